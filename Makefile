@@ -1,0 +1,56 @@
+# Everything a person or a machine does with this repository. `make help` lists it.
+# PYTHON=/path/to/python3.12 chooses the interpreter (3.11, 3.12 or 3.13) that .venv is made with.
+
+SHELL := /bin/sh
+BIN := .venv/bin
+PACKAGES := agents bench cloud coordination deploy edge sync workflow
+PYTHON ?=
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo test nightly check format bench protos clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target text; do printf '%-10s %s\n' "$$target" "$$text"; done
+
+setup: ## make .venv and install what running needs
+	@deploy/setup.sh runtime
+
+setup-dev: ## that, and what tests and checks need
+	@deploy/setup.sh dev
+
+demo: setup ## run the main job: cloud, two sites, six agents, a cut link, a report
+	@$(BIN)/tiercel demo
+
+test: setup-dev ## the tests, 15 minutes at most
+	$(BIN)/python -m pytest
+
+nightly: setup-dev ## the long tests
+	$(BIN)/python -m pytest -m nightly --timeout 7200
+
+check: setup-dev ## style, types, architecture; a minute at most
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_protos.py
+
+format: setup-dev ## put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## the measurements, one JSON line each
+	$(BIN)/python -m bench steps --runs 2000 --tasks 10
+	$(BIN)/python -m bench latency --runs 100 --tasks 10
+	$(BIN)/python -m bench fanout --tasks 1000
+	$(BIN)/python -m bench recovery --runs 500 --kill edge
+	$(BIN)/python -m bench recovery --runs 500 --kill site
+	$(BIN)/python -m bench idle --runs 5000
+
+protos: setup-dev ## generate the stubs in sdk/tiercel/v1 again
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos \
+		--python_out=sdk --grpc_python_out=sdk --mypy_out=sdk --mypy_grpc_out=sdk protos/tiercel/v1/*.proto
+
+clean: ## remove .venv, caches and builds; the data in .tiercel stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist sdk/build sdk/dist
+	find $(PACKAGES) sdk tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
