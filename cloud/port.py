@@ -1,0 +1,58 @@
+"""What the API needs of the planner: the seam by which the API could move to a process of its own.
+
+Every method that changes something returns only when the change is durable in the cloud's log. Refusals are `Problem`s, which
+the API renders as problem+json.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import msgspec
+
+from cloud.views import AgentView, CommandView, DefinitionView, DiffView, HistoryEntry, RunSummary, RunView, SiteView
+
+
+class Problem(Exception):
+    """A refusal. `code` is stable and short, for programs; `detail` says what happened, to which id, and what helps."""
+
+    def __init__(self, status: int, code: str, detail: str, problems: list[str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail, self.problems = status, code, detail, problems or []
+
+
+class RunRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """One run to start: inputs (a JSON object) and labels."""
+
+    inputs: dict[str, object] = {}
+    labels: dict[str, str] = {}
+
+
+class Started(msgspec.Struct):
+    """A run that has been accepted."""
+
+    id: str
+    state: str
+    definition: str
+
+
+class PlannerPort(Protocol):
+    """The planner as the API sees it. `definition` is `name@version`, `name` (the latest registered) or a document."""
+
+    async def start(
+        self, definition: str | dict[str, object], runs: list[RunRequest], *, idempotency_key: str, body: bytes
+    ) -> list[Started | Problem]: ...
+
+    async def register(self, text: str, source: str) -> DefinitionView: ...
+    async def definitions(self) -> list[DefinitionView]: ...
+    async def definition(self, ref: str) -> DefinitionView: ...
+    async def runs(self, *, state: str, limit: int, cursor: str) -> tuple[list[RunSummary], str]: ...
+    async def run(self, run: str, *, wait_s: float) -> RunView: ...
+    async def cancel(self, run: str, *, reason: str, wait_s: float) -> RunView | CommandView: ...
+    async def history(self, run: str, *, after: int, limit: int) -> tuple[list[HistoryEntry], int]: ...
+    async def command(self, command: str) -> CommandView: ...
+    async def agents(self) -> list[AgentView]: ...
+    async def sites(self) -> list[SiteView]: ...
+    async def diff(self, site: str) -> DiffView: ...
+    async def verify(self) -> list[dict[str, object]]: ...
+    def watch(self) -> AsyncIterator[tuple[list[RunSummary], list[SiteView]]]: ...
+    def ready(self) -> list[str]: ...

@@ -1,0 +1,150 @@
+"""What the cloud shows: the answers of the API as values. Every answer about a site says how old it is and where it comes from.
+
+Times are UTC ms; `staleness_ms` is how long ago the cloud last knew itself level with the site, by its own monotonic clock.
+"""
+
+import msgspec
+
+
+class LinkView(msgspec.Struct):
+    """The link to a site: `up` or `down`, and since when (UTC ms)."""
+
+    state: str
+    since: int
+
+
+class Freshness(msgspec.Struct):
+    """Where a value about a site comes from and how old it may be."""
+
+    as_of: int
+    source: str
+    staleness_ms: int
+
+
+class FragmentView(msgspec.Struct):
+    """The part of a run at one site, as the cloud's replica has it."""
+
+    site: str
+    epoch: int
+    version: int
+    state: str
+    link: LinkView
+    freshness: Freshness
+
+
+class TaskView(msgspec.Struct, omit_defaults=True):
+    """One task of a run: its state, its latest attempt, times (UTC ms), what came of it, and what it waits for."""
+
+    id: str
+    state: str
+    site: str = ""
+    attempt: int = 0
+    agent: str = ""
+    started: int = 0
+    ended: int = 0
+    output: msgspec.Raw = msgspec.Raw(b"")
+    blob: str = ""
+    error: str = ""
+    waits_for: str = ""
+
+
+class RunSummary(msgspec.Struct, omit_defaults=True):
+    """A run in one line. `state`: pending, active, completed, failed or cancelled; `cancelling` while a home has not answered."""
+
+    id: str
+    definition: str
+    state: str
+    created: int
+    tasks: int
+    completed: int
+    running: int = 0
+    failed: int = 0
+    sites: list[str] = []
+    labels: dict[str, str] = {}
+    ended: int = 0
+    detail: str = ""
+    cancelling: bool = False
+
+
+class RunView(msgspec.Struct, omit_defaults=True):
+    """The whole picture of a run."""
+
+    run: RunSummary
+    inputs: msgspec.Raw
+    tasks: list[TaskView]
+    fragments: list[FragmentView] = []
+    waits_for: str = ""
+
+
+class HistoryEntry(msgspec.Struct):
+    """One event of a run: where it was decided, under which epoch, when, and what it says."""
+
+    stream: str
+    seq: int
+    epoch: int
+    kind: str
+    time: int
+    event: dict[str, object]
+
+
+class AgentView(msgspec.Struct):
+    """An agent as its site last reported it. `state`: available, unreachable or left."""
+
+    id: str
+    site: str
+    kind: str
+    state: str
+    capabilities: list[str]
+    capacity: int
+    running: int
+    since: int
+    labels: dict[str, str] = {}
+
+
+class SiteView(msgspec.Struct):
+    """A site: its link, how far its log is known here, how far ours is known there, and what it is doing."""
+
+    id: str
+    link: LinkView
+    freshness: Freshness
+    events_received: int
+    events_unacknowledged: int
+    agents: int
+    capacity: int
+    active_runs: int
+    running_tasks: int
+    ready_tasks: int
+
+
+class DiffView(msgspec.Struct):
+    """Cloud against site: fragments whose states were compared at equal versions, and what differs."""
+
+    site: str
+    compared: int
+    equal: int
+    behind: int
+    different: list[str]
+    at: int
+
+
+class CommandView(msgspec.Struct, omit_defaults=True):
+    """An intent for the home of a run. `state`: pending (the home has not answered), accepted or refused."""
+
+    id: str
+    run: str
+    kind: str
+    state: str
+    created: int
+    homes: list[str]
+    detail: str = ""
+    link: LinkView | None = None
+
+
+class DefinitionView(msgspec.Struct):
+    """A registered definition; `document` is its canonical JSON."""
+
+    ref: str
+    name: str
+    version: str
+    tasks: int
+    document: msgspec.Raw = msgspec.Raw(b"")

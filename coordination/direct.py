@@ -1,0 +1,97 @@
+"""The default protocol: the least loaded capable agent, ties by id. And the interface that all protocols of assignment share."""
+
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from typing import Protocol
+
+from sync.values import AgentId
+
+
+class Assigner(Protocol):
+    """Who does a task? Told of agents as they come, go, take and finish work; asked once per ready task."""
+
+    def join(self, agent: AgentId, capabilities: list[str], capacity: int, load: int) -> None: ...
+    def leave(self, agent: AgentId) -> None: ...
+    def take(self, agent: AgentId) -> None: ...
+    def free(self, agent: AgentId) -> None: ...
+    def choose(self, capability: str) -> AgentId | None: ...
+    def capable(self, capability: str) -> bool: ...
+
+
+@dataclass(slots=True)
+class _Member:
+    capabilities: tuple[str, ...]
+    capacity: int
+    load: int
+
+
+@dataclass(slots=True)
+class Direct:
+    """Least loaded first. A heap per capability; an entry counts only while it tells the agent's present load."""
+
+    _members: dict[AgentId, _Member] = field(default_factory=dict)
+    _heaps: dict[str, list[tuple[int, AgentId]]] = field(default_factory=dict)
+    _counts: dict[str, int] = field(default_factory=dict)
+
+    def join(self, agent: AgentId, capabilities: list[str], capacity: int, load: int) -> None:
+        """The agent takes work from now on, up to `capacity` at once, `load` of which it holds."""
+        self.leave(agent)
+        # Its own name is a capability too: that is how a task asks for a named agent.
+        member = self._members[agent] = _Member((*dict.fromkeys(capabilities), f"@{agent}"), capacity, load)
+        for capability in member.capabilities:
+            self._counts[capability] = self._counts.get(capability, 0) + 1
+        self._offer(agent, member)
+
+    def leave(self, agent: AgentId) -> None:
+        """The agent takes no more work."""
+        member = self._members.pop(agent, None)
+        for capability in member.capabilities if member else ():
+            self._counts[capability] -= 1
+            if not self._counts[capability]:
+                del self._counts[capability]
+                self._heaps.pop(capability, None)
+
+    def take(self, agent: AgentId) -> None:
+        """The agent holds one attempt more."""
+        if (member := self._members.get(agent)) is not None:
+            member.load += 1
+            self._offer(agent, member)
+
+    def free(self, agent: AgentId) -> None:
+        """The agent holds one attempt less."""
+        if (member := self._members.get(agent)) is not None:
+            member.load -= 1
+            self._offer(agent, member)
+
+    def choose(self, capability: str) -> AgentId | None:
+        """The least loaded agent with room, or None."""
+        heap = self._heaps.get(capability)
+        while heap:
+            load, agent = heap[0]
+            member = self._members.get(agent)
+            if member is not None and member.load == load < member.capacity and capability in member.capabilities:
+                return agent
+            heappop(heap)
+        return None
+
+    def capable(self, capability: str) -> bool:
+        """Is any agent there that could ever do it?"""
+        return capability in self._counts
+
+    def _offer(self, agent: AgentId, member: _Member) -> None:
+        if member.load >= member.capacity:
+            return
+        for capability in member.capabilities:
+            heap = self._heaps.setdefault(capability, [])
+            heappush(heap, (member.load, agent))
+            if len(heap) > 64 + 8 * self._counts[capability]:
+                self._compact(capability)
+
+    def _compact(self, capability: str) -> None:
+        heap = [
+            (member.load, agent)
+            for agent, member in self._members.items()
+            if capability in member.capabilities and member.load < member.capacity
+        ]
+        heapify(heap)
+        self._heaps[capability] = heap

@@ -1,0 +1,36 @@
+"""The hash chain of a stream: checksum and order in one.
+
+A record's hash covers the hash before it, its envelope and the SHA-256 of its payload, so a payload may later be erased or moved
+to a blob without breaking the chain. Every replica recomputes the chain over the writer's bytes.
+"""
+
+from hashlib import sha256
+from struct import Struct
+from typing import NamedTuple
+
+_ENVELOPE = Struct("<QQQHHH")
+
+
+class Head(NamedTuple):
+    """Where a stream ends: the last sequence number and the hash there."""
+
+    seq: int
+    hash: bytes
+
+
+GENESIS = Head(0, bytes(32))
+
+
+def record_hash(
+    previous: bytes, stream: bytes, seq: int, epoch: int, kind: str, run: str, time: int, payload: bytes
+) -> bytes:
+    """SHA-256(previous hash, stream, seq, epoch, kind, run, time, SHA-256(payload)); strings as UTF-8 with their lengths."""
+    kind_bytes, run_bytes = kind.encode(), run.encode()
+    return sha256(
+        previous
+        + _ENVELOPE.pack(seq, epoch, time, len(stream), len(kind_bytes), len(run_bytes))
+        + stream
+        + kind_bytes
+        + run_bytes
+        + sha256(payload).digest()
+    ).digest()

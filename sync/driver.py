@@ -1,0 +1,434 @@
+"""The loop of every node: batch in, step, one transaction with one fsync, then the effects leave.
+
+`Driver.turn` is one synchronous function over three ports (Log, Clock, Out). It steps the core for each input (the core folds as
+it decides, so the next input sees it), gives the events their places in their streams, and submits one Commit. Effects and
+replies are held in `_held` until the log says that their commit is durable; while one commit is under way the next batch is
+decided. If a commit fails, nothing of it was sent, and the core is folded anew from the log.
+
+`Loop` is the thin asyncio shell: a bounded inbox, one callback per turn, one timer.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from sync.chain import GENESIS, Head, record_hash
+from sync.clock import HybridClock
+from sync.commit import Commit, Row, Snapshot
+from sync.inputs import Due, FromPeer
+from sync.outputs import Acknowledge, Append, ClearTimer, Failed, Persist, Remember, Reply, Save, SetTimer
+from sync.timers import TimerQueue
+from sync.values import Now, StreamId
+
+ANSWERS_KEPT_MS = 7 * 24 * 3600 * 1000
+SNAPSHOT_EVERY = 20_000
+IN_FLIGHT_MAX = 2
+
+
+class Loaded(Protocol):
+    """What a log gives at a start: the last snapshots and whatever came after them."""
+
+    pos: int
+    heads: dict[StreamId, Head]
+    floor: int
+    snapshots: list[Snapshot]
+    timers: Sequence[tuple[str, str, int]]
+    persisted: dict[str, bytes]
+    tail: Iterable[Row]
+
+
+class Log(Protocol):
+    """Durable, in order. `done` is called once per commit, with None or the error; after an error all fail until `reset`."""
+
+    boot: int
+
+    def load(self) -> Loaded: ...
+    def submit(self, commit: Commit, done: Callable[[BaseException | None], None]) -> None: ...
+    def reset(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Where `now` comes from: the machine's clocks, or the simulator's."""
+
+    def now(self) -> Now: ...
+
+
+class Out(Protocol):
+    """Where what has been committed goes."""
+
+    def send(self, effects: list[object]) -> None: ...
+    def committed(self, rows: list[Row]) -> None: ...
+    def refolded(self, error: BaseException) -> None: ...
+
+
+class Core(Protocol):
+    """A pure state machine. `step` decides and folds; `evolve` folds alone, and is all that a restart runs."""
+
+    def step(self, input: object, now: Now) -> list[object]: ...
+    def settle(self, now: Now) -> list[object]: ...
+    def evolve(self, stream: StreamId, run: str, event: object) -> None: ...
+    def restore(self, snapshots: Sequence[Snapshot], persisted: dict[str, bytes]) -> None: ...
+    def restored(self, now: Now) -> list[object]: ...
+    def saves(self) -> list[Save]: ...
+    def holds(self, run: str) -> bool: ...
+    def wake_mono_ms(self) -> int | None: ...
+    def encode(self, event: object) -> bytes: ...
+    def decode(self, kind: str, payload: bytes) -> object: ...
+
+
+class Replicated(NamedTuple):
+    """Input: verified events of a peer's stream, in order, as the writer encoded them (`pos` and `prev` still 0)."""
+
+    stream: StreamId
+    rows: list[Row]
+
+
+@dataclass(slots=True)
+class _Batch:
+    rows: list[Row]
+    effects: list[object]
+    done: bool = False
+
+
+@dataclass(slots=True)
+class Driver:
+    """One node's turn. `make_core` gives an empty core of this boot; the log fills it."""
+
+    make_core: Callable[[], Core]
+    log: Log
+    clock: Clock
+    out: Out
+    core: Core = field(init=False)
+    heads: dict[StreamId, Head] = field(init=False)
+    timers: TimerQueue = field(init=False)
+    pos: int = field(init=False, default=0)
+    committed_pos: int = field(init=False, default=0)
+    _stamps: HybridClock = field(init=False, default_factory=HybridClock)
+    _last: dict[str, int] = field(init=False, default_factory=dict)
+    _names: dict[StreamId, bytes] = field(init=False, default_factory=dict)
+    _held: deque[_Batch] = field(init=False, default_factory=deque)
+    _floor: int = field(init=False, default=0)
+    _answers_swept_ms: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self._fold()
+
+    def turn(self, inputs: Iterable[object]) -> None:
+        """Decide a batch of inputs and submit what follows as one commit; effects wait for it."""
+        now = self.clock.now()
+        commit = Commit()
+        effects: list[object] = []
+        for input in inputs:
+            if type(input) is Replicated:
+                self._replicate(input, now, commit, effects)
+            else:
+                if type(input) is Due:
+                    commit.clear_timer(input[0], input[1])
+                self._take(self.core.step(input, now), now, commit, effects)
+        self._take(self.core.settle(now), now, commit, effects)
+        if self.pos - self._floor >= SNAPSHOT_EVERY:
+            self._snapshot(commit)
+        self._submit(commit, effects, now)
+
+    def due(self) -> int | None:
+        """When the next timer falls due (UTC ms); None if there is none."""
+        return self.timers.next_ms()
+
+    def take_due(self) -> list[Due]:
+        """The timers that have fallen due, as inputs."""
+        return [Due(*timer) for timer in self.timers.take(self.clock.now().wall_ms)]
+
+    @property
+    def in_flight(self) -> int:
+        """Commits submitted and not yet durable."""
+        return len(self._held)
+
+    # From outputs to a commit -----------------------------------------------------------------------------------------
+
+    def _take(self, outputs: list[object], now: Now, commit: Commit, effects: list[object]) -> None:
+        for output in outputs:
+            kind = type(output)
+            if kind is Append:
+                self._append(output, now, commit)  # type: ignore[arg-type]
+            elif kind in _RECORDED:
+                self._record(output, commit)
+            else:
+                effects.append(output)
+
+    def _append(self, output: Append, now: Now, commit: Commit) -> None:
+        stream, run, epoch, event = output
+        payload = self.core.encode(event)
+        stamp = self._stamps.tick(now.wall_ms)
+        head = self.heads.get(stream, GENESIS)
+        seq = head.seq + 1
+        digest = record_hash(head.hash, self._name(stream), seq, epoch, event.kind, run, stamp, payload)
+        self.heads[stream] = Head(seq, digest)
+        self.pos += 1
+        previous = self._last.get(run, 0)
+        self._last[run] = self.pos
+        commit.rows.append(Row(self.pos, stream, seq, epoch, event.kind, run, stamp, payload, digest, previous))
+
+    def _record(self, output: object, commit: Commit) -> None:
+        match output:
+            case SetTimer(run, key, due_ms):
+                self.timers.set(run, key, due_ms)
+                commit.set_timer(run, key, due_ms)
+            case ClearTimer(run, key):
+                if self.timers.clear(run, key):
+                    commit.clear_timer(run, key)
+            case Persist(key, value):
+                commit.persisted[key] = value
+            case Save(run, ended, state, body):
+                last = self._last.pop(run, 0) if ended else self._last.get(run, 0)
+                commit.snapshots.append(Snapshot(run, self.pos, last, ended, state, body))
+            case Remember(answer):
+                commit.answers.append(answer)
+
+    def _replicate(self, input: Replicated, now: Now, commit: Commit, effects: list[object]) -> None:
+        """Store a peer's events unchanged and let the core see each."""
+        stream, rows = input
+        head = self.heads.get(stream, GENESIS)
+        for row in rows:
+            if row.seq <= head.seq:
+                continue  # Held already: applying twice is harmless.
+            if row.seq != head.seq + 1:
+                raise AssertionError(f"stream {stream}: got event {row.seq} after {head.seq}; the session lets no gap pass")
+            head = Head(row.seq, row.hash)
+            self.heads[stream] = head
+            self.pos += 1
+            previous = self._last.get(row.run, 0)
+            self._last[row.run] = self.pos
+            commit.rows.append(row._replace(pos=self.pos, prev=previous))
+            event = self.core.decode(row.kind, row.payload)
+            self._take(self.core.step(FromPeer(stream, row.run, event), now), now, commit, effects)
+        effects.append(Acknowledge(stream, head.seq))
+
+    def _snapshot(self, commit: Commit) -> None:
+        """Save what has changed since the last floor, so that a restart folds only what comes after this commit."""
+        for save in self.core.saves():
+            self._record(save, commit)
+        self._floor = commit.floor = self.pos
+        commit.floor_heads = dict(self.heads)
+
+    def _name(self, stream: StreamId) -> bytes:
+        name = self._names.get(stream)
+        if name is None:
+            name = self._names[stream] = stream.encode()
+        return name
+
+    # Held until durable -----------------------------------------------------------------------------------------------
+
+    def _submit(self, commit: Commit, effects: list[object], now: Now) -> None:
+        if commit:
+            if now.wall_ms - self._answers_swept_ms > ANSWERS_KEPT_MS // 168:
+                self._answers_swept_ms = now.wall_ms
+                commit.answers_expire_before_ms = now.wall_ms - ANSWERS_KEPT_MS
+            batch = _Batch(commit.rows, effects)
+            self._held.append(batch)
+            self.log.submit(commit, lambda error: self.finished(batch, error))
+        elif self._held:
+            # They may tell of what an earlier batch decided, so they wait for it too.
+            self._held[-1].effects.extend(effects)
+        elif effects:
+            self.out.send(effects)
+
+    def finished(self, batch: _Batch, error: BaseException | None) -> None:
+        """The log's word on one commit. In order: a batch leaves when every batch before it has left."""
+        if batch not in self._held:
+            return  # Part of a batch that failed before it, and refolded with it.
+        if error is not None:
+            self._refold(error)
+            return
+        batch.done = True
+        while self._held and self._held[0].done:
+            first = self._held.popleft()
+            if first.rows:
+                self.committed_pos = first.rows[-1].pos
+                self.out.committed(first.rows)
+            if first.effects:
+                self.out.send(first.effects)
+
+    def _refold(self, error: BaseException) -> None:
+        """A commit failed: forget whatever was decided on top of it, say so to those who wait, and fold the log anew."""
+        held, self._held = self._held, deque()
+        failed = [Reply(e.token, Failed(error)) for batch in held for e in batch.effects if isinstance(e, Reply)]
+        self.log.reset()
+        self.refold(error)
+        if failed:
+            self.out.send(list(failed))
+
+    def refold(self, error: BaseException) -> None:
+        """Build the core again from the log; sessions with agents and peers begin anew, for they hung on the old core."""
+        self._fold()
+        self.out.refolded(error)
+
+    def _fold(self) -> None:
+        loaded = self.log.load()
+        self.core = self.make_core()
+        self.core.restore(loaded.snapshots, loaded.persisted)
+        self._last = {snapshot.run: snapshot.last for snapshot in loaded.snapshots}
+        self.pos = self.committed_pos = loaded.pos
+        self.heads = dict(loaded.heads)
+        self._floor = loaded.floor
+        for row in loaded.tail:
+            self._last[row.run] = row.pos
+            self._stamps.last = max(self._stamps.last, row.time)
+            self.core.evolve(row.stream, row.run, self.core.decode(row.kind, row.payload))
+        self._last = {run: pos for run, pos in self._last.items() if self.core.holds(run)}
+        self.timers = TimerQueue()
+        for run, key, due_ms in loaded.timers:
+            self.timers.set(run, key, due_ms)
+        now = self.clock.now()
+        commit, effects = Commit(), list[object]()
+        self._take(self.core.restored(now), now, commit, effects)
+        self._submit(commit, effects, now)
+
+
+_RECORDED = frozenset((SetTimer, ClearTimer, Persist, Save, Remember))
+
+
+class InboxFull(Exception):
+    """The node takes no more for now: `limit` inputs wait already. Try again shortly."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"this node's inbox is full ({limit} inputs wait): try again shortly")
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def __init__(self, boot: int) -> None:
+        self._boot = boot
+
+    def now(self) -> Now:
+        return Now(time.time_ns() // 1_000_000, time.monotonic_ns() // 1_000_000, self._boot)
+
+
+class _LoopLog:
+    """The log as the Driver sees it from inside an event loop: its `done` comes back in the loop's own thread."""
+
+    def __init__(self, log: Log, loop: asyncio.AbstractEventLoop, after: Callable[[], None]) -> None:
+        self.boot = log.boot
+        self.load = log.load
+        self.reset = log.reset
+        self._log, self._loop, self._after = log, loop, after
+
+    def submit(self, commit: Commit, done: Callable[[BaseException | None], None]) -> None:
+        def finish(error: BaseException | None) -> None:
+            done(error)
+            self._after()
+
+        def finished(error: BaseException | None) -> None:
+            # The loop is closed once the node has stopped; what was committed then is found at the next start.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(finish, error)
+
+        self._log.submit(commit, finished)
+
+
+class Loop:
+    """The asyncio shell of one Driver: a bounded inbox in, turns as callbacks, one timer. Made inside the running loop."""
+
+    def __init__(
+        self,
+        make_core: Callable[[], Core],
+        log: Log,
+        out: Out,
+        *,
+        clock: Clock | None = None,
+        inbox_max: int = 65_536,
+        batch_max: int = 512,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._inbox: deque[object] = deque()
+        self._inbox_max = inbox_max
+        self._batch_max = batch_max
+        self._kicked = False
+        self._stopped = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_mono_ms = 0
+        self._waiting: dict[int, asyncio.Future[object]] = {}
+        self._tokens = 0
+        self.clock = clock or SystemClock(log.boot)
+        self.driver = Driver(make_core, _LoopLog(log, self._loop, self._kick), self.clock, out)
+        self._kick()
+
+    def post(self, input: object) -> None:
+        """Queue an input for the next turn. Raises InboxFull rather than grow without bound."""
+        if len(self._inbox) >= self._inbox_max:
+            raise InboxFull(self._inbox_max)
+        self._inbox.append(input)
+        self._kick()
+
+    @property
+    def crowded(self) -> bool:
+        """Should producers wait? True from half the bound on, so that those who can wait never meet InboxFull."""
+        return 2 * len(self._inbox) >= self._inbox_max
+
+    async def ask(self, make_input: Callable[[int], object]) -> object:
+        """Post the input made with a fresh token and wait for its Reply. Raises the error of a commit that failed."""
+        self._tokens += 1
+        token = self._tokens
+        future: asyncio.Future[object] = self._loop.create_future()
+        self._waiting[token] = future
+        try:
+            self.post(make_input(token))
+            return await future
+        finally:
+            del self._waiting[token]
+
+    def answer(self, reply: Reply) -> None:
+        """Hand a committed Reply to whoever asked; nobody may be waiting any more."""
+        future = self._waiting.get(reply.token)  # type: ignore[call-overload]
+        if future is None or future.done():
+            return
+        if isinstance(reply.value, Failed):
+            future.set_exception(reply.value.error)
+        else:
+            future.set_result(reply.value)
+
+    def stop(self) -> None:
+        """Take no more turns."""
+        self._stopped = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _kick(self) -> None:
+        if not self._kicked and not self._stopped:
+            self._kicked = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._kicked = False
+        if self._stopped or self.driver.in_flight >= IN_FLIGHT_MAX:
+            return  # The commit's end kicks again.
+        inbox = self._inbox
+        inputs: list[object] = list(self.driver.take_due())
+        while inbox and len(inputs) < self._batch_max:
+            inputs.append(inbox.popleft())
+        self.driver.turn(inputs)
+        if inbox:
+            self._kick()
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        """Wake for the next deadline. Deadlines are UTC and waited for on the monotonic clock; with any pending, a look every
+        ten seconds notices that the wall clock has jumped."""
+        now = self.clock.now()
+        due, lease = self.driver.due(), self.driver.core.wake_mono_ms()
+        waits = [] if due is None else [min(max(due - now.wall_ms, 0), 10_000)]
+        if lease is not None:
+            waits.append(max(lease - now.mono_ms, 0))
+        if not waits:
+            return
+        at = now.mono_ms + min(waits)
+        if self._alarm is not None and now.mono_ms < self._alarm_mono_ms <= at:
+            return  # An earlier wake-up is set already; it will look again.
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_mono_ms = at
+        self._alarm = self._loop.call_later(min(waits) / 1000, self._kick)

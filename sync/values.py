@@ -1,0 +1,44 @@
+"""The nouns that every layer shares: identities, time as an argument, epochs and leases.
+
+All ids are strings with a type of their own. A stream id says who writes it, for whom, and in which incarnation of the log:
+`harbour@1` is what the edge node harbour writes, `cloud>harbour@1` what the cloud writes for harbour.
+"""
+
+from typing import NewType
+
+import msgspec
+
+NodeId = NewType("NodeId", str)
+SiteId = NewType("SiteId", str)
+AgentId = NewType("AgentId", str)
+RunId = NewType("RunId", str)
+CommandId = NewType("CommandId", str)
+StreamId = NewType("StreamId", str)
+Epoch = NewType("Epoch", int)
+
+
+class Now(msgspec.Struct, frozen=True, gc=False):
+    """One reading of the clocks, taken by the Driver once per turn.
+
+    `wall_ms` (UTC, ms since 1970) is for stamps and people's deadlines; `mono_ms` (monotonic, of this boot only) is for leases
+    and staleness; `boot` counts the starts of the node and tells readings of different boots apart.
+    """
+
+    wall_ms: int
+    mono_ms: int
+    boot: int
+
+
+def stream_id(writer: str, incarnation: int, reader: str = "") -> StreamId:
+    """The id of the stream that `writer` keeps (for `reader`, if one is named) in one incarnation of its log."""
+    return StreamId(f"{writer}>{reader}@{incarnation}" if reader else f"{writer}@{incarnation}")
+
+
+def stream_writer(stream: StreamId) -> NodeId:
+    """Who alone may write the stream."""
+    return NodeId(stream.partition("@")[0].partition(">")[0])
+
+
+def stream_reader(stream: StreamId) -> NodeId:
+    """For whom the stream is kept; empty if for everybody."""
+    return NodeId(stream.partition("@")[0].partition(">")[2])

@@ -1,0 +1,82 @@
+"""What a fragment can be asked to decide: the union that `Fragment.decide` matches."""
+
+from typing import NamedTuple
+
+from workflow.events import Blob
+
+
+class Assign(NamedTuple):
+    """Give the task to an agent (in its process `boot`) with these parameters (JSON, empty if the plan's own)."""
+
+    task: int
+    agent: str
+    boot: str
+    parameters: bytes
+
+
+class Complete(NamedTuple):
+    """The agent says: this attempt is done."""
+
+    task: int
+    attempt: int
+    agent: str
+    output: bytes
+    blob: Blob | None
+
+
+class Fail(NamedTuple):
+    """The agent, or the deadline, says: this attempt failed."""
+
+    task: int
+    attempt: int
+    agent: str
+    code: str
+    message: str
+    retryable: bool
+
+
+class Lose(NamedTuple):
+    """The attempt's outcome will not be learned. `certain`: it is known never to have begun."""
+
+    task: int
+    attempt: int
+    certain: bool
+    reason: str
+
+
+class Delay(NamedTuple):
+    """The task is a wait: begin it."""
+
+    task: int
+
+
+class Elapse(NamedTuple):
+    """The moment that the task waited for has come."""
+
+    task: int
+
+
+class Receive(NamedTuple):
+    """The output of a task of another site."""
+
+    task: int
+    output: bytes
+    blob: Blob | None
+
+
+class Cancel(NamedTuple):
+    """Stop the fragment; `intent` is the command's id."""
+
+    intent: str
+    reason: str
+
+
+class CancelDone(NamedTuple):
+    """The agent says: this attempt was stopped and left no effect."""
+
+    task: int
+    attempt: int
+    agent: str
+
+
+FragmentCommand = Assign | Complete | Fail | Lose | Delay | Elapse | Receive | Cancel | CancelDone

@@ -1,0 +1,199 @@
+"""What can happen to a run, as facts in the past tense.
+
+An event is a MessagePack array (fields by position): a field is only ever added at the end, with a default, so every log
+written before can still be read. The envelope (stream, seq, epoch, run, time) is the log's; here is what it carries.
+"""
+
+from typing import ClassVar
+
+import msgspec
+
+
+class Blob(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A value kept beside the log: the SHA-256 of its bytes, and how many they are."""
+
+    sha256: bytes
+    size: int
+
+
+class Event(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=False):
+    """A fact. `kind` is the class name: what the envelope stores and the hash covers."""
+
+    kind: ClassVar[str] = ""
+
+
+class DefinitionRegistered(Event):
+    """A definition `name@version` is known from here on; it never changes. `document` is its canonical JSON."""
+
+    ref: str
+    document: bytes
+
+
+class RunCreated(Event):
+    """The cloud accepted a run: its definition, its checked inputs (a JSON object), the client's labels."""
+
+    definition: str
+    inputs: bytes
+    labels: dict[str, str]
+    created_ms: int
+
+
+class FragmentReleased(Event):
+    """The cloud gave a run's fragment to a site and decides no more for it. `placement[i]` is the index in `sites` of task i."""
+
+    definition: str
+    inputs: bytes
+    site: str
+    sites: list[str]
+    placement: bytes
+    labels: dict[str, str]
+    created_ms: int
+
+
+class FragmentAdopted(Event):
+    """The site became the fragment's home and decides for it from here on."""
+
+    definition: str
+    inputs: bytes
+    site: str
+    sites: list[str]
+    placement: bytes
+
+
+class TaskAssigned(Event):
+    """An attempt was given to an agent. `parameters` is the JSON object that its expressions gave, empty if it holds none."""
+
+    task: int
+    attempt: int
+    agent: str
+    boot: str
+    parameters: bytes = b""
+
+
+class TaskCompleted(Event):
+    """The task is done. `output` is JSON; a large one is a blob instead. Attempt 0: no agent did it (a timer)."""
+
+    task: int
+    attempt: int
+    agent: str = ""
+    output: bytes = b"null"
+    blob: Blob | None = None
+
+
+class TaskFailed(Event):
+    """An attempt failed. `retry_at_ms` (UTC) is when the next may begin; 0: the task has failed for good."""
+
+    task: int
+    attempt: int
+    code: str
+    message: str
+    retry_at_ms: int = 0
+    agent: str = ""
+
+
+class TaskLost(Event):
+    """The outcome of an attempt is unknown. `redeliver`: its effect class allows another; otherwise a person must settle it."""
+
+    task: int
+    attempt: int
+    reason: str
+    redeliver: bool
+
+
+class TaskDelayed(Event):
+    """The task waits for a moment: `due_ms`, UTC."""
+
+    task: int
+    due_ms: int
+
+
+class TaskCancelled(Event):
+    """The task will not be done, or was stopped before it had an effect."""
+
+    task: int
+    attempt: int
+    reason: str = ""
+
+
+class ValueHanded(Event):
+    """A task of another site ended well; its output, through the cloud, for those who need it here."""
+
+    task: int
+    output: bytes
+    blob: Blob | None = None
+
+
+class CancelRequested(Event):
+    """An intent of the cloud for a fragment whose home is the site: it answers by CommandAnswered."""
+
+    command: str
+    reason: str
+
+
+class FragmentCancelling(Event):
+    """The home took the intent: nothing new begins; what runs is asked to stop."""
+
+    command: str
+    reason: str
+
+
+class CommandAnswered(Event):
+    """What the home did about an intent: `accepted`, or why not."""
+
+    command: str
+    accepted: bool
+    detail: str = ""
+
+
+class FragmentEnded(Event):
+    """Nothing of the fragment is left to do: completed, failed or cancelled."""
+
+    outcome: str
+    detail: str = ""
+
+
+class RunEnded(Event):
+    """All fragments have ended, so the run has."""
+
+    outcome: str
+    detail: str = ""
+
+
+class AgentRegistered(Event):
+    """An agent opened a session at the site. `boot` tells a restart of its process from a reconnect."""
+
+    agent: str
+    agent_kind: str
+    boot: str
+    capabilities: list[str]
+    capacity: int
+    labels: dict[str, str] = {}
+
+
+class AgentDeparted(Event):
+    """The agent's lease ended (`unreachable`) or it said goodbye (`left`). Silent is not dead: it may come back."""
+
+    agent: str
+    reason: str
+
+
+KINDS: dict[str, type[Event]] = {}
+_DECODERS: dict[str, msgspec.msgpack.Decoder[Event]] = {}
+for _event in Event.__subclasses__():
+    _event.kind = _event.__name__
+    KINDS[_event.kind] = _event
+    _DECODERS[_event.kind] = msgspec.msgpack.Decoder(_event)
+
+encode = msgspec.msgpack.Encoder().encode
+
+
+class UnknownEvent(Exception):
+    """The log holds a kind of event that this version does not know: it was written by a newer one."""
+
+
+def decode(kind: str, payload: bytes) -> Event:
+    """The event that `encode` made `payload` of. Raises UnknownEvent, or msgspec.DecodeError if the bytes are not one."""
+    decoder = _DECODERS.get(kind)
+    if decoder is None:
+        raise UnknownEvent(f"event kind {kind!r} is not known here: this node is older than the writer, update it first")
+    return decoder.decode(payload)

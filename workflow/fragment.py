@@ -1,0 +1,380 @@
+"""The part of a run that one site executes: a decider.
+
+`decide(command, now, chance)` gives events and changes nothing; `evolve(event)` alone changes state, so a restart and the
+cloud's replica run the same few lines. Tasks are integers (their index in the Plan), their states one byte each, and
+a completed task costs O(its dependents). After `evolve`, `woken` holds the tasks that became ready.
+"""
+
+from array import array
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import assert_never
+
+import msgspec
+
+from sync.values import Now, RunId
+from workflow.commands import (
+    Assign,
+    Cancel,
+    CancelDone,
+    Complete,
+    Delay,
+    Elapse,
+    Fail,
+    FragmentCommand,
+    Lose,
+    Receive,
+)
+from workflow.events import (
+    Blob,
+    CommandAnswered,
+    Event,
+    FragmentCancelling,
+    FragmentEnded,
+    TaskAssigned,
+    TaskCancelled,
+    TaskCompleted,
+    TaskDelayed,
+    TaskFailed,
+    TaskLost,
+    ValueHanded,
+)
+from workflow.plan import Effect, Plan
+from workflow.states import (
+    CANCELLED,
+    COMPLETED,
+    ELSEWHERE,
+    ENDED,
+    FAILED,
+    PENDING,
+    READY,
+    RECONCILE,
+    RUNNING,
+    WAITING,
+)
+
+
+class Attempt(msgspec.Struct, gc=False):
+    """An attempt in an agent's hands: who holds it, and the process of the agent that it was given to."""
+
+    number: int
+    agent: str
+    boot: str
+    parameters: bytes
+
+
+class Saved(msgspec.Struct, array_like=True):
+    """A fragment's whole state, in the one order that makes equal states equal bytes."""
+
+    definition: str
+    site: str
+    epoch: int
+    version: int
+    inputs: bytes
+    states: bytes
+    failures: bytes
+    attempts: list[int]
+    live: list[tuple[int, int, str, str, bytes]]
+    past: list[tuple[int, int, str]]
+    outputs: list[tuple[int, bytes, bytes, int]]
+    due: list[tuple[int, int]]
+    stopping: str
+    outcome: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Fragment:
+    """One run's tasks at one site. Invariant: `open` counts this site's tasks that have not ended."""
+
+    run: RunId
+    plan: Plan
+    site: str
+    epoch: int
+    inputs: bytes
+    states: bytearray
+    missing: array[int]
+    open: int
+    attempts: array[int]
+    failures: bytearray
+    live: dict[int, Attempt] = field(default_factory=dict)
+    outputs: dict[int, bytes | Blob] | None = None
+    due: dict[int, int] | None = None
+    past: dict[tuple[int, int], str] | None = None
+    woken: list[int] = field(default_factory=list)
+    version: int = 0
+    stopping: str = ""
+    outcome: str = ""
+    detail: str = ""
+
+    @classmethod
+    def begin(
+        cls, run: RunId, plan: Plan, *, site: str, epoch: int, inputs: bytes, sites: list[str], placement: bytes
+    ) -> "Fragment":
+        """A fragment in which nothing has happened yet. `placement[i]` indexes `sites`; other sites' tasks are ELSEWHERE."""
+        count = len(plan.tasks)
+        here = sites.index(site)
+        states = bytearray(count)
+        for task, place in enumerate(placement):
+            if place != here:
+                states[task] = ELSEWHERE
+        missing = array("I", [len(needs) for needs in plan.needs])
+        fragment = cls(
+            run=run,
+            plan=plan,
+            site=site,
+            epoch=epoch,
+            inputs=inputs,
+            states=states,
+            missing=missing,
+            open=placement.count(here) if len(sites) > 1 else count,
+            attempts=array("H", bytes(2 * count)),
+            failures=bytearray(count),
+        )
+        for task in range(count):
+            if missing[task] == 0 and states[task] == PENDING:
+                states[task] = READY
+                fragment.woken.append(task)
+        return fragment
+
+    # Deciding ---------------------------------------------------------------------------------------------------------
+
+    def decide(self, command: FragmentCommand, now: Now, chance: float = 0.5) -> list[Event]:
+        """The events that follow from `command`; none if it is late, a repetition or not allowed. `chance` in [0, 1) jitters
+        a retry's delay. Ending is decided apart, by `decide_ending`, once the events are folded."""
+        match command:
+            case Complete():
+                return self._decide_complete(command)
+            case Assign(task, agent, boot, parameters):
+                if self.stopping or self.states[task] not in (READY, WAITING):
+                    return []
+                return [TaskAssigned(task, self.attempts[task] + 1, agent, boot, parameters)]
+            case Fail():
+                return self._decide_failure(command, now, chance)
+            case Lose(task, attempt, certain, reason):
+                return self._decide_loss(task, attempt, certain, reason)
+            case Delay(task):
+                waits = self.states[task] == READY and not self.stopping
+                return [TaskDelayed(task, now.wall_ms + self.plan.tasks[task].wait_ms)] if waits else []
+            case Elapse(task):
+                waits = self.states[task] == WAITING and self.plan.tasks[task].wait_ms > 0
+                return [TaskCompleted(task, 0)] if waits else []
+            case Receive(task, output, blob):
+                return [ValueHanded(task, output, blob)] if self.states[task] == ELSEWHERE else []
+            case Cancel(intent, reason):
+                return self._decide_cancel(intent, reason)
+            case CancelDone(task, attempt, agent):
+                held = self._holds(task, attempt, agent)
+                return [TaskCancelled(task, attempt, "stopped by its agent")] if held else []
+            case _:
+                assert_never(command)
+
+    def decide_ending(self) -> list[Event]:
+        """FragmentEnded, if nothing is left to do and it has not been said."""
+        if self.outcome or self.live:
+            return []
+        if self.stopping:
+            unsettled = self.states.find(RECONCILE) >= 0
+            return [] if unsettled else [FragmentEnded(self.stopping, self.detail)]
+        return [FragmentEnded("completed")] if self.open == 0 else []
+
+    def _decide_complete(self, command: Complete) -> list[Event]:
+        task = command.task
+        if self.states[task] in ENDED or not self._held(task, command.attempt, command.agent):
+            return []
+        return [TaskCompleted(task, command.attempt, command.agent, command.output, command.blob)]
+
+    def _decide_failure(self, command: Fail, now: Now, chance: float) -> list[Event]:
+        task = command.task
+        if not self._holds(task, command.attempt, command.agent):
+            return []
+        retry = self.plan.tasks[task].retry
+        failures = self.failures[task] + 1
+        retry_at_ms = 0
+        if command.retryable and not self.stopping and failures < retry.max_attempts:
+            retry_at_ms = now.wall_ms + max(1, retry.delay_before(failures, chance))
+        return [TaskFailed(task, command.attempt, command.code, command.message, retry_at_ms, command.agent)]
+
+    def _decide_loss(self, task: int, attempt: int, certain: bool, reason: str) -> list[Event]:
+        held = self.live.get(task)
+        if held is None or held.number != attempt:
+            return []
+        redeliver = certain or self.plan.tasks[task].effect is Effect.REPEATABLE
+        return [TaskLost(task, attempt, reason, redeliver)]
+
+    def _decide_cancel(self, intent: str, reason: str) -> list[Event]:
+        if self.outcome:
+            return [CommandAnswered(intent, False, f"run {self.run} has already ended here: {self.outcome}")]
+        return [FragmentCancelling(intent, reason), CommandAnswered(intent, True)]
+
+    def _holds(self, task: int, attempt: int, agent: str) -> bool:
+        held = self.live.get(task)
+        return held is not None and held.number == attempt and held.agent == agent
+
+    def _held(self, task: int, attempt: int, agent: str) -> bool:
+        """Does or did the agent hold this attempt? A result is a fact, adopted even when another attempt has begun."""
+        return self._holds(task, attempt, agent) or (
+            self.past is not None and self.past.get((task, attempt)) == agent
+        )
+
+    # Folding ----------------------------------------------------------------------------------------------------------
+
+    def evolve(self, event: Event) -> None:
+        """Fold one event. Every event counts in `version`, so equal versions of equal epochs mean equal states."""
+        self.version += 1
+        match event:
+            case TaskCompleted(task, _, _, output, blob):
+                self._end_task(task, COMPLETED)
+                self._hand_on(task, blob or output)
+            case TaskAssigned(task, attempt, agent, boot, parameters):
+                self.states[task] = RUNNING
+                self.attempts[task] = attempt
+                self.live[task] = Attempt(attempt, agent, boot, parameters)
+                self._forget_due(task)
+            case TaskFailed(task, _, code, message, retry_at_ms):
+                self._fail_task(task, f"{self.plan.tasks[task].id}: {code}: {message}", retry_at_ms)
+            case TaskLost(task, attempt, _, redeliver):
+                self._lose_task(task, attempt, redeliver)
+            case TaskDelayed(task, due_ms):
+                self._wait(task, due_ms)
+            case TaskCancelled(task):
+                self._end_task(task, CANCELLED)
+            case ValueHanded(task, output, blob):
+                self.states[task] = COMPLETED
+                self._hand_on(task, blob or output)
+            case FragmentCancelling(_, reason):
+                self._stop("cancelled", reason)
+            case FragmentEnded(outcome, detail):
+                self.outcome, self.detail = outcome, detail
+                self.woken.clear()
+            case _:
+                pass  # Answers and agents' comings and goings change no fragment.
+
+    def _end_task(self, task: int, state: int) -> None:
+        self.live.pop(task, None)
+        self._forget_due(task)
+        if self.states[task] not in ENDED:
+            self.open -= 1
+        self.states[task] = state
+
+    def _hand_on(self, task: int, output: bytes | Blob) -> None:
+        plan = self.plan
+        if plan.retained[task]:
+            self.outputs = self.outputs or {}
+            self.outputs[task] = output
+        for dependent in plan.dependents[task]:
+            self.missing[dependent] -= 1
+            if self.missing[dependent] == 0 and self.states[dependent] == PENDING:
+                self.states[dependent] = READY
+                if not self.stopping:
+                    self.woken.append(dependent)
+
+    def _fail_task(self, task: int, detail: str, retry_at_ms: int) -> None:
+        self.live.pop(task, None)
+        self.failures[task] = min(self.failures[task] + 1, 255)
+        if retry_at_ms:
+            self._wait(task, retry_at_ms)
+            return
+        self._end_task(task, FAILED)
+        if not self.stopping:
+            self._stop("failed", detail)
+
+    def _lose_task(self, task: int, attempt: int, redeliver: bool) -> None:
+        held = self.live.pop(task)
+        self.past = self.past or {}
+        self.past[(task, attempt)] = held.agent
+        self.states[task] = READY if redeliver else RECONCILE
+        if redeliver and self.stopping:
+            self._end_task(task, CANCELLED)
+        elif redeliver:
+            self.woken.append(task)
+
+    def _wait(self, task: int, due_ms: int) -> None:
+        self.states[task] = WAITING
+        self.due = self.due or {}
+        self.due[task] = due_ms
+
+    def _forget_due(self, task: int) -> None:
+        if self.due is not None:
+            self.due.pop(task, None)
+
+    def _stop(self, outcome: str, detail: str) -> None:
+        """Nothing new begins: whatever has not started is cancelled, what runs is waited for."""
+        self.stopping, self.detail = outcome, detail
+        self.woken.clear()
+        # A person who cancels settles what nobody else could: the outcome of those attempts stays unknown, and is said to be.
+        stopped = (PENDING, READY, WAITING, RECONCILE) if outcome == "cancelled" else (PENDING, READY, WAITING)
+        for task, state in enumerate(self.states):
+            if state in stopped:
+                self._end_task(task, CANCELLED)
+
+    # Saving -----------------------------------------------------------------------------------------------------------
+
+    def save(self) -> bytes:
+        """The whole state: equal states give equal bytes, on every node and under every hash seed."""
+        outputs = self.outputs or {}
+        return msgspec.msgpack.encode(
+            Saved(
+                definition=self.plan.ref,
+                site=self.site,
+                epoch=self.epoch,
+                version=self.version,
+                inputs=self.inputs,
+                states=bytes(self.states),
+                failures=bytes(self.failures),
+                attempts=self.attempts.tolist(),
+                live=[(t, a.number, a.agent, a.boot, a.parameters) for t, a in sorted(self.live.items())],
+                past=sorted((t, n, agent) for (t, n), agent in (self.past or {}).items()),
+                outputs=[_flat(task, outputs[task]) for task in sorted(outputs)],
+                due=sorted((self.due or {}).items()),
+                stopping=self.stopping,
+                outcome=self.outcome,
+                detail=self.detail,
+            )
+        )
+
+    @classmethod
+    def restore(cls, run: RunId, plan: Plan, saved: Saved) -> "Fragment":
+        """The fragment that `save` wrote; what follows from the states (needs still missing, open tasks) is counted anew."""
+        states = bytearray(saved.states)
+        missing = array("I", [sum(states[need] != COMPLETED for need in needs) for needs in plan.needs])
+        return cls(
+            run=run,
+            plan=plan,
+            site=saved.site,
+            epoch=saved.epoch,
+            inputs=saved.inputs,
+            states=states,
+            missing=missing,
+            open=sum(state not in ENDED and state != ELSEWHERE for state in states),
+            attempts=array("H", saved.attempts),
+            failures=bytearray(saved.failures),
+            live={t: Attempt(n, agent, boot, parameters) for t, n, agent, boot, parameters in saved.live},
+            outputs={t: Blob(sha, size) if sha else output for t, output, sha, size in saved.outputs} or None,
+            due=dict(saved.due) or None,
+            past={(t, n): agent for t, n, agent in saved.past} or None,
+            woken=[task for task, state in enumerate(states) if state == READY],
+            version=saved.version,
+            stopping=saved.stopping,
+            outcome=saved.outcome,
+            detail=saved.detail,
+        )
+
+
+def load_saved(body: bytes) -> Saved:
+    """Read what `Fragment.save` wrote."""
+    return _SAVED.decode(body)
+
+
+def state_hash(body: bytes) -> bytes:
+    """What two replicas of a fragment compare: SHA-256 of its saved state."""
+    return sha256(body).digest()
+
+
+_SAVED = msgspec.msgpack.Decoder(Saved)
+
+
+def _flat(task: int, output: bytes | Blob) -> tuple[int, bytes, bytes, int]:
+    if isinstance(output, Blob):
+        return (task, b"", output.sha256, output.size)
+    return (task, output, b"", 0)
