@@ -2,7 +2,8 @@
 
     python -m bench steps --runs 2000 --tasks 10
 
-The one loop to know: start the system as a user would, submit through the API, stop the clock when the cloud's view shows the
-last run completed, stop the system. All features are on, as shipped. A figure that falls short is explained by a profile, not by
-a guess. These are measurements and not tests: no test waits for a duration that a busy machine may miss.
+The one loop to know: start the system as a user would, submit through the API, stop the clock when the cloud's view
+shows the last run completed, stop the system. All features are on, as shipped. A figure that falls short is explained
+by a profile, not by a guess. These are measurements and not tests: no test waits for a duration that a busy machine
+may miss.
 """

@@ -1,8 +1,8 @@
 """Tiercel in place: the commands that start a whole system on one machine, and the files that install it on many.
 
-`tiercel up` runs a cloud and its sites in one local Ray cluster, in the foreground, over a directory that outlives it: started
-again, it resumes every unfinished run. `tiercel demo` is the main job, from orders to report, with a link that is cut halfway by
-a proxy on the path. Beside them lie the container images, a compose file and a systemd unit.
+`tiercel up` runs a cloud and its sites in one local Ray cluster, in the foreground, over a directory that outlives
+it: started again, it resumes every unfinished run. `tiercel demo` is the main job, from orders to report, with a link
+that is cut halfway by a proxy on the path. Beside them lie the container images, a compose file and a systemd unit.
 
 The one loop to know:
 

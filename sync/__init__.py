@@ -1,8 +1,8 @@
 """How knowledge travels: the event log, the Driver that writes it, and the replication of logs between nodes.
 
-The log is the truth. A node appends facts to a stream that it alone writes, with dense sequence numbers and a hash chain;
-everything else (state, views, replicas) is a fold over such streams. A peer catches up by "send me all after n", verifies the
-chain, stores the writer's bytes unchanged and folds them; receiving twice is harmless.
+The log is the truth. A node appends facts to a stream that it alone writes, with dense sequence numbers and a hash
+chain; everything else (state, views, replicas) is a fold over such streams. A peer catches up by "send me all after
+n", verifies the chain, stores the writer's bytes unchanged and folds them; receiving twice is harmless.
 
 The one loop to know is the Driver's turn, which runs every node, cloud or edge:
 
@@ -13,18 +13,19 @@ The one loop to know is the Driver's turn, which runs every node, cloud or edge:
     commit all events of the batch in one transaction         # one fsync; the next batch is decided meanwhile
     when the commit position passes an event, release its effects and replies
 
-Nothing leaves a node before it is committed. If a commit fails, the cores it touched are folded again from the log, and nobody
-has heard of what was lost. The turn is one synchronous function over three ports (Log, Clock, Out), so that a simulator can run
-it with a clock, a disk and a network of its own.
+Nothing leaves a node before it is committed. If a commit fails, the cores it touched are folded again from the log,
+and nobody has heard of what was lost. The turn is one synchronous function over three ports (Log, Clock, Out), so
+that a simulator can run it with a clock, a disk and a network of its own.
 
-Begin with `values` (the nouns of every layer), `commit` (what one transaction holds) and `chain` (what makes a log verifiable).
-Modules named driver, log, service and blobs touch the world; all others are pure and take time and chance as arguments:
+Begin with `values` (the nouns of every layer), `commit` (what one transaction holds) and `chain` (what makes a log
+verifiable). Modules named driver, log, service and blobs touch the world; all others are pure and take time and
+chance as arguments:
 
     >>> from sync.clock import HybridClock
     >>> clock = HybridClock()
     >>> clock.tick(1_000) < clock.tick(1_000) < clock.tick(999)
     True
 
-Levels of consistency: a transition of level *eventual* commits locally and converges when the link heals. The other levels move
-the commit position later; the Driver stays the same.
+Levels of consistency: a transition of level *eventual* commits locally and converges when the link heals. The other
+levels move the commit position later; the Driver stays the same.
 """
