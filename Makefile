@@ -3,7 +3,6 @@
 
 SHELL := /bin/sh
 BIN := .venv/bin
-PACKAGES := agents bench cloud coordination deploy edge sync workflow
 PYTHON ?=
 export PYTHON
 
@@ -33,7 +32,7 @@ check: setup-dev ## style, types, architecture; a minute at most
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_protos.py
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_protos.py tests/test_packaging.py
 
 format: setup-dev ## put the code in order
 	$(BIN)/ruff check --fix .
@@ -53,4 +52,4 @@ protos: setup-dev ## generate the stubs in sdk/tiercel/v1 again
 
 clean: ## remove .venv, caches and builds; the data in .tiercel stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist sdk/build sdk/dist
-	find $(PACKAGES) sdk tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

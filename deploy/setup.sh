@@ -48,8 +48,8 @@ find_python() {
     elif [ -n "${PYTHON:-}" ]; then
         echo "tiercel: PYTHON=$PYTHON is not a working Python 3.11, 3.12 or 3.13." >&2
     else
-        echo "tiercel: Python 3.11, 3.12 or 3.13 is needed and none was found on PATH; python3 here is:" \
-            "$(python3 -V 2>&1 </dev/null | head -n 1). Install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2
+        echo "tiercel: Python 3.11, 3.12 or 3.13 is needed and none on PATH works." \
+            "Install one, or name it: make PYTHON=/path/to/python3.12 setup" >&2
     fi
     return 3
 }

@@ -276,5 +276,7 @@ def test_every_package_is_known() -> None:
         "pytest": re.findall(r"\w+", project["pytest"]["ini_options"]["filterwarnings"][0]),
     }
     there = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    if list((ROOT / "examples").glob("*.py")) and "examples" not in listed["mypy"]:
+        refuse(["mypy does not check examples"])
     refuse(f"{tool} does not name {package}" for tool, names in listed.items() for package in there - set(names))
     assert there == set(PACKAGES)
