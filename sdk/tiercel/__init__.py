@@ -1,0 +1,32 @@
+"""Tiercel for those who do the work: write an agent.
+
+An agent offers capabilities, which are functions. Workflows say which capability a task needs; the site's edge node
+hands the task to an agent that has it, over one connection that the agent opens. The whole loop:
+
+    1. connect, and say who I am, what I can do, how much at once, and what I still hold from before;
+    2. take assignments, never one of them twice;
+    3. run them, and stop them when asked, when their time is over, or when the lease on physical work runs out;
+    4. write each result to the journal, send it, and keep it until the site says that it is safe;
+    5. connect again when the line is cut: work goes on meanwhile.
+
+    from tiercel import Agent, TaskContext, TerminalError
+
+    agent = Agent("picker-1", kind="robot")
+
+    @agent.capability("pick-item")
+    def pick(task: TaskContext, sku: str, quantity: int = 1) -> dict:
+        if quantity < 1:
+            raise TerminalError(f"cannot pick {quantity} of {sku}")
+        return {"sku": sku, "picked": quantity, "key": task.idempotency_key}
+
+    agent.run("127.0.0.1:7444")
+
+A task may reach an agent more than once when something fails. `task.idempotency_key` is the same every time: write
+under it, and a repetition changes nothing.
+"""
+
+from tiercel.agent import Agent
+from tiercel.context import TaskContext
+from tiercel.errors import RetryableError, TerminalError
+
+__all__ = ["Agent", "RetryableError", "TaskContext", "TerminalError"]

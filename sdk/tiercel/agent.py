@@ -1,0 +1,122 @@
+"""The front of an agent: its name, its capabilities, and `run`."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+
+from tiercel.capability import Capability, capability_of
+from tiercel.runtime import Runtime, Settings, journal_path
+from tiercel.v1 import agent_pb2
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+KINDS = {
+    "robot": agent_pb2.AGENT_KIND_ROBOT,
+    "human": agent_pb2.AGENT_KIND_HUMAN,
+    "ai": agent_pb2.AGENT_KIND_AI,
+    "service": agent_pb2.AGENT_KIND_SERVICE,
+}
+
+
+class Agent:
+    """Something that does tasks: a robot, a person's desk, an AI process, a service."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        kind: str = "service",
+        capacity: int = 4,
+        threads: int | None = None,
+        grace_s: float = 10.0,
+        journal: Path | str | None = None,
+        secrets: Path | str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """`name` is unique at its site and stays the same over restarts; `kind` is robot, human, ai or service.
+
+        `capacity` is how many tasks it takes at once, `threads` how many of them may be plain functions at the same
+        moment (default: the capacity, at most 64). `grace_s` is how long work may go on after the agent was asked to
+        stop. `journal` is a file for this agent alone (default: in the user's state directory). `secrets` is the
+        site's secrets file. Raises ValueError when a value is out of range.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"agent {name!r}: kind {kind!r} is unknown; allowed: {', '.join(KINDS)}")
+        self.name = name
+        self._settings = Settings(
+            name=name,
+            kind=KINDS[kind],
+            capacity=capacity,
+            threads=min(capacity, 64) if threads is None else threads,
+            grace_s=grace_s,
+            journal=journal_path(name) if journal is None else Path(journal),
+            secrets=None if secrets is None else Path(secrets),
+            labels=dict(labels or {}),
+        )
+        self._settings.validate()
+        self._capabilities: dict[str, Capability] = {}
+        self._runtime: Runtime | None = None
+
+    def capability(self, name: str, *, inline: bool = False) -> Callable[[Function], Function]:
+        """Offer a function under a name. Its parameters are what the task gives `with`, passed by name.
+
+        A plain function runs in a thread, or with `inline=True` in the event loop, which it must not block; an `async
+        def` runs in the event loop. A parameter annotated `TaskContext` gets the context. What is returned must be
+        JSON. An exception is a failure: TerminalError for good, any other may be retried.
+        """
+
+        def offer(function: Function) -> Function:
+            if name in self._capabilities:
+                raise ValueError(f"agent {self.name!r} has a capability {name!r} already")
+            self._capabilities[name] = capability_of(name, function, inline=inline)
+            return function
+
+        return offer
+
+    async def serve(self, target: str | grpc.aio.Channel) -> None:
+        """Connect to a gateway ("host:port", "unix:/path", or a channel that many agents share) and work until `stop`.
+
+        A lost connection is made anew, for as long as it takes. Cancelling this coroutine cancels the work in hand at
+        once. Raises AgentRefused, JournalInUse or JournalUnusable.
+        """
+        if self._runtime is not None:
+            raise RuntimeError(f"agent {self.name!r} serves already")
+        self._runtime = Runtime(self._settings, self._capabilities)
+        try:
+            await self._runtime.serve(target)
+        finally:
+            self._runtime = None
+
+    def stop(self) -> None:
+        """Let `serve` end: finish what runs within the grace, deliver the results, say goodbye. Call it in the loop."""
+        if self._runtime is not None:
+            self._runtime.stop()
+
+    def run(self, target: str) -> None:
+        """Serve until SIGINT or SIGTERM; a second signal does not wait for the grace."""
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(self._run(target))
+
+    async def _run(self, target: str) -> None:
+        serving = asyncio.ensure_future(self.serve(target))
+        signals = 0
+
+        def on_signal() -> None:
+            nonlocal signals
+            signals += 1
+            if signals == 1:
+                self.stop()
+            else:
+                serving.cancel()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Only the main thread may take signals; elsewhere whoever owns the process stops the agent.
+            with contextlib.suppress(ValueError, RuntimeError):
+                loop.add_signal_handler(number, on_signal)
+        await serving

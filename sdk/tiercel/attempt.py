@@ -1,0 +1,134 @@
+"""One assignment in hand, and the result that its end is."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from tiercel.capability import Capability
+from tiercel.context import TaskContext
+from tiercel.encoding import Key, encode, type_error
+from tiercel.errors import RetryableError, TaskCancelled, TerminalError
+from tiercel.secrets import redact
+from tiercel.v1 import agent_pb2
+
+if TYPE_CHECKING:
+    from tiercel.work import Work
+
+FAILURE_CHARACTERS_MAX = 4000
+
+CANCEL, TIMEOUT, LEASE, CLOSING = "cancel", "timeout", "lease_expired", "agent_stopped"
+"""Why an attempt was asked to stop. All but the first are also the codes of its failure."""
+
+
+class Attempt:
+    """What the agent knows of an assignment between its arrival and its result."""
+
+    __slots__ = (
+        "_work",
+        "assignment",
+        "capability",
+        "context",
+        "key",
+        "queued",
+        "stop_cause",
+        "task",
+        "timer",
+        "used_secrets",
+    )
+
+    def __init__(self, work: "Work", key: Key, assignment: agent_pb2.Assignment, capability: Capability) -> None:
+        self._work = work
+        self.key = key
+        self.assignment = assignment
+        self.capability = capability
+        self.context: TaskContext | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.stop_cause = ""
+        # Holds one mark while it waits for a thread. Whoever takes the mark decides: the thread to run it, or `stop`
+        # to end it.
+        self.queued: list[None] = []
+        self.used_secrets: dict[str, str] = {}
+
+    @property
+    def durable(self) -> bool:
+        """Its result must be on disk before it is sent: the effect must not be repeated."""
+        return self.assignment.effect != agent_pb2.EFFECT_REPEATABLE
+
+    @property
+    def physical(self) -> bool:
+        return self.assignment.effect == agent_pb2.EFFECT_PHYSICAL
+
+    def stop(self, cause: str, reason: str) -> None:
+        """Ask it to stop; the first cause stands. It ends when the function ends, and not before."""
+        if self.stop_cause:
+            return
+        self.stop_cause = cause
+        if self.context is not None:
+            self.context.cancel(reason)
+        if self.task is not None:
+            self.task.cancel()
+        if self.queued:
+            try:
+                self.queued.pop()
+            except IndexError:
+                return  # A thread was quicker.
+            self.settle(None, TaskCancelled(reason))
+
+    def settle(self, value: Any, error: BaseException | None) -> None:
+        """The function ended; called in the loop."""
+        self._work.settled(self, value, error)
+
+    def result(self, value: Any, error: BaseException | None) -> tuple[agent_pb2.TaskResult, bytes]:
+        """The result, and its output as JSON (empty if there is none), which the caller puts inline or into a blob."""
+        if error is not None:
+            return self._unfinished(error), b""
+        try:
+            if self.used_secrets:
+                value = redact(value, self.used_secrets)
+            return agent_pb2.TaskResult(key=self.assignment.key), encode(value)
+        except type_error as problem:
+            message = f"capability {self.capability.name!r} returned what JSON cannot hold: {problem}"
+            return self.failure("output_not_json", message, retryable=False), b""
+
+    def failure(self, code: str, message: str, *, retryable: bool) -> agent_pb2.TaskResult:
+        if self.used_secrets:
+            message = redact(message, self.used_secrets)
+        return failed(self.assignment.key, code, message, retryable=retryable)
+
+    def _unfinished(self, error: BaseException) -> agent_pb2.TaskResult:
+        match error:
+            case asyncio.CancelledError() | TaskCancelled():
+                return self._stopped()
+            case TerminalError():
+                return self.failure(error.code, str(error), retryable=False)
+            case RetryableError():
+                return self.failure(error.code, str(error), retryable=True)
+            case _:
+                message = f"capability {self.capability.name!r} raised {type(error).__name__}: {error}"
+                return self.failure(type(error).__name__, message, retryable=True)
+
+    def _stopped(self) -> agent_pb2.TaskResult:
+        cause = self.stop_cause
+        if not cause and self.context is not None and self.context.cancelled:
+            cause = LEASE  # The context noticed before the loop did.
+        if cause == CANCEL:
+            return agent_pb2.TaskResult(key=self.assignment.key, cancelled=True)
+        name = self.capability.name
+        # What was stopped halfway may have had half its effect: only what may be repeated is called retryable.
+        retryable = not self.durable
+        match cause:
+            case "timeout":
+                text = f"capability {name!r} was stopped after its timeout of {self.assignment.timeout_ms} ms"
+            case "lease_expired":
+                text = f"capability {name!r} was stopped because the agent's lease was running out"
+            case "agent_stopped":
+                text = f"capability {name!r} was stopped because its agent stops"
+            case _:
+                cause, text = "cancelled_itself", f"capability {name!r} cancelled itself without being asked"
+        return self.failure(cause, text, retryable=retryable)
+
+
+def failed(key: agent_pb2.AttemptKey, code: str, message: str, *, retryable: bool) -> agent_pb2.TaskResult:
+    """A failure as the wire has it; a message beyond FAILURE_CHARACTERS_MAX is cut."""
+    failure = agent_pb2.TaskFailure(code=code, message=message[:FAILURE_CHARACTERS_MAX], retryable=retryable)
+    return agent_pb2.TaskResult(key=key, failure=failure)

@@ -1,0 +1,28 @@
+"""How an agent reaches its gateway."""
+
+from typing import Any
+
+import grpc
+
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+
+OPTIONS: list[tuple[str, Any]] = [
+    # The defaults never notice a dead path; the gateway allows a ping every 10 s.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    # A gateway that was killed is back within half a second: gRPC's own wait of 1 s and more would be the longest part.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 250),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # A channel that is built anew must not inherit the broken connection of the one before.
+    ("grpc.use_local_subchannel_pool", 1),
+]
+
+
+def open_channel(address: str) -> grpc.aio.Channel:
+    """A channel to "host:port" or "unix:/path". Call it inside the running loop that will use the channel."""
+    return grpc.aio.insecure_channel(address, options=OPTIONS)

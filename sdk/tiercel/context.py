@@ -1,0 +1,89 @@
+"""What a capability may know about the task it is doing."""
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tiercel.errors import TaskCancelled
+from tiercel.v1 import agent_pb2
+
+if TYPE_CHECKING:
+    from tiercel.lease import Lease
+
+Report = Callable[[float, str], None]
+
+
+class TaskContext:
+    """One attempt at one task. Declare a parameter of this type and the agent passes it. Any thread may use it."""
+
+    __slots__ = ("_assignment", "_lease", "_reason", "_report", "_stop", "agent")
+
+    def __init__(self, agent: str, assignment: agent_pb2.Assignment, lease: "Lease", report: Report) -> None:
+        self.agent = agent
+        self._assignment = assignment
+        self._lease = lease
+        self._report = report
+        self._stop = threading.Event()
+        self._reason = ""
+
+    @property
+    def run(self) -> str:
+        """The id of the workflow run."""
+        return self._assignment.key.run
+
+    @property
+    def task(self) -> str:
+        """The task's name in the workflow definition."""
+        return self._assignment.task_name
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, from 1."""
+        return self._assignment.key.attempt
+
+    @property
+    def epoch(self) -> int:
+        """The fencing token: hand it to what you act on, so that it can refuse an order that was overtaken."""
+        return self._assignment.key.epoch
+
+    @property
+    def capability(self) -> str:
+        return self._assignment.capability
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt at this task of this run: write under it, and a repetition changes nothing."""
+        return f"{self._assignment.key.run}/{self._assignment.task_name}"
+
+    @property
+    def cancelled(self) -> bool:
+        """Stop now. For physical work this turns true on time even if the agent's event loop hangs."""
+        return self._stop.is_set() or self._lost_its_lease()
+
+    @property
+    def reason(self) -> str:
+        """Why it was cancelled."""
+        return self._reason or ("the lease ran out" if self._lost_its_lease() else "")
+
+    def wait_cancelled(self, seconds: float) -> bool:
+        """Sleep, and wake early when cancelled; whether it is. For functions that run in a thread."""
+        if self._assignment.effect == agent_pb2.EFFECT_PHYSICAL:
+            seconds = min(seconds, max(0.0, self._lease.stop_in_s()))
+        return self._stop.wait(seconds) or self.cancelled
+
+    def raise_if_cancelled(self) -> None:
+        """Raises TaskCancelled when the attempt was asked to stop: the end of work that undid what it had begun."""
+        if self.cancelled:
+            raise TaskCancelled(self.reason)
+
+    def progress(self, fraction: float, note: str = "") -> None:
+        """Tell how far it is, from 0 to 1. Call it as often as you like: only the last word of each moment travels."""
+        self._report(fraction, note)
+
+    def cancel(self, reason: str) -> None:
+        """Ask the work to stop."""
+        self._reason = self._reason or reason
+        self._stop.set()
+
+    def _lost_its_lease(self) -> bool:
+        return self._assignment.effect == agent_pb2.EFFECT_PHYSICAL and self._lease.stopped

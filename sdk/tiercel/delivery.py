@@ -1,0 +1,255 @@
+"""Results on their way from the work to the gateway's acknowledgement.
+
+    finished -> appended to the journal -> (synced, unless all of the batch may be repeated) -> (blob uploaded) ->
+    sent -> forgotten
+
+Results of one turn of the loop are one append, one sync and one message. The loop writes; a thread syncs, so the loop
+never waits for the disk, and results that finish during one sync share the next.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from tiercel.attempt import failed
+from tiercel.backoff import Backoff
+from tiercel.blobs import Blobs, reference_of
+from tiercel.encoding import Key, key_of
+from tiercel.errors import BlobUnavailable
+from tiercel.journal import Journal
+from tiercel.outbox import Outbox, split
+from tiercel.spool import Spool
+from tiercel.threads import Threads
+from tiercel.v1 import agent_pb2
+
+REWRITE_AGAIN_S = 1.0
+
+log = logging.getLogger("tiercel.delivery")
+
+disk = Threads(1, "tiercel-disk")
+"""One thread for the journals of all agents of this process: it mostly waits for the disk, which is one as well."""
+
+
+class Delivery:
+    """Every result is sent until it is acknowledged, by this process or by the one that opens its journal next."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, journal: Journal, outbox: Outbox, blobs: Blobs) -> None:
+        self._loop = loop
+        self._journal = journal
+        self._outbox = outbox
+        self._blobs = blobs
+        self._spool = Spool(journal.path.with_name(journal.path.name + ".blobs"))
+        self._spool.keep_only({result.blob.sha256 for result in journal.held.values() if result.HasField("blob")})
+        self._unspooled: dict[bytes, bytes] = {}
+        self._recording: dict[Key, agent_pb2.TaskResult] = {}
+        self._finished: list[agent_pb2.TaskResult] = []
+        self._durable = False
+        self._flush_due = False
+        self._unsynced: list[agent_pb2.TaskResult] = []
+        self._disk_busy = False
+        self._rewriting = False
+        self._mending = False
+        self._uploads: dict[Key, asyncio.Task[None]] = {}
+        self._uploads_at_once = asyncio.Semaphore(4)
+        self._changed = asyncio.Event()
+
+    def finish(self, key: Key, result: agent_pb2.TaskResult, *, durable: bool) -> None:
+        """An attempt is over. What finishes in one turn of the loop goes together; `flush` does not wait for it."""
+        self._recording[key] = result
+        self._finished.append(result)
+        self._durable = self._durable or durable
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self.flush)
+
+    def finish_large(self, key: Key, result: agent_pb2.TaskResult, data: bytes, *, durable: bool) -> None:
+        """The same with an output too large for a message: first the bytes are on disk, then the result names them."""
+        result.blob.CopyFrom(reference_of(data))
+        self._recording[key] = result
+
+        def saved(error: OSError | None) -> None:
+            if error is not None:
+                log.error("an output of %d bytes stays in memory until it is delivered: %s", len(data), error)
+                self._unspooled[result.blob.sha256] = data
+            self.finish(key, result, durable=durable)
+
+        self._on_disk(lambda: self._spool.save(result.blob, data), saved)
+
+    def flush(self) -> None:
+        """Record and send what has finished."""
+        self._flush_due = False
+        if self._rewriting or not self._finished:
+            return
+        batch, self._finished = self._finished, []
+        durable, self._durable = self._durable, False
+        try:
+            self._journal.append(split(batch))
+        except OSError as error:
+            self._mend(error)
+            self._release(batch)
+            return
+        if durable:
+            self._unsynced.extend(batch)
+            self._sync()
+        else:
+            self._release(batch)
+
+    def known(self, key: Key) -> bool:
+        """The attempt is done, and its result is being recorded or waits for its acknowledgement."""
+        return key in self._recording or key in self._journal.held
+
+    def send_again(self, key: Key) -> None:
+        """The gateway asked for work that is done: answer from the journal, unless the result is on its way."""
+        if key not in self._recording and key not in self._uploads:
+            self._send([self._journal.held[key]])
+
+    def send_all_again(self) -> None:
+        """A session begins: everything that is not acknowledged, once more."""
+        ready = [result for key, result in self._journal.held.items() if key not in self._recording]
+        self._send([result for result in ready if key_of(result.key) not in self._uploads])
+
+    def acknowledged(self, keys: Iterable[agent_pb2.AttemptKey]) -> None:
+        """The gateway has committed these results."""
+        gone = [(key, self._journal.held.get(key)) for key in map(key_of, keys)]
+        self._journal.forget(key for key, _ in gone)
+        for _, result in gone:
+            if result is not None and result.HasField("blob"):
+                self._drop_output(result)
+        if not self._disk_busy:
+            self._journal.trim()
+            if not self._mending and self._journal.mostly_forgotten():
+                self._rewrite()
+        self._changed.set()
+
+    def unacknowledged(self) -> list[agent_pb2.AttemptKey]:
+        """What the agent must name when it registers."""
+        held = [result.key for key, result in self._journal.held.items() if key not in self._recording]
+        return held + [result.key for result in self._recording.values()]
+
+    @property
+    def count(self) -> int:
+        """How many results wait for something."""
+        return len(self._journal.held) + len(self._recording)
+
+    @property
+    def durable_possible(self) -> bool:
+        """The journal takes what it is given: work that must not be repeated may begin."""
+        return not self._journal.broken
+
+    async def delivered(self) -> None:
+        """Returns when every result is acknowledged."""
+        while self.count:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def close(self) -> None:
+        """Record what has finished and let go of the disk. What was not acknowledged stays in the journal."""
+        for upload in self._uploads.values():
+            upload.cancel()
+        await asyncio.gather(*self._uploads.values(), return_exceptions=True)
+        self.flush()
+        while self._disk_busy or self._finished:
+            self._changed.clear()
+            await self._changed.wait()
+        self._journal.close()
+
+    def _release(self, batch: list[agent_pb2.TaskResult]) -> None:
+        for result in batch:
+            self._recording.pop(key_of(result.key), None)
+        self._send(batch)
+
+    def _send(self, batch: list[agent_pb2.TaskResult]) -> None:
+        large = [result for result in batch if result.HasField("blob")]
+        for result in large:
+            self._uploads[key_of(result.key)] = self._loop.create_task(self._upload(result))
+        self._outbox.add_results([result for result in batch if not result.HasField("blob")] if large else batch)
+
+    async def _upload(self, result: agent_pb2.TaskResult) -> None:
+        """The bytes first, then the result that names them. Goes on over lost sessions until the gateway has them."""
+        key, backoff = key_of(result.key), Backoff()
+        try:
+            data = self._unspooled.get(result.blob.sha256)
+            if data is None:
+                data = await asyncio.to_thread(self._spool.load, result.blob)
+            while True:
+                try:
+                    async with self._uploads_at_once:
+                        await self._blobs.upload(result.blob, data)
+                    break
+                except BlobUnavailable as error:
+                    if error.permanent:
+                        raise
+                    log.debug("%s; trying again", error)
+                await asyncio.sleep(backoff.next_s())
+        except (BlobUnavailable, OSError) as error:
+            self._uploads.pop(key, None)
+            self._drop_output(result)
+            lost = failed(result.key, "output_lost", f"the output cannot be delivered: {error}", retryable=False)
+            self.finish(key, lost, durable=True)
+            return
+        self._uploads.pop(key, None)
+        self._outbox.add_results([result])
+
+    def _drop_output(self, result: agent_pb2.TaskResult) -> None:
+        """Remove a large output, unless another result has the same bytes."""
+        sha256 = result.blob.sha256
+        others = [*self._journal.held.values(), *self._recording.values()]
+        if not any(other.key != result.key and other.blob.sha256 == sha256 for other in others):
+            self._unspooled.pop(sha256, None)
+            self._spool.remove(result.blob)
+
+    def _sync(self) -> None:
+        if self._disk_busy or not self._unsynced:
+            return
+        batch, self._unsynced = self._unsynced, []
+        self._disk_busy = True
+
+        def synced(error: OSError | None) -> None:
+            self._disk_busy = False
+            if error is not None:
+                self._mend(error)
+            self._release(batch)
+            self._sync()
+            self._changed.set()
+
+        self._on_disk(self._journal.sync, synced)
+
+    def _mend(self, error: OSError) -> None:
+        """The disk refused. A result is a fact and is sent all the same; new work that needs the journal is refused."""
+        if not self._mending:
+            self._mending = True
+            log.error("the journal %s cannot be written (%s); trying to write it anew", self._journal.path, error)
+            self._loop.call_later(REWRITE_AGAIN_S, self._rewrite)
+
+    def _rewrite(self) -> None:
+        if self._disk_busy:
+            self._loop.call_later(REWRITE_AGAIN_S, self._rewrite)
+            return
+        self._disk_busy = self._rewriting = True
+        held = list(self._journal.held.values())
+
+        def rewritten(error: OSError | None) -> None:
+            self._disk_busy = self._rewriting = self._mending = False
+            if error is not None:
+                self._mend(error)
+            self.flush()
+            self._sync()
+            self._changed.set()
+
+        self._on_disk(lambda: self._journal.compact(held), rewritten)
+
+    def _on_disk(self, call: Callable[[], None], then: Callable[[OSError | None], None]) -> None:
+        """Run `call` in the thread for the disk, and `then` in the loop with the error it met."""
+
+        def run() -> None:
+            error = None
+            try:
+                call()
+            except OSError as raised:
+                error = raised
+            try:
+                self._loop.call_soon_threadsafe(then, error)
+            except RuntimeError:
+                log.debug("the loop closed while the disk was busy")
+
+        disk.submit(run)

@@ -1,0 +1,72 @@
+"""What can go wrong in an agent, and what each error means for the run.
+
+    TiercelError
+    |- TerminalError        raised by a capability: the task failed, do not try again
+    |- RetryableError       raised by a capability: the task failed, trying again may help
+    |- TaskCancelled        raised by `TaskContext.raise_if_cancelled`: the work was asked to stop, and did
+    |- SecretUnavailable    a `secret://name` could not be resolved here
+    |- BlobUnavailable      a large value could not be fetched or stored
+    |- JournalInUse         another process owns the agent's journal
+    |- JournalUnusable      the journal cannot be read or written
+    |- AgentRefused         the gateway will not have this agent
+    |- SessionLost          one connection ended; the agent reconnects by itself
+
+Any other exception that leaves a capability counts as retryable: most are weather, and the retry policy of the task
+decides.
+"""
+
+
+class TiercelError(Exception):
+    """The root of the tree above."""
+
+
+class TerminalError(TiercelError):
+    """Raise it in a capability when another attempt cannot help. `code` is short and stable, for programs."""
+
+    def __init__(self, message: str, *, code: str = "terminal") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class RetryableError(TiercelError):
+    """Raise it in a capability when another attempt may help. `code` is short and stable, for programs."""
+
+    def __init__(self, message: str, *, code: str = "retryable") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class TaskCancelled(TiercelError):
+    """The attempt was asked to stop and stopped: it had no effect, or undid it."""
+
+
+class SecretUnavailable(TiercelError):
+    """A secret reference names nothing that this agent can read. The message holds the name, never a value."""
+
+
+class BlobUnavailable(TiercelError):
+    """A large value could not be fetched or stored. `permanent` says that asking again will not help."""
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+
+
+class JournalInUse(TiercelError):
+    """Another process holds the lock of the journal: two processes must not answer for one agent."""
+
+
+class JournalUnusable(TiercelError):
+    """The journal is not ours to read or cannot be written."""
+
+
+class AgentRefused(TiercelError):
+    """The gateway refused the registration for a reason that trying again does not remove."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"the gateway refused the agent ({code}): {message}")
+        self.code = code
+
+
+class SessionLost(TiercelError):
+    """One session with the gateway ended without a goodbye."""

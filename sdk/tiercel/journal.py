@@ -1,0 +1,257 @@
+"""The agent's memory of what it has done and the gateway has not yet acknowledged: one append-only file.
+
+A result is appended before it is sent and forgotten when the gateway says that it is committed. After a crash the
+file tells which attempts were done, so they are answered from here and not done again.
+
+    file    = MAGIC record*
+    record  = length u32, crc32 u32 of the rest, kind u8, payload      (little endian; length counts kind and payload)
+    kind 1  = Results: done;  kind 2 = ResultAcks: forgotten           (protobuf, see agent.proto)
+
+What was appended with sync holds after a power cut. What was appended without it holds after the death of the
+process. A record that was cut off by either is removed when the file is opened. Anything else that does not check is
+damage: what is readable beyond it is kept, and the damaged file is set aside for a person to look at.
+
+A Journal is not thread-safe: `append`, `forget` and `trim` belong to one thread; `sync` and `compact` may run in
+another as long as `compact` runs alone. The lock is on a file of its own, because compaction replaces the journal and
+a lock stays with the file.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tiercel.encoding import Key, key_of
+from tiercel.errors import JournalInUse, JournalUnusable
+from tiercel.v1 import agent_pb2
+
+MAGIC = b"tiercel journal 1\n"
+DONE, FORGOTTEN = 1, 2
+RECORD_BYTES_MAX = 4 * 1024 * 1024
+_FRAME = struct.Struct("<II")
+
+log = logging.getLogger("tiercel.journal")
+
+
+class Journal:
+    """The journal at `path`, open and locked. `held`: the attempts done and not yet forgotten, oldest first."""
+
+    def __init__(self, path: Path, *, dead_bytes_max: int = 1024 * 1024) -> None:
+        """Open or create it. Raises JournalInUse when another process has it, JournalUnusable when it is no journal."""
+        self.path = path
+        self.held: dict[Key, agent_pb2.TaskResult] = {}
+        self._dead_bytes_max = dead_bytes_max
+        self._forgotten: list[Key] = []
+        self._broken = False
+        self._size = 0
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = _lock(path.with_name(path.name + ".lock"))
+        except OSError as error:
+            raise JournalUnusable(f"the journal {path} cannot be opened: {error.strerror}") from error
+        try:
+            self._fd = self._open()
+        except OSError as error:
+            os.close(self._lock)
+            raise JournalUnusable(f"the journal {path} cannot be opened: {error.strerror}") from error
+        except JournalUnusable:
+            os.close(self._lock)
+            raise
+        if self._broken:
+            self.compact(self.held.values())
+
+    def append(self, batches: Iterable[agent_pb2.Results]) -> None:
+        """Write results in one go, without syncing; they are held from now on.
+
+        Raises OSError when the disk does not take them. They are held all the same, the next `append` raises too, and
+        `compact` writes everything anew; what was written before stays readable.
+        """
+        data = bytearray()
+        if self._forgotten:
+            _add_record(data, FORGOTTEN, _acks(self._forgotten).SerializeToString())
+        for batch in batches:
+            for result in batch.items:
+                self.held[key_of(result.key)] = result
+            _add_record(data, DONE, batch.SerializeToString())
+        self._write(data)
+        self._forgotten.clear()
+
+    def sync(self) -> None:
+        """Everything appended so far is on disk when this returns. Raises OSError; the journal is then `broken`."""
+        try:
+            _sync(self._fd)
+        except OSError:
+            # The kernel may have dropped the pages that it could not write: the file is no longer what we think.
+            self._broken = True
+            raise
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """The gateway has these: they are held no longer. The file learns it with the next append."""
+        for key in keys:
+            if self.held.pop(key, None) is not None:
+                self._forgotten.append(key)
+
+    def trim(self) -> None:
+        """Empty the file when nothing is held and it has grown: the cheap way to stay small."""
+        if not self.held and not self._broken and self._size > self._dead_bytes_max:
+            os.ftruncate(self._fd, len(MAGIC))
+            self._size = len(MAGIC)
+            self._forgotten.clear()
+
+    @property
+    def broken(self) -> bool:
+        """The last write failed: nothing is recorded until `compact` has succeeded."""
+        return self._broken
+
+    def mostly_forgotten(self) -> bool:
+        """Compaction is worth its two syncs."""
+        return self._size > 4 * self._dead_bytes_max and self._size > 4 * sum(r.ByteSize() for r in self.held.values())
+
+    def compact(self, held: Iterable[agent_pb2.TaskResult]) -> None:
+        """Write a file with only `held` beside this one, sync it and put it in its place.
+
+        After a crash at any moment either the old file or the new one is there, whole. `held` is a copy of the
+        journal's, taken by its owner, so that this may run in another thread; nothing may be appended meanwhile.
+        """
+        data = bytearray(MAGIC)
+        for result in held:
+            _add_record(data, DONE, agent_pb2.Results(items=[result]).SerializeToString())
+        fresh = self.path.with_name(self.path.name + ".new")
+        fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            write_all(fd, data)
+            os.fsync(fd)
+            fresh.replace(self.path)
+            sync_directory(self.path.parent)
+        except OSError:
+            os.close(fd)
+            raise
+        os.close(self._fd)
+        self._fd, self._size, self._broken = fd, len(data), False
+
+    def close(self) -> None:
+        """Write what is forgotten, close the file and give up the lock."""
+        try:
+            if self._forgotten and not self._broken:
+                self.append([])
+        except OSError:
+            log.warning("the journal %s could not note what was acknowledged; it will be sent once more", self.path)
+        os.close(self._fd)
+        os.close(self._lock)
+
+    def _open(self) -> int:
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(fd, 0o600)
+            with open(fd, "rb", closefd=False) as file:
+                data = file.read()
+            whole = MAGIC.startswith(data) or data.startswith(MAGIC)
+            if not whole:
+                raise JournalUnusable(f"{self.path} is not a tiercel journal: move it away or name another file")
+            self._size = self._recover(fd, data)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _recover(self, fd: int, data: bytes) -> int:
+        """Fold the records into `held` and cut a torn tail; the size of what stays."""
+        if len(data) < len(MAGIC):
+            os.ftruncate(fd, 0)
+            write_all(fd, MAGIC)
+            os.fsync(fd)
+            sync_directory(self.path.parent)
+            return len(MAGIC)
+        end, damaged = len(MAGIC), False
+        for start, kind, payload, stop in _records(data):
+            damaged = damaged or start != end
+            self._apply(kind, payload)
+            end = stop
+        if damaged:
+            aside = self.path.with_name(self.path.name + ".damaged")
+            shutil.copy(self.path, aside)
+            log.error("the journal %s is damaged; a copy is in %s; what it lost is reconciled", self.path, aside)
+            self._broken = True
+        if end < len(data):
+            log.warning(
+                "the journal %s: cut off %d bytes of an unfinished write at %d", self.path, len(data) - end, end
+            )
+            os.ftruncate(fd, end)
+        return end
+
+    def _apply(self, kind: int, payload: bytes) -> None:
+        match kind:
+            case 1:
+                for result in agent_pb2.Results.FromString(payload).items:
+                    self.held[key_of(result.key)] = result
+            case 2:
+                for key in agent_pb2.ResultAcks.FromString(payload).items:
+                    self.held.pop(key_of(key), None)
+            case _:
+                log.warning("the journal %s holds a record of kind %d, of a later version; skipped", self.path, kind)
+
+    def _write(self, data: bytes | bytearray) -> None:
+        if self._broken:
+            raise OSError(f"the journal {self.path} is waiting to be written anew")
+        try:
+            write_all(self._fd, data)
+        except OSError:
+            self._broken = True
+            raise
+        self._size += len(data)
+
+
+def _records(data: bytes) -> Iterator[tuple[int, int, bytes, int]]:
+    """(start, kind, payload, stop) of every record that checks, in the order of the file."""
+    start = len(MAGIC)
+    while start + _FRAME.size < len(data):
+        length, check = _FRAME.unpack_from(data, start)
+        body = start + _FRAME.size
+        stop = body + length
+        if not 1 <= length <= RECORD_BYTES_MAX or stop > len(data):
+            return  # Without a length there is no next record to look for.
+        if zlib.crc32(data[body:stop]) == check:
+            yield start, data[body], data[body + 1 : stop], stop
+        start = stop
+
+
+def _add_record(data: bytearray, kind: int, payload: bytes) -> None:
+    body = bytes((kind,)) + payload
+    assert len(body) <= RECORD_BYTES_MAX, f"a journal record of {len(body)} bytes would not be read again"
+    data += _FRAME.pack(len(body), zlib.crc32(body))
+    data += body
+
+
+def _acks(keys: Iterable[Key]) -> agent_pb2.ResultAcks:
+    return agent_pb2.ResultAcks(items=[agent_pb2.AttemptKey(run=run, task=task, attempt=a) for run, task, a in keys])
+
+
+def _lock(path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise JournalInUse(f"another process has the journal of this agent open (lock {path}): stop it first") from None
+    return fd
+
+
+def write_all(fd: int, data: bytes | bytearray) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+_sync = getattr(os, "fdatasync", os.fsync)

@@ -1,0 +1,178 @@
+"""One agent at work: its journal is open, it stays connected, and it stops in order."""
+
+import asyncio
+import logging
+import os
+import secrets as random_bytes
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import grpc
+
+from tiercel.backoff import Backoff
+from tiercel.blobs import Blobs
+from tiercel.capability import Capability
+from tiercel.channel import open_channel
+from tiercel.delivery import Delivery
+from tiercel.errors import SessionLost
+from tiercel.journal import Journal
+from tiercel.lease import Lease
+from tiercel.outbox import Outbox
+from tiercel.secrets import Secrets
+from tiercel.session import PROTOCOL_VERSION, Session
+from tiercel.threads import Threads
+from tiercel.v1 import agent_pb2
+from tiercel.work import Tools, Work
+
+BOOT = random_bytes.token_hex(8)
+"""Drawn once per process: tells the gateway a reconnect from a restart."""
+STOPPED_S = 2.0
+"""How long work that was cancelled at the end of the grace may take to stop, and results to be acknowledged."""
+
+log = logging.getLogger("tiercel.agent")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a person says about an agent; see `Agent`."""
+
+    name: str
+    kind: int
+    capacity: int
+    threads: int
+    grace_s: float
+    journal: Path
+    secrets: Path | None
+    labels: Mapping[str, str]
+
+    def validate(self) -> None:
+        """Raises ValueError, naming the agent and what is allowed."""
+        if not self.name or len(self.name) > 200:
+            raise ValueError(f"agent {self.name[:40]!r}: a name has 1 to 200 characters")
+        if self.capacity < 1 or self.threads < 1:
+            raise ValueError(f"agent {self.name!r}: capacity and threads are at least 1")
+        if self.grace_s < 0:
+            raise ValueError(f"agent {self.name!r}: grace_s is not negative")
+
+
+class Runtime:
+    """One `serve`: from opening the journal to the goodbye. Belongs to the loop that it is built in."""
+
+    def __init__(self, settings: Settings, capabilities: Mapping[str, Capability]) -> None:
+        """Raises JournalInUse and JournalUnusable."""
+        loop = asyncio.get_running_loop()
+        self._settings = settings
+        self._capabilities = capabilities
+        self._lease = Lease()
+        self._outbox = Outbox(loop)
+        self._blobs = Blobs()
+        self._backoff = Backoff()
+        self._stop = asyncio.Event()
+        self._lost = False
+        self._delivery = Delivery(loop, Journal(settings.journal), self._outbox, self._blobs)
+        threads = Threads(settings.threads, f"tiercel-{settings.name}")
+        tools = Tools(
+            agent=settings.name,
+            capacity=settings.capacity,
+            capabilities=capabilities,
+            threads=threads,
+            lease=self._lease,
+            secrets=Secrets(settings.secrets),
+            blobs=self._blobs,
+            outbox=self._outbox,
+            delivery=self._delivery,
+        )
+        self._work = Work(loop, tools)
+
+    def stop(self) -> None:
+        """Begin to stop; call it in the loop."""
+        self._stop.set()
+
+    async def serve(self, target: str | grpc.aio.Channel) -> None:
+        """Work until `stop`. Raises AgentRefused when the gateway will never take this agent."""
+        connected = asyncio.create_task(self._stay_connected(target))
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({connected, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not connected.done():
+                await self._wind_down(connected)
+        finally:
+            self._work.cancel_all("the agent stops")
+            for task in (connected, stopping):
+                task.cancel()
+            await asyncio.gather(connected, stopping, return_exceptions=True)
+            self._work.close()
+            await self._delivery.close()
+        if not connected.cancelled():
+            connected.result()
+
+    async def _stay_connected(self, target: str | grpc.aio.Channel) -> None:
+        """Session after session, until one ends with a goodbye."""
+        while True:
+            try:
+                await self._connect_once(target)
+            except SessionLost as lost:
+                level = logging.DEBUG if self._lost else logging.WARNING
+                log.log(level, "agent %s: no session (%s); connecting again", self._settings.name, lost)
+                self._lost = True
+            else:
+                return
+            await asyncio.sleep(self._backoff.next_s())
+
+    async def _connect_once(self, target: str | grpc.aio.Channel) -> None:
+        # A channel of our own is built anew each time: one that is stuck in a dead connection can stay so for minutes.
+        channel = open_channel(target) if isinstance(target, str) else target
+        try:
+            self._blobs.use(channel)
+            session = Session(self._register(), self._work, self._delivery, self._outbox, self._lease, self._welcomed)
+            await session.run(channel)
+        finally:
+            if channel is not target:
+                await channel.close()
+
+    def _register(self) -> agent_pb2.Register:
+        settings = self._settings
+        return agent_pb2.Register(
+            protocol_version=PROTOCOL_VERSION,
+            agent=settings.name,
+            agent_kind=settings.kind,  # type: ignore[arg-type]
+            boot=BOOT,
+            capabilities=sorted(self._capabilities),
+            capacity=settings.capacity,
+            labels=dict(settings.labels),
+            holding=self._work.holding(),
+        )
+
+    def _welcomed(self, welcome: agent_pb2.Welcome) -> None:
+        self._backoff.reset()
+        self._lost = False
+        log.info("agent %s: connected to site %s", self._settings.name, welcome.site)
+
+    async def _wind_down(self, connected: "asyncio.Task[None]") -> None:
+        """Finish what runs, or cancel it when the grace is over; deliver; say goodbye."""
+        self._work.closing = True
+        if not await _within(self._settings.grace_s, self._work.idle()):
+            self._work.cancel_all("the agent stops")
+            if not await _within(STOPPED_S, self._work.idle()):
+                log.warning("agent %s: some work did not stop; it is reconciled by the site", self._settings.name)
+        if not await _within(STOPPED_S, self._delivery.delivered()):
+            log.warning("agent %s: some results stay in the journal until it runs again", self._settings.name)
+        self._outbox.add_goodbye("the agent stops")
+        await asyncio.wait({connected}, timeout=STOPPED_S)
+
+
+def journal_path(name: str) -> Path:
+    """Where an agent's journal is when nobody says: $TIERCEL_STATE, or tiercel/ in the user's state directory."""
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    directory = os.environ.get("TIERCEL_STATE") or Path(home) / "tiercel"
+    return Path(directory) / "agents" / f"{quote(name, safe='')}.journal"
+
+
+async def _within(seconds: float, waiting: "asyncio.Future[None] | object") -> bool:
+    try:
+        await asyncio.wait_for(waiting, seconds)  # type: ignore[arg-type]
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,303 @@
+"""The work in hand: assignments come in, capabilities run, results go to delivery.
+
+An attempt is never started twice: one that is running is left alone, one that is done is answered from the journal.
+It is over when its function has ended and not before; until then it is named at every registration, so the gateway
+knows what still runs.
+"""
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from tiercel import attempt as causes
+from tiercel.attempt import Attempt, failed
+from tiercel.blobs import REFERENCE, Blobs
+from tiercel.capability import Capability, Runs
+from tiercel.context import TaskContext
+from tiercel.delivery import Delivery
+from tiercel.encoding import Key, decode, key_of
+from tiercel.errors import BlobUnavailable, SecretUnavailable, SessionLost, TaskCancelled
+from tiercel.lease import Lease
+from tiercel.outbox import Outbox
+from tiercel.secrets import PREFIX, Secrets, redact
+from tiercel.stepping import Stepper
+from tiercel.threads import Threads
+from tiercel.v1 import agent_pb2
+
+BATCH = 256
+"""Assignments that are run before the loop has its turn again."""
+
+log = logging.getLogger("tiercel.work")
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the work needs from the rest of the agent."""
+
+    agent: str
+    capacity: int
+    capabilities: Mapping[str, Capability]
+    threads: Threads
+    lease: Lease
+    secrets: Secrets
+    blobs: Blobs
+    outbox: Outbox
+    delivery: Delivery
+
+
+class Work:
+    """Runs in one event loop, which owns it. Threads reach it only through `call_soon_threadsafe`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, tools: Tools) -> None:
+        self._loop = loop
+        self._tools = tools
+        self._delivery = tools.delivery
+        self._stepper = Stepper(loop)
+        self._running: dict[Key, Attempt] = {}
+        self._from_threads: deque[tuple[Attempt, Any, BaseException | None]] = deque()
+        self._collecting = False
+        self._lease_watch: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+        self.inline_bytes_max = 65536
+        self.closing = False
+
+    def accept(self, assignments: Iterable[agent_pb2.Assignment]) -> None:
+        """Begin these. Those that finish at once are recorded and on their way when this returns."""
+        with self._stepper.stepping():
+            for assignment in assignments:
+                self._accept_one(assignment)
+        self._delivery.flush()
+
+    def cancel(self, keys: Iterable[agent_pb2.AttemptKey], reason: str) -> None:
+        """Ask attempts to stop. One that is already over has reported what really happened."""
+        for key in keys:
+            attempt = self._running.get(key_of(key))
+            if attempt is not None:
+                attempt.stop(causes.CANCEL, reason)
+
+    def cancel_all(self, reason: str) -> None:
+        """The agent stops: ask everything to stop."""
+        for attempt in list(self._running.values()):
+            attempt.stop(causes.CLOSING, reason)
+
+    async def idle(self) -> None:
+        """Returns when nothing runs."""
+        while self._running:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def close(self) -> None:
+        """No more work. What still runs in threads is left to them."""
+        self._stepper.close()
+        self._tools.threads.close()
+        if self._lease_watch is not None:
+            self._lease_watch.cancel()
+
+    def holding(self) -> list[agent_pb2.AttemptKey]:
+        """Every attempt in the agent's hands: running, or done and not acknowledged."""
+        return [attempt.assignment.key for attempt in self._running.values()] + self._delivery.unacknowledged()
+
+    def settled(self, attempt: Attempt, value: Any, error: BaseException | None) -> None:
+        """The function of an attempt ended; called in the loop."""
+        if self._running.pop(attempt.key, None) is not None:
+            self._changed.set()
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        if attempt.context is not None:
+            self._tools.outbox.forget_progress(attempt.key)
+        if error is not None and not isinstance(error, asyncio.CancelledError | TaskCancelled):
+            log.debug("attempt %s failed", attempt.key, exc_info=None if attempt.used_secrets else error)
+        result, output = attempt.result(value, error)
+        if len(output) > self.inline_bytes_max:
+            self._delivery.finish_large(attempt.key, result, output, durable=attempt.durable)
+            return
+        if output:
+            result.output = output
+        self._delivery.finish(attempt.key, result, durable=attempt.durable)
+
+    def _accept_one(self, assignment: agent_pb2.Assignment) -> None:
+        key = key_of(assignment.key)
+        if key in self._running:
+            return
+        if self._delivery.known(key):
+            self._delivery.send_again(key)
+            return
+        if len(self._running) + self._delivery.count >= 4 * self._tools.capacity:
+            # Twice the capacity happens when assignments and acknowledgements cross; this is a gateway that does not
+            # count.
+            raise SessionLost(f"the gateway sent more than the agent's capacity of {self._tools.capacity}")
+        capability = self._tools.capabilities.get(assignment.capability)
+        if capability is None:
+            offered = ", ".join(sorted(self._tools.capabilities)) or "none"
+            text = f"agent {self._tools.agent!r} has no capability {assignment.capability!r}; it has {offered}"
+            self._decline(assignment, "unknown_capability", text, retryable=False)
+        elif reason := self._cannot_start(assignment):
+            self._decline(assignment, "not_started", f"not started: {reason}", retryable=True)
+        else:
+            self._begin(Attempt(self, key, assignment, capability))
+
+    def _cannot_start(self, assignment: agent_pb2.Assignment) -> str:
+        if self.closing:
+            return f"agent {self._tools.agent!r} is stopping"
+        if assignment.effect == agent_pb2.EFFECT_REPEATABLE:
+            return ""
+        if not self._delivery.durable_possible:
+            return f"the journal of agent {self._tools.agent!r} cannot be written, see its log"
+        if assignment.effect == agent_pb2.EFFECT_PHYSICAL and self._tools.lease.stopped:
+            return f"the lease of agent {self._tools.agent!r} is running out"
+        return ""
+
+    def _decline(self, assignment: agent_pb2.Assignment, code: str, message: str, *, retryable: bool) -> None:
+        # It is on disk like a result, because the gateway may ask again: the answer must not change to "done".
+        durable = assignment.effect != agent_pb2.EFFECT_REPEATABLE
+        result = failed(assignment.key, code, message, retryable=retryable)
+        self._delivery.finish(key_of(assignment.key), result, durable=durable)
+
+    def _begin(self, attempt: Attempt) -> None:
+        raw, capability = attempt.assignment.parameters, attempt.capability
+        try:
+            parameters = decode(raw) if raw else {}
+        except ValueError as error:
+            self._invalid(attempt, f"capability {capability.name!r}: the parameters are not JSON: {error}")
+            return
+        if not isinstance(parameters, dict):
+            self._invalid(attempt, f"capability {capability.name!r}: the parameters are not a JSON object")
+        elif problem := capability.problem(parameters):
+            self._invalid(attempt, problem)
+        elif REFERENCE_MARK in raw:
+            self._fetch_then_call(attempt, parameters)
+        else:
+            self._call(attempt, parameters)
+
+    def _invalid(self, attempt: Attempt, message: str) -> None:
+        result = attempt.failure("validation", message, retryable=False)
+        self._delivery.finish(attempt.key, result, durable=attempt.durable)
+
+    def _fetch_then_call(self, attempt: Attempt, parameters: dict[str, Any]) -> None:
+        def fetched(value: Any, error: BaseException | None) -> None:
+            attempt.task = None
+            if isinstance(error, BlobUnavailable):
+                result = attempt.failure("blob_unavailable", str(error), retryable=not error.permanent)
+                self._abandon(attempt, result)
+            elif error is not None or attempt.stop_cause:
+                attempt.settle(None, error or asyncio.CancelledError())
+            else:
+                with self._stepper.stepping():
+                    self._call(attempt, value)
+
+        self._keep(attempt)
+        attempt.task = self._stepper.start(self._tools.blobs.fetch_values(parameters), fetched)
+
+    def _call(self, attempt: Attempt, parameters: dict[str, Any]) -> None:
+        if SECRET_MARK in attempt.assignment.parameters:
+            try:
+                parameters, attempt.used_secrets = self._tools.secrets.resolve(parameters)
+            except SecretUnavailable as error:
+                self._abandon(attempt, attempt.failure("secret_unavailable", str(error), retryable=False))
+                return
+        capability = attempt.capability
+        if capability.context:
+            parameters[capability.context] = attempt.context = self._context_of(attempt)
+        match capability.runs:
+            case Runs.LOOP:
+                attempt.task = self._stepper.start(capability.function(**parameters), attempt.settle)
+                if attempt.task is not None:
+                    self._keep(attempt)
+            case Runs.INLINE:
+                self._call_inline(attempt, parameters)
+            case Runs.THREAD:
+                attempt.queued.append(None)
+                self._keep(attempt)
+                call = partial(contextvars.copy_context().run, attempt.capability.function, **parameters)
+                self._tools.threads.submit(partial(self._run_in_thread, attempt, call))
+
+    def _call_inline(self, attempt: Attempt, parameters: dict[str, Any]) -> None:
+        try:
+            value = attempt.capability.function(**parameters)
+        except Exception as error:  # noqa: BLE001 - whatever a capability raises is its outcome.
+            attempt.settle(None, error)
+        else:
+            attempt.settle(value, None)
+
+    def _run_in_thread(self, attempt: Attempt, call: "partial[Any]") -> None:
+        try:
+            attempt.queued.pop()
+        except IndexError:
+            return  # It was stopped before a thread was free, and has been settled.
+        outcome: tuple[Attempt, Any, BaseException | None]
+        try:
+            outcome = attempt, call(), None
+        except BaseException as error:  # noqa: BLE001 - whatever a capability raises is its outcome.
+            outcome = attempt, None, error
+        self._from_threads.append(outcome)
+        if not self._collecting:
+            self._collecting = True
+            try:
+                self._loop.call_soon_threadsafe(self._collect)
+            except RuntimeError:
+                log.warning("attempt %s ended after its agent had stopped; its result is lost", attempt.key)
+
+    def _collect(self) -> None:
+        # The mark goes first: a thread that still sees it has put its outcome where the loop below finds it.
+        self._collecting = False
+        while self._from_threads:
+            attempt, value, error = self._from_threads.popleft()
+            attempt.settle(value, error)
+        self._delivery.flush()
+
+    def _keep(self, attempt: Attempt) -> None:
+        """It goes on beyond this turn of the loop: from now on it is watched."""
+        if attempt.key in self._running:
+            return
+        self._running[attempt.key] = attempt
+        if attempt.assignment.timeout_ms:
+            attempt.timer = self._loop.call_later(attempt.assignment.timeout_ms / 1000, self._time_out, attempt)
+        if attempt.physical and self._lease_watch is None:
+            self._watch_lease()
+
+    def _abandon(self, attempt: Attempt, result: agent_pb2.TaskResult) -> None:
+        """It ended before its function was called."""
+        if self._running.pop(attempt.key, None) is not None:
+            self._changed.set()
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        self._delivery.finish(attempt.key, result, durable=attempt.durable)
+
+    def _time_out(self, attempt: Attempt) -> None:
+        text = f"its timeout of {attempt.assignment.timeout_ms} ms is over"
+        if attempt.capability.runs is Runs.THREAD:
+            log.warning("attempt %s: %s; its thread is taken until it looks at task.cancelled", attempt.key, text)
+        attempt.stop(causes.TIMEOUT, text)
+
+    def _watch_lease(self) -> None:
+        """Look again when the lease would have run out; a renewal moves that on."""
+        self._lease_watch = None
+        physical = [attempt for attempt in self._running.values() if attempt.physical]
+        if self._tools.lease.stopped:
+            for attempt in physical:
+                log.warning("attempt %s: stopped, the lease runs out", attempt.key)
+                attempt.stop(causes.LEASE, "the lease runs out")
+        elif physical:
+            wait_s = max(0.001, self._tools.lease.stop_in_s())
+            self._lease_watch = self._loop.call_later(wait_s, self._watch_lease)
+
+    def _context_of(self, attempt: Attempt) -> TaskContext:
+        def report(fraction: float, note: str) -> None:
+            note = redact(note, attempt.used_secrets) if attempt.used_secrets else note
+            progress = agent_pb2.Progress(key=attempt.assignment.key, fraction=fraction, note=note)
+            self._loop.call_soon_threadsafe(self._report, attempt.key, progress)
+
+        return TaskContext(self._tools.agent, attempt.assignment, self._tools.lease, report)
+
+    def _report(self, key: Key, progress: agent_pb2.Progress) -> None:
+        if key in self._running:
+            self._tools.outbox.add_progress(key, progress)
+
+
+SECRET_MARK = PREFIX.encode()
+REFERENCE_MARK = f'"{REFERENCE}"'.encode()
