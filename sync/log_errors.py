@@ -1,12 +1,12 @@
 """What can go wrong with a node's log, and what then holds.
 
-    LogError
-    ├── LogLocked         another process owns the file; nothing was touched
-    ├── LogCorrupt        the files do not hold what was written; the place is named, the files are left as they are
-    ├── LogFull           no room: the transaction was rolled back; the log works again once there is space
-    ├── LogFailed         the disk refused for another reason; what the file holds is known only after a new start
-    ├── LogClosed         the log was closed before it came to this
-    └── CommitSuperseded  an earlier commit failed, so this one, decided on top of it, was not tried
+LogError
+├── LogLocked         another process owns the file; nothing was touched
+├── LogCorrupt        the files do not hold what was written; the place is named, the files are left as they are
+├── LogFull           no room: the transaction was rolled back; the log works again once there is space
+├── LogFailed         the disk refused for another reason; what the file holds is known only after a new start
+├── LogClosed         the log was closed before it came to this
+└── CommitSuperseded  an earlier commit failed, so this one, decided on top of it, was not tried
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ class LogLocked(LogError):
 
 
 class LogCorrupt(LogError):
-    """The log is damaged at `place`. Nothing was repaired or cut off: restore a copy, or fetch the stream back from a peer."""
+    """The log is damaged at `place`. Nothing was repaired or cut off: restore a copy, or fetch it back from a peer."""
 
     def __init__(self, path: Path | str, place: str) -> None:
         super().__init__(f"the log {path} is damaged: {place}; its files were left as they are")

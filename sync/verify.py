@@ -39,8 +39,8 @@ class ChainCheck:
             head = heads.get(row.stream, GENESIS)
             if row.seq != head.seq + 1:
                 raise ChainBroken(row.stream, head.seq + 1, row.pos, f"found seq {row.seq} instead")
-            expected = record_hash(head.hash, row.stream.encode(), row.seq, row.epoch, row.kind, row.run, row.time, row.payload)
-            if row.hash != expected:
+            _pos, stream, seq, epoch, kind, run, time, payload, digest, _prev = row
+            if digest != record_hash(head.hash, stream.encode(), seq, epoch, kind, run, time, payload):
                 raise ChainBroken(row.stream, row.seq, row.pos, "its hash does not fit its content")
             heads[row.stream] = Head(row.seq, row.hash)
             self.events += 1

@@ -1,9 +1,9 @@
-"""Reading the bytes of an SQLite -wal file: did a crash cut off its last transaction, or is something in its middle damaged?
+"""Reading the bytes of an SQLite -wal file: did a crash cut off its last transaction, or is its middle damaged?
 
-SQLite recovers a -wal file up to the first frame whose checksum fails and says nothing of what lies behind it. A power cut can
-only spoil the one transaction that was being written, for each was synced before the next began. Two commit frames of the
-file's present salts behind the last frame that SQLite recognises therefore prove that acknowledged transactions are lost.
-Format: https://www.sqlite.org/fileformat2.html#walformat
+SQLite recovers a -wal file up to the first frame whose checksum fails and says nothing of what lies behind it. A power
+cut can only spoil the one transaction that was being written, for each was synced before the next began. Two commit
+frames of the file's present salts behind the last frame that SQLite recognises therefore prove that acknowledged
+transactions are lost. Format: https://www.sqlite.org/fileformat2.html#walformat
 """
 
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ _FRAME = Struct(">6I")
 
 Buffer = bytes | memoryview
 Checksum = tuple[int, int]
+Salts = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +30,15 @@ class Frame:
     number: int
     offset: int
     pages_after: int
-    salts: tuple[int, int]
+    salts: Salts
     checksum: Checksum
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """What lies behind the frames that SQLite recognises: nothing (`frames` == 0), a torn transaction, or damage.
+    """What lies behind the frames that SQLite recognises: nothing (`frames` is 0), a torn transaction, or damage.
 
-    `bad_frame` and `bad_offset` name the first frame that does not fit (0 and 0: the file's header); `damaged` says that at least
-    one committed and synced transaction was lost with it.
+    `bad_frame` and `bad_offset` name the first frame that does not fit, if any does not.
     """
 
     frames: int = 0
@@ -49,7 +49,13 @@ class Tail:
 
     @property
     def damaged(self) -> bool:
+        """Whether a transaction that was committed and synced is lost."""
         return self.commits >= LOST_COMMITS_MIN
+
+    @property
+    def place(self) -> str:
+        """Where it begins, for a person to find."""
+        return f"frame {self.bad_frame} at byte {self.bad_offset}" if self.bad_frame else "its header at byte 0"
 
 
 def examine(data: Buffer, recognised: int, page_bytes: int) -> Tail:
@@ -74,7 +80,7 @@ def _examine_headless(data: Buffer, page_bytes: int) -> Tail:
     return Tail(len(mine), len(data), sum(1 for frame in mine if frame.pages_after))
 
 
-def _salts(data: Buffer, recognised: int) -> tuple[int, int] | None:
+def _salts(data: Buffer, recognised: int) -> Salts | None:
     """The salts of the file's header, or None if the header is incomplete or fails its checksum."""
     if len(data) < HEADER_BYTES:
         return None
@@ -94,12 +100,11 @@ def _frames(data: Buffer, first: int, page_bytes: int) -> Iterator[Frame]:
         number, offset = number + 1, offset + size
 
 
-def _first_bad(data: Buffer, recognised: int, page_bytes: int, salts: tuple[int, int]) -> tuple[int, int]:
-    """Number and offset of the first frame that breaks the chain of checksums; (0, 0) if the last ones only lack a commit."""
+def _first_bad(data: Buffer, recognised: int, page_bytes: int, salts: Salts) -> tuple[int, int]:
+    """Number and offset of the first frame that breaks the chain of checksums; (0, 0) if only a commit is missing."""
     magic: int = _HEADER.unpack_from(data, 0)[0]
-    size = page_bytes + FRAME_HEADER_BYTES
-    at = 24 if recognised == 0 else HEADER_BYTES + (recognised - 1) * size + 16
-    running: Checksum = unpack_from(">2I", data, at)
+    last_good = HEADER_BYTES + (recognised - 1) * (page_bytes + FRAME_HEADER_BYTES)
+    running: Checksum = unpack_from(">2I", data, last_good + 16 if recognised else 24)
     for frame in _frames(data, recognised + 1, page_bytes):
         page = frame.offset + FRAME_HEADER_BYTES
         if frame.salts != salts or page + page_bytes > len(data):
@@ -112,7 +117,10 @@ def _first_bad(data: Buffer, recognised: int, page_bytes: int, salts: tuple[int,
 
 
 def checksum(data: Buffer, start: Checksum, magic: int) -> Checksum:
-    """SQLite's WAL checksum over `data` (a multiple of 8 bytes), continued from `start`; `magic` gives the byte order of its words."""
+    """SQLite's checksum of a WAL over `data` (a multiple of 8 bytes), continued from `start`.
+
+    `magic`, the first word of the file, gives the byte order of the words.
+    """
     order = ">" if magic == MAGIC_BIG else "<"
     words = unpack_from(f"{order}{len(data) // 4}I", data, 0)
     sum_1, sum_2 = start

@@ -1,0 +1,78 @@
+"""What is looked at before a log is trusted: its small tables, then the chains, from the last snapshots or all."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sync import tables
+from sync.chain import Head
+from sync.commit import Row
+from sync.log_errors import LogCorrupt, LogError
+from sync.log_reader import Execute, Extent, LogReader
+from sync.values import StreamId
+from sync.verify import ChainCheck
+
+
+class Owner(NamedTuple):
+    """Whose log it is, in which incarnation, and how often it was opened."""
+
+    node: str
+    incarnation: int
+    boot: int
+
+
+def is_empty(path: Path, execute: Execute) -> bool:
+    """Whether the database has no tables yet. Raises LogError if it has, but not those of a log of this version."""
+    (count,) = next(execute("SELECT count(*) FROM sqlite_schema", ()))
+    (application,) = next(execute("PRAGMA application_id", ()))
+    (version,) = next(execute("PRAGMA user_version", ()))
+    if count and application != tables.APPLICATION_ID:
+        raise LogError(f"{path} is a database, but not a log: its application id is {application}")
+    if count and version != tables.SCHEMA_VERSION:
+        raise LogError(
+            f"{path} has log schema {version}, this program knows {tables.SCHEMA_VERSION}: use a fitting one"
+        )
+    return not count
+
+
+def check_tables(path: Path, execute: Execute, extent: Extent) -> Owner:
+    """Check the small tables, and fill `extent` with the heads that were kept with the last snapshots."""
+    for table in tables.SMALL_TABLES:
+        (problem,) = next(execute(f"PRAGMA quick_check('{table}')", ()))
+        if problem != "ok":
+            raise LogCorrupt(path, f"table {table}: {problem}")
+    meta: dict[str, Any] = dict(execute("SELECT key, value FROM meta", ()))
+    extent.pos = extent.floor = meta["floor"]
+    for number, name, seq, digest in execute("SELECT id, name, floor_seq, floor_hash FROM streams", ()):
+        extent.ids[StreamId(name)] = number
+        if seq:
+            extent.heads[StreamId(name)] = Head(seq, digest)
+            if next(execute("SELECT hash FROM events WHERE stream = ? AND seq = ?", (number, seq)), None) != (digest,):
+                raise LogCorrupt(path, f"stream {name} lacks its event {seq}, which the snapshots end in")
+    if extent.floor and not next(execute("SELECT count(*) FROM events WHERE pos = ?", (extent.floor,)))[0]:
+        raise LogCorrupt(path, f"the event at position {extent.floor}, which the snapshots end in, is missing")
+    return Owner(meta["node"], meta["incarnation"], meta["boot"])
+
+
+def check_tail(reader: LogReader, extent: Extent) -> list[Row]:
+    """Follow the chains from the heads in `extent`, which then tells where they end; returns the events."""
+    check = ChainCheck(extent.heads)
+    tail: list[Row] = []
+    for rows in reader.pages(extent.floor):
+        check.follow(rows)
+        tail += rows
+    extent.pos += len(tail)
+    return tail
+
+
+def check_all(path: Path, execute: Execute, extent: Extent) -> ChainCheck:
+    """Check SQLite's structures and every chain from its first event on, through the heads in `extent`."""
+    (problem,) = next(execute("PRAGMA integrity_check(1)", ()))
+    if problem != "ok":
+        raise LogCorrupt(path, problem)
+    check = ChainCheck()
+    for rows in LogReader(path, execute, extent).pages(0):
+        check.follow(rows)
+    for stream, head in extent.heads.items():
+        if check.heads.get(stream) != head:
+            raise LogCorrupt(path, f"stream {stream} does not end in the head that opening the log found")
+    return check
