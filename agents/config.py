@@ -1,0 +1,97 @@
+"""What an agent host is told once, at its start: where the gateway is, what it may touch, and which agents live in
+it."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from agents.http import HttpPolicy
+
+SOCKET_PATH_BYTES_MAX = 107
+"""sun_path of a Unix socket on Linux, without its closing zero."""
+_AGENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class HostConfigError(ValueError):
+    """The configuration cannot be used. `problems` names everything that is wrong with it, one sentence each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class AgentDescription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One local agent. `capabilities` are names that the host's registry knows; `capacity` is how many tasks it holds
+    at once."""
+
+    id: str
+    kind: Literal["robot", "human", "ai", "service"] = "service"
+    capacity: int = 1
+    capabilities: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+
+    def problems(self) -> list[str]:
+        """What is wrong with it; nothing if it can be used."""
+        found = []
+        if not _AGENT_ID.fullmatch(self.id):
+            found.append(f"agent {self.id!r}: an id has 1 to 100 letters, digits, . _ - and begins with a letter or digit")
+        if self.capacity < 1:
+            found.append(f"agent {self.id!r}: capacity {self.capacity} is not at least 1")
+        if not self.capabilities:
+            found.append(f"agent {self.id!r}: it offers no capability, so no task could ever reach it")
+        return found
+
+
+class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything an AgentHost knows of the world. Workflows can change none of it.
+
+    `gateway`      "unix:/path" or "host:port"
+    `data_dir`     the agents' journals; belongs to this host alone and outlives it
+    `secrets`      the site's secrets file (mode 0600)
+    `root`         what `file.read` and `file.write` may reach; without it they are not offered
+    `http`         what `http.request` may reach
+    `modules`      Python modules (dotted name, or path of a .py file) with `capabilities(settings) -> {name: function}`
+    `functions`    capability name -> "python:module.function"
+    `settings`     handed to the modules: directories, addresses, names
+    """
+
+    gateway: str
+    data_dir: Path
+    agents: tuple[AgentDescription, ...]
+    secrets: Path | None = None
+    root: Path | None = None
+    http: HttpPolicy = HttpPolicy()
+    modules: tuple[str, ...] = ()
+    functions: dict[str, str] = {}
+    settings: dict[str, str] = {}
+
+    def validate(self) -> None:
+        """Raises HostConfigError with all problems that show without touching the world."""
+        problems = [problem for agent in self.agents for problem in agent.problems()]
+        ids = [agent.id for agent in self.agents]
+        problems += [f"agent {id!r} is described more than once" for id in sorted({i for i in ids if ids.count(i) > 1})]
+        if not self.agents:
+            problems.append("no agents are described")
+        if not self.gateway:
+            problems.append("no gateway is named; it is unix:/path or host:port")
+        path = self.gateway.removeprefix("unix:")
+        if path != self.gateway and len(path.encode()) > SOCKET_PATH_BYTES_MAX:
+            problems.append(f"the socket path {path} has more than {SOCKET_PATH_BYTES_MAX} bytes: put it in a shorter directory")
+        if problems:
+            raise HostConfigError(problems)
+
+
+def load_agents(path: Path) -> dict[str, tuple[AgentDescription, ...]]:
+    """The agents of each site from a YAML or JSON file `{site: [{id, kind, capacity, capabilities, labels}]}`.
+
+    Raises HostConfigError, which names the file and every problem.
+    """
+    try:
+        sites = msgspec.yaml.decode(path.read_bytes(), type=dict[str, tuple[AgentDescription, ...]])
+    except (OSError, msgspec.DecodeError) as error:
+        raise HostConfigError([f"{path}: {error}"]) from error
+    if problems := [f"{path}: {site}: {it}" for site, agents in sites.items() for a in agents for it in a.problems()]:
+        raise HostConfigError(problems)
+    return sites
