@@ -135,6 +135,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen(1_024)
     except OSError as error:
         listener.close()
         detail = f"the API cannot listen on {host}:{port}: {error.strerror}; choose another address or port"
@@ -173,9 +174,7 @@ class Runs:
         wait = wait_s(request.query_params.get("wait"))
         return _answer(await self._planner.run(request.path_params["run"], wait_s=wait))
 
-    async def cancel(
-        self, run: str, request: Request, reason: Annotated[str, Query(max_length=1_000)] = ""
-    ) -> Response:
+    async def cancel(self, run: str, request: Request, reason: Annotated[str, Query(max_length=1_000)] = "") -> Response:
         wait = wait_s(request.query_params.get("wait", "2"))
         outcome = await self._planner.cancel(run, reason=reason, wait_s=wait)
         if isinstance(outcome, CommandView):
@@ -374,9 +373,9 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def internal(request: Request, error: Exception) -> Response:
-        # The server logs the error itself: whoever asked learns nothing about our inside.
+        # The server logs the error itself, so whoever asked learns nothing about our inside; then it ends the connection.
         detail = "the API failed on this request; its log says why. Asking again under the same Idempotency-Key is safe"
-        return _refusal(Problem(500, "internal", detail), request.url.path)
+        return _refusal(Problem(500, "internal", detail), request.url.path, {"Connection": "close"})
 
 
 def _of_log(error: Exception) -> Problem:
