@@ -38,8 +38,9 @@ T = TypeVar("T")
 SQLITE_OLDEST = (3, 51, 3)  # Before it, a WAL that was reset at the wrong moment corrupted the database.
 ANSWERS_KEPT_MS = 7 * 24 * 3600 * 1000
 MERGED_ROWS_MAX = 2_048
-CHECKPOINT_PAGES = 2_000  # 8 MB of WAL are copied back when the thread has nothing else to do,
-CHECKPOINT_PAGES_AT_LAST = 16_000  # and 64 MB even if it has.
+CHECKPOINT_PAGES = 2_000  # So many are copied back from the WAL when the thread has nothing else to do,
+CHECKPOINT_PAGES_AT_LAST = 16_000  # and so many (64 MB) even if it has.
+WAL_BYTES = CHECKPOINT_PAGES * 4120
 LOCK_WAIT_MS = 500
 NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 LOCK_BYTES = (0x40000000, 512)  # Where SQLite locks a database file: offset and length.
@@ -76,15 +77,13 @@ class EventLog:
         self._thread = threading.Thread(target=self._run, name=f"log {path.name}", daemon=True)
 
     @classmethod
-    def open(
-        cls, path: Path, node: NodeId, *, page_count_max: int = 0, clock_ms: Callable[[], int] | None = None
-    ) -> "EventLog":
+    def open(cls, path: Path, node: NodeId, *, page_count_max: int = 0, clock_ms: Callable[[], int] | None = None) -> "EventLog":
         """Open or create the log at `path` and verify what follows its last snapshots; blocks until that is done.
 
         `page_count_max` bounds the database in pages of 4 KiB (0: only the disk does); `clock_ms` (UTC) tells which
         answers are still kept. Raises LogLocked, LogCorrupt, LogFull, LogFailed.
         """
-        log = cls(path.absolute(), node, page_count_max, clock_ms or (lambda: time.time_ns() // 1_000_000))
+        log = cls(path.resolve(), node, page_count_max, clock_ms or (lambda: time.time_ns() // 1_000_000))
         log._thread.start()
         log._started.result()
         return log
@@ -197,7 +196,7 @@ class EventLog:
 def verify(path: Path) -> VerifyReport:
     """Recompute every chain of a log that nobody uses; changes nothing. Raises LogLocked, LogCorrupt."""
     begin = time.monotonic()
-    database = _Database(path.absolute(), None, 0)
+    database = _Database(path.resolve(), None, 0)
     try:
         check = database.verify_all()
         return VerifyReport(check.events, dict(sorted(check.heads.items())), time.monotonic() - begin)
@@ -248,6 +247,7 @@ class _Database:
             tail = check_tail(self.reader(), self._extent)
             if node is not None:
                 self._verified_tail = tail
+                self._wal_is_stale = torn.frames > 0
                 self._start(page_count_max)
         return torn, len(tail)
 
@@ -300,9 +300,23 @@ class _Database:
         finally:
             os.close(descriptor)
 
+    def _lay_out_wal(self) -> None:
+        """Write the -wal file out to the size it will reach: a sync is a third cheaper when the file does not grow."""
+        with suppress(OSError), self._wal_path.open("r+b", buffering=0) as file:
+            begin = file.seek(0, os.SEEK_END)
+            missing = max(0, WAL_BYTES - begin)
+            try:
+                if file.write(bytes(missing)) == missing:
+                    os.fsync(file.fileno())
+                    return
+            except OSError:
+                pass
+            file.truncate(begin)  # No room; it was only for speed.
+
     def _start(self, page_count_max: int) -> None:
-        """Cut off what the last process left in the WAL, and write the new boot number."""
-        self._empty_wal()
+        """Cut off a torn tail, begin the WAL anew, and write the new boot number."""
+        self._empty_wal("TRUNCATE" if self._wal_is_stale else "RESTART")
+        self._lay_out_wal()
         if page_count_max:
             self._db.execute(f"PRAGMA max_page_count = {page_count_max:d}")
         self._db.execute("UPDATE meta SET value = value + 1 WHERE key = 'boot'")
@@ -335,7 +349,7 @@ class _Database:
         try:
             with self._translated("committing"):
                 if self._wal_is_stale:
-                    self._empty_wal()
+                    self._empty_wal("TRUNCATE")
                 self._writer.write(commits)
         except BaseException:
             self._wal_is_stale = True
@@ -348,12 +362,12 @@ class _Database:
         with suppress(LogFull), self._translated("copying its WAL back"):
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
-    def _empty_wal(self) -> None:
-        """Copy everything back and cut the -wal file to nothing.
+    def _empty_wal(self, mode: str) -> None:
+        """Copy everything back and begin the WAL anew: from nothing (TRUNCATE), or over the old frames (RESTART).
 
-        Frames of a transaction that failed would otherwise lie behind later ones, and look like lost ones at a start.
+        Frames of a transaction that failed must go. Behind later frames they would look like lost ones at a start.
         """
-        busy, _frames, _copied = next(self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+        busy, _frames, _copied = next(self._db.execute(f"PRAGMA wal_checkpoint({mode})"))
         assert not busy, "the only connection cannot be in its own way"
         self.wal_pages, self._wal_is_stale = 0, False
 
@@ -363,7 +377,7 @@ class _Database:
         if database is not None:
             if tidy:
                 with suppress(apsw.Error):
-                    self._empty_wal()
+                    self._empty_wal("TRUNCATE")
             database.close(True)
         with _held_guard:
             _held.discard(str(self.path))

@@ -28,9 +28,7 @@ def is_empty(path: Path, execute: Execute) -> bool:
     if count and application != tables.APPLICATION_ID:
         raise LogError(f"{path} is a database, but not a log: its application id is {application}")
     if count and version != tables.SCHEMA_VERSION:
-        raise LogError(
-            f"{path} has log schema {version}, this program knows {tables.SCHEMA_VERSION}: use a fitting one"
-        )
+        raise LogError(f"{path} has log schema {version}, this program knows {tables.SCHEMA_VERSION}: use a fitting one")
     return not count
 
 

@@ -202,9 +202,7 @@ class LogReader:
         try:
             return tables.decode_page((found[0], found[1], found[2]), self._names)
         except (KeyError, ValueError, msgspec.MsgspecError) as error:
-            raise LogCorrupt(
-                self._path, f"events near {parameters} ({selection.order}) cannot be read: {error}"
-            ) from error
+            raise LogCorrupt(self._path, f"events near {parameters} ({selection.order}) cannot be read: {error}") from error
 
 
 def snapshot_crc(snapshot: Snapshot) -> int:

@@ -44,9 +44,7 @@ class LogWriter:
         extent.pos += len(rows)
         extent.floor = max(extent.floor, *(commit.floor for commit in commits))
 
-    def _transact(
-        self, commits: Sequence[Commit], rows: list[Row], streams: list[StreamId], ids: dict[StreamId, int]
-    ) -> None:
+    def _transact(self, commits: Sequence[Commit], rows: list[Row], streams: list[StreamId], ids: dict[StreamId, int]) -> None:
         execute = self._database.execute
         try:
             execute("BEGIN IMMEDIATE")

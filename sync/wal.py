@@ -77,7 +77,8 @@ def _examine_headless(data: Buffer, page_bytes: int) -> Tail:
     """A header that does not verify hides every frame from SQLite; the first frame's salts stand in for its own."""
     frames = list(_frames(data, 1, page_bytes))
     mine = [frame for frame in frames if frame.salts == frames[0].salts and any(frame.salts)]
-    return Tail(len(mine), len(data), sum(1 for frame in mine if frame.pages_after))
+    commits = sum(1 for frame in mine if frame.pages_after)
+    return Tail(len(mine), len(data), commits) if mine else Tail()
 
 
 def _salts(data: Buffer, recognised: int) -> Salts | None:
