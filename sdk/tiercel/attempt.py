@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tiercel.capability import Capability
 from tiercel.context import TaskContext
-from tiercel.encoding import Key, encode, type_error
+from tiercel.encoding import Key, encode
 from tiercel.errors import RetryableError, TaskCancelled, TerminalError
 from tiercel.secrets import redact
 from tiercel.v1 import agent_pb2
@@ -27,7 +27,9 @@ class Attempt:
         "assignment",
         "capability",
         "context",
+        "durable",
         "key",
+        "physical",
         "queued",
         "stop_cause",
         "task",
@@ -43,20 +45,15 @@ class Attempt:
         self.context: TaskContext | None = None
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        effect = assignment.effect
+        # A durable result must be on disk before it is sent: the effect must not be repeated.
+        self.durable = effect != agent_pb2.EFFECT_REPEATABLE
+        self.physical = effect == agent_pb2.EFFECT_PHYSICAL
         self.stop_cause = ""
         # Holds one mark while it waits for a thread. Whoever takes the mark decides: the thread to run it, or `stop`
         # to end it.
         self.queued: list[None] = []
         self.used_secrets: dict[str, str] = {}
-
-    @property
-    def durable(self) -> bool:
-        """Its result must be on disk before it is sent: the effect must not be repeated."""
-        return self.assignment.effect != agent_pb2.EFFECT_REPEATABLE
-
-    @property
-    def physical(self) -> bool:
-        return self.assignment.effect == agent_pb2.EFFECT_PHYSICAL
 
     def stop(self, cause: str, reason: str) -> None:
         """Ask it to stop; the first cause stands. It ends when the function ends, and not before."""
@@ -78,24 +75,17 @@ class Attempt:
         """The function ended; called in the loop."""
         self._work.settled(self, value, error)
 
-    def result(self, value: Any, error: BaseException | None) -> tuple[agent_pb2.TaskResult, bytes]:
-        """The result, and its output as JSON (empty if there is none), which the caller puts inline or into a blob."""
-        if error is not None:
-            return self._unfinished(error), b""
-        try:
-            if self.used_secrets:
-                value = redact(value, self.used_secrets)
-            return agent_pb2.TaskResult(key=self.assignment.key), encode(value)
-        except type_error as problem:
-            message = f"capability {self.capability.name!r} returned what JSON cannot hold: {problem}"
-            return self.failure("output_not_json", message, retryable=False), b""
+    def output(self, value: Any) -> bytes:
+        """What the function returned, as JSON, without the secrets it was given. Raises one of `type_error`."""
+        return encode(redact(value, self.used_secrets) if self.used_secrets else value)
 
-    def failure(self, code: str, message: str, *, retryable: bool) -> agent_pb2.TaskResult:
-        if self.used_secrets:
-            message = redact(message, self.used_secrets)
-        return failed(self.assignment.key, code, message, retryable=retryable)
+    def not_json(self, problem: Exception) -> agent_pb2.TaskResult:
+        """The result when the output cannot be sent."""
+        text = f"capability {self.capability.name!r} returned what JSON cannot hold: {problem}"
+        return self.failure("output_not_json", text, retryable=False)
 
-    def _unfinished(self, error: BaseException) -> agent_pb2.TaskResult:
+    def unfinished(self, error: BaseException) -> agent_pb2.TaskResult:
+        """The result when the function raised."""
         match error:
             case asyncio.CancelledError() | TaskCancelled():
                 return self._stopped()
@@ -104,8 +94,13 @@ class Attempt:
             case RetryableError():
                 return self.failure(error.code, str(error), retryable=True)
             case _:
-                message = f"capability {self.capability.name!r} raised {type(error).__name__}: {error}"
-                return self.failure(type(error).__name__, message, retryable=True)
+                text = f"capability {self.capability.name!r} raised {type(error).__name__}: {error}"
+                return self.failure(type(error).__name__, text, retryable=True)
+
+    def failure(self, code: str, message: str, *, retryable: bool) -> agent_pb2.TaskResult:
+        if self.used_secrets:
+            message = redact(message, self.used_secrets)
+        return failed(self.assignment.key, code, message, retryable=retryable)
 
     def _stopped(self) -> agent_pb2.TaskResult:
         cause = self.stop_cause

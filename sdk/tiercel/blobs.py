@@ -52,9 +52,7 @@ class Blobs:
         except grpc.aio.AioRpcError as error:
             raise _unavailable(f"blob {name} of {blob.size} bytes could not be stored", error) from error
         if not held.complete:
-            raise BlobUnavailable(
-                f"blob {name}: the receiver holds {held.held} of {blob.size} bytes after the transfer"
-            )
+            raise BlobUnavailable(f"blob {name}: the receiver holds {held.held} of {blob.size} bytes after the transfer")
 
     async def download(self, blob: events_pb2.BlobRef) -> bytes:
         """The bytes, verified. Tries TRIES times, each from where the last one stopped. Raises BlobUnavailable."""
@@ -89,13 +87,9 @@ class Blobs:
 
     async def _chunks_from(self, blob: events_pb2.BlobRef, offset: int) -> AsyncIterator[bytes]:
         try:
-            async for chunk in self._connected().Get(
-                blob_pb2.BlobRange(blob=blob, offset=offset), timeout=TRANSFER_TIMEOUT_S
-            ):
+            async for chunk in self._connected().Get(blob_pb2.BlobRange(blob=blob, offset=offset), timeout=TRANSFER_TIMEOUT_S):
                 if chunk.offset != offset or offset + len(chunk.data) > blob.size:
-                    raise BlobUnavailable(
-                        f"blob {blob.sha256.hex()[:12]}: a chunk at {chunk.offset} instead of {offset}"
-                    )
+                    raise BlobUnavailable(f"blob {blob.sha256.hex()[:12]}: a chunk at {chunk.offset} instead of {offset}")
                 offset += len(chunk.data)
                 yield chunk.data
         except grpc.aio.AioRpcError as error:

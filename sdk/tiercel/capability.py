@@ -68,9 +68,7 @@ def capability_of(name: str, function: Callable[..., Any], *, inline: bool) -> C
                 required.add(parameter.name)
         shown.append(str(parameter))
     runs = Runs.LOOP if asynchronous else Runs.INLINE if inline else Runs.THREAD
-    return Capability(
-        name, function, runs, frozenset(allowed), frozenset(required), takes_any, context, ", ".join(shown)
-    )
+    return Capability(name, function, runs, frozenset(allowed), frozenset(required), takes_any, context, ", ".join(shown))
 
 
 def _is_context(function: Callable[..., Any], parameter: inspect.Parameter) -> bool:

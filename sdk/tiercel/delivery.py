@@ -9,7 +9,8 @@ never waits for the disk, and results that finish during one sync share the next
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from tiercel.attempt import failed
 from tiercel.backoff import Backoff
@@ -17,17 +18,26 @@ from tiercel.blobs import Blobs, reference_of
 from tiercel.encoding import Key, key_of
 from tiercel.errors import BlobUnavailable
 from tiercel.journal import Journal
-from tiercel.outbox import Outbox, split
+from tiercel.outbox import Outbox, encode_results
 from tiercel.spool import Spool
 from tiercel.threads import Threads
 from tiercel.v1 import agent_pb2
 
 REWRITE_AGAIN_S = 1.0
+UPLOADS_AT_ONCE = 4
 
 log = logging.getLogger("tiercel.delivery")
 
 disk = Threads(1, "tiercel-disk")
 """One thread for the journals of all agents of this process: it mostly waits for the disk, which is one as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Results that are recorded together, and the same as encoded Results messages."""
+
+    results: dict[Key, agent_pb2.TaskResult]
+    encoded: list[bytes]
 
 
 class Delivery:
@@ -40,81 +50,80 @@ class Delivery:
         self._blobs = blobs
         self._spool = Spool(journal.path.with_name(journal.path.name + ".blobs"))
         self._spool.keep_only({result.blob.sha256 for result in journal.held.values() if result.HasField("blob")})
+        self._large = {key for key, result in journal.held.items() if result.HasField("blob")}
         self._unspooled: dict[bytes, bytes] = {}
         self._recording: dict[Key, agent_pb2.TaskResult] = {}
-        self._finished: list[agent_pb2.TaskResult] = []
+        self._finished: dict[Key, agent_pb2.TaskResult] = {}
         self._durable = False
         self._flush_due = False
-        self._unsynced: list[agent_pb2.TaskResult] = []
+        self._unsynced: list[Batch] = []
         self._disk_busy = False
         self._rewriting = False
         self._mending = False
         self._uploads: dict[Key, asyncio.Task[None]] = {}
-        self._uploads_at_once = asyncio.Semaphore(4)
+        self._uploads_at_once = asyncio.Semaphore(UPLOADS_AT_ONCE)
         self._changed = asyncio.Event()
 
     def finish(self, key: Key, result: agent_pb2.TaskResult, *, durable: bool) -> None:
         """An attempt is over. What finishes in one turn of the loop goes together; `flush` does not wait for it."""
-        self._recording[key] = result
-        self._finished.append(result)
+        self._finished[key] = result
         self._durable = self._durable or durable
         if not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self.flush)
 
-    def finish_large(self, key: Key, result: agent_pb2.TaskResult, data: bytes, *, durable: bool) -> None:
+    def finish_large(self, key: Key, attempt: agent_pb2.AttemptKey, output: bytes, *, durable: bool) -> None:
         """The same with an output too large for a message: first the bytes are on disk, then the result names them."""
-        result.blob.CopyFrom(reference_of(data))
+        result = agent_pb2.TaskResult(key=attempt, blob=reference_of(output))
         self._recording[key] = result
+        self._large.add(key)
 
         def saved(error: OSError | None) -> None:
             if error is not None:
-                log.error("an output of %d bytes stays in memory until it is delivered: %s", len(data), error)
-                self._unspooled[result.blob.sha256] = data
+                log.error("an output of %d bytes stays in memory until it is delivered: %s", len(output), error)
+                self._unspooled[result.blob.sha256] = output
             self.finish(key, result, durable=durable)
 
-        self._on_disk(lambda: self._spool.save(result.blob, data), saved)
+        self._on_disk(lambda: self._spool.save(result.blob, output), saved)
 
     def flush(self) -> None:
         """Record and send what has finished."""
         self._flush_due = False
         if self._rewriting or not self._finished:
             return
-        batch, self._finished = self._finished, []
+        results, self._finished = self._finished, {}
         durable, self._durable = self._durable, False
+        batch = Batch(results, encode_results(list(results.values())))
         try:
-            self._journal.append(split(batch))
+            self._journal.append(results, batch.encoded)
         except OSError as error:
             self._mend(error)
-            self._release(batch)
-            return
+            durable = False
         if durable:
-            self._unsynced.extend(batch)
+            self._recording.update(results)
+            self._unsynced.append(batch)
             self._sync()
         else:
             self._release(batch)
 
     def known(self, key: Key) -> bool:
         """The attempt is done, and its result is being recorded or waits for its acknowledgement."""
-        return key in self._recording or key in self._journal.held
+        return key in self._journal.held or key in self._finished or key in self._recording
 
     def send_again(self, key: Key) -> None:
         """The gateway asked for work that is done: answer from the journal, unless the result is on its way."""
-        if key not in self._recording and key not in self._uploads:
-            self._send([self._journal.held[key]])
+        if key not in self._finished and key not in self._recording:
+            self._send([key])
 
     def send_all_again(self) -> None:
         """A session begins: everything that is not acknowledged, once more."""
-        ready = [result for key, result in self._journal.held.items() if key not in self._recording]
-        self._send([result for result in ready if key_of(result.key) not in self._uploads])
+        self._send([key for key in self._journal.held if key not in self._recording])
 
-    def acknowledged(self, keys: Iterable[agent_pb2.AttemptKey]) -> None:
+    def acknowledged(self, acks: agent_pb2.ResultAcks) -> None:
         """The gateway has committed these results."""
-        gone = [(key, self._journal.held.get(key)) for key in map(key_of, keys)]
-        self._journal.forget(key for key, _ in gone)
-        for _, result in gone:
-            if result is not None and result.HasField("blob"):
-                self._drop_output(result)
+        if self._large:
+            self._drop_outputs([key_of(key) for key in acks.items])
+        self._journal.forget(acks)
         if not self._disk_busy:
             self._journal.trim()
             if not self._mending and self._journal.mostly_forgotten():
@@ -123,13 +132,12 @@ class Delivery:
 
     def unacknowledged(self) -> list[agent_pb2.AttemptKey]:
         """What the agent must name when it registers."""
-        held = [result.key for key, result in self._journal.held.items() if key not in self._recording]
-        return held + [result.key for result in self._recording.values()]
+        return [result.key for result in self._all().values()]
 
     @property
     def count(self) -> int:
-        """How many results wait for something."""
-        return len(self._journal.held) + len(self._recording)
+        """How many results wait for something, at most: one that is being recorded may count twice."""
+        return len(self._journal.held) + len(self._finished) + len(self._recording)
 
     @property
     def durable_possible(self) -> bool:
@@ -138,7 +146,7 @@ class Delivery:
 
     async def delivered(self) -> None:
         """Returns when every result is acknowledged."""
-        while self.count:
+        while self._all():
             self._changed.clear()
             await self._changed.wait()
 
@@ -148,25 +156,37 @@ class Delivery:
             upload.cancel()
         await asyncio.gather(*self._uploads.values(), return_exceptions=True)
         self.flush()
-        while self._disk_busy or self._finished:
+        while self._disk_busy or self._finished or self._recording:
             self._changed.clear()
             await self._changed.wait()
         self._journal.close()
 
-    def _release(self, batch: list[agent_pb2.TaskResult]) -> None:
-        for result in batch:
-            self._recording.pop(key_of(result.key), None)
-        self._send(batch)
+    def _all(self) -> dict[Key, agent_pb2.TaskResult]:
+        return {**self._journal.held, **self._recording, **self._finished}
 
-    def _send(self, batch: list[agent_pb2.TaskResult]) -> None:
-        large = [result for result in batch if result.HasField("blob")]
-        for result in large:
-            self._uploads[key_of(result.key)] = self._loop.create_task(self._upload(result))
-        self._outbox.add_results([result for result in batch if not result.HasField("blob")] if large else batch)
+    def _release(self, batch: "Batch") -> None:
+        """It is recorded, or the disk refused it: either way it may leave."""
+        for key in batch.results if self._recording else ():
+            self._recording.pop(key, None)
+        if self._large.isdisjoint(batch.results):
+            self._outbox.add_results(batch.encoded)
+        else:
+            self._send(list(batch.results))
+        self._changed.set()
 
-    async def _upload(self, result: agent_pb2.TaskResult) -> None:
+    def _send(self, keys: list[Key]) -> None:
+        inline = []
+        for key in keys:
+            result = self._journal.held[key]
+            if not result.HasField("blob"):
+                inline.append(result)
+            elif key not in self._uploads:
+                self._uploads[key] = self._loop.create_task(self._upload(key, result))
+        self._outbox.add_results(encode_results(inline))
+
+    async def _upload(self, key: Key, result: agent_pb2.TaskResult) -> None:
         """The bytes first, then the result that names them. Goes on over lost sessions until the gateway has them."""
-        key, backoff = key_of(result.key), Backoff()
+        backoff = Backoff()
         try:
             data = self._unspooled.get(result.blob.sha256)
             if data is None:
@@ -183,32 +203,34 @@ class Delivery:
                 await asyncio.sleep(backoff.next_s())
         except (BlobUnavailable, OSError) as error:
             self._uploads.pop(key, None)
-            self._drop_output(result)
+            self._drop_outputs([key])
             lost = failed(result.key, "output_lost", f"the output cannot be delivered: {error}", retryable=False)
             self.finish(key, lost, durable=True)
             return
         self._uploads.pop(key, None)
-        self._outbox.add_results([result])
+        self._outbox.add_results(encode_results([result]))
 
-    def _drop_output(self, result: agent_pb2.TaskResult) -> None:
-        """Remove a large output, unless another result has the same bytes."""
-        sha256 = result.blob.sha256
-        others = [*self._journal.held.values(), *self._recording.values()]
-        if not any(other.key != result.key and other.blob.sha256 == sha256 for other in others):
-            self._unspooled.pop(sha256, None)
-            self._spool.remove(result.blob)
+    def _drop_outputs(self, keys: list[Key]) -> None:
+        """Remove large outputs, except those which another result names as well."""
+        for key in self._large.intersection(keys):
+            self._large.discard(key)
+            blob = self._all()[key].blob
+            if not any(self._all()[other].blob.sha256 == blob.sha256 for other in self._large):
+                self._unspooled.pop(blob.sha256, None)
+                self._spool.remove(blob)
 
     def _sync(self) -> None:
         if self._disk_busy or not self._unsynced:
             return
-        batch, self._unsynced = self._unsynced, []
+        batches, self._unsynced = self._unsynced, []
         self._disk_busy = True
 
         def synced(error: OSError | None) -> None:
             self._disk_busy = False
             if error is not None:
                 self._mend(error)
-            self._release(batch)
+            for batch in batches:
+                self._release(batch)
             self._sync()
             self._changed.set()
 

@@ -22,7 +22,7 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tiercel.encoding import Key, key_of
@@ -45,7 +45,7 @@ class Journal:
         self.path = path
         self.held: dict[Key, agent_pb2.TaskResult] = {}
         self._dead_bytes_max = dead_bytes_max
-        self._forgotten: list[Key] = []
+        self._forgotten: list[bytes] = []
         self._broken = False
         self._size = 0
         try:
@@ -64,19 +64,18 @@ class Journal:
         if self._broken:
             self.compact(self.held.values())
 
-    def append(self, batches: Iterable[agent_pb2.Results]) -> None:
-        """Write results in one go, without syncing; they are held from now on.
+    def append(self, results: Mapping[Key, agent_pb2.TaskResult], encoded: Iterable[bytes]) -> None:
+        """Write results in one go, without syncing; they are held from now on. `encoded` are the same as Results messages.
 
         Raises OSError when the disk does not take them. They are held all the same, the next `append` raises too, and
         `compact` writes everything anew; what was written before stays readable.
         """
+        self.held.update(results)
         data = bytearray()
-        if self._forgotten:
-            _add_record(data, FORGOTTEN, _acks(self._forgotten).SerializeToString())
-        for batch in batches:
-            for result in batch.items:
-                self.held[key_of(result.key)] = result
-            _add_record(data, DONE, batch.SerializeToString())
+        for acks in self._forgotten:
+            _add_record(data, FORGOTTEN, acks)
+        for batch in encoded:
+            _add_record(data, DONE, batch)
         self._write(data)
         self._forgotten.clear()
 
@@ -89,11 +88,13 @@ class Journal:
             self._broken = True
             raise
 
-    def forget(self, keys: Iterable[Key]) -> None:
+    def forget(self, acks: agent_pb2.ResultAcks) -> None:
         """The gateway has these: they are held no longer. The file learns it with the next append."""
-        for key in keys:
-            if self.held.pop(key, None) is not None:
-                self._forgotten.append(key)
+        held = len(self.held)
+        for key in acks.items:
+            self.held.pop((key.run, key.task, key.attempt), None)
+        if len(self.held) < held:
+            self._forgotten.append(acks.SerializeToString())
 
     def trim(self) -> None:
         """Empty the file when nothing is held and it has grown: the cheap way to stay small."""
@@ -137,7 +138,7 @@ class Journal:
         """Write what is forgotten, close the file and give up the lock."""
         try:
             if self._forgotten and not self._broken:
-                self.append([])
+                self.append({}, ())
         except OSError:
             log.warning("the journal %s could not note what was acknowledged; it will be sent once more", self.path)
         os.close(self._fd)
@@ -177,9 +178,7 @@ class Journal:
             log.error("the journal %s is damaged; a copy is in %s; what it lost is reconciled", self.path, aside)
             self._broken = True
         if end < len(data):
-            log.warning(
-                "the journal %s: cut off %d bytes of an unfinished write at %d", self.path, len(data) - end, end
-            )
+            log.warning("the journal %s: cut off %d bytes of an unfinished write at %d", self.path, len(data) - end, end)
             os.ftruncate(fd, end)
         return end
 
@@ -224,10 +223,6 @@ def _add_record(data: bytearray, kind: int, payload: bytes) -> None:
     assert len(body) <= RECORD_BYTES_MAX, f"a journal record of {len(body)} bytes would not be read again"
     data += _FRAME.pack(len(body), zlib.crc32(body))
     data += body
-
-
-def _acks(keys: Iterable[Key]) -> agent_pb2.ResultAcks:
-    return agent_pb2.ResultAcks(items=[agent_pb2.AttemptKey(run=run, task=task, attempt=a) for run, task, a in keys])
 
 
 def _lock(path: Path) -> int:

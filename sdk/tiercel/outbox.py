@@ -17,17 +17,19 @@ class Outbox:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._filled = asyncio.Event()
-        self._results: list[agent_pb2.TaskResult] = []
+        self._results: list[bytes] = []
         self._progress: dict[Key, agent_pb2.Progress] = {}
         self._progress_due: asyncio.TimerHandle | None = None
         self._heartbeat = 0
         self._goodbye = ""
         self._open = False
+        self.finished = False
+        """The goodbye has been taken: nothing comes after it."""
 
     def open(self) -> None:
         """A session begins. What the last one left is dropped: its results are in the journal, its progress is old."""
-        self._results, self._heartbeat = [], 0
-        self._progress.clear()
+        self.close()
+        self._heartbeat = 0
         self._filled.clear()
         self._open = True
 
@@ -37,9 +39,10 @@ class Outbox:
         self._results = []
         self._progress.clear()
 
-    def add_results(self, results: Iterable[agent_pb2.TaskResult]) -> None:
+    def add_results(self, encoded: Iterable[bytes]) -> None:
+        """Results messages, each below RESULTS_BYTES_MAX."""
         if self._open:
-            self._results.extend(results)
+            self._results.extend(encoded)
             self._filled.set()
 
     def add_heartbeat(self, id: int) -> None:
@@ -63,25 +66,25 @@ class Outbox:
         self._goodbye = reason
         self._filled.set()
 
-    async def drain(self) -> Iterator[agent_pb2.AgentMessage]:
-        """Wait until there is something, and take it as messages below 1 MiB."""
+    async def drain(self) -> Iterator[bytes]:
+        """Wait until there is something, and take it as encoded messages below 1 MiB."""
         await self._filled.wait()
         self._filled.clear()
         return self._messages()
 
-    def _messages(self) -> Iterator[agent_pb2.AgentMessage]:
+    def _messages(self) -> Iterator[bytes]:
         if self._heartbeat:
             beat, self._heartbeat = self._heartbeat, 0
-            yield agent_pb2.AgentMessage(heartbeat=agent_pb2.Heartbeat(id=beat))
+            yield agent_pb2.AgentMessage(heartbeat=agent_pb2.Heartbeat(id=beat)).SerializeToString()
         results, self._results = self._results, []
-        for batch in split(results):
-            yield agent_pb2.AgentMessage(results=batch)
+        yield from _joined(results)
         if self._progress and self._progress_due is None:
-            reports = list(self._progress.values())
+            reports = agent_pb2.ProgressReports(items=self._progress.values())
             self._progress.clear()
-            yield agent_pb2.AgentMessage(progress=agent_pb2.ProgressReports(items=reports))
+            yield agent_pb2.AgentMessage(progress=reports).SerializeToString()
         if self._goodbye:
-            yield agent_pb2.AgentMessage(goodbye=agent_pb2.Goodbye(reason=self._goodbye))
+            self.finished = True
+            yield agent_pb2.AgentMessage(goodbye=agent_pb2.Goodbye(reason=self._goodbye)).SerializeToString()
 
     def _release_progress(self) -> None:
         self._progress_due = None
@@ -89,16 +92,36 @@ class Outbox:
             self._filled.set()
 
 
-def split(results: list[agent_pb2.TaskResult]) -> Iterator[agent_pb2.Results]:
-    """The results as messages below RESULTS_BYTES_MAX, in their order. No single result is larger."""
-    batch, size = agent_pb2.Results(), 0
-    for result in results:
-        # Tag and length take at most six bytes.
-        bytes_more = result.ByteSize() + 6
-        if size + bytes_more > RESULTS_BYTES_MAX and size:
-            yield batch
-            batch, size = agent_pb2.Results(), 0
-        batch.items.append(result)
-        size += bytes_more
-    if size:
-        yield batch
+def encode_results(results: list[agent_pb2.TaskResult]) -> list[bytes]:
+    """The results as Results messages below RESULTS_BYTES_MAX, in their order. No single result is larger."""
+    whole = agent_pb2.Results(items=results)
+    if whole.ByteSize() <= RESULTS_BYTES_MAX:
+        return [whole.SerializeToString()] if results else []
+    middle = len(results) // 2
+    assert middle, f"one result of {whole.ByteSize()} bytes should have been a blob"
+    return encode_results(results[:middle]) + encode_results(results[middle:])
+
+
+def _joined(results: list[bytes]) -> Iterator[bytes]:
+    """Results messages in as few AgentMessages as there can be. Encoded messages that follow each other are their union."""
+    parts: list[bytes] = []
+    size = 0
+    for encoded in results:
+        if size + len(encoded) > RESULTS_BYTES_MAX:
+            yield _in_envelope(b"".join(parts))
+            parts, size = [], 0
+        parts.append(encoded)
+        size += len(encoded)
+    if parts:
+        yield _in_envelope(b"".join(parts))
+
+
+def _in_envelope(results: bytes) -> bytes:
+    """AgentMessage(results=...) around an encoded Results: a tag, the length seven bits at a time, the bytes."""
+    head = bytearray((agent_pb2.AgentMessage.RESULTS_FIELD_NUMBER << 3 | 2,))
+    length = len(results)
+    while length > 127:
+        head.append(length & 127 | 128)
+        length >>= 7
+    head.append(length)
+    return bytes(head) + results

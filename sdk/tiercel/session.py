@@ -15,9 +15,11 @@ from tiercel.delivery import Delivery
 from tiercel.errors import AgentRefused, SessionLost
 from tiercel.lease import Lease, now_s
 from tiercel.outbox import Outbox
-from tiercel.v1 import agent_pb2, agent_pb2_grpc
+from tiercel.v1 import agent_pb2
 from tiercel.work import BATCH, Work
 
+CONNECT = "/tiercel.v1.AgentService/Connect"
+"""Called without the generated stub, because results come encoded from the journal: once for the disk and the wire."""
 PROTOCOL_VERSION = 1
 WELCOME_TIMEOUT_S = 5.0
 HEARTBEATS_UNANSWERED_MAX = 64
@@ -50,7 +52,7 @@ class Session:
         self._heartbeat_s = 1.0
 
     async def run(self, channel: grpc.aio.Channel) -> None:
-        call: Call = agent_pb2_grpc.AgentServiceStub(channel).Connect()
+        call: Call = channel.stream_stream(CONNECT, _encoded, agent_pb2.EdgeMessage.FromString)()
         try:
             await self._open(call)
             await self._until_first_ends(self._read(call), self._write(call), self._beat())
@@ -68,7 +70,7 @@ class Session:
         sent_s = now_s()
         try:
             async with asyncio.timeout(WELCOME_TIMEOUT_S):
-                await call.write(agent_pb2.AgentMessage(register=self._register))
+                await call.write(agent_pb2.AgentMessage(register=self._register).SerializeToString())
                 answer = await self._next(call)
         except TimeoutError:
             raise SessionLost(f"no welcome within {WELCOME_TIMEOUT_S:g} s") from None
@@ -94,7 +96,7 @@ class Session:
                 case "assignments":
                     await self._accept(message.assignments)
                 case "result_acks":
-                    self._delivery.acknowledged(message.result_acks.items)
+                    self._delivery.acknowledged(message.result_acks)
                 case "heartbeat_ack":
                     self._renew(message.heartbeat_ack.id)
                 case "cancels":
@@ -117,9 +119,9 @@ class Session:
         while True:
             for message in await self._outbox.drain():
                 await call.write(message)
-                if message.HasField("goodbye"):
-                    await call.done_writing()
-                    return
+            if self._outbox.finished:
+                await call.done_writing()
+                return
 
     async def _beat(self) -> None:
         count, due_s = 0, now_s()
@@ -163,6 +165,10 @@ class Session:
             task.result()
 
 
+def _encoded(message: bytes) -> bytes:
+    return message
+
+
 def _refusal(refused: agent_pb2.Refused) -> Exception:
     if refused.code in FINAL_REFUSALS:
         return AgentRefused(refused.code, refused.message)
@@ -173,7 +179,7 @@ class Call(Protocol):
     """What is used of a grpc.aio stream."""
 
     async def read(self) -> Any: ...
-    async def write(self, request: agent_pb2.AgentMessage) -> None: ...
+    async def write(self, request: bytes) -> None: ...
     async def done_writing(self) -> None: ...
     async def code(self) -> grpc.StatusCode: ...
     async def details(self) -> str: ...

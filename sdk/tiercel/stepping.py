@@ -90,9 +90,7 @@ class _Carrier(Coroutine[Any, None, None]):
         self._settle: Settle | None = None
         self.task: asyncio.Task[None] = loop.create_task(self)
 
-    def carry(
-        self, rest: Coroutine[Any, Any, Any], context: contextvars.Context, waits_for: Any, settle: Settle
-    ) -> None:
+    def carry(self, rest: Coroutine[Any, Any, Any], context: contextvars.Context, waits_for: Any, settle: Settle) -> None:
         """Take over a coroutine that suspended on `waits_for`."""
         assert self._rest is None, "a spare task carries one coroutine"
         self._rest, self._context, self._waits_for, self._settle = rest, context, waits_for, settle

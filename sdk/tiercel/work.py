@@ -20,7 +20,7 @@ from tiercel.blobs import REFERENCE, Blobs
 from tiercel.capability import Capability, Runs
 from tiercel.context import TaskContext
 from tiercel.delivery import Delivery
-from tiercel.encoding import Key, decode, key_of
+from tiercel.encoding import Key, decode, key_of, type_error
 from tiercel.errors import BlobUnavailable, SecretUnavailable, SessionLost, TaskCancelled
 from tiercel.lease import Lease
 from tiercel.outbox import Outbox
@@ -112,13 +112,19 @@ class Work:
             self._tools.outbox.forget_progress(attempt.key)
         if error is not None and not isinstance(error, asyncio.CancelledError | TaskCancelled):
             log.debug("attempt %s failed", attempt.key, exc_info=None if attempt.used_secrets else error)
-        result, output = attempt.result(value, error)
-        if len(output) > self.inline_bytes_max:
-            self._delivery.finish_large(attempt.key, result, output, durable=attempt.durable)
+        if error is not None:
+            self._delivery.finish(attempt.key, attempt.unfinished(error), durable=attempt.durable)
             return
-        if output:
-            result.output = output
-        self._delivery.finish(attempt.key, result, durable=attempt.durable)
+        try:
+            output = attempt.output(value)
+        except type_error as problem:
+            self._delivery.finish(attempt.key, attempt.not_json(problem), durable=attempt.durable)
+            return
+        if len(output) <= self.inline_bytes_max:
+            result = agent_pb2.TaskResult(key=attempt.assignment.key, output=output)
+            self._delivery.finish(attempt.key, result, durable=attempt.durable)
+        else:
+            self._delivery.finish_large(attempt.key, attempt.assignment.key, output, durable=attempt.durable)
 
     def _accept_one(self, assignment: agent_pb2.Assignment) -> None:
         key = key_of(assignment.key)
@@ -139,7 +145,7 @@ class Work:
         elif reason := self._cannot_start(assignment):
             self._decline(assignment, "not_started", f"not started: {reason}", retryable=True)
         else:
-            self._begin(Attempt(self, key, assignment, capability))
+            self._begin(Attempt(self, key, assignment, capability), assignment.parameters)
 
     def _cannot_start(self, assignment: agent_pb2.Assignment) -> str:
         if self.closing:
@@ -158,8 +164,8 @@ class Work:
         result = failed(assignment.key, code, message, retryable=retryable)
         self._delivery.finish(key_of(assignment.key), result, durable=durable)
 
-    def _begin(self, attempt: Attempt) -> None:
-        raw, capability = attempt.assignment.parameters, attempt.capability
+    def _begin(self, attempt: Attempt, raw: bytes) -> None:
+        capability = attempt.capability
         try:
             parameters = decode(raw) if raw else {}
         except ValueError as error:
@@ -172,7 +178,7 @@ class Work:
         elif REFERENCE_MARK in raw:
             self._fetch_then_call(attempt, parameters)
         else:
-            self._call(attempt, parameters)
+            self._call(attempt, parameters, secret=SECRET_MARK in raw)
 
     def _invalid(self, attempt: Attempt, message: str) -> None:
         result = attempt.failure("validation", message, retryable=False)
@@ -188,13 +194,13 @@ class Work:
                 attempt.settle(None, error or asyncio.CancelledError())
             else:
                 with self._stepper.stepping():
-                    self._call(attempt, value)
+                    self._call(attempt, value, secret=True)
 
         self._keep(attempt)
         attempt.task = self._stepper.start(self._tools.blobs.fetch_values(parameters), fetched)
 
-    def _call(self, attempt: Attempt, parameters: dict[str, Any]) -> None:
-        if SECRET_MARK in attempt.assignment.parameters:
+    def _call(self, attempt: Attempt, parameters: dict[str, Any], *, secret: bool) -> None:
+        if secret:
             try:
                 parameters, attempt.used_secrets = self._tools.secrets.resolve(parameters)
             except SecretUnavailable as error:
