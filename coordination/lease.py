@@ -43,12 +43,16 @@ class LeaseTable:
     ttl_ms: int
     _leases: dict[str, Lease] = field(default_factory=dict)
     _epochs: dict[str, int] = field(default_factory=dict)
+    # No lease ends before this: renewals only move ends later, so it is looked for anew only when it has been reached.
+    _next_end_ms: int | None = None
 
     def grant(self, resource: str, holder: str, now: Now) -> Lease:
         """A new lease under an epoch above all before it; whoever held the resource is fenced off by that."""
         epoch = Epoch(self._epochs.get(resource, 0) + 1)
         self._epochs[resource] = epoch
         lease = self._leases[resource] = Lease(resource, holder, epoch, self.ttl_ms, now.mono_ms)
+        end_ms = lease.freed_at_ms()
+        self._next_end_ms = end_ms if self._next_end_ms is None else min(end_ms, self._next_end_ms)
         return lease
 
     def renew(self, resource: str, epoch: int, now: Now) -> Lease:
@@ -72,11 +76,12 @@ class LeaseTable:
         over = sorted(lease for lease in self._leases.values() if lease.freed_at_ms() <= now.mono_ms)
         for lease in over:
             del self._leases[lease.resource]
+        self._next_end_ms = min((lease.freed_at_ms() for lease in self._leases.values()), default=None)
         return over
 
     def next_end_ms(self) -> int | None:
-        """When the next lease runs out (monotonic ms)."""
-        return min((lease.freed_at_ms() for lease in self._leases.values()), default=None)
+        """No lease runs out before this (monotonic ms); None if there is none."""
+        return self._next_end_ms
 
     def get(self, resource: str) -> Lease | None:
         """The lease in force."""

@@ -14,12 +14,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from sync.chain import GENESIS, Head, record_hash
-from sync.clock import HybridClock
+from sync.clock import HybridClock, wall_ms
 from sync.commit import Commit, Row, Snapshot
-from sync.inputs import Due, FromPeer
+from sync.inputs import Due, FromPeer, Recovered, Replicated
 from sync.outputs import Acknowledge, Append, ClearTimer, Failed, Persist, Remember, Reply, Save, SetTimer
 from sync.timers import TimerQueue
 from sync.values import Now, StreamId
@@ -32,13 +32,20 @@ IN_FLIGHT_MAX = 2
 class Loaded(Protocol):
     """What a log gives at a start: the last snapshots and whatever came after them."""
 
-    pos: int
-    heads: dict[StreamId, Head]
-    floor: int
-    snapshots: list[Snapshot]
-    timers: Sequence[tuple[str, str, int]]
-    persisted: dict[str, bytes]
-    tail: Iterable[Row]
+    @property
+    def pos(self) -> int: ...
+    @property
+    def heads(self) -> dict[StreamId, Head]: ...
+    @property
+    def floor(self) -> int: ...
+    @property
+    def snapshots(self) -> list[Snapshot]: ...
+    @property
+    def timers(self) -> Sequence[tuple[str, str, int]]: ...
+    @property
+    def persisted(self) -> dict[str, bytes]: ...
+    @property
+    def tail(self) -> Iterable[Row]: ...
 
 
 class Log(Protocol):
@@ -70,7 +77,7 @@ class Core(Protocol):
 
     def step(self, input: object, now: Now) -> list[object]: ...
     def settle(self, now: Now) -> list[object]: ...
-    def evolve(self, stream: StreamId, run: str, event: object) -> None: ...
+    def evolve(self, stream: StreamId, run: str, event: object, time_ms: int) -> None: ...
     def restore(self, snapshots: Sequence[Snapshot], persisted: dict[str, bytes]) -> None: ...
     def restored(self, now: Now) -> list[object]: ...
     def saves(self) -> list[Save]: ...
@@ -78,13 +85,6 @@ class Core(Protocol):
     def wake_mono_ms(self) -> int | None: ...
     def encode(self, event: object) -> bytes: ...
     def decode(self, kind: str, payload: bytes) -> object: ...
-
-
-class Replicated(NamedTuple):
-    """Input: verified events of a peer's stream, in order, as the writer encoded them (`pos` and `prev` still 0)."""
-
-    stream: StreamId
-    rows: list[Row]
 
 
 @dataclass(slots=True)
@@ -112,6 +112,7 @@ class Driver:
     _names: dict[StreamId, bytes] = field(init=False, default_factory=dict)
     _held: deque[_Batch] = field(init=False, default_factory=deque)
     _floor: int = field(init=False, default=0)
+    _positions: dict[tuple[str, str], int] = field(init=False, default_factory=dict)
     _answers_swept_ms: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
@@ -123,11 +124,9 @@ class Driver:
         commit = Commit()
         effects: list[object] = []
         for input in inputs:
-            if type(input) is Replicated:
+            if type(input) is Replicated or type(input) is Recovered:
                 self._replicate(input, now, commit, effects)
             else:
-                if type(input) is Due:
-                    commit.clear_timer(input[0], input[1])
                 self._take(self.core.step(input, now), now, commit, effects)
         self._take(self.core.settle(now), now, commit, effects)
         if self.pos - self._floor >= SNAPSHOT_EVERY:
@@ -141,6 +140,14 @@ class Driver:
     def take_due(self) -> list[Due]:
         """The timers that have fallen due, as inputs."""
         return [Due(*timer) for timer in self.timers.take(self.clock.now().wall_ms)]
+
+    def last_pos(self, run: str) -> int:
+        """The place of the run's latest event in this log; it may not be durable yet."""
+        return self._last.get(run, 0)
+
+    def note_position(self, peer: str, stream: StreamId, seq: int) -> None:
+        """A peer holds the stream up to `seq`; written with the next commit, for nothing depends on it."""
+        self._positions[(peer, stream)] = seq
 
     @property
     def in_flight(self) -> int:
@@ -175,11 +182,11 @@ class Driver:
     def _record(self, output: object, commit: Commit) -> None:
         match output:
             case SetTimer(run, key, due_ms):
-                self.timers.set(run, key, due_ms)
-                commit.set_timer(run, key, due_ms)
+                if self.timers.set(run, key, due_ms):
+                    commit.set_timer(run, key, due_ms)
             case ClearTimer(run, key):
-                if self.timers.clear(run, key):
-                    commit.clear_timer(run, key)
+                self.timers.clear(run, key)
+                commit.clear_timer(run, key)
             case Persist(key, value):
                 commit.persisted[key] = value
             case Save(run, ended, state, body):
@@ -188,24 +195,26 @@ class Driver:
             case Remember(answer):
                 commit.answers.append(answer)
 
-    def _replicate(self, input: Replicated, now: Now, commit: Commit, effects: list[object]) -> None:
-        """Store a peer's events unchanged and let the core see each."""
+    def _replicate(self, input: Replicated | Recovered, now: Now, commit: Commit, effects: list[object]) -> None:
+        """Store a stream's events unchanged, and let the core see each event of a peer."""
         stream, rows = input
-        head = self.heads.get(stream, GENESIS)
         for row in rows:
+            head = self.heads.get(stream, GENESIS)
             if row.seq <= head.seq:
                 continue  # Held already: applying twice is harmless.
-            if row.seq != head.seq + 1:
-                raise AssertionError(f"stream {stream}: got event {row.seq} after {head.seq}; the session lets no gap pass")
-            head = Head(row.seq, row.hash)
-            self.heads[stream] = head
+            assert row.seq == head.seq + 1, (
+                f"stream {stream}: event {row.seq} after {head.seq}; a session lets no gap pass"
+            )
+            self.heads[stream] = Head(row.seq, row.hash)
             self.pos += 1
             previous = self._last.get(row.run, 0)
             self._last[row.run] = self.pos
             commit.rows.append(row._replace(pos=self.pos, prev=previous))
-            event = self.core.decode(row.kind, row.payload)
-            self._take(self.core.step(FromPeer(stream, row.run, event), now), now, commit, effects)
-        effects.append(Acknowledge(stream, head.seq))
+            if type(input) is Replicated:
+                event = self.core.decode(row.kind, row.payload)
+                heard = FromPeer(stream, row.run, event, wall_ms(row.time))
+                self._take(self.core.step(heard, now), now, commit, effects)
+        effects.append(Acknowledge(stream, rows[-1].seq))
 
     def _snapshot(self, commit: Commit) -> None:
         """Save what has changed since the last floor, so that a restart folds only what comes after this commit."""
@@ -224,6 +233,7 @@ class Driver:
 
     def _submit(self, commit: Commit, effects: list[object], now: Now) -> None:
         if commit:
+            commit.positions, self._positions = self._positions, {}
             if now.wall_ms - self._answers_swept_ms > ANSWERS_KEPT_MS // 168:
                 self._answers_swept_ms = now.wall_ms
                 commit.answers_expire_before_ms = now.wall_ms - ANSWERS_KEPT_MS
@@ -277,7 +287,7 @@ class Driver:
         for row in loaded.tail:
             self._last[row.run] = row.pos
             self._stamps.last = max(self._stamps.last, row.time)
-            self.core.evolve(row.stream, row.run, self.core.decode(row.kind, row.payload))
+            self.core.evolve(row.stream, row.run, self.core.decode(row.kind, row.payload), wall_ms(row.time))
         self._last = {run: pos for run, pos in self._last.items() if self.core.holds(run)}
         self.timers = TimerQueue()
         for run, key, due_ms in loaded.timers:
@@ -289,6 +299,10 @@ class Driver:
 
 
 _RECORDED = frozenset((SetTimer, ClearTimer, Persist, Save, Remember))
+
+
+class StreamRecovered(Exception):
+    """Not a failure: lost events of the node's own stream are back, so the core is folded anew with them."""
 
 
 class InboxFull(Exception):
@@ -351,6 +365,7 @@ class Loop:
         self._stopped = False
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_mono_ms = 0
+        self._refold_reason: Exception | None = None
         self._waiting: dict[int, asyncio.Future[object]] = {}
         self._tokens = 0
         self.clock = clock or SystemClock(log.boot)
@@ -391,6 +406,11 @@ class Loop:
         else:
             future.set_result(reply.value)
 
+    def refold_when_idle(self, reason: Exception) -> None:
+        """Fold the log anew once no commit is under way: events of our own stream have been fetched back into it."""
+        self._refold_reason = reason
+        self._kick()
+
     def stop(self) -> None:
         """Take no more turns."""
         self._stopped = True
@@ -406,6 +426,11 @@ class Loop:
         self._kicked = False
         if self._stopped or self.driver.in_flight >= IN_FLIGHT_MAX:
             return  # The commit's end kicks again.
+        if self._refold_reason is not None:
+            if self.driver.in_flight:
+                return
+            reason, self._refold_reason = self._refold_reason, None
+            self.driver.refold(reason)
         inbox = self._inbox
         inputs: list[object] = list(self.driver.take_due())
         while inbox and len(inputs) < self._batch_max:

@@ -121,6 +121,11 @@ class LogReader:
         limit = max(1, min(limit, PAGE_ROWS_MAX))
         return list(self._snapshots(f"{where} ORDER BY run DESC LIMIT {limit:d}", *parameters))
 
+    def answer(self, key: str) -> Answer | None:
+        """What was answered under an idempotency key, if it is still kept."""
+        found = self._execute("SELECT key, body_sha256, answer, created_ms FROM answers WHERE key = ?", (key,))
+        return next((Answer(*row) for row in found), None)
+
     def counts(self) -> dict[str, int]:
         """How much the log holds: events, bytes of the database, entries of the tables that are not append-only."""
         queries = {

@@ -1,7 +1,7 @@
 """What a core's step gives back to the Driver, and the one effect that every node knows: a reply."""
 
 from collections.abc import Hashable
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from sync.commit import Answer
 from sync.values import StreamId
@@ -10,7 +10,7 @@ from sync.values import StreamId
 class Encodable(Protocol):
     """An event: anything with a `kind` that the core's `encode` turns into bytes."""
 
-    kind: str
+    kind: ClassVar[str]
 
 
 class Append(NamedTuple):

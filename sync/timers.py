@@ -11,11 +11,14 @@ class TimerQueue:
     _due: dict[tuple[str, str], int] = field(default_factory=dict)
     _heap: list[tuple[int, tuple[str, str]]] = field(default_factory=list)
 
-    def set(self, run: str, key: str, due_ms: int) -> None:
-        """Set or move the timer."""
+    def set(self, run: str, key: str, due_ms: int) -> bool:
+        """Set or move the timer; False if it was set to just that already."""
         timer = (run, key)
+        if self._due.get(timer) == due_ms:
+            return False
         self._due[timer] = due_ms
         heappush(self._heap, (due_ms, timer))
+        return True
 
     def clear(self, run: str, key: str) -> bool:
         """Forget the timer; False if there was none."""

@@ -46,6 +46,7 @@ class FragmentReleased(Event):
     site: str
     sites: list[str]
     placement: bytes
+    epoch: int
     labels: dict[str, str]
     created_ms: int
 
@@ -58,6 +59,7 @@ class FragmentAdopted(Event):
     site: str
     sites: list[str]
     placement: bytes
+    epoch: int
 
 
 class TaskAssigned(Event):
@@ -195,5 +197,7 @@ def decode(kind: str, payload: bytes) -> Event:
     """The event that `encode` made `payload` of. Raises UnknownEvent, or msgspec.DecodeError if the bytes are not one."""
     decoder = _DECODERS.get(kind)
     if decoder is None:
-        raise UnknownEvent(f"event kind {kind!r} is not known here: this node is older than the writer, update it first")
+        raise UnknownEvent(
+            f"event kind {kind!r} is not known here: this node is older than the writer, update it first"
+        )
     return decoder.decode(payload)

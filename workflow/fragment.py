@@ -29,6 +29,7 @@ from workflow.events import (
     Blob,
     CommandAnswered,
     Event,
+    FragmentAdopted,
     FragmentCancelling,
     FragmentEnded,
     TaskAssigned,
@@ -108,10 +109,9 @@ class Fragment:
     detail: str = ""
 
     @classmethod
-    def begin(
-        cls, run: RunId, plan: Plan, *, site: str, epoch: int, inputs: bytes, sites: list[str], placement: bytes
-    ) -> "Fragment":
+    def adopt(cls, run: RunId, plan: Plan, adopted: FragmentAdopted) -> "Fragment":
         """A fragment in which nothing has happened yet. `placement[i]` indexes `sites`; other sites' tasks are ELSEWHERE."""
+        site, sites, placement = adopted.site, adopted.sites, adopted.placement
         count = len(plan.tasks)
         here = sites.index(site)
         states = bytearray(count)
@@ -123,8 +123,8 @@ class Fragment:
             run=run,
             plan=plan,
             site=site,
-            epoch=epoch,
-            inputs=inputs,
+            epoch=adopted.epoch,
+            inputs=adopted.inputs,
             states=states,
             missing=missing,
             open=placement.count(here) if len(sites) > 1 else count,
@@ -213,9 +213,7 @@ class Fragment:
 
     def _held(self, task: int, attempt: int, agent: str) -> bool:
         """Does or did the agent hold this attempt? A result is a fact, adopted even when another attempt has begun."""
-        return self._holds(task, attempt, agent) or (
-            self.past is not None and self.past.get((task, attempt)) == agent
-        )
+        return self._holds(task, attempt, agent) or (self.past is not None and self.past.get((task, attempt)) == agent)
 
     # Folding ----------------------------------------------------------------------------------------------------------
 

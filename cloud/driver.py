@@ -1,0 +1,242 @@
+"""GlobalPlanner: the cloud node. It joins the Driver of the planner, the links of all sites, and answers the API (PlannerPort).
+
+Reads come from memory where the planner holds the run, and from the log where it has ended.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import structlog
+
+from cloud import api
+from cloud.inputs import CommandSettled, RunFinished, SiteLoads
+from cloud.planner import Planner
+from cloud.service import PlannerService
+from cloud.views import Freshness, LinkView
+from sync.commit import Row
+from sync.driver import Loop, StreamRecovered
+from sync.log import EventLog
+from sync.outputs import Acknowledge, Reply
+from sync.replication import LinkRefused
+from sync.service import CHANNEL_OPTIONS, Exchange, Link, SyncServer
+from sync.values import NodeId, SiteId, StreamId, stream_id, stream_writer
+from tiercel.v1 import sync_pb2, sync_pb2_grpc
+
+NODE = "cloud"
+WATCH_INTERVAL_S = 0.2
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class CloudConfig:
+    """The cloud's settings, read once."""
+
+    data_dir: Path
+    api_host: str = "127.0.0.1"
+    api_port: int = 8003
+    sync_listen: str = "127.0.0.1:7443"
+    page_count_max: int = 0
+    insecure: bool = False
+
+
+class GlobalPlanner:
+    """The cloud, from its log up."""
+
+    def __init__(self, config: CloudConfig) -> None:
+        self.config = config
+        self.log = EventLog.open(config.data_dir / "cloud.db", NodeId(NODE), page_count_max=config.page_count_max)
+        self._finished: dict[str, asyncio.Event] = {}
+        self._settled: dict[str, asyncio.Event] = {}
+        self._digests: dict[int, asyncio.Queue[sync_pb2.DigestReply]] = {}
+        self._digest_count = 0
+        self.recovering_from: set[str] = set()
+        self._watchers: set[_Mailbox] = set()
+
+    async def serve(self, ready: asyncio.Event | None = None) -> None:
+        """Serve until cancelled."""
+        self.exchange = Exchange(NODE, self.log, self)
+        self.loop = Loop(self._make_planner, self.log, self)
+        self.exchange.loop = self.loop
+        self.exchange.ring.begin(self.loop.driver.heads)
+        server = grpc.aio.server(options=CHANNEL_OPTIONS)
+        sync_pb2_grpc.add_SyncServiceServicer_to_server(SyncServer(self.exchange), server)
+        server.add_insecure_port(self.config.sync_listen)
+        watch = asyncio.ensure_future(self._feed_watchers())
+        try:
+            await server.start()
+            log.info(
+                "cloud serves",
+                api=f"http://{self.config.api_host}:{self.config.api_port}",
+                sync=self.config.sync_listen,
+                boot=self.log.boot,
+            )
+            if ready is not None:
+                ready.set()
+            await api.serve(api.make_app(PlannerService(self)), self.config.api_host, self.config.api_port)
+        finally:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+            await server.stop(grace=0.2)
+            self.loop.stop()
+            await asyncio.to_thread(self.log.close)
+
+    def _make_planner(self) -> Planner:
+        return Planner(NODE, self.log.boot, self.log.incarnation)
+
+    @property
+    def planner(self) -> Planner:
+        """The core as it is now; a refold makes a new one."""
+        core = self.loop.driver.core
+        assert isinstance(core, Planner)
+        return core
+
+    # The Driver's Out -------------------------------------------------------------------------------------------------
+
+    def send(self, effects: list[object]) -> None:
+        """Bring committed effects to where they belong."""
+        for effect in effects:
+            match effect:
+                case Acknowledge(stream, seq):
+                    self.exchange.acknowledge(stream, seq)
+                case Reply():
+                    self.loop.answer(effect)
+                case RunFinished(run):
+                    _ring(self._finished, run)
+                case CommandSettled(command):
+                    _ring(self._settled, command)
+                case _:
+                    raise AssertionError(f"the planner ordered {effect!r}, which nobody carries out")
+
+    def committed(self, rows: list[Row]) -> None:
+        """Rows are durable: the links may carry them."""
+        self.exchange.committed(rows)
+
+    def refolded(self, error: BaseException) -> None:
+        """The core was folded anew; the links begin anew with a hello."""
+        if not isinstance(error, StreamRecovered):
+            log.error("commit failed; state folded anew from the log", error=str(error))
+        self.exchange.ring.begin(self.loop.driver.heads)
+        self.exchange.drop_all("folded anew")
+
+    # The links' side --------------------------------------------------------------------------------------------------
+
+    def streams(self, peer: str, hello: sync_pb2.PeerHello | None) -> tuple[StreamId, StreamId]:
+        """What we keep for the site, and what the site writes: the incarnation that it names itself."""
+        theirs = [head.stream for head in hello.heads if stream_writer(StreamId(head.stream)) == peer] if hello else []
+        receives = StreamId(theirs[0]) if theirs else stream_id(peer, 1)
+        return self.planner.site_stream(peer), receives
+
+    def recovering(self, peer: str) -> None:
+        """Events that we wrote for the site come back from it: no work until they have."""
+        self.recovering_from.add(peer)
+
+    def recovered(self, peer: str) -> None:
+        """Our stream for the site is whole."""
+        if peer in self.recovering_from:
+            self.recovering_from.discard(peer)
+            self.loop.refold_when_idle(StreamRecovered(f"the stream for {peer} is whole again"))
+
+    def diverged(self, peer: str, refused: LinkRefused) -> None:
+        """Two histories under one name: that site's link stays down, the others go on."""
+        log.error("a site's link stays down", site=peer, code=refused.code, reason=str(refused))
+
+    def telemetry(self) -> sync_pb2.SyncMessage | None:
+        """The cloud has nothing to tell by the way."""
+        return None
+
+    async def extra(self, link: Link, message: sync_pb2.SyncMessage) -> None:
+        """Messages of a link that are not replication."""
+        match message.WhichOneof("kind"):
+            case "loads":
+                agents = {load.agent: load.running for load in message.loads.agents}
+                self.loop.post(SiteLoads(link.peer, agents, message.loads.ready, message.loads.running))
+            case "digest_reply":
+                if (waiting := self._digests.get(message.digest_reply.id)) is not None:
+                    waiting.put_nowait(message.digest_reply)
+            case _:
+                pass
+
+    # For those who wait and watch -------------------------------------------------------------------------------------
+
+    async def wait_ended(self, run: str, wait_s: float) -> bool:
+        """Wait until the run has ended, at most `wait_s` seconds; did it?"""
+        if run not in self.planner.runs or wait_s <= 0:
+            return run not in self.planner.runs
+        event = self._finished.setdefault(run, asyncio.Event())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), wait_s)
+        if not event.is_set():
+            self._finished.pop(run, None)
+        return event.is_set()
+
+    async def changes(self) -> AsyncIterator[list[str]]:
+        """The runs that have changed, a few times per second, while anybody asks. Slow readers get them together."""
+        mailbox = _Mailbox()
+        self._watchers.add(mailbox)
+        try:
+            while True:
+                await mailbox.wake.wait()
+                mailbox.wake.clear()
+                changed, mailbox.changed = mailbox.changed, {}
+                yield list(changed)
+        finally:
+            self._watchers.discard(mailbox)
+
+    async def _feed_watchers(self) -> None:
+        beats = 0
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S if self._watchers else 1.0)
+            changed, self.planner.changed = self.planner.changed, {}
+            beats += 1
+            for mailbox in self._watchers:
+                mailbox.changed.update(changed)
+                if changed or beats % 5 == 0:
+                    mailbox.wake.set()
+
+    async def digests(self, site: str, timeout_s: float) -> AsyncIterator[sync_pb2.FragmentDigest]:
+        """The hashes of the site's fragments, page by page. Raises KeyError if it is not linked, TimeoutError if it is silent."""
+        self._digest_count += 1
+        number = self._digest_count
+        replies = self._digests[number] = asyncio.Queue()
+        before = ""
+        try:
+            while True:
+                request = sync_pb2.DigestRequest(id=number, after_run=before)
+                self.exchange.links[site].say(sync_pb2.SyncMessage(digest_request=request))
+                reply = await asyncio.wait_for(replies.get(), timeout_s)
+                for digest in reply.fragments:
+                    yield digest
+                    before = digest.run
+                if not reply.more:
+                    return
+        finally:
+            del self._digests[number]
+
+    def link_view(self, site: str) -> LinkView:
+        """The link to a site, and since when it is so."""
+        known = self.planner.fleet.sites.get(SiteId(site))
+        since = known.linked_since_ms if known else 0
+        return LinkView("up" if site in self.exchange.links else "down", since)
+
+    def freshness(self, site: str) -> Freshness:
+        """How old the cloud's knowledge of a site may be."""
+        staleness_ms = self.exchange.staleness_ms(site)
+        return Freshness(self.loop.clock.now().wall_ms - staleness_ms, f"replica of {site}", staleness_ms)
+
+
+@dataclass(slots=True, eq=False)
+class _Mailbox:
+    """What one watcher has not seen yet: bounded by the runs there are, however slow it reads."""
+
+    changed: dict[str, None] = field(default_factory=dict)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def _ring(bells: dict[str, asyncio.Event], name: str) -> None:
+    if (bell := bells.pop(name, None)) is not None:
+        bell.set()

@@ -1,0 +1,36 @@
+"""`tiercel cloud`: the planner and its API as a process of its own, for a machine or container without Ray."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cloud.driver import CloudConfig, GlobalPlanner
+from sync.actors import configure_logging, run_until_signalled
+from sync.listen import check_address
+from sync.log_errors import LogError
+
+INSECURE = "listen on addresses that other machines can reach, without authentication"
+
+
+def command(
+    data: Annotated[Path, typer.Option(help="directory of the log")] = Path(".tiercel/cloud"),
+    api: Annotated[str, typer.Option(help="address of the API")] = "127.0.0.1:8003",
+    listen: Annotated[str, typer.Option(help="address that the edges dial")] = "127.0.0.1:7443",
+    insecure: Annotated[bool, typer.Option("--insecure", help=INSECURE)] = False,
+) -> None:
+    """Run the cloud: the planner, its API and the links of all sites. Ctrl-C stops it."""
+    configure_logging(None)
+    try:
+        for address in (api, listen):
+            check_address(address, insecure=insecure)
+        if insecure:
+            typer.echo("WARNING: --insecure: connections are not authenticated; whoever reaches them can run work", err=True)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        host, _, port = api.rpartition(":")
+        config = CloudConfig(data.resolve(), host, int(port), listen, insecure=insecure)
+        asyncio.run(run_until_signalled(lambda: GlobalPlanner(config)))
+    except (LogError, ValueError, OSError) as error:
+        typer.echo(f"tiercel cloud: {error}", err=True)
+        raise typer.Exit(1) from None

@@ -1,0 +1,397 @@
+"""The planner, a pure core: accepts runs, places their tasks on sites, releases fragments, and folds what the sites report.
+
+What it decides for itself goes into its own stream; what is meant for a site into the stream that it keeps for that site. Once a
+fragment is released the cloud decides no more for it: commands become intents, answered by the home's events.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from cloud.fleet import Fleet
+from cloud.inputs import CancelRun, CommandSettled, RegisterDefinition, RunFinished, SiteLoads, StartRuns
+from cloud.placement import Placement, Unplaceable, place
+from cloud.port import Problem, Started
+from cloud.runs import Run, load_saved_run, restore_run
+from cloud.views import CommandView
+from sync.commit import Answer, Snapshot
+from sync.inputs import FromPeer, PeerLinked, PeerLost
+from sync.outputs import Append, Persist, Remember, Reply, Save
+from sync.values import Now, RunId, StreamId, stream_id, stream_reader, stream_writer
+from workflow.events import (
+    AgentDeparted,
+    AgentRegistered,
+    CancelRequested,
+    CommandAnswered,
+    DefinitionRegistered,
+    Event,
+    FragmentAdopted,
+    FragmentEnded,
+    FragmentReleased,
+    RunCreated,
+    RunEnded,
+    TaskCompleted,
+    ValueHanded,
+    decode,
+    encode,
+)
+from workflow.fragment import Fragment
+from workflow.plan import Plan, plan_from_document
+from workflow.states import ELSEWHERE
+
+BORN_EPOCH = 1
+RELEASED_EPOCH = 2
+COMMANDS_KEPT = 10_000
+
+
+@dataclass(slots=True)
+class Planner:
+    """All runs that have not ended, the fleet, the definitions. Ended runs leave memory; their tombstones are in the log."""
+
+    node: str
+    boot: int
+    incarnation: int = 1
+    runs: dict[str, Run] = field(default_factory=dict)
+    fleet: Fleet = field(default_factory=Fleet)
+    plans: dict[str, Plan] = field(default_factory=dict)
+    latest: dict[str, str] = field(default_factory=dict)
+    commands: dict[str, CommandView] = field(default_factory=dict)
+    changed: dict[str, None] = field(default_factory=dict)
+    _unplaced: dict[str, None] = field(default_factory=dict)
+    _unsaved: dict[str, None] = field(default_factory=dict)
+    _counter: int = 0
+    _placed_version: int = 0
+    _steps: dict[type, Callable[..., None]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._steps = {
+            FromPeer: self._hear,
+            StartRuns: self._start,
+            RegisterDefinition: self._register,
+            CancelRun: self._cancel,
+            PeerLinked: self._link,
+            PeerLost: self._unlink,
+            SiteLoads: self._loads,
+        }
+
+    @property
+    def stream(self) -> StreamId:
+        """The cloud's own stream."""
+        return stream_id(self.node, self.incarnation)
+
+    def site_stream(self, site: str) -> StreamId:
+        """The stream that the cloud keeps for a site."""
+        return stream_id(self.node, self.incarnation, site)
+
+    # The Driver's side ------------------------------------------------------------------------------------------------
+
+    def step(self, input: object, now: Now) -> list[object]:
+        """Decide one input and fold what was decided."""
+        out: list[object] = []
+        step = self._steps.get(type(input))
+        if step is not None:
+            step(input, now, out)
+        return out
+
+    def settle(self, now: Now) -> list[object]:
+        """After a batch: whatever waits for a place may have one now, if the fleet has changed."""
+        out: list[object] = []
+        if self._unplaced and self._placed_version != self.fleet.version:
+            self._placed_version = self.fleet.version
+            for run in list(self._unplaced):
+                self._place(self.runs[run], now, out)
+        return out
+
+    def evolve(self, stream: StreamId, run: str, event: object, time_ms: int) -> None:
+        """Fold one event of any stream: our own, those we keep for sites, and the sites' own."""
+        writer = stream_writer(stream)
+        if writer == self.node:
+            self._evolve_own(stream_reader(stream), run, event, time_ms)
+        elif run and (known := self.runs.get(run)) is not None:
+            self._evolve_fragment(known, writer, event)
+        elif isinstance(event, CommandAnswered):
+            self._answer(event)
+        elif isinstance(event, AgentRegistered | AgentDeparted):
+            self.fleet.evolve(writer, event, time_ms)
+
+    def restore(self, snapshots: Sequence[Snapshot], persisted: dict[str, bytes]) -> None:
+        """Begin from the last snapshots."""
+        for key, document in persisted.items():
+            if key.startswith("definition/"):
+                self._know(key.removeprefix("definition/"), document)
+        for snapshot in snapshots:
+            if not snapshot.run:
+                self.fleet.restore(snapshot.body)
+                continue
+            saved = load_saved_run(snapshot.body)
+            run = self.runs[snapshot.run] = restore_run(snapshot.run, self.plans[saved.definition], saved)
+            self._count_id(snapshot.run)
+            if not run.sites:
+                self._unplaced[run.id] = None
+
+    def restored(self, now: Now) -> list[object]:
+        """The log has been folded: count what each site has, and look for places anew."""
+        for run in self.runs.values():
+            for site, fragment in zip(run.sites, run.fragments, strict=True):
+                if fragment is None or not fragment.outcome:
+                    entry = self.fleet.site(site)
+                    entry.active_runs += 1
+                    entry.open_tasks += run.places.count(run.sites.index(site))
+        for entry in self.fleet.sites.values():
+            entry.linked, entry.linked_since_ms = False, now.wall_ms
+        self._placed_version = -1
+        return []
+
+    def saves(self) -> list[Save]:
+        """What has changed since the last time."""
+        unsaved, self._unsaved = self._unsaved, {}
+        held = [run for name in unsaved if (run := self.runs.get(name)) is not None]
+        return [Save("", False, "node", self.fleet.save()), *(Save(r.id, False, r.state(), r.save()) for r in held)]
+
+    def holds(self, run: str) -> bool:
+        """Is the run in memory here?"""
+        return run == "" or run in self.runs
+
+    def wake_mono_ms(self) -> int | None:
+        """The planner holds no leases."""
+        return None
+
+    def encode(self, event: object) -> bytes:
+        """An event's payload."""
+        return encode(event)
+
+    def decode(self, kind: str, payload: bytes) -> object:
+        """The event of a payload."""
+        return decode(kind, payload)
+
+    # Folding ----------------------------------------------------------------------------------------------------------
+
+    def _evolve_own(self, reader: str, run: str, event: object, time_ms: int) -> None:
+        match event:
+            case RunCreated(definition, inputs, labels, created_ms):
+                self._count_id(run)
+                if run not in self.runs:
+                    self._admit(run, definition, inputs, labels, created_ms)
+            case FragmentReleased():
+                self._count_id(run)
+                if run not in self.runs:
+                    # The cloud's own stream was lost with its disk; the site has kept this one, which tells all of the run.
+                    self._admit(run, event.definition, event.inputs, event.labels, event.created_ms)
+                known = self.runs[run]
+                known.sites, known.places = event.sites, event.placement
+                known.fragments = known.fragments or [None] * len(event.sites)
+                known.waits_for = ""
+                self._unplaced.pop(run, None)
+            case DefinitionRegistered(ref, document):
+                self._know(ref, document)
+                if reader:
+                    self.fleet.site(reader).definitions.add(ref)
+            case CancelRequested(command, reason):
+                self._intend(command, run, reader, reason, time_ms)
+            case RunEnded(outcome, detail):
+                if (ended := self.runs.pop(run, None)) is not None:
+                    ended.outcome, ended.detail, ended.ended_ms = outcome, detail, time_ms
+                    self._unplaced.pop(run, None)
+            case _:
+                pass
+
+    def _admit(self, run: str, definition: str, inputs: bytes, labels: dict[str, str], created_ms: int) -> None:
+        plan = self.plans[definition]
+        self.runs[run] = Run(RunId(run), plan, inputs, labels, created_ms, [], b"", [])
+        self._unplaced[run] = None
+
+    def _evolve_fragment(self, run: Run, site: str, event: object) -> None:
+        self._unsaved[run.id] = None
+        self.changed[run.id] = None
+        if isinstance(event, FragmentAdopted):
+            run.adopt(event)
+        elif isinstance(event, CommandAnswered):
+            self._answer(event)
+        fragment = run.fragment(site)
+        if fragment is not None and not isinstance(event, FragmentAdopted):
+            fragment.evolve(event)  # type: ignore[arg-type]
+            fragment.woken.clear()
+
+    def _know(self, ref: str, document: bytes) -> None:
+        if ref not in self.plans:
+            plan = self.plans[ref] = plan_from_document(document)
+            self.latest[plan.ref.partition("@")[0]] = ref
+
+    def _intend(self, command: str, run: str, site: str, reason: str, time_ms: int) -> None:
+        view = self.commands.get(command)
+        if view is None:
+            view = self.commands[command] = CommandView(command, run, "cancel", "pending", time_ms, [], reason)
+            while len(self.commands) > COMMANDS_KEPT:
+                del self.commands[next(iter(self.commands))]
+        view.homes.append(site)
+        self._count_id(command)
+        if (known := self.runs.get(run)) is not None:
+            known.cancelling = command
+
+    def _answer(self, event: CommandAnswered) -> None:
+        if (view := self.commands.get(event.command)) is not None:
+            view.state = "accepted" if event.accepted or view.state == "accepted" else "refused"
+            view.detail = event.detail or view.detail
+
+    # Runs -------------------------------------------------------------------------------------------------------------
+
+    def _start(self, input: StartRuns, now: Now, out: list[object]) -> None:
+        started: list[Started] = []
+        for new in input.runs:
+            run = self._next_id("r")
+            created = RunCreated(input.definition, new.inputs, new.labels, now.wall_ms)
+            self._emit(self.stream, run, BORN_EPOCH, created, now, out)
+            self._place(self.runs[run], now, out)
+            started.append(Started(run, "pending", input.definition))
+        if input.idempotency is not None:
+            key, body_sha256 = input.idempotency
+            out.append(Remember(Answer(key, body_sha256, msgspec.json.encode(started), now.wall_ms)))
+        out.append(Reply(input.token, started))
+
+    def _register(self, input: RegisterDefinition, now: Now, out: list[object]) -> None:
+        known = self.plans.get(input.ref)
+        if known is not None and known.document != input.document:
+            detail = (
+                f"{input.ref} is registered already with other content, and a registered definition never changes: "
+                "give the changed one a new version"
+            )
+            out.append(Reply(input.token, Problem(409, "definition_exists", detail)))
+            return
+        if known is None:
+            self._emit(self.stream, "", 0, DefinitionRegistered(input.ref, input.document), now, out)
+            out.append(Persist(f"definition/{input.ref}", input.document))
+        out.append(Reply(input.token, self.plans[input.ref]))
+
+    def _place(self, run: Run, now: Now, out: list[object]) -> None:
+        placement = place(run.plan, run.inputs, self.fleet)
+        self.changed[run.id] = None
+        self._unsaved[run.id] = None
+        if isinstance(placement, Unplaceable):
+            run.waits_for = placement.waits_for
+            return
+        for site in placement.sites:
+            self._release(run, site, placement, now, out)
+
+    def _release(self, run: Run, site: str, placement: Placement, now: Now, out: list[object]) -> None:
+        entry = self.fleet.site(site)
+        stream = self.site_stream(site)
+        if run.plan.ref not in entry.definitions:
+            self._emit(stream, "", 0, DefinitionRegistered(run.plan.ref, run.plan.document), now, out)
+        released = FragmentReleased(
+            run.plan.ref,
+            run.inputs,
+            site,
+            placement.sites,
+            placement.places,
+            RELEASED_EPOCH,
+            run.labels,
+            run.created_ms,
+        )
+        self._emit(stream, run.id, RELEASED_EPOCH, released, now, out)
+        entry.active_runs += 1
+        entry.open_tasks += placement.places.count(placement.sites.index(site))
+
+    def _cancel(self, input: CancelRun, now: Now, out: list[object]) -> None:
+        run = self.runs.get(input.run)
+        if run is None:
+            detail = (
+                f"run {input.run} is not active: it has ended or never was; look at GET /api/v1/workflows/{input.run}"
+            )
+            out.append(Reply(input.token, Problem(409, "run_not_active", detail)))
+            return
+        if not run.sites:
+            self._end(run, "cancelled", input.reason, now, out)
+            out.append(Reply(input.token, ""))
+            return
+        command = run.cancelling or self._next_id("c")
+        if not run.cancelling:
+            self._cancel_fragments(run, command, input.reason, now, out)
+        out.append(Reply(input.token, command))
+
+    def _cancel_fragments(self, run: Run, command: str, reason: str, now: Now, out: list[object]) -> None:
+        for site, fragment in zip(run.sites, run.fragments, strict=True):
+            if fragment is None or not fragment.outcome:
+                request = CancelRequested(command, reason)
+                self._emit(self.site_stream(site), run.id, RELEASED_EPOCH, request, now, out)
+
+    def _end(self, run: Run, outcome: str, detail: str, now: Now, out: list[object]) -> None:
+        self._emit(self.stream, run.id, BORN_EPOCH, RunEnded(outcome, detail), now, out)
+        out.append(Save(run.id, True, outcome, run.save()))
+        self.changed[run.id] = None
+        out.append(RunFinished(run.id))
+
+    # From the sites ---------------------------------------------------------------------------------------------------
+
+    def _hear(self, input: FromPeer, now: Now, out: list[object]) -> None:
+        stream, run, event, time_ms = input
+        self.evolve(stream, run, event, time_ms)
+        known = self.runs.get(run) if run else None
+        match event:
+            case TaskCompleted() if known is not None and len(known.sites) > 1:
+                self._hand_over(known, stream_writer(stream), event, now, out)
+            case FragmentEnded() if known is not None:
+                self._fragment_ended(known, stream_writer(stream), event, now, out)
+            case CommandAnswered(command):
+                out.append(CommandSettled(command))
+            case _:
+                pass
+
+    def _hand_over(self, run: Run, site: str, event: TaskCompleted, now: Now, out: list[object]) -> None:
+        """Give a value to every other site with a task that needs it."""
+        needing = {run.sites[run.places[dependent]] for dependent in run.plan.dependents[event.task]} - {site}
+        for other in sorted(needing):
+            fragment = run.fragment(other)
+            if fragment is None or fragment.states[event.task] == ELSEWHERE:
+                value = ValueHanded(event.task, event.output, event.blob)
+                self._emit(self.site_stream(other), run.id, RELEASED_EPOCH, value, now, out)
+
+    def _fragment_ended(self, run: Run, site: str, event: FragmentEnded, now: Now, out: list[object]) -> None:
+        entry = self.fleet.site(site)
+        entry.active_runs -= 1
+        entry.open_tasks -= run.places.count(run.sites.index(site))
+        outcome, detail = run.ending()
+        if outcome:
+            self._end(run, outcome, detail, now, out)
+        elif event.outcome != "completed" and not run.cancelling:
+            self._cancel_fragments(run, self._next_id("c"), f"{site}: {event.outcome}: {event.detail}", now, out)
+
+    def _link(self, input: PeerLinked, now: Now, out: list[object]) -> None:
+        site = self.fleet.site(input.peer)
+        site.linked, site.linked_since_ms = True, now.wall_ms
+        self.fleet.version += 1
+
+    def _unlink(self, input: PeerLost, now: Now, out: list[object]) -> None:
+        site = self.fleet.site(input.peer)
+        if site.linked:
+            site.linked, site.linked_since_ms = False, now.wall_ms
+
+    def _loads(self, input: SiteLoads, now: Now, out: list[object]) -> None:
+        site = self.fleet.site(input.site)
+        site.ready_tasks, site.running_tasks = input.ready, input.running
+        for name, agent in site.agents.items():
+            agent.running = input.agents.get(name, 0)
+
+    # Ids and events ---------------------------------------------------------------------------------------------------
+
+    def _emit(self, stream: StreamId, run: str, epoch: int, event: Event, now: Now, out: list[object]) -> None:
+        out.append(Append(stream, run, epoch, event))
+        self._evolve_own(stream_reader(stream), run, event, now.wall_ms)
+
+    def _next_id(self, prefix: str) -> str:
+        """Ids sort by time and need no chance: the boot and a counter."""
+        self._counter += 1
+        return f"{prefix}{self.boot:04x}-{self._counter:06x}"
+
+    def _count_id(self, name: str) -> None:
+        """Never give an id twice, even after a restored copy has brought back an old boot number."""
+        boot, _, counter = name[1:].partition("-")
+        if int(boot, 16) == self.boot:
+            self._counter = max(self._counter, int(counter, 16))
+        elif int(boot, 16) > self.boot:
+            self.boot, self._counter = int(boot, 16), int(counter, 16)
+
+
+def fragments_of(run: Run) -> list[tuple[str, Fragment | None]]:
+    """The run's sites and their replicas."""
+    return list(zip(run.sites, run.fragments, strict=True))

@@ -1,0 +1,148 @@
+"""A run as the cloud knows it: what was asked, where its fragments are, and a replica of each, folded from its home's events."""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from cloud.views import RunSummary
+from sync.values import RunId
+from workflow.events import FragmentAdopted
+from workflow.fragment import Fragment, Saved, load_saved
+from workflow.plan import Plan
+from workflow.states import COMPLETED, FAILED
+
+
+class SavedRun(msgspec.Struct, array_like=True):
+    """A run's state at the cloud: its tombstone once it has ended."""
+
+    definition: str
+    inputs: bytes
+    labels: dict[str, str]
+    created_ms: int
+    sites: list[str]
+    places: bytes
+    fragments: list[bytes]
+    outcome: str
+    detail: str
+    ended_ms: int
+
+
+@dataclass(slots=True)
+class Run:
+    """One run. `fragments[i]` is the replica of the fragment at `sites[i]`, None until that site has adopted it."""
+
+    id: RunId
+    plan: Plan
+    inputs: bytes
+    labels: dict[str, str]
+    created_ms: int
+    sites: list[str]
+    places: bytes
+    fragments: list[Fragment | None]
+    outcome: str = ""
+    detail: str = ""
+    ended_ms: int = 0
+    waits_for: str = ""
+    cancelling: str = ""
+
+    def adopt(self, event: FragmentAdopted) -> None:
+        """The site has become the fragment's home."""
+        self.fragments[self.sites.index(event.site)] = Fragment.adopt(self.id, self.plan, event)
+
+    def fragment(self, site: str) -> Fragment | None:
+        """The replica of the fragment at the site."""
+        return self.fragments[self.sites.index(site)] if site in self.sites else None
+
+    def ending(self) -> tuple[str, str]:
+        """How the run ended, once all its fragments have: failed before cancelled before completed. Empty while any goes on."""
+        outcomes = []
+        for fragment in self.fragments:
+            if fragment is None or not fragment.outcome:
+                return ("", "")
+            outcomes.append((fragment.outcome, fragment.detail))
+        for worst in ("failed", "cancelled"):
+            for outcome, detail in outcomes:
+                if outcome == worst:
+                    return (outcome, detail)
+        return ("completed", "") if outcomes else ("", "")
+
+    def state(self) -> str:
+        """pending (no site has adopted it), active, or how it ended."""
+        return self.outcome or ("active" if any(self.fragments) else "pending")
+
+    def save(self) -> bytes:
+        """The whole state as bytes."""
+        return msgspec.msgpack.encode(
+            SavedRun(
+                self.plan.ref,
+                self.inputs,
+                self.labels,
+                self.created_ms,
+                self.sites,
+                self.places,
+                [b"" if fragment is None else fragment.save() for fragment in self.fragments],
+                self.outcome,
+                self.detail,
+                self.ended_ms,
+            )
+        )
+
+    def summary(self) -> RunSummary:
+        """The run in one line."""
+        states = [fragment.states for fragment in self.fragments if fragment is not None]
+        live = [len(fragment.live) for fragment in self.fragments if fragment is not None]
+        return RunSummary(
+            id=self.id,
+            definition=self.plan.ref,
+            state=self.state(),
+            created=self.created_ms,
+            tasks=len(self.plan.tasks),
+            completed=self._completed(),
+            running=sum(live),
+            failed=sum(s.count(FAILED) for s in states),
+            sites=self.sites,
+            labels=self.labels,
+            ended=self.ended_ms,
+            detail=self.detail,
+            cancelling=bool(self.cancelling) and not self.outcome,
+        )
+
+    def _completed(self) -> int:
+        replicas = [fragment for fragment in self.fragments if fragment is not None]
+        if len(replicas) == 1:
+            return replicas[0].states.count(COMPLETED)
+        return sum(any(f.states[task] == COMPLETED for f in replicas) for task in range(len(self.plan.tasks)))
+
+
+def restore_run(run: str, plan: Plan, saved: SavedRun) -> Run:
+    """The run that `Run.save` wrote."""
+    return Run(
+        id=RunId(run),
+        plan=plan,
+        inputs=saved.inputs,
+        labels=saved.labels,
+        created_ms=saved.created_ms,
+        sites=saved.sites,
+        places=saved.places,
+        fragments=[_replica(run, plan, body) for body in saved.fragments],
+        outcome=saved.outcome,
+        detail=saved.detail,
+        ended_ms=saved.ended_ms,
+    )
+
+
+def load_saved_run(body: bytes) -> SavedRun:
+    """Read what `Run.save` wrote."""
+    return _SAVED.decode(body)
+
+
+_SAVED = msgspec.msgpack.Decoder(SavedRun)
+
+
+def _replica(run: str, plan: Plan, body: bytes) -> Fragment | None:
+    if not body:
+        return None
+    saved: Saved = load_saved(body)
+    fragment = Fragment.restore(RunId(run), plan, saved)
+    fragment.woken.clear()
+    return fragment

@@ -1,0 +1,334 @@
+"""The planner's answers to the API: what PlannerPort promises, on top of a running GlobalPlanner.
+
+Reads come from memory where the planner holds the run, and from the log where it has ended. Changes go through the Driver and
+are answered when they are durable.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from cloud.inputs import CancelRun, NewRun, RegisterDefinition, StartRuns
+from cloud.pictures import history_entries, run_picture, tombstone_summary
+from cloud.port import Problem, RunRequest, Started
+from cloud.runs import Run, load_saved_run, restore_run
+from cloud.views import (
+    AgentView,
+    CommandView,
+    DefinitionView,
+    DiffView,
+    HistoryEntry,
+    RunSummary,
+    RunView,
+    SiteView,
+)
+from sync.commit import Row
+from sync.log_errors import LogCorrupt
+from sync.values import RunId, stream_writer
+from workflow.fragment import state_hash
+from workflow.loading import DefinitionError, load_definition
+from workflow.plan import InputError, Plan, compile_plan
+
+if TYPE_CHECKING:
+    from cloud.driver import GlobalPlanner
+
+DIGEST_TIMEOUT_S = 10.0
+HISTORY_PAGE = 1_000
+VERIFY_PAGE = 1_000
+
+
+class PlannerService:
+    """PlannerPort on a GlobalPlanner of the same process and loop."""
+
+    def __init__(self, node: "GlobalPlanner") -> None:
+        self._node = node
+        self._pending_keys: set[str] = set()
+
+    # Starting and stopping --------------------------------------------------------------------------------------------
+
+    async def start(
+        self, definition: str | dict[str, object], runs: list[RunRequest], *, idempotency_key: str, body: bytes
+    ) -> list[Started | Problem]:
+        """Start runs; an item whose inputs are wrong is refused alone. Under an idempotency key the first answer is repeated."""
+        self._refuse_while_recovering()
+        if not idempotency_key:
+            return await self._start(definition, runs, None)
+        digest = hashlib.sha256(body).digest()
+        answered = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.answer(idempotency_key)))
+        if answered is not None:
+            if answered.body_sha256 != digest:
+                detail = (
+                    f"idempotency key {idempotency_key!r} was used for another request: use a new key for a new request"
+                )
+                raise Problem(422, "idempotency_key_reused", detail)
+            return list(msgspec.json.decode(answered.answer, type=list[Started]))
+        if idempotency_key in self._pending_keys:
+            detail = f"a request with idempotency key {idempotency_key!r} is being handled: ask again shortly"
+            raise Problem(409, "idempotency_key_in_use", detail)
+        self._pending_keys.add(idempotency_key)
+        try:
+            return await self._start(definition, runs, (idempotency_key, digest))
+        finally:
+            self._pending_keys.discard(idempotency_key)
+
+    async def _start(
+        self, definition: str | dict[str, object], runs: list[RunRequest], idempotency: tuple[str, bytes] | None
+    ) -> list[Started | Problem]:
+        plan = await self._plan(definition)
+        answers: list[Started | Problem | None] = []
+        accepted: list[NewRun] = []
+        for run in runs:
+            try:
+                inputs = msgspec.json.encode(plan.check_inputs(run.inputs))
+            except InputError as error:
+                answers.append(Problem(422, "invalid_inputs", str(error), [str(p) for p in error.problems]))
+                continue
+            accepted.append(NewRun(inputs, run.labels))
+            answers.append(None)
+        started: list[Started] = []
+        if accepted:
+            reply = await self._node.loop.ask(lambda token: StartRuns(token, plan.ref, accepted, idempotency))
+            assert isinstance(reply, list)
+            started = reply
+        following = iter(started)
+        return [answer if answer is not None else next(following) for answer in answers]
+
+    async def _plan(self, definition: str | dict[str, object]) -> Plan:
+        if isinstance(definition, dict):
+            text = msgspec.json.encode(definition).decode()
+            return await self._register(text, "request")
+        ref = definition if "@" in definition else self._node.planner.latest.get(definition, definition)
+        plan = self._node.planner.plans.get(ref)
+        if plan is None:
+            known = ", ".join(sorted(self._node.planner.plans)[:20]) or "none"
+            detail = (
+                f"definition {definition} is not registered (known: {known}): register it with POST /api/v1/definitions"
+            )
+            raise Problem(404, "definition_unknown", detail)
+        return plan
+
+    async def register(self, text: str, source: str) -> DefinitionView:
+        """Check, compile and register a definition given as YAML or JSON."""
+        self._refuse_while_recovering()
+        return _definition_view(await self._register(text, source), whole=True)
+
+    async def _register(self, text: str, source: str) -> Plan:
+        try:
+            plan = await asyncio.to_thread(lambda: compile_plan(load_definition(text, source)))
+        except DefinitionError as error:
+            raise Problem(422, "invalid_definition", str(error), [str(p) for p in error.problems]) from None
+        reply = await self._node.loop.ask(lambda token: RegisterDefinition(token, plan.ref, plan.document))
+        if isinstance(reply, Problem):
+            raise reply
+        assert isinstance(reply, Plan)
+        return reply
+
+    async def cancel(self, run: str, *, reason: str, wait_s: float) -> RunView | CommandView:
+        """Ask the homes to cancel. The run as it is once they have, or the pending command if they take longer."""
+        known = await self._find(run)
+        if known.outcome:
+            detail = f"run {run} has already ended: {known.outcome}"
+            raise Problem(409, "run_ended", detail)
+        command = await self._node.loop.ask(lambda token: CancelRun(token, run, reason))
+        if isinstance(command, Problem):
+            raise command
+        ended = await self._node.wait_ended(run, wait_s)
+        return await self.run(run, wait_s=0) if ended or not command else await self.command(str(command))
+
+    def _refuse_while_recovering(self) -> None:
+        if self._node.recovering_from:
+            sites = ", ".join(sorted(self._node.recovering_from))
+            raise Problem(503, "recovering", f"the cloud fetches lost events back from {sites}: try again shortly")
+
+    # Looking ----------------------------------------------------------------------------------------------------------
+
+    async def runs(self, *, state: str, limit: int, cursor: str) -> tuple[list[RunSummary], str]:
+        """Runs, newest first, from the one before `cursor` on."""
+        limit = max(1, min(limit, 1_000))
+        living = [r for run, r in self._node.planner.runs.items() if not cursor or run < cursor]
+        found = {r.id: r.summary() for r in living if not state or r.state() == state}
+        if state not in ("pending", "active"):
+            tombstones = await asyncio.wrap_future(
+                self._node.log.read(lambda reader: reader.snapshots(cursor, limit, state or None))
+            )
+            for snapshot in tombstones:
+                if snapshot.ended:
+                    found[RunId(snapshot.run)] = tombstone_summary(snapshot)
+        names = sorted(found, reverse=True)[:limit]
+        return [found[name] for name in names], names[-1] if len(names) == limit else ""
+
+    async def run(self, run: str, *, wait_s: float) -> RunView:
+        """The whole picture of a run; with `wait_s`, once it has ended or the time is over."""
+        if wait_s > 0:
+            await self._find(run)
+            await self._node.wait_ended(run, wait_s)
+        known, last = await self._find_with_last(run)
+        rows = await self._rows(last)
+        return run_picture(known, rows, self._node)
+
+    async def history(self, run: str, *, after: int, limit: int) -> tuple[list[HistoryEntry], int]:
+        """A run's events in the order of this log: those behind the first `after`, and where to go on (0: that was all)."""
+        _, last = await self._find_with_last(run)
+        rows = await self._rows(last)
+        page = rows[after : after + limit]
+        following = after + len(page)
+        return history_entries(page), following if following < len(rows) else 0
+
+    async def command(self, command: str) -> CommandView:
+        """An intent and what has come of it."""
+        view = self._node.planner.commands.get(command)
+        if view is None:
+            raise Problem(404, "command_unknown", f"command {command} is not known here: it is too old, or never was")
+        link = self._node.link_view(view.homes[0]) if view.homes else None
+        return msgspec.structs.replace(view, link=link)
+
+    async def definitions(self) -> list[DefinitionView]:
+        """All definitions, by name and version."""
+        return [_definition_view(plan, whole=False) for _, plan in sorted(self._node.planner.plans.items())]
+
+    async def definition(self, ref: str) -> DefinitionView:
+        """One definition with its document."""
+        return _definition_view(await self._plan(ref), whole=True)
+
+    async def agents(self) -> list[AgentView]:
+        """All agents of all sites."""
+        return [
+            AgentView(a.id, site.id, a.kind, a.state, a.capabilities, a.capacity, a.running, a.since, a.labels)
+            for _, site in sorted(self._node.planner.fleet.sites.items())
+            for _, a in sorted(site.agents.items())
+        ]
+
+    async def sites(self) -> list[SiteView]:
+        """All sites."""
+        return self.site_views()
+
+    def site_views(self) -> list[SiteView]:
+        """All sites, without waiting."""
+        views = []
+        durable = self._node.exchange.ring.durable
+        for name, site in sorted(self._node.planner.fleet.sites.items()):
+            link = self._node.exchange.links.get(name)
+            acked = link.session.acked_seq if link else self._node.exchange.acked.get(name, 0)
+            present = [a for a in site.agents.values() if a.state == "available"]
+            views.append(
+                SiteView(
+                    id=name,
+                    link=self._node.link_view(name),
+                    freshness=self._node.freshness(name),
+                    events_received=sum(seq for stream, seq in durable.items() if str(stream_writer(stream)) == name),
+                    events_unacknowledged=durable.get(self._node.planner.site_stream(name), 0) - acked,
+                    agents=len(present),
+                    capacity=sum(a.capacity for a in present),
+                    active_runs=site.active_runs,
+                    running_tasks=site.running_tasks,
+                    ready_tasks=site.ready_tasks,
+                )
+            )
+        return views
+
+    async def diff(self, site: str) -> DiffView:
+        """Ask the site for the hashes of its fragments and compare with the replicas here."""
+        if site not in self._node.planner.fleet.sites:
+            known = ", ".join(sorted(self._node.planner.fleet.sites)) or "none"
+            raise Problem(404, "site_unknown", f"site {site} is not known (known: {known})")
+        compared = equal = behind = 0
+        different: list[str] = []
+        try:
+            async for digest in self._node.digests(site, DIGEST_TIMEOUT_S):
+                ours = await self._replica(digest.run, site)
+                if ours is None or ours[0] != (digest.epoch, digest.seq):
+                    behind += 1
+                    continue
+                compared += 1
+                if ours[1] == digest.state_hash:
+                    equal += 1
+                else:
+                    different.append(digest.run)
+        except (KeyError, TimeoutError):
+            link = self._node.link_view(site)
+            detail = f"site {site} cannot be asked: its link is {link.state}; try again when it is up"
+            raise Problem(503, "site_unreachable", detail) from None
+        return DiffView(site, compared, equal, behind, different, self._node.loop.clock.now().wall_ms)
+
+    async def _replica(self, run: str, site: str) -> tuple[tuple[int, int], bytes] | None:
+        known = self._node.planner.runs.get(run)
+        if known is None:
+            snapshot = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.snapshot(run)))
+            if snapshot is None:
+                return None
+            saved = load_saved_run(snapshot.body)
+            known = restore_run(run, self._node.planner.plans[saved.definition], saved)
+        fragment = known.fragment(site)
+        if fragment is None:
+            return None
+        return (fragment.epoch, fragment.version), state_hash(fragment.save())
+
+    async def verify(self) -> list[dict[str, object]]:
+        """Recompute the chain of every stream in this log, in pages between commits."""
+        report: list[dict[str, object]] = []
+        for stream, seq in sorted(self._node.exchange.ring.durable.items()):
+            after, problem = 0, ""
+            while after < seq and not problem:
+                start = after
+                page = self._node.log.read(lambda reader: reader.verify_page(stream, start, VERIFY_PAGE))  # noqa: B023
+                try:
+                    after = await asyncio.wrap_future(page)
+                except LogCorrupt as corrupt:
+                    problem = str(corrupt)
+            report.append({"stream": stream, "events": seq, "verified": after, "ok": not problem, "problem": problem})
+        return report
+
+    async def watch(self) -> AsyncIterator[tuple[list[RunSummary], list[SiteView]]]:
+        """What has changed, whenever something has: first everything that is alive, then changes."""
+        yield [run.summary() for run in self._node.planner.runs.values()], self.site_views()
+        async for changed in self._node.changes():
+            summaries = [summary for run in changed if (summary := await self._summary(run)) is not None]
+            yield summaries, self.site_views()
+
+    def ready(self) -> list[str]:
+        """What keeps the cloud from taking work; empty if nothing does."""
+        return [f"fetching lost events back from {site}" for site in sorted(self._node.recovering_from)]
+
+    async def _summary(self, run: str) -> RunSummary | None:
+        known = self._node.planner.runs.get(run)
+        if known is not None:
+            return known.summary()
+        snapshot = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.snapshot(run)))
+        return tombstone_summary(snapshot) if snapshot is not None else None
+
+    # Finding ----------------------------------------------------------------------------------------------------------
+
+    async def _find(self, run: str) -> Run:
+        return (await self._find_with_last(run))[0]
+
+    async def _find_with_last(self, run: str) -> tuple[Run, int]:
+        """The run and the place of its latest durable event. Raises Problem 404."""
+        known = self._node.planner.runs.get(run)
+        if known is not None:
+            return known, self._node.loop.driver.last_pos(run)
+        snapshot = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.snapshot(run)))
+        if snapshot is None or not run:
+            raise Problem(
+                404, "run_unknown", f"run {run} is not known here: look at GET /api/v1/workflows for those that are"
+            )
+        saved = load_saved_run(snapshot.body)
+        return restore_run(run, self._node.planner.plans[saved.definition], saved), snapshot.last
+
+    async def _rows(self, last: int) -> list[Row]:
+        """A run's events, oldest first, read backwards in pages."""
+        pages: list[list[Row]] = []
+        while last:
+            start = last
+            read = self._node.log.read(lambda reader: reader.history(start, HISTORY_PAGE))  # noqa: B023
+            rows, last = await asyncio.wrap_future(read)
+            pages.append(rows)
+        return [row for page in reversed(pages) for row in page]
+
+
+def _definition_view(plan: Plan, *, whole: bool) -> DefinitionView:
+    name, _, version = plan.ref.partition("@")
+    document = msgspec.Raw(plan.document) if whole else msgspec.Raw(b"null")
+    return DefinitionView(plan.ref, name, version, len(plan.tasks), document)

@@ -1,0 +1,237 @@
+"""EdgeNode: a site. It joins the Driver of its executor, the gateway for its agents and the link to the cloud.
+
+`EdgeNode.serve()` runs until cancelled. It starts without a network: its own log is the authority for the site. It only gives the
+link a moment first, for a log restored from a copy can be completed only before it has been written to again.
+"""
+
+import asyncio
+import contextlib
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import structlog
+
+from edge.executor import LEASE_MS, Executor
+from edge.service import Gateway
+from sync.commit import Row
+from sync.driver import Loop, StreamRecovered
+from sync.log import EventLog
+from sync.outputs import Acknowledge, Reply
+from sync.replication import LinkRefused
+from sync.service import CHANNEL_OPTIONS, Exchange, Link
+from sync.values import NodeId, SiteId, StreamId, stream_id, stream_writer
+from tiercel.backoff import Backoff
+from tiercel.v1 import agent_pb2_grpc, sync_pb2, sync_pb2_grpc
+from workflow.fragment import load_saved, state_hash
+
+RECONNECT_S_MAX = 3.0
+FIRST_LINK_WAIT_S = 1.0
+DIGEST_PAGE = 500
+CLOUD = "cloud"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeConfig:
+    """A site's settings, read once. `run_dir` is short (socket paths end at 107 bytes) and 0700; `data_dir` holds the log."""
+
+    site: str
+    data_dir: Path
+    run_dir: Path
+    cloud: str
+    listen: str = ""
+    lease_ms: int = LEASE_MS
+    page_count_max: int = 0
+    insecure: bool = False
+
+    @property
+    def socket(self) -> Path:
+        """The gateway's Unix socket."""
+        return self.run_dir / f"{self.site}.sock"
+
+
+class EdgeNode:
+    """One site, from its log up."""
+
+    def __init__(self, config: EdgeConfig) -> None:
+        self.config = config
+        self.log = EventLog.open(config.data_dir / "edge.db", NodeId(config.site), page_count_max=config.page_count_max)
+        self.stream = stream_id(config.site, self.log.incarnation)
+        self.halted: str = ""
+        self._recovering = False
+        self._compared: asyncio.Event
+        self._last_telemetry = b""
+
+    async def serve(self, ready: asyncio.Event | None = None) -> None:
+        """Serve until cancelled."""
+        self._compared = asyncio.Event()
+        self.gateway = Gateway(self.config.site, self.log.boot)
+        self.exchange = Exchange(
+            self.config.site, self.log, self, urgent=frozenset(("FragmentEnded", "CommandAnswered", "AgentRegistered"))
+        )
+        self.loop = Loop(self._make_executor, self.log, self)
+        self.gateway.loop = self.exchange.loop = self.loop
+        self.exchange.ring.begin(self.loop.driver.heads)
+        link = asyncio.ensure_future(self._keep_link())
+        server = self._make_server()
+        try:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._compared.wait(), FIRST_LINK_WAIT_S)
+            await server.start()
+            self._protect_socket()
+            self.gateway.accepting = not self.halted
+            log.info(
+                "site serves",
+                site=self.config.site,
+                socket=str(self.config.socket),
+                listen=self.config.listen,
+                boot=self.log.boot,
+            )
+            if ready is not None:
+                ready.set()
+            await link
+        finally:
+            link.cancel()
+            await asyncio.gather(link, return_exceptions=True)
+            await server.stop(grace=0.2)
+            self.loop.stop()
+            await asyncio.to_thread(self.log.close)
+
+    def _make_executor(self) -> Executor:
+        # The seed makes a simulated edge repeatable; a real one may as well be seeded by its name and boot.
+        chance = random.Random(f"{self.config.site}/{self.log.boot}")
+        return Executor(SiteId(self.config.site), self.stream, chance, self.config.lease_ms)
+
+    def _make_server(self) -> grpc.aio.Server:
+        self.config.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.config.socket.unlink(missing_ok=True)
+        server = grpc.aio.server(options=CHANNEL_OPTIONS)
+        agent_pb2_grpc.add_AgentServiceServicer_to_server(self.gateway, server)
+        server.add_insecure_port(f"unix:{self.config.socket}")
+        if self.config.listen:
+            server.add_insecure_port(self.config.listen)
+        return server
+
+    def _protect_socket(self) -> None:
+        """0600: the kernel itself then checks the credentials of whoever connects."""
+        with contextlib.suppress(FileNotFoundError):
+            self.config.socket.chmod(0o600)
+
+    # The Driver's Out -------------------------------------------------------------------------------------------------
+
+    def send(self, effects: list[object]) -> None:
+        """Bring committed effects to where they belong."""
+        for effect in effects:
+            if type(effect) is Acknowledge:
+                self.exchange.acknowledge(effect.stream, effect.seq)
+            elif type(effect) is Reply:
+                self.loop.answer(effect)
+            else:
+                self.gateway.deliver(effect)
+
+    def committed(self, rows: list[Row]) -> None:
+        """Rows are durable: the link may carry them."""
+        self.exchange.committed(rows)
+
+    def refolded(self, error: BaseException) -> None:
+        """The core was folded anew: sessions hung on the old one, so everybody comes back and says what he holds."""
+        if not isinstance(error, StreamRecovered):
+            log.error("commit failed; state folded anew from the log", site=self.config.site, error=str(error))
+        self.exchange.ring.begin(self.loop.driver.heads)
+        self.gateway.close_all("refolded", f"site {self.config.site} folded its log anew: {error}")
+        self.exchange.drop_all("folded anew")
+
+    # The link ---------------------------------------------------------------------------------------------------------
+
+    async def _keep_link(self) -> None:
+        """Dial the cloud, again and again: a new channel each time, so that a dead connection is never waited for."""
+        backoff = Backoff(limit_s=RECONNECT_S_MAX)
+        while not self.halted:
+            try:
+                async with grpc.aio.insecure_channel(self.config.cloud, options=CHANNEL_OPTIONS) as channel:
+                    call = sync_pb2_grpc.SyncServiceStub(channel).Exchange()
+                    began = asyncio.get_running_loop().time()
+                    await self.exchange.converse(aiter(call), call.write, peer=CLOUD)
+                    if asyncio.get_running_loop().time() - began > RECONNECT_S_MAX:
+                        backoff.reset()
+            except LinkRefused as refused:
+                log.warning("link ended", site=self.config.site, code=refused.code, reason=str(refused))
+            except (grpc.RpcError, OSError, asyncio.InvalidStateError) as error:
+                log.debug("no link", site=self.config.site, error=str(error))
+            await asyncio.sleep(backoff.next_s())
+        await asyncio.Event().wait()  # Halted: local work goes no further, but what is here can still be read.
+
+    def streams(self, peer: str, hello: sync_pb2.PeerHello | None) -> tuple[StreamId, StreamId]:
+        """What we send and what we receive."""
+        return self.stream, self._cloud_stream()
+
+    def _cloud_stream(self) -> StreamId:
+        held = [s for s in self.loop.driver.heads if stream_writer(s) == CLOUD]
+        return max(held) if held else stream_id(CLOUD, 1, self.config.site)
+
+    def recovering(self, peer: str) -> None:
+        """Events of our own stream come back from the cloud: no work until they have."""
+        self._recovering = True
+        self.gateway.accepting = False
+        self.gateway.close_all("recovering", f"site {self.config.site} fetches lost events back from the cloud")
+
+    def recovered(self, peer: str) -> None:
+        """Our stream is whole."""
+        if self._recovering:
+            self._recovering = False
+            self.loop.refold_when_idle(StreamRecovered(f"the stream {self.stream} is whole again"))
+        self._compared.set()
+        self.gateway.accepting = not self.halted
+
+    def diverged(self, peer: str, refused: LinkRefused) -> None:
+        """Two histories under one name: stop before it gets worse."""
+        self.halted = str(refused)
+        self.gateway.accepting = False
+        self.gateway.close_all(refused.code, str(refused))
+        self._compared.set()
+        log.error("the site has stopped taking work", site=self.config.site, code=refused.code, reason=str(refused))
+
+    def telemetry(self) -> sync_pb2.SyncMessage | None:
+        """How busy the agents are; only when it has changed."""
+        executor = self._executor()
+        loads = sync_pb2.AgentLoads(
+            agents=[sync_pb2.AgentLoad(agent=s.agent, running=len(s.held)) for _, s in sorted(executor.roster.slots.items())],
+            ready=executor.ready_tasks(),
+            running=sum(len(s.held) for s in executor.roster.slots.values()),
+        )
+        encoded = loads.SerializeToString()
+        if encoded == self._last_telemetry:
+            return None
+        self._last_telemetry = encoded
+        return sync_pb2.SyncMessage(loads=loads)
+
+    async def extra(self, link: Link, message: sync_pb2.SyncMessage) -> None:
+        """Messages of the link that are not replication."""
+        if message.WhichOneof("kind") == "digest_request":
+            link.say(await self._digest(message.digest_request))
+
+    async def _digest(self, request: sync_pb2.DigestRequest) -> sync_pb2.SyncMessage:
+        """The state hashes of this site's fragments in pages, living and ended, ordered by run, newest first."""
+        limit = min(request.limit or DIGEST_PAGE, DIGEST_PAGE)
+        before = request.after_run
+        ended = await asyncio.wrap_future(self.log.read(lambda reader: reader.snapshots(before, limit)))
+        digests = {s.run: self._digest_of(s.run, s.body) for s in ended if s.ended}
+        oldest = ended[-1].run if len(ended) == limit else ""
+        for run, fragment in self._executor().fragments.items():
+            if (not before or run < before) and run >= oldest:
+                digests[run] = self._digest_of(run, fragment.save())
+        page = [digests[run] for run in sorted(digests, reverse=True)]
+        reply = sync_pb2.DigestReply(id=request.id, fragments=page, more=bool(oldest))
+        return sync_pb2.SyncMessage(digest_reply=reply)
+
+    def _digest_of(self, run: str, body: bytes) -> sync_pb2.FragmentDigest:
+        saved = load_saved(body)
+        return sync_pb2.FragmentDigest(run=run, epoch=saved.epoch, seq=saved.version, state_hash=state_hash(body))
+
+    def _executor(self) -> Executor:
+        core = self.loop.driver.core
+        assert isinstance(core, Executor)
+        return core

@@ -1,0 +1,307 @@
+"""The executor of a site, a pure core: it releases ready tasks to agents, takes their results, and records all of it.
+
+One turn: results and released fragments come in, each is decided and folded at once, then `settle` hands every ready task to an
+agent with room. Orders to agents are effects, so they leave only when their events are durable. The executor never waits for the cloud.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from coordination.direct import Assigner, Direct
+from coordination.lease import LeaseTable
+from edge.dispatch import Dispatch
+from edge.home import Chance, Home, timers_of
+from edge.inputs import (
+    AcknowledgeResults,
+    AgentClosed,
+    AgentOpened,
+    AgentReported,
+    AgentSeen,
+    AttemptKey,
+    CloseSession,
+    Welcome,
+)
+from edge.roster import Roster, Slot
+from sync.commit import Snapshot
+from sync.inputs import Due, FromPeer
+from sync.outputs import Append, ClearTimer, Persist, Save
+from sync.values import Now, RunId, SiteId, StreamId
+from workflow.commands import Cancel, Elapse, Fail, Lose, Receive
+from workflow.events import (
+    AgentDeparted,
+    AgentRegistered,
+    CancelRequested,
+    CommandAnswered,
+    DefinitionRegistered,
+    Event,
+    FragmentAdopted,
+    FragmentEnded,
+    FragmentReleased,
+    ValueHanded,
+    decode,
+    encode,
+)
+from workflow.fragment import Fragment, load_saved
+from workflow.plan import Effect, Plan, plan_from_document
+from workflow.states import READY
+
+LEASE_MS = 10_000
+
+
+@dataclass(slots=True)
+class Executor:
+    """All fragments whose home is this site, and the agents that work for them.
+
+    Invariant: a task in `Fragment.live` is in exactly one agent's `held`, and the reverse.
+    """
+
+    site: SiteId
+    stream: StreamId
+    chance: Chance
+    lease_ms: int = LEASE_MS
+    assigner: Assigner = field(default_factory=Direct)
+    roster: Roster = field(init=False)
+    home: Home = field(init=False)
+    dispatch: Dispatch = field(init=False)
+    fragments: dict[str, Fragment] = field(init=False)
+    plans: dict[str, Plan] = field(init=False)
+    _steps: dict[type, Callable[..., None]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.roster = Roster(self.assigner, LeaseTable(self.lease_ms))
+        self.home = Home(self.site, self.stream, self.chance, self.roster)
+        self.dispatch = Dispatch(self.home, self.assigner)
+        self.fragments, self.plans = self.home.fragments, self.home.plans
+        self._steps = {
+            AgentReported: self._report,
+            AgentSeen: self._see,
+            AgentOpened: self._open,
+            AgentClosed: self._close,
+            FromPeer: self._hear,
+            Due: self._elapse,
+        }
+
+    # The Driver's side ------------------------------------------------------------------------------------------------
+
+    def step(self, input: object, now: Now) -> list[object]:
+        """Decide one input and fold what was decided. Inputs of other cores are ignored."""
+        out: list[object] = []
+        step = self._steps.get(type(input))
+        if step is not None:
+            step(input, now, out)
+        return out
+
+    def settle(self, now: Now) -> list[object]:
+        """After a batch: take back what leases no longer cover, then hand ready tasks to agents with room."""
+        out: list[object] = []
+        end_ms = self.roster.leases.next_end_ms()
+        if end_ms is not None and end_ms <= now.mono_ms:
+            self._expire(now, out)
+        self.dispatch.settle(now, out)
+        return out
+
+    def evolve(self, stream: StreamId, run: str, event: object, time_ms: int = 0) -> None:
+        """Fold one event of the log; of fragments that have ended, nothing is left to fold."""
+        match event:
+            case FragmentAdopted():
+                self.fragments[run] = Fragment.adopt(RunId(run), self.plans[event.definition], event)
+            case FragmentReleased() | CancelRequested():
+                pass  # The home's own events tell what it made of them.
+            case DefinitionRegistered(ref, document):
+                if ref not in self.plans:
+                    self.plans[ref] = plan_from_document(document)
+            case AgentRegistered() | AgentDeparted():
+                self.roster.evolve(event)
+            case Event():
+                if (fragment := self.fragments.get(run)) is not None:
+                    fragment.evolve(event)
+                    if type(event) is FragmentEnded:
+                        del self.fragments[run]
+
+    def restore(self, snapshots: Sequence[Snapshot], persisted: dict[str, bytes]) -> None:
+        """Begin from the last snapshots: definitions, agents, fragments."""
+        for key, document in persisted.items():
+            if key.startswith("definition/"):
+                self.plans[key.removeprefix("definition/")] = plan_from_document(document)
+        for snapshot in snapshots:
+            if not snapshot.run:
+                self.roster.restore(snapshot.body)
+                continue
+            saved = load_saved(snapshot.body)
+            self.fragments[snapshot.run] = Fragment.restore(RunId(snapshot.run), self.plans[saved.definition], saved)
+
+    def restored(self, now: Now) -> list[object]:
+        """The log has been folded: put attempts back into their agents' hands and give these a lease to return in."""
+        for run, fragment in self.fragments.items():
+            for task, attempt in fragment.live.items():
+                self.roster.slots[attempt.agent].held[(run, task)] = attempt.number
+            fragment.woken = [task for task, state in enumerate(fragment.states) if state == READY]
+            self.home.woken.append(fragment)
+        self.roster.await_return(now)
+        return [timer for fragment in self.fragments.values() if fragment.due for timer in timers_of(fragment)]
+
+    def saves(self) -> list[Save]:
+        """What has changed since the last time."""
+        changed, self.home.changed = self.home.changed, {}
+        held = [fragment for run in changed if (fragment := self.fragments.get(run)) is not None]
+        return [Save("", False, "node", self.roster.save()), *(Save(f.run, False, "active", f.save()) for f in held)]
+
+    def holds(self, run: str) -> bool:
+        """Is the run in memory here?"""
+        return run == "" or run in self.fragments
+
+    def wake_mono_ms(self) -> int | None:
+        """When the next lease ends."""
+        return self.roster.leases.next_end_ms()
+
+    def encode(self, event: object) -> bytes:
+        """An event's payload."""
+        return encode(event)
+
+    def decode(self, kind: str, payload: bytes) -> object:
+        """The event of a payload."""
+        return decode(kind, payload)
+
+    def ready_tasks(self) -> int:
+        """How many tasks wait for an agent."""
+        return self.dispatch.ready_tasks()
+
+    # From the cloud ---------------------------------------------------------------------------------------------------
+
+    def _hear(self, input: FromPeer, now: Now, out: list[object]) -> None:
+        run, event = input.run, input.event
+        match event:
+            case DefinitionRegistered(ref, document):
+                if ref not in self.plans:
+                    self.plans[ref] = plan_from_document(document)
+                    out.append(Persist(f"definition/{ref}", document))
+            case FragmentReleased(definition, inputs, site, sites, placement, epoch):
+                if run not in self.fragments:
+                    self._emit(run, FragmentAdopted(definition, inputs, site, sites, placement, epoch), out, epoch)
+                    self.home.after(self.fragments[run], out)
+            case ValueHanded(task, output, blob):
+                self._decide(run, Receive(task, output, blob), now, out)
+            case CancelRequested(command, reason):
+                self._cancel(run, command, reason, now, out)
+            case _:
+                pass
+
+    def _cancel(self, run: str, command: str, reason: str, now: Now, out: list[object]) -> None:
+        fragment = self.fragments.get(run)
+        if fragment is None:
+            answer = CommandAnswered(command, False, f"run {run} has already ended at {self.site}")
+            self._emit("", answer, out)
+            return
+        self._decide(run, Cancel(command, reason), now, out)
+        stops: dict[str, list[AttemptKey]] = {}
+        for task, attempt in sorted(fragment.live.items()):
+            stops.setdefault(attempt.agent, []).append(self.home.key(fragment, task, attempt))
+        for agent, keys in stops.items():
+            self.home.stop(agent, keys, reason, out)
+
+    # From agents ------------------------------------------------------------------------------------------------------
+
+    def _report(self, input: AgentReported, now: Now, out: list[object]) -> None:
+        """Fold a batch of outcomes. Every one is acknowledged, wanted or not: the agent has done its part."""
+        session, agent, outcomes = input
+        slot = self.roster.slots.get(agent)
+        if slot is None or slot.session != session:
+            return  # A session that has been replaced; the agent reports again on its new one.
+        self.roster.leases.renew(agent, slot.epoch, now)
+        for key, command in outcomes:
+            fragment = self.fragments.get(key.run)
+            if fragment is None:
+                continue  # It has ended here; the result was adopted before, or came too late to matter.
+            if key.task >= len(fragment.states) or not self.home.decide(fragment, command, now, out):
+                slot.refused += 1
+        out.append(AcknowledgeResults(session, agent, [key for key, _ in outcomes]))
+
+    def _see(self, input: AgentSeen, now: Now, out: list[object]) -> None:
+        self.roster.seen(input.agent, input.session, now)
+
+    def _open(self, input: AgentOpened, now: Now, out: list[object]) -> None:
+        if self.roster.is_news(input):
+            registered = AgentRegistered(
+                input.agent, input.agent_kind, input.boot, list(input.capabilities), input.capacity, input.labels
+            )
+            self._emit("", registered, out)
+        slot, replaced = self.roster.open(input, now)
+        if replaced:
+            out.append(CloseSession(replaced, input.agent, "replaced", "the agent registered again over another connection"))
+        out.append(Welcome(input.session, input.agent, self.lease_ms))
+        self._reconcile(slot, input, now, out)
+        self.roster.ready(slot)
+
+    def _reconcile(self, slot: Slot, input: AgentOpened, now: Now, out: list[object]) -> None:
+        """Compare what the log says the agent holds with what it says itself. What it says it holds, it keeps."""
+        holding = {(key.run, key.task): key for key in input.holding}
+        for (run, task), number in list(slot.held.items()):
+            fragment = self.fragments[run]
+            attempt = fragment.live[task]
+            said = holding.get((run, task))
+            if said is None or said.attempt != number:
+                # The same process that does not know the attempt never got it; a new process may have begun and forgotten.
+                never_got_it = attempt.boot == input.boot
+                reason = "never delivered" if never_got_it else f"agent {slot.agent} restarted without it"
+                self.home.decide(fragment, Lose(task, number, never_got_it, reason), now, out)
+        stale = [key for key in input.holding if slot.held.get((key.run, key.task)) != key.attempt]
+        if stale:
+            self.home.stop(slot.agent, stale, "no longer assigned to this agent", out)
+
+    def _close(self, input: AgentClosed, now: Now, out: list[object]) -> None:
+        slot = self.roster.close(input.agent, input.session)
+        if slot is None or not input.goodbye:
+            return
+        self.roster.leases.release(slot.agent, slot.epoch)
+        self._part(slot, "left", now, out)
+
+    def _expire(self, now: Now, out: list[object]) -> None:
+        for lease in self.roster.leases.expire(now):
+            slot = self.roster.slots[lease.holder]
+            if slot.session:
+                self.roster.close(slot.agent, session := slot.session)
+                out.append(CloseSession(session, slot.agent, "lease_expired", "no heartbeat within the lease"))
+            self._part(slot, "unreachable", now, out)
+
+    def _part(self, slot: Slot, reason: str, now: Now, out: list[object]) -> None:
+        self._emit("", AgentDeparted(slot.agent, reason), out)
+        for (run, task), number in list(slot.held.items()):
+            lost = Lose(task, number, False, f"agent {slot.agent} {reason}")
+            self.home.decide(self.fragments[run], lost, now, out)
+
+    def _elapse(self, input: Due, now: Now, out: list[object]) -> None:
+        fragment = self.fragments.get(input.run)
+        if fragment is None:
+            out.append(ClearTimer(*input[:2]))
+            return
+        kind, _, number = input.key.partition("/")
+        task = int(number)
+        if kind == "deadline":
+            self._overdue(fragment, task, now, out)
+        elif kind == "wait":
+            out.append(ClearTimer(*input[:2]))
+            self.home.decide(fragment, Elapse(task), now, out)
+        else:
+            self.dispatch.queue(fragment, task)
+
+    def _overdue(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> None:
+        """The agent has not ended the attempt by its deadline and some grace: stop believing that it will."""
+        attempt = fragment.live.get(task)
+        if attempt is None:
+            return
+        self.home.stop(attempt.agent, [self.home.key(fragment, task, attempt)], "deadline passed", out)
+        if fragment.plan.tasks[task].effect is Effect.REPEATABLE:
+            message = f"no outcome from {attempt.agent} by the deadline"
+            self.home.decide(fragment, Fail(task, attempt.number, attempt.agent, "timeout", message, True), now, out)
+        else:
+            self.home.decide(fragment, Lose(task, attempt.number, False, "deadline passed"), now, out)
+
+    # Folding what was decided ----
+
+    def _decide(self, run: str, command: Receive | Cancel, now: Now, out: list[object]) -> None:
+        if (fragment := self.fragments.get(run)) is not None:
+            self.home.decide(fragment, command, now, out)
+
+    def _emit(self, run: str, event: Event, out: list[object], epoch: int = 0) -> None:
+        out.append(Append(self.stream, run, epoch, event))
+        self.evolve(self.stream, run, event)

@@ -1,0 +1,110 @@
+"""What reaches the executor of a site from its agents, and what it orders in return."""
+
+from typing import NamedTuple
+
+from workflow.commands import CancelDone, Complete, Fail
+
+
+class AttemptKey(NamedTuple):
+    """One attempt at one task of one run."""
+
+    run: str
+    task: int
+    attempt: int
+    epoch: int
+
+
+class AgentOpened(NamedTuple):
+    """An agent registered over a new session; `holding` is every attempt that it still has in its hands."""
+
+    session: int
+    agent: str
+    agent_kind: str
+    boot: str
+    capabilities: tuple[str, ...]
+    capacity: int
+    labels: dict[str, str]
+    holding: tuple[AttemptKey, ...]
+
+
+class AgentSeen(NamedTuple):
+    """A heartbeat: the session's lease counts anew."""
+
+    session: int
+    agent: str
+
+
+class AgentClosed(NamedTuple):
+    """The session ended; with `goodbye` if the agent means to leave."""
+
+    session: int
+    agent: str
+    goodbye: bool
+
+
+class Outcome(NamedTuple):
+    """What an agent reports of one attempt."""
+
+    key: AttemptKey
+    command: Complete | Fail | CancelDone
+
+
+class AgentReported(NamedTuple):
+    """A batch of outcomes of one agent."""
+
+    session: int
+    agent: str
+    outcomes: list[Outcome]
+
+
+class Welcome(NamedTuple):
+    """Order: tell the agent that its session is open."""
+
+    session: int
+    agent: str
+    lease_ms: int
+
+
+class Assigned(NamedTuple):
+    """One item of an `AssignTasks` order."""
+
+    key: AttemptKey
+    task_name: str
+    capability: str
+    parameters: bytes
+    effect: int
+    timeout_ms: int
+
+
+class AssignTasks(NamedTuple):
+    """Order: hand these attempts to the agent."""
+
+    session: int
+    agent: str
+    items: list[Assigned]
+
+
+class AcknowledgeResults(NamedTuple):
+    """Order: tell the agent that these results are durable here (or were not wanted): it may forget them."""
+
+    session: int
+    agent: str
+    keys: list[AttemptKey]
+
+
+class StopTasks(NamedTuple):
+    """Order: ask the agent to stop these attempts."""
+
+    session: int
+    agent: str
+    keys: list[AttemptKey]
+    reason: str
+
+
+class CloseSession(NamedTuple):
+    """Order: end the session."""
+
+    session: int
+    agent: str
+    code: str
+    message: str

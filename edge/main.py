@@ -1,0 +1,47 @@
+"""`tiercel edge`: one site as a process of its own, for a machine or container without Ray."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge.driver import EdgeConfig, EdgeNode
+from sync.actors import configure_logging, run_until_signalled
+from sync.listen import check_address
+from sync.log_errors import LogError
+
+INSECURE = "listen on addresses that other machines can reach, without authentication"
+
+
+def command(
+    site: Annotated[str, typer.Option(help="the site's name")],
+    cloud: Annotated[str, typer.Option(help="address of the cloud")] = "127.0.0.1:7443",
+    data: Annotated[Path | None, typer.Option(help="directory of the log; default .tiercel/SITE")] = None,
+    listen: Annotated[str, typer.Option(help="address of the agents' gateway; default: only the Unix socket")] = "",
+    run_dir: Annotated[
+        Path | None, typer.Option(help="short directory for sockets; default /run/user/UID/tiercel or /tmp")
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help=INSECURE)] = False,
+) -> None:
+    """Run one site: its executor, the gateway for its agents, its link to the cloud. Ctrl-C stops it."""
+    configure_logging(None)
+    try:
+        if listen:
+            check_address(listen, insecure=insecure)
+        if insecure:
+            typer.echo("WARNING: --insecure: connections are not authenticated; whoever reaches them can run work", err=True)
+        data_dir = (data or Path(".tiercel") / site).resolve()
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        config = EdgeConfig(site, data_dir, run_dir or default_run_dir(), cloud, listen, insecure=insecure)
+        asyncio.run(run_until_signalled(lambda: EdgeNode(config)))
+    except (LogError, ValueError, OSError) as error:
+        typer.echo(f"tiercel edge: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def default_run_dir() -> Path:
+    """A short directory of this user's: socket paths end at 107 bytes."""
+    user = Path(f"/run/user/{os.getuid()}")
+    return user / "tiercel" if user.is_dir() else Path(f"/tmp/tiercel-{os.getuid()}")

@@ -1,0 +1,129 @@
+"""The agents of a site: their sessions, leases and what each has in its hands.
+
+Silent is not dead: an agent whose connection broke keeps its work until its lease has run out. After a restart nobody's lease
+is believed; every agent gets one lease time to come back and say what it holds.
+"""
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from coordination.direct import Assigner
+from coordination.lease import LeaseTable
+from edge.inputs import AgentOpened
+from sync.values import AgentId, Now
+from workflow.events import AgentDeparted, AgentRegistered
+
+
+@dataclass(slots=True)
+class Slot:
+    """One agent. `held` maps (run, task) to the attempt in its hands; `session` is 0 while it is not connected."""
+
+    agent: AgentId
+    agent_kind: str
+    boot: str
+    capabilities: tuple[str, ...]
+    capacity: int
+    labels: dict[str, str]
+    present: bool = True
+    session: int = 0
+    epoch: int = 0
+    held: dict[tuple[str, int], int] = field(default_factory=dict)
+    refused: int = 0
+
+
+@dataclass(slots=True)
+class Roster:
+    """All agents that the site knows. Only those with a session are offered to the assigner."""
+
+    assigner: Assigner
+    leases: LeaseTable
+    slots: dict[str, Slot] = field(default_factory=dict)
+
+    def open(self, opened: AgentOpened, now: Now) -> tuple[Slot, int]:
+        """Bind a session to the agent. Returns the slot and the session that this one replaces (0: none)."""
+        slot = self.slots[opened.agent]
+        replaced, slot.session = slot.session, opened.session
+        slot.epoch = self.leases.grant(opened.agent, opened.agent, now).epoch
+        return slot, replaced
+
+    def ready(self, slot: Slot) -> None:
+        """The agent's hands are known: it may get work."""
+        self.assigner.join(slot.agent, list(slot.capabilities), slot.capacity, len(slot.held))
+
+    def is_news(self, opened: AgentOpened) -> bool:
+        """Does the log know the agent as it now presents itself?"""
+        slot = self.slots.get(opened.agent)
+        return slot is None or not slot.present or _face(slot) != _face(opened)
+
+    def close(self, agent: str, session: int) -> Slot | None:
+        """The session is gone; the lease runs on. None if another session has taken its place."""
+        slot = self.slots.get(agent)
+        if slot is None or slot.session != session:
+            return None
+        slot.session = 0
+        self.assigner.leave(slot.agent)
+        return slot
+
+    def seen(self, agent: str, session: int, now: Now) -> bool:
+        """Renew the lease of a living session."""
+        slot = self.slots.get(agent)
+        if slot is None or slot.session != session:
+            return False
+        self.leases.renew(agent, slot.epoch, now)
+        return True
+
+    def await_return(self, now: Now) -> None:
+        """After a restart: a lease for everybody that the log knows as present, in which to come back."""
+        for slot in self.slots.values():
+            if slot.present:
+                slot.epoch = self.leases.grant(slot.agent, slot.agent, now).epoch
+
+    def take(self, slot: Slot, run: str, task: int, attempt: int) -> None:
+        """The agent holds an attempt."""
+        slot.held[(run, task)] = attempt
+        self.assigner.take(slot.agent)
+
+    def drop(self, agent: str, run: str, task: int) -> None:
+        """The agent no longer holds the task."""
+        slot = self.slots.get(agent)
+        if slot is not None and slot.held.pop((run, task), None) is not None:
+            self.assigner.free(slot.agent)
+
+    def evolve(self, event: object) -> None:
+        """Fold what the log says of agents."""
+        match event:
+            case AgentRegistered(agent, agent_kind, boot, capabilities, capacity, labels):
+                known = self.slots.get(agent)
+                self.slots[agent] = Slot(
+                    AgentId(agent),
+                    agent_kind,
+                    boot,
+                    tuple(capabilities),
+                    capacity,
+                    labels,
+                    held=known.held if known else {},
+                )
+                if known is not None:
+                    self.slots[agent].session, self.slots[agent].epoch = known.session, known.epoch
+            case AgentDeparted(agent):
+                if agent in self.slots:
+                    self.slots[agent].present = False
+
+    def save(self) -> bytes:
+        """What the log knows of the agents, as bytes."""
+        return msgspec.msgpack.encode(
+            [
+                (s.agent, s.agent_kind, s.boot, s.capabilities, s.capacity, s.labels, s.present)
+                for _, s in sorted(self.slots.items())
+            ]
+        )
+
+    def restore(self, body: bytes) -> None:
+        """Read what `save` wrote."""
+        for agent, kind, boot, capabilities, capacity, labels, present in msgspec.msgpack.decode(body):
+            self.slots[agent] = Slot(AgentId(agent), kind, boot, tuple(capabilities), capacity, labels, present)
+
+
+def _face(agent: Slot | AgentOpened) -> tuple[object, ...]:
+    return (agent.agent_kind, agent.boot, tuple(agent.capabilities), agent.capacity, agent.labels)

@@ -1,0 +1,266 @@
+"""The gateway of a site: the one door for agents, local or remote (`AgentService.Connect`).
+
+A session is one connection of one agent. What it reports goes to the Driver as batches; what the executor orders comes back here
+after its commit, and is written by one task per session, assignments before everything else.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from edge.inputs import (
+    AcknowledgeResults,
+    AgentClosed,
+    AgentOpened,
+    AgentReported,
+    AgentSeen,
+    AssignTasks,
+    AttemptKey,
+    CloseSession,
+    Outcome,
+    StopTasks,
+    Welcome,
+)
+from sync.driver import Loop
+from tiercel.v1 import agent_pb2, agent_pb2_grpc
+from workflow.commands import CancelDone, Complete, Fail
+from workflow.events import Blob
+
+PROTOCOL_VERSION = 1
+PROTOCOL_OLDEST = 1
+HEARTBEATS_PER_LEASE = 4
+INLINE_BYTES_MAX = 64 * 1024
+CAPACITY_MAX = 4_096
+ACK_DELAY_S = 0.005
+MESSAGE_BYTES_MAX = 1 << 20
+KINDS = {
+    agent_pb2.AGENT_KIND_ROBOT: "robot",
+    agent_pb2.AGENT_KIND_HUMAN: "human",
+    agent_pb2.AGENT_KIND_AI: "ai",
+    agent_pb2.AGENT_KIND_SERVICE: "service",
+}
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class Conversation:
+    """What is still to be written to one agent."""
+
+    session: int
+    agent: str
+    outgoing: list[agent_pb2.EdgeMessage] = field(default_factory=list)
+    acks: list[AttemptKey] = field(default_factory=list)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    ack_timer: asyncio.TimerHandle | None = None
+    closing: bool = False
+
+    def say(self, message: agent_pb2.EdgeMessage) -> None:
+        """Queue a message; it leaves in order."""
+        self.outgoing.append(message)
+        self.wake.set()
+
+    def acknowledge(self, keys: list[AttemptKey]) -> None:
+        """Results are durable. Told a little later and together: the agent only forgets by it, nobody waits."""
+        self.acks.extend(keys)
+        if self.ack_timer is None:
+            self.ack_timer = asyncio.get_running_loop().call_later(ACK_DELAY_S, self._flush_acks)
+
+    def _flush_acks(self) -> None:
+        self.ack_timer = None
+        self.wake.set()
+
+    def take(self) -> list[agent_pb2.EdgeMessage]:
+        """Everything that is to be written now."""
+        messages, self.outgoing = self.outgoing, []
+        if self.acks and self.ack_timer is None:
+            keys, self.acks = self.acks, []
+            for start in range(0, len(keys), 4_096):
+                items = [_key_message(key) for key in keys[start : start + 4_096]]
+                messages.append(agent_pb2.EdgeMessage(result_acks=agent_pb2.ResultAcks(items=items)))
+        return messages
+
+
+class Gateway(agent_pb2_grpc.AgentServiceServicer):
+    """The sessions of all agents of the site."""
+
+    def __init__(self, site: str, boot: int) -> None:
+        self.loop: Loop
+        self.accepting = False
+        self._site, self._boot = site, boot
+        self._sessions: dict[int, Conversation] = {}
+        self._count = 0
+
+    # Orders from the executor, after their commit ---------------------------------------------------------------------
+
+    def deliver(self, order: object) -> None:
+        """Bring an order of the executor to its agent; a session that is gone needs none, its agent reconciles when it returns."""
+        conversation = self._sessions.get(getattr(order, "session", 0))
+        if conversation is None:
+            return
+        match order:
+            case AssignTasks(_, _, items):
+                for message in _assignment_messages(items):
+                    conversation.say(message)
+            case AcknowledgeResults(_, _, keys):
+                conversation.acknowledge(keys)
+            case StopTasks(_, _, keys, reason):
+                cancels = agent_pb2.Cancels(items=[_key_message(key) for key in keys], reason=reason)
+                conversation.say(agent_pb2.EdgeMessage(cancels=cancels))
+            case Welcome():
+                conversation.say(agent_pb2.EdgeMessage(welcome=self._welcome(order.lease_ms)))
+            case CloseSession(_, _, code, message):
+                self._close(conversation, code, message)
+
+    def close_all(self, code: str, message: str) -> None:
+        """End every session: the agents come back and say what they hold."""
+        for conversation in self._sessions.values():
+            self._close(conversation, code, message)
+
+    def _close(self, conversation: Conversation, code: str, message: str) -> None:
+        conversation.closing = True
+        conversation.say(agent_pb2.EdgeMessage(refused=agent_pb2.Refused(code=code, message=message)))
+
+    def _welcome(self, lease_ms: int) -> agent_pb2.Welcome:
+        return agent_pb2.Welcome(
+            protocol_version=PROTOCOL_VERSION,
+            site=self._site,
+            lease_ms=lease_ms,
+            heartbeat_ms=lease_ms // HEARTBEATS_PER_LEASE,
+            inline_bytes_max=INLINE_BYTES_MAX,
+            boot=self._boot,
+        )
+
+    # One connection ---------------------------------------------------------------------------------------------------
+
+    async def Connect(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802 - writes through context
+        """An agent's session, from Register to the end of the connection."""
+        incoming: AsyncIterator[agent_pb2.AgentMessage] = aiter(request_iterator)
+        first = await anext(incoming, None)
+        refused = self._check(first)
+        if first is None or refused is not None:
+            await context.write(agent_pb2.EdgeMessage(refused=refused))
+            return
+        self._count += 1
+        conversation = Conversation(self._count, first.register.agent)
+        self._sessions[conversation.session] = conversation
+        self.loop.post(_opened(conversation.session, first.register))
+        writer = asyncio.ensure_future(self._write(conversation, context))
+        reader = asyncio.ensure_future(self._read(conversation, incoming))
+        goodbye = False
+        try:
+            await asyncio.wait((writer, reader), return_when=asyncio.FIRST_COMPLETED)
+            goodbye = reader.done() and not reader.cancelled() and reader.exception() is None and reader.result()
+        finally:
+            del self._sessions[conversation.session]
+            self.loop.post(AgentClosed(conversation.session, conversation.agent, goodbye))
+            for task in (writer, reader):
+                task.cancel()
+            await asyncio.gather(writer, reader, return_exceptions=True)
+
+    def _check(self, first: agent_pb2.AgentMessage | None) -> agent_pb2.Refused | None:
+        """Why the connection cannot become a session; None if it can."""
+        if first is None or first.WhichOneof("kind") != "register":
+            return agent_pb2.Refused(code="register_first", message="the first message of a connection is Register")
+        register = first.register
+        if not self.accepting:
+            return agent_pb2.Refused(code="not_ready", message=f"site {self._site} is not ready for work yet: try again shortly")
+        if register.protocol_version < PROTOCOL_OLDEST:
+            message = f"agent protocol {register.protocol_version} is not known here ({PROTOCOL_OLDEST} to {PROTOCOL_VERSION}): update tiercel-sdk"
+            return agent_pb2.Refused(code="protocol_version", message=message)
+        if not register.agent or not register.boot or not 1 <= register.capacity <= CAPACITY_MAX:
+            message = f"Register needs an agent id, a boot id and a capacity of 1 to {CAPACITY_MAX}; got agent {register.agent!r}, capacity {register.capacity}"
+            return agent_pb2.Refused(code="invalid_register", message=message)
+        return None
+
+    async def _read(self, conversation: Conversation, incoming: AsyncIterator[agent_pb2.AgentMessage]) -> bool:
+        """Hand on what the agent says; True if it said goodbye."""
+        session, agent, loop = conversation.session, conversation.agent, self.loop
+        async for message in incoming:
+            match message.WhichOneof("kind"):
+                case "results":
+                    loop.post(AgentReported(session, agent, [_outcome(agent, item) for item in message.results.items]))
+                case "heartbeat":
+                    loop.post(AgentSeen(session, agent))
+                    ack = agent_pb2.HeartbeatAck(id=message.heartbeat.id)
+                    conversation.say(agent_pb2.EdgeMessage(heartbeat_ack=ack))
+                case "goodbye":
+                    return True
+                case _:
+                    pass  # Progress is telemetry; kinds of a newer protocol are not for us.
+            while loop.crowded:
+                await asyncio.sleep(0.002)
+        return False
+
+    async def _write(self, conversation: Conversation, context: Any) -> None:
+        while True:
+            await conversation.wake.wait()
+            conversation.wake.clear()
+            for message in conversation.take():
+                await context.write(message)
+                if conversation.closing and message.WhichOneof("kind") == "refused":
+                    return
+
+
+def _opened(session: int, register: agent_pb2.Register) -> AgentOpened:
+    return AgentOpened(
+        session=session,
+        agent=register.agent,
+        agent_kind=KINDS.get(register.agent_kind, "service"),
+        boot=register.boot,
+        capabilities=tuple(dict.fromkeys(register.capabilities)),
+        capacity=register.capacity,
+        labels=dict(register.labels),
+        holding=tuple(AttemptKey(k.run, k.task, k.attempt, k.epoch) for k in register.holding),
+    )
+
+
+def _outcome(agent: str, item: agent_pb2.TaskResult) -> Outcome:
+    key_message = item.key
+    key = AttemptKey(key_message.run, key_message.task, key_message.attempt, key_message.epoch)
+    match item.WhichOneof("outcome"):
+        case "output" if len(item.output) <= INLINE_BYTES_MAX:
+            return Outcome(key, Complete(key.task, key.attempt, agent, item.output, None))
+        case "blob":
+            blob = Blob(item.blob.sha256, item.blob.size)
+            return Outcome(key, Complete(key.task, key.attempt, agent, b"", blob))
+        case "failure":
+            failure = item.failure
+            return Outcome(key, Fail(key.task, key.attempt, agent, failure.code, failure.message[:4_096], failure.retryable))
+        case "cancelled":
+            return Outcome(key, CancelDone(key.task, key.attempt, agent))
+        case "output":
+            message = f"a result of {len(item.output)} bytes; above {INLINE_BYTES_MAX} it must be sent as a blob"
+            return Outcome(key, Fail(key.task, key.attempt, agent, "result_too_large", message, False))
+        case _:
+            return Outcome(key, Fail(key.task, key.attempt, agent, "no_outcome", "a result without an outcome", False))
+
+
+def _assignment_messages(items: list[Any]) -> list[agent_pb2.EdgeMessage]:
+    """Assignments in messages of at most about 1 MiB."""
+    messages, batch, size = [], list[agent_pb2.Assignment](), 0
+    for key, task_name, capability, parameters, effect, timeout_ms in items:
+        if size + len(parameters) > MESSAGE_BYTES_MAX and batch:
+            messages.append(agent_pb2.EdgeMessage(assignments=agent_pb2.Assignments(items=batch)))
+            batch, size = [], 0
+        size += len(parameters) + 128
+        batch.append(
+            agent_pb2.Assignment(
+                key=_key_message(key),
+                task_name=task_name,
+                capability=capability,
+                parameters=parameters,
+                effect=effect,
+                timeout_ms=timeout_ms,
+            )
+        )
+    messages.append(agent_pb2.EdgeMessage(assignments=agent_pb2.Assignments(items=batch)))
+    return messages
+
+
+def _key_message(key: AttemptKey) -> agent_pb2.AttemptKey:
+    run, task, attempt, epoch = key
+    return agent_pb2.AttemptKey(run=run, task=task, attempt=attempt, epoch=epoch)

@@ -1,0 +1,218 @@
+"""One end of a link between two nodes: who holds what, what goes next, and what must never be believed. Pure.
+
+Each side keeps one stream for the other (`sends`) and a replica of the other's (`receives`). Hello compares both: whoever holds
+less of its own stream than its peer has lost acknowledged events, takes no work and fetches them back; the same sequence number
+with another hash means two histories, and the link stays down. Then batches flow, each verified against the replica's head,
+acknowledged once durable, and never more of them under way than the peer has given credit for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sync.chain import GENESIS, Head, record_hash
+from sync.commit import Row
+from sync.values import StreamId
+from tiercel.v1 import events_pb2, sync_pb2
+
+PROTOCOL_VERSION = 1
+PROTOCOL_OLDEST = 1
+FEATURES = ("columns", "digest", "blobs")
+BATCH_EVENTS_MAX = 1_000
+BATCH_BYTES_MAX = 1 << 20
+CREDITS = 16_384
+
+
+class LinkRefused(Exception):
+    """The peer, or what it sent, cannot be accepted. `fatal`: trying again will not help before a person has looked."""
+
+    def __init__(self, code: str, message: str, *, fatal: bool) -> None:
+        super().__init__(message)
+        self.code, self.fatal = code, fatal
+
+
+class Wants(NamedTuple):
+    """What to send next: events of `stream` after `after_seq`, at most `limit`."""
+
+    stream: StreamId
+    after_seq: int
+    limit: int
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection. `heads` are this node's own durable heads when it began; the Driver's log is the truth behind them."""
+
+    node: str
+    peer: str
+    sends: StreamId
+    receives: StreamId
+    sends_head: Head
+    receives_head: Head
+    credits: int = 0
+    sent_seq: int = 0
+    acked_seq: int = 0
+    # Events of our own stream that the peer has and we have lost: until `recover_to` is reached we take no work.
+    recover_to: int = 0
+    greeted: bool = False
+    lends: list[Wants] = field(default_factory=list)
+    _ungranted: int = 0
+    _stream_name: bytes = b""
+
+    def hello(self, boot: int, wall_ms: int) -> sync_pb2.SyncMessage:
+        """What this side says first."""
+        heads = [(self.sends, self.sends_head), (self.receives, self.receives_head)]
+        return sync_pb2.SyncMessage(
+            hello=sync_pb2.PeerHello(
+                protocol_version=PROTOCOL_VERSION,
+                features=FEATURES,
+                node=self.node,
+                boot=boot,
+                heads=[events_pb2.StreamHead(stream=s, seq=h.seq, hash=h.hash) for s, h in heads],
+                credits=CREDITS,
+                wall_ms=wall_ms,
+            )
+        )
+
+    def greet(self, hello: sync_pb2.PeerHello, sent_hash: bytes | None, received_hash: bytes | None) -> None:
+        """Compare with the peer's hello. `sent_hash` and `received_hash` are this log's hashes of the two streams at the peer's
+        sequence numbers, None where this log does not reach that far. Raises LinkRefused."""
+        check_version(hello)
+        peer_sends, peer_receives = head_in(hello, self.receives), head_in(hello, self.sends)
+        if sent_hash is not None and sent_hash != peer_receives.hash:
+            raise _diverged(self.sends, peer_receives.seq, self.peer)
+        if received_hash is not None and received_hash != peer_sends.hash:
+            raise _diverged(self.receives, peer_sends.seq, self.peer)
+        self.recover_to = peer_receives.seq if peer_receives.seq > self.sends_head.seq else 0
+        self.sent_seq = self.acked_seq = peer_receives.seq
+        self.credits = hello.credits
+        self.greeted = True
+
+    @property
+    def recovering(self) -> bool:
+        """Are events of our own stream still to be fetched back?"""
+        return self.recover_to > self.sends_head.seq
+
+    def fetch(self) -> sync_pb2.SyncMessage:
+        """Ask the peer for what we have lost of our own stream."""
+        return sync_pb2.SyncMessage(fetch=sync_pb2.FetchEvents(stream=self.sends, after_seq=self.sends_head.seq))
+
+    def lend(self, fetch: sync_pb2.FetchEvents) -> Wants:
+        """The peer has lost events of its own stream, of which we hold a replica."""
+        if fetch.stream != self.receives:
+            raise LinkRefused("unknown_stream", f"{self.peer} asked for stream {fetch.stream}", fatal=False)
+        return Wants(self.receives, fetch.after_seq, self.receives_head.seq - fetch.after_seq)
+
+    def wants(self, durable_seq: int) -> Wants | None:
+        """What of our own stream should go next, given how far it is durable; None if nothing may."""
+        if not self.greeted or self.recovering:
+            return None
+        limit = min(durable_seq - self.sent_seq, self.credits, BATCH_EVENTS_MAX)
+        return Wants(self.sends, self.sent_seq, limit) if limit > 0 else None
+
+    def batch(self, rows: Sequence[Row]) -> sync_pb2.SyncMessage:
+        """The message for these rows of our own stream; counts them as under way."""
+        self.sent_seq = rows[-1].seq
+        self.credits -= len(rows)
+        return events_message(rows)
+
+    def acknowledged(self, ack: sync_pb2.EventAck) -> None:
+        """The peer holds our stream up to here."""
+        if ack.stream == self.sends:
+            self.acked_seq = max(self.acked_seq, min(ack.seq, self.sent_seq))
+
+    def receive(self, batch: events_pb2.EventBatch) -> list[Row]:
+        """Verify a batch against our head of its stream and give its new rows. Raises LinkRefused for a gap or a broken chain."""
+        head = self._expect(batch)
+        rows = verified_rows(batch, head)
+        head = Head(rows[-1].seq, rows[-1].hash) if rows else head
+        if batch.stream == self.sends:
+            self.sends_head = head
+        else:
+            self.receives_head = head
+        return rows
+
+    def _expect(self, batch: events_pb2.EventBatch) -> Head:
+        if batch.stream == self.receives:
+            return self.receives_head
+        if batch.stream == self.sends and self.recovering:
+            return self.sends_head
+        raise LinkRefused(
+            "forged_origin", f"{self.peer} sent events of stream {batch.stream}, which it does not write", fatal=True
+        )
+
+    def durable(self, stream: StreamId, seq: int, events: int) -> list[sync_pb2.SyncMessage]:
+        """What to tell the peer when its events are durable here: the acknowledgement, and credit in handfuls."""
+        messages = [sync_pb2.SyncMessage(ack=sync_pb2.EventAck(stream=stream, seq=seq))]
+        self._ungranted += events
+        if self._ungranted >= CREDITS // 8:
+            messages.append(sync_pb2.SyncMessage(credit=sync_pb2.Credit(events=self._ungranted)))
+            self._ungranted = 0
+        return messages
+
+
+def check_version(hello: sync_pb2.PeerHello) -> None:
+    """Refuse a peer that speaks no protocol that we know."""
+    if hello.protocol_version < PROTOCOL_OLDEST:
+        known = f"{PROTOCOL_OLDEST} to {PROTOCOL_VERSION}"
+        message = f"{hello.node} speaks sync protocol {hello.protocol_version}; this node knows {known}: update it"
+        raise LinkRefused("protocol_version", message, fatal=True)
+
+
+def head_in(hello: sync_pb2.PeerHello, stream: StreamId) -> Head:
+    """How far the peer holds a stream."""
+    for head in hello.heads:
+        if head.stream == stream:
+            return Head(head.seq, head.hash) if head.seq else GENESIS
+    return GENESIS
+
+
+def events_message(rows: Sequence[Row]) -> sync_pb2.SyncMessage:
+    """Rows of one stream, consecutive, as one message by columns."""
+    _, streams, seqs, epochs, kinds, runs, times, payloads, hashes, _ = zip(*rows, strict=True)
+    return sync_pb2.SyncMessage(
+        events=events_pb2.EventBatch(
+            stream=streams[0],
+            first_seq=seqs[0],
+            epoch=epochs,
+            kind=kinds,
+            run=runs,
+            time=times,
+            payload=payloads,
+            head_hash=hashes[-1],
+        )
+    )
+
+
+def verified_rows(batch: events_pb2.EventBatch, head: Head) -> list[Row]:
+    """The rows of a batch after `head`, hashes recomputed. Rows held already are skipped. Raises LinkRefused."""
+    count = len(batch.payload)
+    if not count or not len(batch.epoch) == len(batch.kind) == len(batch.run) == len(batch.time) == count:
+        raise LinkRefused(
+            "malformed_batch", f"a batch of stream {batch.stream} has columns of unequal length", fatal=False
+        )
+    if batch.first_seq > head.seq + 1:
+        message = f"stream {batch.stream}: expected event {head.seq + 1}, got {batch.first_seq}: events are missing"
+        raise LinkRefused("gap", message, fatal=False)
+    stream, name = StreamId(batch.stream), batch.stream.encode()
+    rows: list[Row] = []
+    seq, digest = batch.first_seq - 1, head.hash
+    columns = zip(batch.epoch, batch.kind, batch.run, batch.time, batch.payload, strict=True)
+    for epoch, kind, run, time, payload in columns:
+        seq += 1
+        if seq <= head.seq:
+            continue
+        digest = record_hash(digest, name, seq, epoch, kind, run, time, payload)
+        rows.append(Row(0, stream, seq, epoch, kind, run, time, payload, digest, 0))
+    if rows and digest != batch.head_hash:
+        message = f"stream {batch.stream}: the hash chain breaks between events {rows[0].seq} and {seq}"
+        raise LinkRefused("broken_chain", message, fatal=True)
+    return rows
+
+
+def _diverged(stream: StreamId, seq: int, peer: str) -> LinkRefused:
+    message = (
+        f"stream {stream} has another content at event {seq} here than at {peer}: two histories under one name. "
+        "Look which of the two was restored from a copy, and give that one a new data directory to recover into"
+    )
+    return LinkRefused("diverged", message, fatal=True)

@@ -1,0 +1,364 @@
+"""The link between nodes over gRPC: `SyncService.Exchange`, one bidirectional stream dialled by the edge.
+
+`Exchange` is a node's side of all its links. The Driver tells it what has become durable; it sends that on, coalesced for a few
+milliseconds so that replication does not stand in the way of the next task, and gives what arrives to the Driver.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import grpc
+import structlog
+
+from sync.chain import GENESIS, Head
+from sync.commit import Row
+from sync.driver import Loop
+from sync.inputs import PeerLinked, PeerLost, Recovered, Replicated
+from sync.log import EventLog
+from sync.replication import BATCH_BYTES_MAX, LinkRefused, Session, events_message, head_in
+from sync.ring import Ring
+from sync.values import StreamId
+from tiercel.v1 import sync_pb2, sync_pb2_grpc
+
+HEARTBEAT_S = 5.0
+MISSED_HEARTBEATS_MAX = 3
+COALESCE_S = 0.003
+HELLO_TIMEOUT_S = 10.0
+CHANNEL_OPTIONS = (
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.max_receive_message_length", 4 << 20),
+    ("grpc.max_send_message_length", 4 << 20),
+)
+
+log = structlog.get_logger()
+
+
+class NodeSide(Protocol):
+    """What a link needs of the node that it belongs to."""
+
+    def streams(self, peer: str, hello: sync_pb2.PeerHello | None) -> tuple[StreamId, StreamId]: ...
+    def recovering(self, peer: str) -> None: ...
+    def recovered(self, peer: str) -> None: ...
+    def diverged(self, peer: str, refused: LinkRefused) -> None: ...
+    async def extra(self, link: "Link", message: sync_pb2.SyncMessage) -> None: ...
+    def telemetry(self) -> sync_pb2.SyncMessage | None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """One living connection: what is to be said, and when anything was last heard."""
+
+    peer: str
+    session: Session
+    heard_s: float
+    control: deque[sync_pb2.SyncMessage] = field(default_factory=deque)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    acked_here: dict[StreamId, int] = field(default_factory=dict)
+    heartbeat_id: int = 0
+    heartbeats: dict[int, float] = field(default_factory=dict)
+    flush: asyncio.TimerHandle | None = None
+
+    def say(self, message: sync_pb2.SyncMessage) -> None:
+        """Queue a message that is not of the event stream."""
+        self.control.append(message)
+        self.wake.set()
+
+
+class Exchange:
+    """A node's side of all its links. Made inside the running loop."""
+
+    def __init__(self, node: str, event_log: EventLog, side: NodeSide, *, urgent: frozenset[str] | None = None) -> None:
+        self.node = node
+        self.links: dict[str, Link] = {}
+        self.ring = Ring()
+        self.acked: dict[str, int] = {}
+        self._level_s: dict[str, float] = {}
+        self.loop: Loop  # Given by the node once the Loop, which needs us as its Out, has been made.
+        self._log, self._side, self._urgent = event_log, side, urgent
+        self._clock = asyncio.get_running_loop().time
+
+    # The Driver's side ------------------------------------------------------------------------------------------------
+
+    def committed(self, rows: list[Row]) -> None:
+        """These rows are durable: send them on, soon, or at once if one of them is urgent."""
+        self.ring.extend(rows)
+        urgent = self._urgent is None or any(row.kind in self._urgent for row in rows)
+        for link in self.links.values():
+            self._schedule(link, urgent)
+
+    def acknowledge(self, stream: StreamId, seq: int) -> None:
+        """Events of a peer's stream (or our own, fetched back) are durable here."""
+        for link in self.links.values():
+            if stream in (link.session.receives, link.session.sends):
+                self._acknowledge(link, stream, seq)
+
+    def staleness_ms(self, peer: str) -> int:
+        """How long ago, on this clock, everything that the peer had was surely known here; very large if it never was."""
+        level_s = self._level_s.get(peer)
+        return 2**53 if level_s is None else int((self._clock() - level_s) * 1000)
+
+    def drop_all(self, reason: str) -> None:
+        """End all links; they begin anew with a Hello."""
+        for link in list(self.links.values()):
+            link.say(sync_pb2.SyncMessage(refused=sync_pb2.SyncRefused(code="again", message=reason)))
+
+    def _acknowledge(self, link: Link, stream: StreamId, seq: int) -> None:
+        session = link.session
+        if stream == session.sends:
+            if not session.recovering and session.recover_to:
+                session.recover_to = 0
+                self._side.recovered(link.peer)
+            return
+        before = link.acked_here.get(stream, seq)
+        link.acked_here[stream] = seq
+        for message in session.durable(stream, seq, max(seq - before, 0)):
+            link.say(message)
+
+    def _schedule(self, link: Link, urgent: bool) -> None:
+        if urgent:
+            if link.flush is not None:
+                link.flush.cancel()
+                link.flush = None
+            link.wake.set()
+        elif link.flush is None and not link.wake.is_set():
+            link.flush = asyncio.get_running_loop().call_later(COALESCE_S, self._flush, link)
+
+    def _flush(self, link: Link) -> None:
+        link.flush = None
+        link.wake.set()
+
+    # One connection ---------------------------------------------------------------------------------------------------
+
+    async def converse(
+        self,
+        incoming: AsyncIterator[sync_pb2.SyncMessage],
+        write: Callable[[sync_pb2.SyncMessage], Awaitable[Any]],
+        peer: str = "",
+    ) -> None:
+        """Run one connection to its end. The side that dials names its `peer`; the other learns it from the hello.
+
+        Raises LinkRefused after telling the peer why.
+        """
+        try:
+            link = await self._greet(incoming, write, peer)
+        except LinkRefused as refused:
+            await self._refuse(write, refused)
+            raise
+        await self._run(link, incoming, write)
+
+    async def _run(self, link: Link, incoming: AsyncIterator[sync_pb2.SyncMessage], write: Callable[..., Any]) -> None:
+        if (older := self.links.pop(link.peer, None)) is not None:
+            older.say(
+                sync_pb2.SyncMessage(refused=sync_pb2.SyncRefused(code="replaced", message="a newer link took over"))
+            )
+        self.links[link.peer] = link
+        tasks = [
+            asyncio.ensure_future(self._read(link, incoming)),
+            asyncio.ensure_future(self._pump(link, write)),
+            asyncio.ensure_future(self._beat(link)),
+        ]
+        reason = "closed by the peer"
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        except LinkRefused as refused:
+            reason = str(refused)
+            await self._refuse(write, refused)
+            if refused.fatal:
+                self._side.diverged(link.peer, refused)
+            raise
+        except (grpc.RpcError, OSError) as error:
+            reason = _said(error)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if self.links.get(link.peer) is link:
+                del self.links[link.peer]
+                self.loop.post(PeerLost(link.peer, reason))
+
+    async def _greet(self, incoming: AsyncIterator[sync_pb2.SyncMessage], write: Callable[..., Any], peer: str) -> Link:
+        hello: sync_pb2.PeerHello | None = None
+        if not peer:
+            hello = await self._expect_hello(incoming)
+            peer = hello.node
+        sends, receives = self._side.streams(peer, hello)
+        session = Session(self.node, peer, sends, receives, await self._head(sends), await self._head(receives))
+        await write(session.hello(self._log.boot, self.loop.clock.now().wall_ms))
+        if hello is None:
+            hello = await self._expect_hello(incoming)
+        theirs_of_ours, theirs = head_in(hello, sends), head_in(hello, receives)
+        session.greet(hello, await self._hash(sends, theirs_of_ours.seq), await self._hash(receives, theirs.seq))
+        now = self._clock()
+        link = Link(peer, session, now)
+        link.acked_here[receives] = session.receives_head.seq
+        if session.recovering:
+            log.warning(
+                "events of our own stream were lost; fetching them back",
+                peer=peer,
+                have=session.sends_head.seq,
+                peer_has=session.recover_to,
+            )
+            self._side.recovering(peer)
+            link.say(session.fetch())
+        else:
+            self._side.recovered(peer)
+        self.loop.post(PeerLinked(peer))
+        link.wake.set()
+        return link
+
+    async def _expect_hello(self, incoming: AsyncIterator[sync_pb2.SyncMessage]) -> sync_pb2.PeerHello:
+        try:
+            message = await asyncio.wait_for(anext(incoming), HELLO_TIMEOUT_S)
+        except StopAsyncIteration:
+            raise LinkRefused("closed", "the peer closed the link before its hello", fatal=False) from None
+        except TimeoutError:
+            raise LinkRefused("no_hello", f"no hello within {HELLO_TIMEOUT_S:.0f} s", fatal=False) from None
+        if message.WhichOneof("kind") == "refused":
+            raise LinkRefused(message.refused.code, message.refused.message, fatal=message.refused.fatal)
+        if message.WhichOneof("kind") != "hello":
+            raise LinkRefused("no_hello", "the first message of a link is a hello", fatal=False)
+        return message.hello
+
+    async def _read(self, link: Link, incoming: AsyncIterator[sync_pb2.SyncMessage]) -> None:
+        session = link.session
+        async for message in incoming:
+            link.heard_s = self._clock()
+            match message.WhichOneof("kind"):
+                case "events":
+                    self._receive(link, message)
+                case "ack":
+                    session.acknowledged(message.ack)
+                    self.ring.forget(session.sends, session.acked_seq)
+                    self.acked[link.peer] = session.acked_seq
+                    self.loop.driver.note_position(link.peer, session.sends, session.acked_seq)
+                case "credit":
+                    session.credits += message.credit.events
+                    link.wake.set()
+                case "heartbeat":
+                    self._heard_heartbeat(link, message.heartbeat)
+                case "fetch":
+                    session.lends.append(session.lend(message.fetch))
+                    link.wake.set()
+                case "refused":
+                    raise LinkRefused(message.refused.code, message.refused.message, fatal=message.refused.fatal)
+                case _:
+                    await self._side.extra(link, message)
+            while self.loop.crowded:
+                await asyncio.sleep(0.002)
+
+    def _receive(self, link: Link, message: sync_pb2.SyncMessage) -> None:
+        rows = link.session.receive(message.events)
+        if rows:
+            stream = StreamId(message.events.stream)
+            own = stream == link.session.sends
+            self.loop.post(Recovered(stream, rows) if own else Replicated(stream, rows))
+
+    async def _pump(self, link: Link, write: Callable[..., Any]) -> None:
+        """The only writer of the connection: what is due to be said, then events as far as credit goes."""
+        session = link.session
+        while True:
+            await link.wake.wait()
+            link.wake.clear()
+            while link.control:
+                message = link.control.popleft()
+                await write(message)
+                if message.WhichOneof("kind") == "refused":
+                    return
+            while session.lends:
+                await self._lend(link, write)
+            while (wants := session.wants(self.ring.durable.get(session.sends, 0))) is not None:
+                await write(session.batch(await self._rows(wants.stream, wants.after_seq, wants.limit)))
+                if link.control:
+                    link.wake.set()
+                    break
+
+    async def _lend(self, link: Link, write: Callable[..., Any]) -> None:
+        stream, after, left = link.session.lends.pop(0)
+        while left > 0:
+            rows = await self._rows(stream, after, min(left, 1_000))
+            await write(events_message(rows))
+            after, left = rows[-1].seq, left - len(rows)
+
+    async def _rows(self, stream: StreamId, after: int, limit: int) -> list[Row]:
+        rows = self.ring.after(stream, after, limit, BATCH_BYTES_MAX)
+        if rows:
+            return rows
+        read = self._log.read(lambda reader: reader.events(stream, after, limit, BATCH_BYTES_MAX))
+        return await asyncio.wrap_future(read)
+
+    async def _beat(self, link: Link) -> None:
+        """Application heartbeats: three missed mean a dead link, whatever TCP believes."""
+        while True:
+            link.heartbeat_id += 1
+            link.heartbeats[link.heartbeat_id] = self._clock()
+            while len(link.heartbeats) > 2 * MISSED_HEARTBEATS_MAX:
+                del link.heartbeats[next(iter(link.heartbeats))]
+            wall_ms = self.loop.clock.now().wall_ms
+            link.say(sync_pb2.SyncMessage(heartbeat=sync_pb2.SyncHeartbeat(id=link.heartbeat_id, wall_ms=wall_ms)))
+            if (telemetry := self._side.telemetry()) is not None:
+                link.say(telemetry)
+            await asyncio.sleep(HEARTBEAT_S)
+            if self._clock() - link.heard_s > MISSED_HEARTBEATS_MAX * HEARTBEAT_S - 1:
+                raise LinkRefused(
+                    "silent", f"{link.peer} has been silent for {self._clock() - link.heard_s:.0f} s", fatal=False
+                )
+
+    def _heard_heartbeat(self, link: Link, heartbeat: sync_pb2.SyncHeartbeat) -> None:
+        if heartbeat.echo:
+            sent = link.heartbeats.pop(heartbeat.echo, None)
+            # The peer answers behind all that it had sent before, so as of the question's sending we know all of it.
+            if sent is not None:
+                self._level_s[link.peer] = sent
+        if heartbeat.id:
+            echo = sync_pb2.SyncHeartbeat(echo=heartbeat.id, wall_ms=self.loop.clock.now().wall_ms)
+            link.say(sync_pb2.SyncMessage(heartbeat=echo))
+
+    async def _head(self, stream: StreamId) -> Head:
+        seq = self.ring.durable.get(stream, 0)
+        digest = await self._hash(stream, seq)
+        assert digest is not None, f"stream {stream} is durable to {seq} and cannot be read there"
+        return Head(seq, digest)
+
+    async def _hash(self, stream: StreamId, seq: int) -> bytes | None:
+        """The chain's hash after event `seq`, None beyond what is durable here."""
+        if seq == 0:
+            return GENESIS.hash
+        if seq > self.ring.durable.get(stream, 0):
+            return None
+        rows = await self._rows(stream, seq - 1, 1)
+        return rows[0].hash
+
+    async def _refuse(self, write: Callable[..., Any], refused: LinkRefused) -> None:
+        message = sync_pb2.SyncRefused(code=refused.code, message=str(refused), fatal=refused.fatal)
+        with contextlib.suppress(grpc.RpcError, OSError, asyncio.InvalidStateError):
+            await write(sync_pb2.SyncMessage(refused=message))
+
+
+class SyncServer(sync_pb2_grpc.SyncServiceServicer):
+    """The cloud's side: takes the links that edges dial."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    async def Exchange(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802 - writes through context
+        """One edge's link, for as long as it lasts."""
+        try:
+            await self._exchange.converse(aiter(request_iterator), context.write)
+        except LinkRefused as refused:
+            log.warning("link refused", code=refused.code, reason=str(refused))
+
+
+def _said(error: BaseException) -> str:
+    details = getattr(error, "details", None)
+    return (details() if callable(details) else None) or str(error) or type(error).__name__
