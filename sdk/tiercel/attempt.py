@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FAILURE_CHARACTERS_MAX = 4000
 
 CANCEL, TIMEOUT, LEASE, CLOSING = "cancel", "timeout", "lease_expired", "agent_stopped"
-"""Why an attempt was asked to stop. All but the first are also the codes of its failure."""
+"""Why an attempt was asked to stop. The two in the middle are also the codes of its failure."""
 
 
 class Attempt:
@@ -116,8 +116,6 @@ class Attempt:
                 text = f"capability {name!r} was stopped after its timeout of {self.assignment.timeout_ms} ms"
             case "lease_expired":
                 text = f"capability {name!r} was stopped because the agent's lease was running out"
-            case "agent_stopped":
-                text = f"capability {name!r} was stopped because its agent stops"
             case _:
                 cause, text = "cancelled_itself", f"capability {name!r} cancelled itself without being asked"
         return self.failure(cause, text, retryable=retryable)

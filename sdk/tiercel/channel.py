@@ -15,9 +15,10 @@ OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     # A gateway that was killed is back within half a second: gRPC's own wait of 1 s and more would be the longest part.
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 250),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # Named for waiting, but it is the least time that one attempt to connect may take.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     # A channel that is built anew must not inherit the broken connection of the one before.
     ("grpc.use_local_subchannel_pool", 1),
 ]

@@ -65,7 +65,8 @@ class Journal:
             self.compact(self.held.values())
 
     def append(self, results: Mapping[Key, agent_pb2.TaskResult], encoded: Iterable[bytes]) -> None:
-        """Write results in one go, without syncing; they are held from now on. `encoded` are the same as Results messages.
+        """Write results in one go, without syncing; they are held from now on. `encoded` are the same as Results
+        messages.
 
         Raises OSError when the disk does not take them. They are held all the same, the next `append` raises too, and
         `compact` writes everything anew; what was written before stays readable.

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import os
 import secrets as random_bytes
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from tiercel.channel import open_channel
 from tiercel.delivery import Delivery
 from tiercel.errors import SessionLost
 from tiercel.journal import Journal
-from tiercel.lease import Lease
+from tiercel.lease import Lease, now_s
 from tiercel.outbox import Outbox
 from tiercel.secrets import Secrets
 from tiercel.session import PROTOCOL_VERSION, Session
@@ -28,6 +29,10 @@ from tiercel.work import Tools, Work
 
 BOOT = random_bytes.token_hex(8)
 """Drawn once per process: tells the gateway a reconnect from a restart."""
+SETTLED_S = 5.0
+"""A session that lived this long was a good one: the next wait is short again. Two agents of one name, each of which
+ends the
+session of the other, must not do so many times a second."""
 STOPPED_S = 2.0
 """How long work that was cancelled at the end of the grace may take to stop, and results to be acknowledged."""
 
@@ -71,6 +76,7 @@ class Runtime:
         self._backoff = Backoff()
         self._stop = asyncio.Event()
         self._lost = False
+        self._welcomed_s = math.inf
         self._delivery = Delivery(loop, Journal(settings.journal), self._outbox, self._blobs)
         threads = Threads(settings.threads, f"tiercel-{settings.name}")
         tools = Tools(
@@ -111,9 +117,12 @@ class Runtime:
     async def _stay_connected(self, target: str | grpc.aio.Channel) -> None:
         """Session after session, until one ends with a goodbye."""
         while True:
+            self._welcomed_s = math.inf
             try:
                 await self._connect_once(target)
             except SessionLost as lost:
+                if now_s() - self._welcomed_s > SETTLED_S:
+                    self._backoff.reset()
                 level = logging.DEBUG if self._lost else logging.WARNING
                 log.log(level, "agent %s: no session (%s); connecting again", self._settings.name, lost)
                 self._lost = True
@@ -146,7 +155,7 @@ class Runtime:
         )
 
     def _welcomed(self, welcome: agent_pb2.Welcome) -> None:
-        self._backoff.reset()
+        self._welcomed_s = now_s()
         self._lost = False
         log.info("agent %s: connected to site %s", self._settings.name, welcome.site)
 

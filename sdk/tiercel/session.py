@@ -24,7 +24,7 @@ PROTOCOL_VERSION = 1
 WELCOME_TIMEOUT_S = 5.0
 HEARTBEATS_UNANSWERED_MAX = 64
 
-FINAL_REFUSALS = frozenset({"protocol_version", "invalid", "forbidden"})
+FINAL_REFUSALS = frozenset({"protocol_version", "invalid_register", "forbidden"})
 """Codes after which trying again cannot help. After any other the agent tries again."""
 
 log = logging.getLogger("tiercel.session")

@@ -112,6 +112,8 @@ class Work:
             self._tools.outbox.forget_progress(attempt.key)
         if error is not None and not isinstance(error, asyncio.CancelledError | TaskCancelled):
             log.debug("attempt %s failed", attempt.key, exc_info=None if attempt.used_secrets else error)
+        if attempt.stop_cause == causes.CLOSING and isinstance(error, asyncio.CancelledError | TaskCancelled):
+            return  # The goodbye says that it was not done; what its effect allows is for the site to decide.
         if error is not None:
             self._delivery.finish(attempt.key, attempt.unfinished(error), durable=attempt.durable)
             return
@@ -142,21 +144,16 @@ class Work:
             offered = ", ".join(sorted(self._tools.capabilities)) or "none"
             text = f"agent {self._tools.agent!r} has no capability {assignment.capability!r}; it has {offered}"
             self._decline(assignment, "unknown_capability", text, retryable=False)
-        elif reason := self._cannot_start(assignment):
-            self._decline(assignment, "not_started", f"not started: {reason}", retryable=True)
+        elif assignment.effect != agent_pb2.EFFECT_REPEATABLE and not self._delivery.durable_possible:
+            text = f"the journal of agent {self._tools.agent!r} cannot be written; its log says why"
+            self._decline(assignment, "journal_unavailable", text, retryable=True)
+        elif self.closing:
+            self._decline(assignment, "not_started", f"agent {self._tools.agent!r} is stopping", retryable=True)
+        elif assignment.effect == agent_pb2.EFFECT_PHYSICAL and self._tools.lease.stopped:
+            text = f"the lease of agent {self._tools.agent!r} is running out"
+            self._decline(assignment, "not_started", text, retryable=True)
         else:
             self._begin(Attempt(self, key, assignment, capability), assignment.parameters)
-
-    def _cannot_start(self, assignment: agent_pb2.Assignment) -> str:
-        if self.closing:
-            return f"agent {self._tools.agent!r} is stopping"
-        if assignment.effect == agent_pb2.EFFECT_REPEATABLE:
-            return ""
-        if not self._delivery.durable_possible:
-            return f"the journal of agent {self._tools.agent!r} cannot be written, see its log"
-        if assignment.effect == agent_pb2.EFFECT_PHYSICAL and self._tools.lease.stopped:
-            return f"the lease of agent {self._tools.agent!r} is running out"
-        return ""
 
     def _decline(self, assignment: agent_pb2.Assignment, code: str, message: str, *, retryable: bool) -> None:
         # It is on disk like a result, because the gateway may ask again: the answer must not change to "done".
