@@ -57,7 +57,7 @@ _encode = msgspec.json.Encoder().encode
 def make_app(planner: PlannerPort) -> FastAPI:
     """The application. It keeps nothing but its WebSocket clients, so it may be made anew at any time."""
     # Bodies are no pydantic models, so the description that FastAPI generates would leave them out: none is served.
-    app = FastAPI(title="Tiercel", openapi_url=None)
+    app = FastAPI(title="Tiercel", openapi_url=None, redirect_slashes=False)
     app.include_router(_runs(Runs(planner)))
     app.include_router(_knowledge(Knowledge(planner)))
     app.add_api_websocket_route("/ws/workflows", Watchers(planner).watch)
@@ -79,7 +79,7 @@ async def serve(app: ASGIApp, host: str, port: int, *, ready: Callable[[str], No
     try:
         if ready is not None:
             bound = listener.getsockname()[1]
-            ready(f"http://{f'[{host}]' if ':' in host else host}:{bound}")
+            ready(f"http://{host}:{bound}")
         await asyncio.shield(serving)
     except asyncio.CancelledError:
         server.stop()
@@ -130,6 +130,7 @@ class _Server(uvicorn.Server):
 def _listen(host: str, port: int) -> socket.socket:
     """A bound socket. Its protocol is named, for asyncio sends small answers at once (TCP_NODELAY) only if it knows it:
     otherwise each would wait 40 ms for the client's delayed acknowledgement."""
+    host = host.strip("[]")  # As IPv6 addresses are written beside a port.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:

@@ -17,6 +17,7 @@ from cloud.inputs import CommandSettled, RunFinished, SiteLoads
 from cloud.planner import Planner
 from cloud.service import PlannerService
 from cloud.views import Freshness, LinkView
+from sync.blobs import Blob, BlobMissing, BlobService, BlobStore
 from sync.commit import Row
 from sync.driver import Loop, StreamRecovered
 from sync.log import EventLog
@@ -24,10 +25,11 @@ from sync.outputs import Acknowledge, Reply
 from sync.replication import LinkRefused
 from sync.service import CHANNEL_OPTIONS, Exchange, Link, SyncServer
 from sync.values import NodeId, SiteId, StreamId, stream_id, stream_writer
-from tiercel.v1 import sync_pb2, sync_pb2_grpc
+from tiercel.v1 import blob_pb2_grpc, events_pb2, sync_pb2, sync_pb2_grpc
 
 NODE = "cloud"
 WATCH_INTERVAL_S = 0.2
+BLOB_WAIT_MS = 30_000
 
 log = structlog.get_logger()
 
@@ -50,6 +52,7 @@ class GlobalPlanner:
     def __init__(self, config: CloudConfig) -> None:
         self.config = config
         self.log = EventLog.open(config.data_dir / "cloud.db", NodeId(NODE), page_count_max=config.page_count_max)
+        self.blobs = BlobStore(config.data_dir / "blobs")
         self._finished: dict[str, asyncio.Event] = {}
         self._settled: dict[str, asyncio.Event] = {}
         self._digests: dict[int, asyncio.Queue[sync_pb2.DigestReply]] = {}
@@ -65,6 +68,7 @@ class GlobalPlanner:
         self.exchange.ring.begin(self.loop.driver.heads)
         server = grpc.aio.server(options=CHANNEL_OPTIONS)
         sync_pb2_grpc.add_SyncServiceServicer_to_server(SyncServer(self.exchange), server)
+        blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(self.blobs, self.fetch_blob), server)
         server.add_insecure_port(self.config.sync_listen)
         watch = asyncio.ensure_future(self._feed_watchers())
         try:
@@ -160,6 +164,18 @@ class GlobalPlanner:
                     waiting.put_nowait(message.digest_reply)
             case _:
                 pass
+
+    async def fetch_blob(self, blob: Blob) -> None:
+        """Ask the sites for a blob and wait until one has brought it. Raises BlobMissing if none does."""
+        wanted = sync_pb2.BlobWanted(blobs=[events_pb2.BlobRef(sha256=blob.sha256, size=blob.size)])
+        for link in self.exchange.links.values():
+            link.say(sync_pb2.SyncMessage(blob_wanted=wanted))
+        deadline = self.loop.clock.now().mono_ms + BLOB_WAIT_MS
+        while not (await asyncio.to_thread(self.blobs.stat, blob)).complete:
+            if self.loop.clock.now().mono_ms > deadline:
+                sites = ", ".join(sorted(self.exchange.links)) or "none"
+                raise BlobMissing(f"blob {blob.sha256.hex()}: no linked site brought it (linked: {sites})")
+            await asyncio.sleep(0.05)
 
     # For those who wait and watch -------------------------------------------------------------------------------------
 

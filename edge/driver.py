@@ -15,6 +15,7 @@ import structlog
 
 from edge.executor import LEASE_MS, Executor
 from edge.service import Gateway
+from sync.blobs import Blob, BlobError, BlobService, BlobStore, pull, push
 from sync.commit import Row
 from sync.driver import Loop, StreamRecovered
 from sync.log import EventLog
@@ -23,7 +24,7 @@ from sync.replication import LinkRefused
 from sync.service import CHANNEL_OPTIONS, Exchange, Link
 from sync.values import NodeId, SiteId, StreamId, stream_id, stream_writer
 from tiercel.backoff import Backoff
-from tiercel.v1 import agent_pb2_grpc, sync_pb2, sync_pb2_grpc
+from tiercel.v1 import agent_pb2_grpc, blob_pb2_grpc, sync_pb2, sync_pb2_grpc
 from workflow.fragment import load_saved, state_hash
 
 RECONNECT_S_MAX = 3.0
@@ -60,7 +61,10 @@ class EdgeNode:
         self.config = config
         self.log = EventLog.open(config.data_dir / "edge.db", NodeId(config.site), page_count_max=config.page_count_max)
         self.stream = stream_id(config.site, self.log.incarnation)
+        self.blobs = BlobStore(config.data_dir / "blobs")
         self.halted: str = ""
+        self._channel: grpc.aio.Channel | None = None
+        self._errands: set[asyncio.Future[None]] = set()
         self._recovering = False
         self._compared: asyncio.Event
         self._last_telemetry = b""
@@ -68,7 +72,7 @@ class EdgeNode:
     async def serve(self, ready: asyncio.Event | None = None) -> None:
         """Serve until cancelled."""
         self._compared = asyncio.Event()
-        self.gateway = Gateway(self.config.site, self.log.boot)
+        self.gateway = Gateway(self.config.site, self.log.boot, lambda blob: self.blobs.stat(blob).complete)
         self.exchange = Exchange(
             self.config.site, self.log, self, urgent=frozenset(("FragmentEnded", "CommandAnswered", "AgentRegistered"))
         )
@@ -110,6 +114,7 @@ class EdgeNode:
         self.config.socket.unlink(missing_ok=True)
         server = grpc.aio.server(options=CHANNEL_OPTIONS)
         agent_pb2_grpc.add_AgentServiceServicer_to_server(self.gateway, server)
+        blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(self.blobs, self._fetch_blob), server)
         server.add_insecure_port(f"unix:{self.config.socket}")
         if self.config.listen:
             server.add_insecure_port(self.config.listen)
@@ -152,6 +157,7 @@ class EdgeNode:
         while not self.halted:
             try:
                 async with grpc.aio.insecure_channel(self.config.cloud, options=CHANNEL_OPTIONS) as channel:
+                    self._channel = channel
                     call = sync_pb2_grpc.SyncServiceStub(channel).Exchange()
                     began = asyncio.get_running_loop().time()
                     await self.exchange.converse(aiter(call), call.write, peer=CLOUD)
@@ -210,8 +216,29 @@ class EdgeNode:
 
     async def extra(self, link: Link, message: sync_pb2.SyncMessage) -> None:
         """Messages of the link that are not replication."""
-        if message.WhichOneof("kind") == "digest_request":
-            link.say(await self._digest(message.digest_request))
+        match message.WhichOneof("kind"):
+            case "digest_request":
+                link.say(await self._digest(message.digest_request))
+            case "blob_wanted":
+                for blob in message.blob_wanted.blobs:
+                    errand = asyncio.ensure_future(self._bring_blob(blob))
+                    self._errands.add(errand)
+                    errand.add_done_callback(self._errands.discard)
+
+    async def _bring_blob(self, blob: Blob) -> None:
+        """The cloud wants a blob; it asks every site, and those that do not hold it stay silent."""
+        channel = self._channel
+        if channel is None or not self.blobs.stat(blob).complete:
+            return
+        try:
+            await push(blob_pb2_grpc.BlobServiceStub(channel), self.blobs, blob)
+        except (grpc.RpcError, BlobError, OSError) as error:
+            log.warning("a blob could not be brought to the cloud", blob=blob.sha256.hex(), error=str(error))
+
+    async def _fetch_blob(self, blob: Blob) -> None:
+        """An agent wants a blob that another site made: it comes through the cloud."""
+        if self._channel is not None:
+            await pull(blob_pb2_grpc.BlobServiceStub(self._channel), self.blobs, blob)
 
     async def _digest(self, request: sync_pb2.DigestRequest) -> sync_pb2.SyncMessage:
         """The state hashes of this site's fragments in pages, living and ended, ordered by run, newest first."""

@@ -5,7 +5,7 @@ after its commit, and is written by one task per session, assignments before eve
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,10 +87,10 @@ class Conversation:
 class Gateway(agent_pb2_grpc.AgentServiceServicer):
     """The sessions of all agents of the site."""
 
-    def __init__(self, site: str, boot: int) -> None:
+    def __init__(self, site: str, boot: int, holds_blob: Callable[[Blob], bool]) -> None:
         self.loop: Loop
         self.accepting = False
-        self._site, self._boot = site, boot
+        self._site, self._boot, self._holds_blob = site, boot, holds_blob
         self._sessions: dict[int, Conversation] = {}
         self._count = 0
 
@@ -182,7 +182,7 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
         async for message in incoming:
             match message.WhichOneof("kind"):
                 case "results":
-                    loop.post(AgentReported(session, agent, [_outcome(agent, item) for item in message.results.items]))
+                    loop.post(AgentReported(session, agent, [self._outcome(agent, item) for item in message.results.items]))
                 case "heartbeat":
                     loop.post(AgentSeen(session, agent))
                     ack = agent_pb2.HeartbeatAck(id=message.heartbeat.id)
@@ -194,6 +194,14 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
             while loop.crowded:
                 await asyncio.sleep(0.002)
         return False
+
+    def _outcome(self, agent: str, item: agent_pb2.TaskResult) -> Outcome:
+        outcome = _outcome(agent, item)
+        # The event that names a blob may be written only when the blob itself is durable here.
+        if item.WhichOneof("outcome") == "blob" and not self._holds_blob(item.blob):
+            key, message = outcome.key, f"the result names blob {item.blob.sha256.hex()}, which was not uploaded to this site"
+            return Outcome(key, Fail(key.task, key.attempt, agent, "blob_missing", message, True))
+        return outcome
 
     async def _write(self, conversation: Conversation, context: Any) -> None:
         while True:

@@ -94,9 +94,9 @@ class Fragment:
     epoch: int
     inputs: bytes
     states: bytearray
-    missing: array[int]
+    missing: "array[int]"
     open: int
-    attempts: array[int]
+    attempts: "array[int]"
     failures: bytearray
     live: dict[int, Attempt] = field(default_factory=dict)
     outputs: dict[int, bytes | Blob] | None = None
