@@ -101,7 +101,7 @@ def _names(path: str) -> list[str]:
             f"the path {path!r} is refused: it must be relative to the allowed root, without empty names, . or ..",
             code="path_refused",
         )
-    if names[-1].startswith(durable.TEMPORARY_PREFIX):
+    if any(name.startswith(durable.TEMPORARY_PREFIX) for name in names):
         raise TerminalError(f"the path {path!r} is refused: {durable.TEMPORARY_PREFIX}* is reserved", code="path_refused")
     return names
 

@@ -58,7 +58,8 @@ class Ledger:
 
     def entries(self) -> dict[str, dict[str, Any]]:
         """Everything recorded so far, by key, in the order of the keys."""
-        found = [msgspec.json.decode(path.read_bytes()) for path in self.directory.glob("[!.]*.json")]
+        paths = (path for path in self.directory.iterdir() if not path.name.startswith(durable.TEMPORARY_PREFIX))
+        found = [msgspec.json.decode(path.read_bytes()) for path in paths]
         return {item["key"]: item["entry"] for item in sorted(found, key=lambda item: str(item["key"]))}
 
 

@@ -50,14 +50,14 @@ def csv_parse(text: str, types: dict[str, ColumnType] | None = None, delimiter: 
 
 
 def csv_render(rows: list[dict[str, Any]], columns: list[str] | None = None, delimiter: Delimiter = ",") -> dict[str, Any]:
-    """{text}: the table with a header line. `columns` orders and chooses them; by default all, in the order of
-    appearance.
+    """{text}: the table with a header line; lines end with CR LF (RFC 4180). `columns` orders and chooses them; by
+    default all, in the order of appearance.
 
     null becomes an empty cell, true and false their JSON words, an object or list its JSON.
     """
     chosen = columns if columns is not None else list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO(newline="")
-    writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
+    writer = csv.writer(out, delimiter=delimiter, lineterminator="\r\n")
     writer.writerow(chosen)
     writer.writerows([_cell(row.get(name)) for name in chosen] for row in rows)
     return {"text": out.getvalue()}
