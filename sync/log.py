@@ -236,6 +236,8 @@ class _Database:
             self._own_file()
             is_new = is_empty(self.path, self._db.execute)
             torn = self._examine_wal()
+            if is_new and node is None:
+                raise LogError(f"{self.path} holds no log yet")
             if node is not None:
                 self._write_ahead()
                 if is_new:
