@@ -26,8 +26,11 @@ class AgentHost:
     begins.
     """
 
-    def __init__(self, config: HostConfig) -> None:
-        """Raises HostConfigError when the configuration cannot be used; nothing has been started then."""
+    def __init__(self, config: HostConfig, *, exit_on_failure: bool = False) -> None:
+        """Raises HostConfigError when the configuration cannot be used; nothing has been started then.
+
+        With `exit_on_failure` the process ends when the loop does so unasked: for hosts that somebody starts again.
+        """
         config.validate()
         self._config = config
         self._registry = Registry(config)
@@ -42,6 +45,7 @@ class AgentHost:
         ]
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running = threading.Event()
+        self._exit_on_failure = exit_on_failure
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="tiercel-agents", daemon=True)
         self._thread.start()
@@ -75,6 +79,9 @@ class AgentHost:
         except BaseException as error:
             self._failure = error
             log.exception("the loop of the agents ended")
+            if self._exit_on_failure:
+                # A host that has stopped must not look alive.
+                os._exit(70)
             raise
         finally:
             self._running.set()
