@@ -1,0 +1,220 @@
+"""What the cloud's API answers, as types: each is the JSON as it came. Times are UTC ms.
+
+TiercelError
+|- ApiError             the API refused, and says why
+|- ServerUnreachable    nobody answered, or not with an API of ours
+"""
+
+from typing import Any, NotRequired, TypedDict, final
+
+from tiercel.errors import TiercelError
+
+
+class ApiError(TiercelError):
+    """A refusal. `code` is stable, for programs; `problems` has one line for each single mistake."""
+
+    def __init__(self, status: int, code: str, detail: str, problems: list[str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail, self.problems = status, code, detail, problems or []
+
+
+class ServerUnreachable(TiercelError):
+    """The server at `server` did not answer. Whether it has done what was asked is not known."""
+
+    def __init__(self, server: str, reason: str) -> None:
+        super().__init__(f"the server {server} cannot be reached: {reason}")
+        self.server = server
+
+
+class Problem(TypedDict):
+    """Why one run of a batch was refused."""
+
+    status: int
+    code: str
+    detail: str
+    problems: NotRequired[list[str]]
+
+
+class RunRequest(TypedDict, total=False):
+    """One run of a batch."""
+
+    inputs: dict[str, object]
+    labels: dict[str, str]
+
+
+class Started(TypedDict):
+    """One run of a batch: started, or refused with `error`; what a single start answers has no `error`."""
+
+    id: str
+    state: str
+    definition: str
+    error: NotRequired[Problem]
+
+
+class Link(TypedDict):
+    """The link to a site: `up` or `down`, and since when."""
+
+    state: str
+    since: int
+
+
+class Freshness(TypedDict):
+    """Where a value comes from, and how old it may be."""
+
+    as_of: int
+    source: str
+    staleness_ms: int
+
+
+class Fragment(TypedDict):
+    """The part of a run at one site."""
+
+    site: str
+    epoch: int
+    version: int
+    state: str
+    link: Link
+    freshness: Freshness
+
+
+class Task(TypedDict):
+    """One task of a run."""
+
+    id: str
+    state: str
+    site: NotRequired[str]
+    attempt: NotRequired[int]
+    agent: NotRequired[str]
+    started: NotRequired[int]
+    ended: NotRequired[int]
+    output: NotRequired[Any]
+    blob: NotRequired[str]
+    error: NotRequired[str]
+    waits_for: NotRequired[str]
+
+
+class RunSummary(TypedDict):
+    """A run in one line. `state`: pending, active, completed, failed or cancelled."""
+
+    id: str
+    definition: str
+    state: str
+    created: int
+    tasks: int
+    completed: int
+    running: NotRequired[int]
+    failed: NotRequired[int]
+    sites: NotRequired[list[str]]
+    labels: NotRequired[dict[str, str]]
+    ended: NotRequired[int]
+    detail: NotRequired[str]
+    cancelling: NotRequired[bool]
+
+
+@final
+class Run(TypedDict):
+    """The whole picture of a run."""
+
+    run: RunSummary
+    inputs: dict[str, object]
+    tasks: list[Task]
+    fragments: NotRequired[list[Fragment]]
+    waits_for: NotRequired[str]
+
+
+class HistoryEntry(TypedDict):
+    """One event of a run."""
+
+    stream: str
+    seq: int
+    epoch: int
+    kind: str
+    time: int
+    event: dict[str, object]
+
+
+@final
+class Command(TypedDict):
+    """An intent for the home of a run. `state`: pending, accepted or refused."""
+
+    id: str
+    run: str
+    kind: str
+    state: str
+    created: int
+    homes: list[str]
+    detail: NotRequired[str]
+    link: NotRequired[Link]
+
+
+class Definition(TypedDict):
+    """A registered definition; `document` is its canonical JSON."""
+
+    ref: str
+    name: str
+    version: str
+    tasks: int
+    document: dict[str, Any]
+
+
+class AgentStatus(TypedDict):
+    """An agent as its site last reported it. `state`: available, unreachable or left."""
+
+    id: str
+    site: str
+    kind: str
+    state: str
+    capabilities: list[str]
+    capacity: int
+    running: int
+    since: int
+    labels: dict[str, str]
+
+
+class Site(TypedDict):
+    """A site: its link, how far its log is known at the cloud, and what it is doing."""
+
+    id: str
+    link: Link
+    freshness: Freshness
+    events_received: int
+    events_unacknowledged: int
+    agents: int
+    capacity: int
+    active_runs: int
+    running_tasks: int
+    ready_tasks: int
+
+
+class Diff(TypedDict):
+    """Cloud against site: fragments compared at equal versions, and what differs."""
+
+    site: str
+    compared: int
+    equal: int
+    behind: int
+    different: list[str]
+    at: int
+
+
+class Frame(TypedDict):
+    """One message to a watcher. `type`: `snapshot` (forget what you had) or `update` (these have changed)."""
+
+    type: str
+    runs: list[RunSummary]
+    sites: list[Site]
+    at: int
+
+
+class RunPage(TypedDict):
+    """Some runs, and the cursor of the next ones; empty at the end."""
+
+    items: list[RunSummary]
+    next: str
+
+
+class HistoryPage(TypedDict):
+    """Some events of a run, and after which one the next page begins; 0 at the end."""
+
+    items: list[HistoryEntry]
+    next: int

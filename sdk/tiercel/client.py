@@ -1,0 +1,199 @@
+"""A client of the cloud's API: start runs, look at them, watch them. Needs the extra `cli` of tiercel-sdk.
+
+with Client("http://127.0.0.1:8003") as client:
+    run = client.start("fulfilment", {"order": "o-1"})
+    print(client.run(run["id"], wait_s=30)["run"]["state"])
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self, cast
+from urllib.parse import quote, urlsplit
+
+import httpx
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+
+from tiercel.answers import (
+    AgentStatus,
+    ApiError,
+    Command,
+    Definition,
+    Diff,
+    Frame,
+    HistoryPage,
+    Run,
+    RunPage,
+    RunRequest,
+    ServerUnreachable,
+    Site,
+    Started,
+)
+
+__all__ = ["DEFAULT_SERVER", "ApiError", "Client", "ServerUnreachable"]
+
+DEFAULT_SERVER = "http://127.0.0.1:8003"
+ANSWER_S_MAX = 30.0
+"""How long to wait for an answer, beyond the time that the request itself asks to wait."""
+
+FRAME_BYTES_MAX = 64 << 20
+
+
+class Client:
+    """Each method is one request. Raises ApiError (the API refused) or ServerUnreachable. May be used by several threads."""
+
+    def __init__(self, base_url: str = DEFAULT_SERVER) -> None:
+        self.base_url = base_url.rstrip("/")
+        # A proxy from the environment cannot reach this machine's own addresses.
+        self._proxied = urlsplit(self.base_url).hostname not in ("127.0.0.1", "::1", "localhost")
+        self._http = httpx.Client(timeout=ANSWER_S_MAX, trust_env=self._proxied)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def start(
+        self,
+        definition: str | dict[str, object],
+        inputs: dict[str, object] | None = None,
+        labels: dict[str, str] | None = None,
+        *,
+        idempotency_key: str = "",
+    ) -> Started:
+        """Start a run of `name@version`, `name` (the latest) or a document. It is durable once this returns.
+
+        Asked again under the same key it starts nothing and answers as before; the same key with other content is
+        refused.
+        """
+        body: dict[str, object] = {"definition": definition, "inputs": inputs or {}, "labels": labels or {}}
+        return cast(Started, self._post("/api/v1/workflows", body, idempotency_key))
+
+    def start_batch(
+        self, definition: str | dict[str, object], runs: Sequence[RunRequest], *, idempotency_key: str = ""
+    ) -> list[Started]:
+        """Start up to 1,000 runs of one definition; each item of the answer tells of one, in order, `error` if refused."""
+        body: dict[str, object] = {"definition": definition, "runs": list(runs)}
+        return cast(list[Started], self._post("/api/v1/workflows:batch", body, idempotency_key)["items"])
+
+    def runs(self, *, state: str = "", limit: int = 100, cursor: str = "") -> RunPage:
+        """Some runs (of one state), at most 1,000; `next` is the cursor that leads on."""
+        parameters: dict[str, str | float] = {"state": state, "limit": limit, "cursor": cursor}
+        return cast(RunPage, self._request("GET", "/api/v1/workflows", params=parameters))
+
+    def run(self, run: str, *, wait_s: float = 0.0) -> Run:
+        """The whole picture of a run; waits until it has ended, but at most `wait_s` (60 at most)."""
+        return cast(Run, self._request("GET", _path("workflows", run), {"wait": wait_s}, wait_s=wait_s))
+
+    def cancel(self, run: str, *, reason: str = "", wait_s: float = 2.0) -> Run | Command:
+        """Cancel a run. If its home does not answer within `wait_s`, the command that waits for it."""
+        parameters: dict[str, str | float] = {"wait": wait_s, "reason": reason}
+        return cast(Run | Command, self._request("DELETE", _path("workflows", run), parameters, wait_s=wait_s))
+
+    def history(self, run: str, *, after: int = 0, limit: int = 100) -> HistoryPage:
+        """Events of a run, at most 1,000; `next` is the `after` that leads on, 0 at the end."""
+        path = f"{_path('workflows', run)}/history"
+        return cast(HistoryPage, self._request("GET", path, {"after": after, "limit": limit}))
+
+    def register(self, text: str, *, source: str = "<request>", media: str = "application/yaml") -> Definition:
+        """Register a definition (YAML or JSON). The same again is fine; other content under its version is refused.
+
+        `source` is how refusals name the text.
+        """
+        found = self._request(
+            "POST", "/api/v1/definitions", {"source": source}, content=text.encode(), headers={"Content-Type": media}
+        )
+        return cast(Definition, found)
+
+    def definitions(self) -> list[Definition]:
+        return cast(list[Definition], self._items("/api/v1/definitions"))
+
+    def definition(self, ref: str) -> Definition:
+        return cast(Definition, self._request("GET", _path("definitions", ref)))
+
+    def agents(self) -> list[AgentStatus]:
+        return cast(list[AgentStatus], self._items("/api/v1/agents"))
+
+    def sites(self) -> list[Site]:
+        return cast(list[Site], self._items("/api/v1/sites"))
+
+    def diff(self, site: str) -> Diff:
+        """Compare what the cloud and the site hold of each fragment at equal versions."""
+        return cast(Diff, self._request("GET", f"{_path('sites', site)}/diff"))
+
+    def command(self, command: str) -> Command:
+        return cast(Command, self._request("GET", _path("commands", command)))
+
+    def verify(self) -> list[dict[str, Any]]:
+        """Let the cloud check every chain of its log, which may take long; one entry per stream."""
+        return self._items("/api/v1/log/verify", answer_s=3_600.0)
+
+    async def watch(self, *, idle_s: float | None = None) -> AsyncGenerator[Frame | None, None]:
+        """Frames as they come, a snapshot first; None whenever `idle_s` passed without one.
+
+        Ends when the server ends it (connect again then). Raises ServerUnreachable.
+        """
+        url = f"ws{self.base_url.removeprefix('http')}/ws/workflows"
+        proxy: Literal[True] | None = True if self._proxied else None
+        try:
+            async with connect(url, proxy=proxy, max_size=FRAME_BYTES_MAX) as socket:
+                while True:
+                    try:
+                        text = await asyncio.wait_for(socket.recv(), idle_s)
+                    except TimeoutError:
+                        yield None
+                    else:
+                        yield json.loads(text)
+        except ConnectionClosed:
+            return
+        except (OSError, WebSocketException) as error:
+            raise ServerUnreachable(self.base_url, str(error)) from error
+
+    def _items(self, path: str, *, answer_s: float = 0.0) -> list[dict[str, Any]]:
+        return cast(list[dict[str, Any]], self._request("GET", path, wait_s=answer_s)["items"])
+
+    def _post(self, path: str, body: dict[str, object], key: str) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
+        return self._request("POST", path, content=json.dumps(body, allow_nan=False).encode(), headers=headers)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        params: dict[str, str | float] | None = None,
+        *,
+        content: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        wait_s: float = 0.0,
+    ) -> dict[str, Any]:
+        timeout = httpx.Timeout(ANSWER_S_MAX, read=ANSWER_S_MAX + wait_s)
+        try:
+            answer = self._http.request(
+                method, self.base_url + path, params=params, content=content, headers=headers, timeout=timeout
+            )
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise ServerUnreachable(self.base_url, str(error) or type(error).__name__) from error
+        return self._read(answer)
+
+    def _read(self, answer: httpx.Response) -> dict[str, Any]:
+        try:
+            document = answer.json()
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise ServerUnreachable(self.base_url, f"it answers {answer.status_code}, but not as Tiercel's API does")
+        if answer.is_success:
+            return document
+        detail = str(document.get("detail", answer.reason_phrase))
+        raise ApiError(answer.status_code, str(document.get("code", "")), detail, document.get("problems"))
+
+
+def _path(kind: str, id: str) -> str:
+    """An id may hold any character: it stays one segment of the path."""
+    return f"/api/v1/{kind}/{quote(id, safe='@')}"
