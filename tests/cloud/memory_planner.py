@@ -181,14 +181,15 @@ class MemoryPlanner:
 
 
 @contextmanager
-def served() -> Iterator[tuple[str, MemoryPlanner]]:
-    """An API in front of a MemoryPlanner, on a loopback port, in a thread and loop of its own."""
+def served(port: int = 0, known: dict[str, RunView] | None = None) -> Iterator[tuple[str, MemoryPlanner]]:
+    """An API in front of a MemoryPlanner (that knows some runs), on a loopback port, in a thread and loop of its own."""
     found: Queue[tuple[str, MemoryPlanner, asyncio.Task[None]]] = Queue()
 
     async def main() -> None:
         planner = MemoryPlanner()
+        planner.known = known or {}
         app = make_app(planner)
-        task = asyncio.create_task(serve(app, "127.0.0.1", 0, ready=lambda url: found.put((url, planner, task))))
+        task = asyncio.create_task(serve(app, "127.0.0.1", port, ready=lambda url: found.put((url, planner, task))))
         await task
 
     thread = threading.Thread(target=asyncio.run, args=(main(),))

@@ -1,0 +1,67 @@
+"""Commands that are imported only when they are called: ours, and those that installed packages add."""
+
+import importlib
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+GROUP = "tiercel.commands"
+
+NOUNS = {
+    "run": ("tiercel.cli.run:app", "Start runs, look at them, watch them, cancel them."),
+    "definition": ("tiercel.cli.definition:app", "Register and look at workflow definitions."),
+    "agent": ("tiercel.cli.fleet:agents", "Look at the agents of all sites."),
+    "site": ("tiercel.cli.fleet:sites", "Look at the sites, and compare them with the cloud."),
+    "log": ("tiercel.cli.log:app", "Check that a log holds what was written to it."),
+}
+
+# The help must not import what it lists: `up` alone would bring Ray along.
+ADDED_HELP = {
+    "up": "Run a cloud and its sites on this machine, in the foreground.",
+    "demo": "Run the demonstration: orders in, report out, a link cut halfway.",
+    "cloud": "Run the cloud.",
+    "edge": "Run the edge node of a site.",
+    "schema": "Print the JSON Schema of workflow definitions.",
+}
+
+
+class Commands(TyperGroup):
+    """The top of `tiercel`. Lists commands by name and help, and imports the one that is called."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._places: dict[str, EntryPoint] = {}
+        for name, (place, text) in NOUNS.items():
+            self._add(EntryPoint(name, place, GROUP), text)
+        for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+            if entry.name not in NOUNS:
+                origin = entry.dist.name if entry.dist is not None else entry.value
+                self._add(entry, ADDED_HELP.get(entry.name, f"Added by {origin}."))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in self._places:
+            command = _load(self._places[name])
+        return name, command, rest
+
+    def _add(self, place: EntryPoint, text: str) -> None:
+        self._places[place.name] = place
+        self.add_command(TyperCommand(place.name, help=text), place.name)
+
+
+def _load(place: EntryPoint) -> Any:
+    """The command at that place, which is a typer.Typer or a function that typer can run."""
+    module, _, attribute = place.value.partition(":")
+    try:
+        found: typer.Typer | Callable[..., None] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        typer.echo(f"tiercel: the command `{place.name}` ({place.value}) cannot be loaded: {error}", err=True)
+        raise typer.Exit(1) from error
+    if isinstance(found, typer.Typer):
+        return typer.main.get_command(found)
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    alone.command(place.name)(found)
+    return typer.main.get_command(alone)

@@ -1,0 +1,70 @@
+"""`tiercel agent` and `tiercel site`: who is there, and does the cloud know it right."""
+
+from typing import Annotated
+
+import typer
+
+from tiercel.cli.options import REFUSED, Format, Output, Server, noun
+from tiercel.cli.show import Table, link, print_json
+from tiercel.cli.text import age, when
+from tiercel.client import DEFAULT_SERVER, Client
+
+agents = noun("Look at the agents of all sites.")
+sites = noun("Look at the sites, and compare them with the cloud.")
+
+
+@agents.callback()
+def agent() -> None:
+    """Look at the agents of all sites."""
+
+
+@agents.command("list")
+def list_agents(server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -> None:
+    """List the agents, as their sites last reported them."""
+    with Client(server) as client:
+        found = client.agents()
+    if output is Format.JSON:
+        print_json(found)
+        return
+    table = Table(("agent", "site", "kind", "state", "running", "capabilities", "since"))
+    for each in found:
+        load, skills = f"{each['running']}/{each['capacity']}", ",".join(each["capabilities"])
+        table.rows.append((each["id"], each["site"], each["kind"], each["state"], load, skills, when(each["since"])))
+    table.print()
+
+
+@sites.command("list")
+def list_sites(server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -> None:
+    """List the sites: their links, how old our knowledge is, what they are doing."""
+    with Client(server) as client:
+        found = client.sites()
+    if output is Format.JSON:
+        print_json(found)
+        return
+    table = Table(("site", "link", "knowledge", "agents", "running", "ready", "runs", "received", "unacknowledged"))
+    for each in found:
+        freshness = f"{age(each['freshness']['staleness_ms'])} old"
+        load = each["agents"], f"{each['running_tasks']}/{each['capacity']}", each["ready_tasks"], each["active_runs"]
+        events = each["events_received"], each["events_unacknowledged"]
+        table.rows.append((each["id"], link(each["link"]), freshness, *load, *events))
+    table.print()
+
+
+@sites.command()
+def diff(
+    site: Annotated[str, typer.Argument(metavar="SITE")],
+    server: Server = DEFAULT_SERVER,
+    output: Output = Format.TABLE,
+) -> None:
+    """Compare what cloud and site hold of every fragment. Exit code 1 if anything differs at equal versions."""
+    with Client(server) as client:
+        found = client.diff(site)
+    if output is Format.JSON:
+        print_json(found)
+    else:
+        counts = found["compared"], found["equal"], found["behind"], len(found["different"])
+        Table(("site", "compared", "equal", "behind", "different"), [(found["site"], *counts)]).print()
+        for line in found["different"]:
+            typer.echo(f"different: {line}")
+    if found["different"]:
+        raise typer.Exit(REFUSED)

@@ -1,0 +1,66 @@
+"""`tiercel log`: is what was written still what is there?"""
+
+import importlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tiercel.cli.options import REFUSED, Format, Output, Server, noun
+from tiercel.cli.show import Table, print_json
+from tiercel.client import DEFAULT_SERVER, Client
+
+app = noun("Check that a log holds what was written to it.")
+
+
+@app.callback()
+def log() -> None:
+    """Check that a log holds what was written to it."""
+
+
+@app.command()
+def verify(
+    path: Annotated[
+        Path | None, typer.Argument(help="A log file, or a directory of logs, of nodes that are stopped.", exists=True)
+    ] = None,
+    server: Server = DEFAULT_SERVER,
+    output: Output = Format.TABLE,
+) -> None:
+    """Check every hash chain: of the cloud's log through the API, or of the logs at PATH. Exit code 1 if one is damaged."""
+    if path is None:
+        with Client(server) as client:
+            entries = client.verify()
+    else:
+        entries = [entry for file in _logs(path) for entry in _verify_offline(file)]
+    if output is Format.JSON:
+        print_json(entries)
+    else:
+        columns = list(dict.fromkeys(name for entry in entries for name in entry))
+        table = Table(columns)
+        for entry in entries:
+            table.rows.append([{True: "ok", False: "damaged"}.get(v, v) if k == "ok" else v for k, v in entry.items()])
+        table.print()
+    if not all(entry.get("ok") for entry in entries):
+        raise typer.Exit(REFUSED)
+
+
+def _logs(path: Path) -> list[Path]:
+    found = sorted(path.rglob("*.db")) if path.is_dir() else [path]
+    if not found:
+        raise typer.BadParameter(f"there is no log (*.db) in {path}", param_hint="PATH")
+    return found
+
+
+def _verify_offline(path: Path) -> list[dict[str, Any]]:
+    """Let the platform check the file: the SDK knows nothing of how logs are kept, so the import is by name."""
+    try:
+        platform, errors = importlib.import_module("sync.log"), importlib.import_module("sync.log_errors")
+    except ModuleNotFoundError as error:
+        typer.echo("tiercel: checking a log file needs the platform: pip install tiercel-platform", err=True)
+        raise typer.Exit(REFUSED) from error
+    try:
+        report = platform.verify(path)
+    except errors.LogError as error:
+        return [{"log": str(path), "stream": "", "events": 0, "ok": False, "problem": str(error)}]
+    events = {stream: head.seq for stream, head in report.heads.items()} or {"": 0}
+    return [{"log": str(path), "stream": stream, "events": count, "ok": True, "problem": ""} for stream, count in events.items()]

@@ -1,0 +1,50 @@
+"""The entry of the command `tiercel`: what it is, and what its exit codes mean."""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from tiercel.answers import ApiError, ServerUnreachable
+from tiercel.cli.commands import Commands
+from tiercel.cli.options import EXIT_CODES, REFUSED, UNREACHABLE
+from tiercel.cli.text import clean
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog=EXIT_CODES,
+)
+
+
+@app.callback()
+def tiercel(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    """Durable workflows over cloud, edge and agents."""
+    if show_version:
+        typer.echo(f"tiercel {version('tiercel-sdk')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; ends the process."""
+    try:
+        app(prog_name="tiercel")
+    except ApiError as error:
+        say(f"{error} ({error.status} {error.code})", error.problems)
+        sys.exit(REFUSED)
+    except ServerUnreachable as error:
+        say(f"{error}", ["is it running? `tiercel up` starts one; --server or TIERCEL_SERVER names another"])
+        sys.exit(UNREACHABLE)
+
+
+def say(line: str, more: list[str]) -> None:
+    """One error, in plain words."""
+    typer.echo(f"tiercel: {clean(line)}", err=True)
+    for detail in more:
+        typer.echo(f"  {clean(detail)}", err=True)

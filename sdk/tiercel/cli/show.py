@@ -1,0 +1,107 @@
+"""Printing answers: tables for people, aligned columns for pipes, JSON for programs."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from tiercel.answers import Link, RunSummary, Task
+from tiercel.cli.text import clean, short, when
+
+STYLES = {
+    **dict.fromkeys(("completed", "available", "up", "equal", "ok"), "green"),
+    **dict.fromkeys(("failed", "different", "damaged", "refused"), "red"),
+    **dict.fromkeys(("cancelled", "cancelling", "unreachable", "down", "reconcile"), "yellow"),
+    **dict.fromkeys(("active", "running"), "cyan"),
+}
+
+
+@dataclass(slots=True)
+class Table:
+    """Rows of values under column names."""
+
+    columns: Sequence[str]
+    rows: list[Sequence[object]] = field(default_factory=list)
+
+    def rich(self, title: str = "") -> RichTable:
+        """For a terminal; words that name a state have its colour."""
+        table = RichTable(*self.columns, box=box.SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left")
+        for row in self.rows:
+            cells = [clean(value) for value in row]
+            table.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in cells))
+        return table
+
+    def plain(self) -> list[str]:
+        """For a pipe: the columns aligned, nothing cut off."""
+        lines = [list(self.columns), *([clean(value) for value in row] for row in self.rows)]
+        widths = [max(len(line[n]) for line in lines) for n in range(len(self.columns))]
+        return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+    def print(self) -> None:
+        """To stdout, as fits it."""
+        if sys.stdout.isatty():
+            Console(highlight=False).print(self.rich())
+        else:
+            typer.echo("\n".join(self.plain()))
+
+
+def print_json(value: object) -> None:
+    """To stdout, as it came from the API."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def note(line: str) -> None:
+    """Something worth knowing that is not part of the answer: to stderr."""
+    typer.echo(clean(line), err=True)
+
+
+def run_table(runs: Sequence[RunSummary]) -> Table:
+    table = Table(("id", "definition", "state", "tasks", "failed", "sites", "created", "ended", "labels", "detail"))
+    for run in runs:
+        labels = ",".join(f"{key}={value}" for key, value in run.get("labels", {}).items())
+        done = f"{run['completed']}/{run['tasks']}"
+        times = when(run["created"]), when(run.get("ended", 0))
+        sites = ",".join(run.get("sites", []))
+        table.rows.append(
+            (run["id"], run["definition"], state(run), done, run.get("failed", 0), sites, *times, labels, detail(run))
+        )
+    return table
+
+
+def task_table(tasks: Sequence[Task]) -> Table:
+    table = Table(("task", "state", "site", "agent", "attempt", "took", "result"))
+    for task in tasks:
+        started, ended = task.get("started", 0), task.get("ended", 0)
+        took = f"{ended - started} ms" if started and ended else ""
+        who = task.get("site", ""), task.get("agent", ""), task.get("attempt", "")
+        table.rows.append((task["id"], task["state"], *who, took, outcome(task)))
+    return table
+
+
+def outcome(task: Task) -> str:
+    """What came of a task, or what it waits for."""
+    if task.get("error"):
+        return short(task["error"])
+    if task.get("waits_for"):
+        return f"waits for {short(task['waits_for'])}"
+    if task.get("blob"):
+        return f"a large value, SHA-256 {task['blob']}"
+    return short(task["output"]) if "output" in task else ""
+
+
+def state(run: RunSummary) -> str:
+    return "cancelling" if run.get("cancelling") and not run.get("ended") else run["state"]
+
+
+def detail(run: RunSummary) -> str:
+    return short(run.get("detail", ""))
+
+
+def link(link: Link) -> str:
+    return f"{link['state']} since {when(link['since'])}"
