@@ -58,7 +58,5 @@ def of_router(status: int, method: str, path: str) -> Problem:
     if status == HTTPStatus.NOT_FOUND:
         return Problem(status, "no_such_path", f"there is nothing at {path}; the API lives under /api/v1")
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        return Problem(
-            status, "method_not_allowed", f"{path} does not take {method}; the header Allow says what it takes"
-        )
+        return Problem(status, "method_not_allowed", f"{path} does not take {method}; the header Allow says what it takes")
     return Problem(status, "http_error", HTTPStatus(status).phrase)

@@ -61,9 +61,7 @@ def definition_text(body: bytes, content_type: str) -> str:
     media = content_type.partition(";")[0].strip().lower()
     if media not in _YAML and media not in _JSON:
         named = f"Content-Type {media!r}" if media else "no Content-Type"
-        raise Problem(
-            415, "unsupported_media_type", f"a definition came with {named}; send application/yaml or application/json"
-        )
+        raise Problem(415, "unsupported_media_type", f"a definition came with {named}; send application/yaml or application/json")
     try:
         return body.decode()
     except UnicodeDecodeError as error:

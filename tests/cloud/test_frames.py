@@ -1,7 +1,7 @@
 """What a watching client is told, however slowly it reads."""
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.frames import Frame, Unseen
@@ -15,6 +15,7 @@ def summary(run: int, completed: int) -> RunSummary:
     return RunSummary(f"r{run}", "a@1", "active", 0, 100, completed)
 
 
+@settings(deadline=None)
 @given(changes, st.lists(st.booleans(), max_size=30))
 def test_a_client_ends_with_the_latest_state_of_each_run(told: list[list[tuple[int, int]]], reads: list[bool]) -> None:
     """Whenever the client happens to read, its frames fold to what is true, and never more is kept than allowed."""
