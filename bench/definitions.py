@@ -1,0 +1,42 @@
+"""The workflows that are measured."""
+
+from typing import Any
+
+Document = dict[str, Any]
+
+
+def chain(tasks: int, capability: str, effect: str, last: str = "") -> Document:
+    """Tasks one after the other, and after them one of the capability `last` if it is named."""
+    steps = {f"t{number}": _task(capability, effect, [f"t{number - 1}"] if number else []) for number in range(tasks)}
+    if last:
+        steps["last"] = _task(last, effect, [f"t{tasks - 1}"])
+    return _document(f"chain-{tasks}-{capability.replace('.', '-')}-{effect}", steps)
+
+
+def fan(tasks: int, capability: str) -> Document:
+    """Tasks side by side, and one that needs them all."""
+    steps = {f"t{number}": _task(capability, "repeatable", []) for number in range(tasks)}
+    return _document("fan", {**steps, "join": _task(capability, "repeatable", list(steps))})
+
+
+def waiting(duration: str) -> Document:
+    """One task that waits."""
+    return _document("waiting", {"wait": {"wait": {"for": duration}}})
+
+
+def ref(document: Document) -> str:
+    """name@version."""
+    return f"{document['name']}@{document['version']}"
+
+
+def task_count(document: Document) -> int:
+    """Tasks of one run."""
+    return len(document["tasks"])
+
+
+def _task(capability: str, effect: str, needs: list[str]) -> Document:
+    return {"capability": capability, "effect": effect, "needs": needs}
+
+
+def _document(name: str, tasks: dict[str, Document]) -> Document:
+    return {"name": name, "version": "1", "tasks": tasks}

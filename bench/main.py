@@ -1,0 +1,113 @@
+"""The command: which measurement, how large, and one line of JSON on stdout. Everything else goes to stderr."""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from types import ModuleType
+
+from bench.disk import real_directory
+from bench.errors import BenchFailed
+from bench.options import Options
+
+EFFECTS = ("repeatable", "once")
+KILLS = ("edge", "site")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print. Returns the exit code: 0, or 1 with the reason on stderr."""
+    options = parse(arguments)
+    try:
+        with notes_on_stderr():
+            figures = measure(options)
+    except BenchFailed as error:
+        print(f"bench {options.name}: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(figures), flush=True)
+    return 0
+
+
+def measure(options: Options) -> dict[str, object]:
+    """The whole result."""
+    directory = real_directory(options.data)
+    figures = {"name": options.name, **module_of(options.name).measure(options)}
+    if options.floors:
+        figures["floors"] = importlib.import_module("bench.floors").measure_floors(directory)
+    return figures
+
+
+@contextmanager
+def notes_on_stderr() -> Iterator[None]:
+    """Inside, whatever is written to stdout goes to stderr, by libraries and child processes too: the result stands alone."""
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+
+
+def module_of(name: str) -> ModuleType:
+    """The measurement's module. What it needs is imported only when it runs, for Ray alone takes a second."""
+    return importlib.import_module(f"bench.{name}")
+
+
+def parse(arguments: Sequence[str] | None = None) -> Options:
+    """The options of a command line. Exits with 2 and the usage if they make no sense."""
+    found = vars(_parser().parse_args(arguments))
+    return Options(**found)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure, and print one line of JSON.")
+    names = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+    _add(names, "steps", "tasks per second, many runs at once", runs=2_000, tasks=10, effect=True, capacity=512)
+    _add(names, "latency", "what one task costs, one run at a time", runs=100, tasks=10, effect=True)
+    _add(names, "fanout", "one run of many parallel tasks and a join", tasks=1_000, repeats=5, capacity=1_024)
+    recovery = _add(names, "recovery", "kill -9 midway", runs=500, tasks=10, repeats=3, capacity=500)
+    recovery.add_argument("--kill", choices=KILLS, default="edge", help="the edge, or the edge and its agents")
+    _add(names, "idle", "memory and wake-ups of runs that wait for an hour", runs=5_000)
+    return parser
+
+
+def _add(
+    names: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    text: str,
+    *,
+    runs: int = 0,
+    tasks: int = 0,
+    effect: bool = False,
+    repeats: int = 0,
+    capacity: int = 256,
+) -> argparse.ArgumentParser:
+    parser = names.add_parser(name, help=text, description=text)
+    if runs:
+        parser.add_argument("--runs", type=positive, default=runs)
+    if tasks:
+        parser.add_argument("--tasks", type=positive, default=tasks, help="of each run")
+    if effect:
+        parser.add_argument("--effect", choices=EFFECTS, default="", help="only this one; default: both")
+    if repeats:
+        parser.add_argument("--repeats", type=positive, default=repeats, help="the median is printed")
+    parser.add_argument("--agents", type=positive, default=1, help="all in one process")
+    parser.add_argument("--capacity", type=positive, default=capacity, help="of each agent")
+    parser.add_argument("--data", type=Path, help="a directory on the disk to measure on")
+    parser.add_argument("--no-ray", dest="ray", action="store_false", help="plain processes instead of Ray actors")
+    parser.add_argument("--no-floors", dest="floors", action="store_false", help="leave out what the bare machine does")
+    return parser
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number

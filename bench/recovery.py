@@ -1,0 +1,83 @@
+"""kill -9 midway: is anything lost, is anything done twice, and how long does it take to go on?
+
+Each run has tasks of 50 ms and then appends one line to a file. How long the same load takes undisturbed is measured
+first, on the same system: its median is U. At the kill, U minus the time since the submit is the work left, so
+
+    recover_s = completion - kill - work left = completion - submit - U
+
+and what was under way when the process died, and has to be done again, counts as recovery.
+"""
+
+import statistics
+import time
+from collections import Counter
+from typing import NamedTuple
+
+from bench.capabilities import read_lines
+from bench.definitions import chain, task_count
+from bench.options import Options
+from bench.system import System, note, running, settings
+
+UNDISTURBED_TIMES = 3
+VICTIMS = {"edge": ("edge",), "site": ("edge", "agents")}
+
+
+class Outcome(NamedTuple):
+    """Of one load with a kill in the middle."""
+
+    lost: int
+    twice: int
+    recover_s: float
+
+
+def measure(options: Options) -> dict[str, object]:
+    """`lost` and `twice`: effects of all repeats; `recover_s`: the median."""
+    with running(options) as system:
+        document = chain(options.tasks, "bench.pause", "repeatable", last="bench.append")
+        definition, tasks = system.warm_up(document), task_count(document)
+        undisturbed = [run_load(system, definition, options.runs, tasks) for _ in range(UNDISTURBED_TIMES)]
+        undisturbed_s = statistics.median(undisturbed)
+        note(f"undisturbed: {', '.join(f'{value:.3f}' for value in undisturbed)} s")
+        outcomes = [kill_midway(system, definition, options, tasks, undisturbed_s) for _ in range(options.repeats)]
+        return {
+            "lost": sum(outcome.lost for outcome in outcomes),
+            "twice": sum(outcome.twice for outcome in outcomes),
+            "recover_s": round(statistics.median(outcome.recover_s for outcome in outcomes), 3),
+            "undisturbed_s": round(undisturbed_s, 3),
+            "peak_rss_mb": system.peak_rss_mb(),
+            "settings": settings(options),
+        }
+
+
+def run_load(system: System, definition: str, runs: int, tasks: int) -> float:
+    """Seconds from submit to the completion of all runs."""
+    begin = time.perf_counter()
+    started = system.client.start_many(definition, runs)
+    system.client.wait_all(started[-1])
+    seconds = time.perf_counter() - begin
+    system.client.check_completed(started, tasks)
+    return seconds
+
+
+def kill_midway(system: System, definition: str, options: Options, tasks: int, undisturbed_s: float) -> Outcome:
+    """The load once more; half-way through its time the processes are killed."""
+    known = len(read_lines(system.directory))
+    begin = time.perf_counter()
+    started = system.client.start_many(definition, options.runs)
+    time.sleep(max(0.0, begin + undisturbed_s / 2 - time.perf_counter()))
+    done = len(read_lines(system.directory)) - known
+    system.kill(*VICTIMS[options.kill])
+    killed = time.perf_counter()
+    system.client.wait_all(started[-1])
+    seconds = time.perf_counter() - begin
+    system.client.check_completed(started, tasks)
+    outcome = Outcome(*count_effects(started, read_lines(system.directory)[known:]), seconds - undisturbed_s)
+    at = killed - begin
+    note(f"killed {options.kill} after {at:.3f} s, {done} runs had ended; all had after {seconds:.3f} s: {outcome}")
+    return outcome
+
+
+def count_effects(runs: list[str], lines: list[str]) -> tuple[int, int]:
+    """(runs without a line, lines beyond the first of their run)."""
+    counts = Counter(lines)
+    return sum(counts[run] == 0 for run in runs), sum(max(0, counts[run] - 1) for run in runs)
