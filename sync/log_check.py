@@ -11,6 +11,12 @@ from sync.log_reader import Execute, Extent, LogReader
 from sync.values import StreamId
 from sync.verify import ChainCheck
 
+STRAY_PREV = """
+SELECT pos FROM events AS event WHERE prev > 0 AND NOT EXISTS (
+    SELECT 1 FROM events AS earlier WHERE earlier.pos = event.prev AND earlier.pos < event.pos AND earlier.run = event.run
+) LIMIT 1
+"""
+
 
 class Owner(NamedTuple):
     """Whose log it is, in which incarnation, and how often it was opened."""
@@ -67,6 +73,8 @@ def check_all(path: Path, execute: Execute, extent: Extent) -> ChainCheck:
     (problem,) = next(execute("PRAGMA integrity_check(1)", ()))
     if problem != "ok":
         raise LogCorrupt(path, problem)
+    if stray := next(execute(STRAY_PREV, ()), None):
+        raise LogCorrupt(path, f"the event at position {stray[0]} does not point back to an event of its run")
     check = ChainCheck()
     for rows in LogReader(path, execute, extent).pages(0):
         check.follow(rows)

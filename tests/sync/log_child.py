@@ -20,7 +20,7 @@ def append(path: Path) -> None:
 
     def say(pos: int, error: BaseException | None) -> None:
         assert error is None, error
-        os.write(1, b"%d\n" % pos)
+        os.write(1, b"%63d\n" % pos)  # A pipe holds a thousand such lines: the child waits to be heard.
 
     for turn in range(100_000):
         rows = scribe.rows(1 + turn % 5) + scribe.rows(turn % 3, PEER, "run-2")

@@ -57,7 +57,8 @@ def test_kill_9_at_any_moment_loses_no_acknowledged_event(tmp_path: Path) -> Non
         assert log.load().pos >= acknowledged > 0, f"seed {SEED}, kill {kill}"
         assert log.boot == 2 * kill + 2
         log.close()
-    assert verify(path).events == verify(path).heads[HARBOUR].seq + verify(path).heads[PEER].seq
+    report = verify(path)
+    assert report.events == report.heads[HARBOUR].seq + report.heads[PEER].seq
 
 
 # Damage in the -wal file
@@ -258,6 +259,16 @@ def test_a_lost_event_in_the_tail_is_found_at_open(settled: tuple[Path, Scribe])
     database.close()
     with pytest.raises(LogCorrupt, match="missing"):
         open_log(path)
+
+
+def test_a_history_that_leads_astray_is_found_by_verify(settled: tuple[Path, Scribe]) -> None:
+    """The way back through a run's events is not in the chain, so it is checked beside it."""
+    path, _scribe = settled
+    database = apsw.Connection(str(path))
+    database.execute("UPDATE events SET prev = 250 WHERE pos = 350")
+    database.close()
+    with pytest.raises(LogCorrupt, match="position 350 does not point back"):
+        verify(path)
 
 
 def test_no_flipped_byte_in_the_database_changes_a_verified_event(settled: tuple[Path, Scribe]) -> None:
