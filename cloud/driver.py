@@ -62,7 +62,7 @@ class GlobalPlanner:
 
     async def serve(self, ready: asyncio.Event | None = None) -> None:
         """Serve until cancelled."""
-        self.exchange = Exchange(NODE, self.log, self)
+        self.exchange = Exchange(NODE, self.log, self, dials=False)
         self.loop = Loop(self._make_planner, self.log, self)
         self.exchange.loop = self.loop
         self.exchange.ring.begin(self.loop.driver.heads)

@@ -66,9 +66,7 @@ class Fleet:
         entry = self.site(site)
         match event:
             case AgentRegistered(agent, agent_kind, _, capabilities, capacity, labels):
-                entry.agents[agent] = FleetAgent(
-                    agent, agent_kind, capabilities, capacity, labels, "available", time_ms
-                )
+                entry.agents[agent] = FleetAgent(agent, agent_kind, capabilities, capacity, labels, "available", time_ms)
             case AgentDeparted(agent, reason):
                 if (known := entry.agents.get(agent)) is not None:
                     known.state, known.since, known.running = reason, time_ms, 0
@@ -90,10 +88,7 @@ class Fleet:
     def save(self) -> bytes:
         """What the logs have told, as bytes; links are of the moment and not kept."""
         return msgspec.msgpack.encode(
-            [
-                (s.id, sorted(s.definitions), [a for _, a in sorted(s.agents.items())])
-                for _, s in sorted(self.sites.items())
-            ]
+            [(s.id, sorted(s.definitions), [a for _, a in sorted(s.agents.items())]) for _, s in sorted(self.sites.items())]
         )
 
     def restore(self, body: bytes) -> None:

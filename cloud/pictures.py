@@ -47,9 +47,7 @@ def run_picture(run: Run, rows: list[Row], node: "GlobalPlanner") -> RunView:
 def history_entries(rows: list[Row]) -> list[HistoryEntry]:
     """Events as the API shows them: fields by name, outputs as JSON."""
     return [
-        HistoryEntry(
-            row.stream, row.seq, row.epoch, row.kind, wall_ms(row.time), _event_fields(decode(row.kind, row.payload))
-        )
+        HistoryEntry(row.stream, row.seq, row.epoch, row.kind, wall_ms(row.time), _event_fields(decode(row.kind, row.payload)))
         for row in rows
     ]
 

@@ -36,7 +36,6 @@ from workflow.events import (
     decode,
     encode,
 )
-from workflow.fragment import Fragment
 from workflow.plan import Plan, plan_from_document
 from workflow.states import ELSEWHERE
 
@@ -62,6 +61,7 @@ class Planner:
     _unsaved: dict[str, None] = field(default_factory=dict)
     _counter: int = 0
     _placed_version: int = 0
+    _persisted: set[str] = field(default_factory=set)
     _steps: dict[type, Callable[..., None]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -120,9 +120,12 @@ class Planner:
         for key, document in persisted.items():
             if key.startswith("definition/"):
                 self._know(key.removeprefix("definition/"), document)
+                self._persisted.add(key)
         for snapshot in snapshots:
             if not snapshot.run:
-                self.fleet.restore(snapshot.body)
+                fleet, commands = _NODE.decode(snapshot.body)
+                self.fleet.restore(fleet)
+                self.commands = {command.id: command for command in commands}
                 continue
             saved = load_saved_run(snapshot.body)
             run = self.runs[snapshot.run] = restore_run(snapshot.run, self.plans[saved.definition], saved)
@@ -141,13 +144,25 @@ class Planner:
         for entry in self.fleet.sites.values():
             entry.linked, entry.linked_since_ms = False, now.wall_ms
         self._placed_version = -1
-        return []
+        out: list[object] = []
+        for ref, plan in self.plans.items():
+            # Known only from what was fetched back after a loss.
+            if f"definition/{ref}" not in self._persisted:
+                out.append(Persist(f"definition/{ref}", plan.document))
+        for run in list(self.runs.values()):
+            outcome, detail = run.ending()
+            if outcome:
+                self._end(run, outcome, detail, now, out)
+        return out
+
+    def _save_node(self) -> bytes:
+        return msgspec.msgpack.encode((self.fleet.save(), list(self.commands.values())))
 
     def saves(self) -> list[Save]:
         """What has changed since the last time."""
         unsaved, self._unsaved = self._unsaved, {}
         held = [run for name in unsaved if (run := self.runs.get(name)) is not None]
-        return [Save("", False, "node", self.fleet.save()), *(Save(r.id, False, r.state(), r.save()) for r in held)]
+        return [Save("", False, "node", self._save_node()), *(Save(r.id, False, r.state(), r.save()) for r in held)]
 
     def holds(self, run: str) -> bool:
         """Is the run in memory here?"""
@@ -295,9 +310,7 @@ class Planner:
     def _cancel(self, input: CancelRun, now: Now, out: list[object]) -> None:
         run = self.runs.get(input.run)
         if run is None:
-            detail = (
-                f"run {input.run} is not active: it has ended or never was; look at GET /api/v1/workflows/{input.run}"
-            )
+            detail = f"run {input.run} is not active: it has ended or never was; look at GET /api/v1/workflows/{input.run}"
             out.append(Reply(input.token, Problem(409, "run_not_active", detail)))
             return
         if not run.sites:
@@ -324,7 +337,7 @@ class Planner:
     # From the sites ---------------------------------------------------------------------------------------------------
 
     def _hear(self, input: FromPeer, now: Now, out: list[object]) -> None:
-        stream, run, event, time_ms = input
+        stream, run, event, time_ms = input.stream, input.run, input.event, input.time_ms
         self.evolve(stream, run, event, time_ms)
         known = self.runs.get(run) if run else None
         match event:
@@ -392,6 +405,4 @@ class Planner:
             self.boot, self._counter = int(boot, 16), int(counter, 16)
 
 
-def fragments_of(run: Run) -> list[tuple[str, Fragment | None]]:
-    """The run's sites and their replicas."""
-    return list(zip(run.sites, run.fragments, strict=True))
+_NODE = msgspec.msgpack.Decoder(tuple[bytes, list[CommandView]])

@@ -7,6 +7,7 @@ are answered when they are durable.
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from heapq import nlargest
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -60,9 +61,7 @@ class PlannerService:
         answered = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.answer(idempotency_key)))
         if answered is not None:
             if answered.body_sha256 != digest:
-                detail = (
-                    f"idempotency key {idempotency_key!r} was used for another request: use a new key for a new request"
-                )
+                detail = f"idempotency key {idempotency_key!r} was used for another request: use a new key for a new request"
                 raise Problem(422, "idempotency_key_reused", detail)
             return list(msgspec.json.decode(answered.answer, type=list[Started]))
         if idempotency_key in self._pending_keys:
@@ -104,9 +103,7 @@ class PlannerService:
         plan = self._node.planner.plans.get(ref)
         if plan is None:
             known = ", ".join(sorted(self._node.planner.plans)[:20]) or "none"
-            detail = (
-                f"definition {definition} is not registered (known: {known}): register it with POST /api/v1/definitions"
-            )
+            detail = f"definition {definition} is not registered (known: {known}): register it with POST /api/v1/definitions"
             raise Problem(404, "definition_unknown", detail)
         return plan
 
@@ -148,8 +145,9 @@ class PlannerService:
     async def runs(self, *, state: str, limit: int, cursor: str) -> tuple[list[RunSummary], str]:
         """Runs, newest first, from the one before `cursor` on."""
         limit = max(1, min(limit, 1_000))
-        living = [r for run, r in self._node.planner.runs.items() if not cursor or run < cursor]
-        found = {r.id: r.summary() for r in living if not state or r.state() == state}
+        living = (r for run, r in self._node.planner.runs.items() if not cursor or run < cursor)
+        matching = (r for r in living if not state or r.state() == state)
+        found = {r.id: r.summary() for r in nlargest(limit, matching, key=lambda run: run.id)}
         if state not in ("pending", "active"):
             tombstones = await asyncio.wrap_future(
                 self._node.log.read(lambda reader: reader.snapshots(cursor, limit, state or None))
@@ -311,9 +309,7 @@ class PlannerService:
             return known, self._node.loop.driver.last_pos(run)
         snapshot = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.snapshot(run)))
         if snapshot is None or not run:
-            raise Problem(
-                404, "run_unknown", f"run {run} is not known here: look at GET /api/v1/workflows for those that are"
-            )
+            raise Problem(404, "run_unknown", f"run {run} is not known here: look at GET /api/v1/workflows for those that are")
         saved = load_saved_run(snapshot.body)
         return restore_run(run, self._node.planner.plans[saved.definition], saved), snapshot.last
 

@@ -36,8 +36,7 @@ class Direct:
     def join(self, agent: AgentId, capabilities: list[str], capacity: int, load: int) -> None:
         """The agent takes work from now on, up to `capacity` at once, `load` of which it holds."""
         self.leave(agent)
-        # Its own name is a capability too: that is how a task asks for a named agent.
-        member = self._members[agent] = _Member((*dict.fromkeys(capabilities), f"@{agent}"), capacity, load)
+        member = self._members[agent] = _Member(tuple(dict.fromkeys(capabilities)), capacity, load)
         for capability in member.capabilities:
             self._counts[capability] = self._counts.get(capability, 0) + 1
         self._offer(agent, member)
@@ -64,7 +63,10 @@ class Direct:
             self._offer(agent, member)
 
     def choose(self, capability: str) -> AgentId | None:
-        """The least loaded agent with room, or None."""
+        """The least loaded agent with room, or None. `@name` asks for one agent."""
+        if capability.startswith("@"):
+            named = self._members.get(AgentId(capability[1:]))
+            return AgentId(capability[1:]) if named is not None and named.load < named.capacity else None
         heap = self._heaps.get(capability)
         while heap:
             load, agent = heap[0]
@@ -76,7 +78,7 @@ class Direct:
 
     def capable(self, capability: str) -> bool:
         """Is any agent there that could ever do it?"""
-        return capability in self._counts
+        return capability in self._counts or AgentId(capability.removeprefix("@")) in self._members
 
     def _offer(self, agent: AgentId, member: _Member) -> None:
         if member.load >= member.capacity:

@@ -78,7 +78,7 @@ class Dispatch:
         slot, plan = self.home.roster.slots[agent], fragment.plan.tasks[task]
         constant = plan.parameters.constant
         rendered = b"" if constant is not None else self._render(fragment, plan)
-        if rendered is None or isinstance(rendered, ExpressionError):
+        if isinstance(rendered, ExpressionError):
             self._fail_unassigned(fragment, task, str(rendered), slot, now, out)
             return None
         was_waiting = fragment.states[task] == WAITING
@@ -95,7 +95,7 @@ class Dispatch:
             deadline_ms = now.wall_ms + plan.timeout_ms + DEADLINE_GRACE_MS
             out.append(SetTimer(fragment.run, f"deadline/{task}", deadline_ms))
         key = AttemptKey(fragment.run, task, attempt, attempt_epoch(fragment.epoch, attempt))
-        return Assigned(key, plan.id, plan.capability, constant or rendered, plan.effect, plan.timeout_ms)
+        return Assigned(key, plan.id, plan.capability, rendered if constant is None else constant, plan.effect, plan.timeout_ms)
 
     def _render(self, fragment: Fragment, plan: TaskPlan) -> bytes | ExpressionError:
         outputs = {task: value_of((fragment.outputs or {})[task]) for task in plan.parameters.reads}

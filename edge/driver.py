@@ -74,7 +74,11 @@ class EdgeNode:
         self._compared = asyncio.Event()
         self.gateway = Gateway(self.config.site, self.log.boot, lambda blob: self.blobs.stat(blob).complete)
         self.exchange = Exchange(
-            self.config.site, self.log, self, urgent=frozenset(("FragmentEnded", "CommandAnswered", "AgentRegistered"))
+            self.config.site,
+            self.log,
+            self,
+            dials=True,
+            urgent=frozenset(("FragmentEnded", "CommandAnswered", "AgentRegistered")),
         )
         self.loop = Loop(self._make_executor, self.log, self)
         self.gateway.loop = self.exchange.loop = self.loop

@@ -65,6 +65,8 @@ class Executor:
     dispatch: Dispatch = field(init=False)
     fragments: dict[str, Fragment] = field(init=False)
     plans: dict[str, Plan] = field(init=False)
+    _persisted: set[str] = field(default_factory=set)
+    _unheard: dict[str, list[Event]] = field(default_factory=dict)
     _steps: dict[type, Callable[..., None]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -104,25 +106,49 @@ class Executor:
         """Fold one event of the log; of fragments that have ended, nothing is left to fold."""
         match event:
             case FragmentAdopted():
+                self._heard(run, event)
                 self.fragments[run] = Fragment.adopt(RunId(run), self.plans[event.definition], event)
             case FragmentReleased() | CancelRequested():
-                pass  # The home's own events tell what it made of them.
+                self._unheard.setdefault(run, []).append(event)
+            case ValueHanded() if stream != self.stream:
+                self._unheard.setdefault(run, []).append(event)
             case DefinitionRegistered(ref, document):
                 if ref not in self.plans:
                     self.plans[ref] = plan_from_document(document)
             case AgentRegistered() | AgentDeparted():
                 self.roster.evolve(event)
             case Event():
+                self._heard(run, event)
                 if (fragment := self.fragments.get(run)) is not None:
                     fragment.evolve(event)
                     if type(event) is FragmentEnded:
                         del self.fragments[run]
+
+    def _heard(self, run: str, event: Event) -> None:
+        """Our own event answers something that the cloud had said. Only while folding is anything of the kind left over: for what
+        was fetched back after a loss nobody has acted upon yet."""
+        unheard = self._unheard.get(run)
+        if not unheard:
+            return
+        match event:
+            case FragmentAdopted():
+                left = [said for said in unheard if not isinstance(said, FragmentReleased)]
+            case ValueHanded(task):
+                left = [said for said in unheard if not (isinstance(said, ValueHanded) and said.task == task)]
+            case CommandAnswered(command):
+                left = [said for said in unheard if not (isinstance(said, CancelRequested) and said.command == command)]
+            case FragmentEnded():
+                left = []
+            case _:
+                return
+        self._unheard[run] = left
 
     def restore(self, snapshots: Sequence[Snapshot], persisted: dict[str, bytes]) -> None:
         """Begin from the last snapshots: definitions, agents, fragments."""
         for key, document in persisted.items():
             if key.startswith("definition/"):
                 self.plans[key.removeprefix("definition/")] = plan_from_document(document)
+                self._persisted.add(key)
         for snapshot in snapshots:
             if not snapshot.run:
                 self.roster.restore(snapshot.body)
@@ -138,7 +164,15 @@ class Executor:
             fragment.woken = [task for task, state in enumerate(fragment.states) if state == READY]
             self.home.woken.append(fragment)
         self.roster.await_return(now)
-        return [timer for fragment in self.fragments.values() if fragment.due for timer in timers_of(fragment)]
+        out: list[object] = [t for fragment in self.fragments.values() if fragment.due for t in timers_of(fragment)]
+        for ref, plan in self.plans.items():
+            if f"definition/{ref}" not in self._persisted:
+                out.append(Persist(f"definition/{ref}", plan.document))
+        unheard, self._unheard = self._unheard, {}
+        for run, events in unheard.items():
+            for event in events:
+                self._hear(FromPeer(self.stream, run, event, now.wall_ms), now, out)
+        return out
 
     def saves(self) -> list[Save]:
         """What has changed since the last time."""
@@ -208,13 +242,14 @@ class Executor:
         if slot is None or slot.session != session:
             return  # A session that has been replaced; the agent reports again on its new one.
         self.roster.leases.renew(agent, slot.epoch, now)
-        for key, command in outcomes:
+        for outcome in outcomes:
+            key, command = outcome.key, outcome.command
             fragment = self.fragments.get(key.run)
             if fragment is None:
                 continue  # It has ended here; the result was adopted before, or came too late to matter.
             if key.task >= len(fragment.states) or not self.home.decide(fragment, command, now, out):
                 slot.refused += 1
-        out.append(AcknowledgeResults(session, agent, [key for key, _ in outcomes]))
+        out.append(AcknowledgeResults(session, agent, [outcome.key for outcome in outcomes]))
 
     def _see(self, input: AgentSeen, now: Now, out: list[object]) -> None:
         self.roster.seen(input.agent, input.session, now)

@@ -9,7 +9,7 @@ from edge.inputs import AttemptKey, StopTasks
 from edge.roster import Roster
 from sync.outputs import Append, ClearTimer, Save, SetTimer
 from sync.values import Now, SiteId, StreamId
-from workflow.commands import Cancel, Fail, FragmentCommand
+from workflow.commands import Cancel, Complete, Fail, FragmentCommand
 from workflow.events import Blob, TaskDelayed, TaskFailed
 from workflow.fragment import Attempt, Fragment
 from workflow.plan import Plan
@@ -36,6 +36,8 @@ class Home:
 
     def decide(self, fragment: Fragment, command: FragmentCommand, now: Now, out: list[object]) -> bool:
         """Decide, fold, and see what follows; False if nothing came of it."""
+        if type(command) is Complete:
+            return self._complete(fragment, command, now, out)
         task = getattr(command, "task", -1)
         before = fragment.live.get(task)
         waiting = list(fragment.due) if fragment.due and type(command) in (Cancel, Fail) else ()
@@ -53,6 +55,18 @@ class Home:
         if before is not None and task not in fragment.live:
             self._free(fragment, task, before, command, out)
         if events:
+            self.after(fragment, out)
+        return bool(events)
+
+    def _complete(self, fragment: Fragment, command: Complete, now: Now, out: list[object]) -> bool:
+        """The path of nearly every result: one event, nothing to wait for."""
+        held = fragment.live.get(command.task)
+        events = fragment.decide(command, now)
+        for event in events:
+            out.append(Append(self.stream, fragment.run, fragment.epoch, event))
+            fragment.evolve(event)
+            if held is not None:
+                self._free(fragment, command.task, held, command, out)
             self.after(fragment, out)
         return bool(events)
 

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import msgspec
+
 from workflow.commands import CancelDone, Complete, Fail
 
 
@@ -42,7 +44,7 @@ class AgentClosed(NamedTuple):
     goodbye: bool
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What an agent reports of one attempt."""
 
     key: AttemptKey
@@ -65,7 +67,7 @@ class Welcome(NamedTuple):
     lease_ms: int
 
 
-class Assigned(NamedTuple):
+class Assigned(msgspec.Struct, frozen=True, gc=False):
     """One item of an `AssignTasks` order."""
 
     key: AttemptKey

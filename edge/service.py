@@ -17,6 +17,7 @@ from edge.inputs import (
     AgentOpened,
     AgentReported,
     AgentSeen,
+    Assigned,
     AssignTasks,
     AttemptKey,
     CloseSession,
@@ -87,7 +88,7 @@ class Conversation:
 class Gateway(agent_pb2_grpc.AgentServiceServicer):
     """The sessions of all agents of the site."""
 
-    def __init__(self, site: str, boot: int, holds_blob: Callable[[Blob], bool]) -> None:
+    def __init__(self, site: str, boot: int, holds_blob: Callable[[Any], bool]) -> None:
         self.loop: Loop
         self.accepting = False
         self._site, self._boot, self._holds_blob = site, boot, holds_blob
@@ -247,22 +248,23 @@ def _outcome(agent: str, item: agent_pb2.TaskResult) -> Outcome:
             return Outcome(key, Fail(key.task, key.attempt, agent, "no_outcome", "a result without an outcome", False))
 
 
-def _assignment_messages(items: list[Any]) -> list[agent_pb2.EdgeMessage]:
+def _assignment_messages(items: list[Assigned]) -> list[agent_pb2.EdgeMessage]:
     """Assignments in messages of at most about 1 MiB."""
     messages, batch, size = [], list[agent_pb2.Assignment](), 0
-    for key, task_name, capability, parameters, effect, timeout_ms in items:
+    for item in items:
+        parameters = item.parameters
         if size + len(parameters) > MESSAGE_BYTES_MAX and batch:
             messages.append(agent_pb2.EdgeMessage(assignments=agent_pb2.Assignments(items=batch)))
             batch, size = [], 0
         size += len(parameters) + 128
         batch.append(
             agent_pb2.Assignment(
-                key=_key_message(key),
-                task_name=task_name,
-                capability=capability,
+                key=_key_message(item.key),
+                task_name=item.task_name,
+                capability=item.capability,
                 parameters=parameters,
-                effect=effect,
-                timeout_ms=timeout_ms,
+                effect=agent_pb2.Effect.ValueType(item.effect),
+                timeout_ms=item.timeout_ms,
             )
         )
     messages.append(agent_pb2.EdgeMessage(assignments=agent_pb2.Assignments(items=batch)))

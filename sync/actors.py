@@ -33,7 +33,9 @@ class Node(Protocol):
 class NodeThread:
     """Runs one node. The constructor returns when it serves, and raises whatever kept it from doing so."""
 
-    def __init__(self, make_node: Callable[[], Node], *, name: str, log_file: Path | None = None, exit_on_failure: bool = False) -> None:
+    def __init__(
+        self, make_node: Callable[[], Node], *, name: str, log_file: Path | None = None, exit_on_failure: bool = False
+    ) -> None:
         configure_logging(log_file)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._make_node, self._exit_on_failure = make_node, exit_on_failure

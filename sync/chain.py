@@ -8,7 +8,7 @@ from hashlib import sha256
 from struct import Struct
 from typing import NamedTuple
 
-_ENVELOPE = Struct("<QQQHHH")
+_pack = Struct("<QQQHHH").pack
 
 
 class Head(NamedTuple):
@@ -26,11 +26,6 @@ def record_hash(
 ) -> bytes:
     """SHA-256(previous hash, stream, seq, epoch, kind, run, time, SHA-256(payload)); strings as UTF-8 with their lengths."""
     kind_bytes, run_bytes = kind.encode(), run.encode()
-    return sha256(
-        previous
-        + _ENVELOPE.pack(seq, epoch, time, len(stream), len(kind_bytes), len(run_bytes))
-        + stream
-        + kind_bytes
-        + run_bytes
-        + sha256(payload).digest()
-    ).digest()
+    envelope = _pack(seq, epoch, time, len(stream), len(kind_bytes), len(run_bytes))
+    content = sha256(payload).digest()
+    return sha256(b"".join((previous, envelope, stream, kind_bytes, run_bytes, content))).digest()

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from sync.chain import GENESIS, Head, record_hash
@@ -25,7 +26,7 @@ from sync.timers import TimerQueue
 from sync.values import Now, StreamId
 
 ANSWERS_KEPT_MS = 7 * 24 * 3600 * 1000
-SNAPSHOT_EVERY = 20_000
+SNAPSHOT_EVERY = 50_000
 IN_FLIGHT_MAX = 2
 
 
@@ -87,6 +88,15 @@ class Core(Protocol):
     def decode(self, kind: str, payload: bytes) -> object: ...
 
 
+@dataclass(slots=True)
+class _Tip:
+    """Where a stream ends now, with its name as the hash wants it."""
+
+    seq: int
+    hash: bytes
+    name: bytes
+
+
 @dataclass(slots=True, eq=False)
 class _Batch:
     rows: list[Row]
@@ -103,13 +113,12 @@ class Driver:
     clock: Clock
     out: Out
     core: Core = field(init=False)
-    heads: dict[StreamId, Head] = field(init=False)
     timers: TimerQueue = field(init=False)
     pos: int = field(init=False, default=0)
     committed_pos: int = field(init=False, default=0)
     _stamps: HybridClock = field(init=False, default_factory=HybridClock)
     _last: dict[str, int] = field(init=False, default_factory=dict)
-    _names: dict[StreamId, bytes] = field(init=False, default_factory=dict)
+    _tips: dict[StreamId, _Tip] = field(init=False, default_factory=dict)
     _held: deque[_Batch] = field(init=False, default_factory=deque)
     _floor: int = field(init=False, default=0)
     _positions: dict[tuple[str, str], int] = field(init=False, default_factory=dict)
@@ -157,27 +166,32 @@ class Driver:
     # From outputs to a commit -----------------------------------------------------------------------------------------
 
     def _take(self, outputs: list[object], now: Now, commit: Commit, effects: list[object]) -> None:
+        """Give events their places, note what is to be kept, hold the rest back. The hottest loop of a node."""
         for output in outputs:
             kind = type(output)
             if kind is Append:
-                self._append(output, now, commit)  # type: ignore[arg-type]
+                self._append(output, now, commit.rows)  # type: ignore[arg-type]
             elif kind in _RECORDED:
                 self._record(output, commit)
             else:
                 effects.append(output)
 
-    def _append(self, output: Append, now: Now, commit: Commit) -> None:
-        stream, run, epoch, event = output
+    def _append(self, output: Append, now: Now, rows: list[Row]) -> None:
+        stream, run, event = output.stream, output.run, output.event
         payload = self.core.encode(event)
         stamp = self._stamps.tick(now.wall_ms)
-        head = self.heads.get(stream, GENESIS)
-        seq = head.seq + 1
-        digest = record_hash(head.hash, self._name(stream), seq, epoch, event.kind, run, stamp, payload)
-        self.heads[stream] = Head(seq, digest)
-        self.pos += 1
+        tip = self._tips.get(stream) or self._tip(stream)
+        seq = tip.seq = tip.seq + 1
+        kind = event.kind
+        digest = tip.hash = record_hash(tip.hash, tip.name, seq, output.epoch, kind, run, stamp, payload)
+        pos = self.pos = self.pos + 1
         previous = self._last.get(run, 0)
-        self._last[run] = self.pos
-        commit.rows.append(Row(self.pos, stream, seq, epoch, event.kind, run, stamp, payload, digest, previous))
+        self._last[run] = pos
+        rows.append(_row((pos, stream, seq, output.epoch, kind, run, stamp, payload, digest, previous)))
+
+    def _tip(self, stream: StreamId) -> "_Tip":
+        tip = self._tips[stream] = _Tip(0, GENESIS.hash, stream.encode())
+        return tip
 
     def _record(self, output: object, commit: Commit) -> None:
         match output:
@@ -198,21 +212,22 @@ class Driver:
     def _replicate(self, input: Replicated | Recovered, now: Now, commit: Commit, effects: list[object]) -> None:
         """Store a stream's events unchanged, and let the core see each event of a peer."""
         stream, rows = input
+        tip = self._tips.get(stream) or self._tip(stream)
+        last, keep, hear = self._last, commit.rows.append, type(input) is Replicated
         for row in rows:
-            head = self.heads.get(stream, GENESIS)
-            if row.seq <= head.seq:
+            _, _, seq, epoch, kind, run, time, payload, digest, _ = row
+            if seq <= tip.seq:
                 continue  # Held already: applying twice is harmless.
-            if row.seq > head.seq + 1:
+            if seq > tip.seq + 1:
                 return  # A refold took back what came before it, and ended the session: the next one sends it again.
-            self.heads[stream] = Head(row.seq, row.hash)
-            self.pos += 1
-            previous = self._last.get(row.run, 0)
-            self._last[row.run] = self.pos
-            commit.rows.append(row._replace(pos=self.pos, prev=previous))
-            if type(input) is Replicated:
-                event = self.core.decode(row.kind, row.payload)
-                heard = FromPeer(stream, row.run, event, wall_ms(row.time))
-                self._take(self.core.step(heard, now), now, commit, effects)
+            tip.seq, tip.hash = seq, digest
+            pos = self.pos = self.pos + 1
+            keep(_row((pos, stream, seq, epoch, kind, run, time, payload, digest, last.get(run, 0))))
+            last[run] = pos
+            if hear:
+                heard = FromPeer(stream, run, self.core.decode(kind, payload), wall_ms(time))
+                if outputs := self.core.step(heard, now):
+                    self._take(outputs, now, commit, effects)
         effects.append(Acknowledge(stream, rows[-1].seq))
 
     def _snapshot(self, commit: Commit) -> None:
@@ -220,13 +235,12 @@ class Driver:
         for save in self.core.saves():
             self._record(save, commit)
         self._floor = commit.floor = self.pos
-        commit.floor_heads = dict(self.heads)
+        commit.floor_heads = self.heads
 
-    def _name(self, stream: StreamId) -> bytes:
-        name = self._names.get(stream)
-        if name is None:
-            name = self._names[stream] = stream.encode()
-        return name
+    @property
+    def heads(self) -> dict[StreamId, Head]:
+        """Where each stream ends, committed or about to be."""
+        return {stream: Head(tip.seq, tip.hash) for stream, tip in self._tips.items()}
 
     # Held until durable -----------------------------------------------------------------------------------------------
 
@@ -283,7 +297,7 @@ class Driver:
         self.core.restore(loaded.snapshots, loaded.persisted)
         self._last = {snapshot.run: snapshot.last for snapshot in loaded.snapshots}
         self.pos = self.committed_pos = loaded.pos
-        self.heads = dict(loaded.heads)
+        self._tips = {stream: _Tip(head.seq, head.hash, stream.encode()) for stream, head in loaded.heads.items()}
         self._floor = loaded.floor
         for row in loaded.tail:
             self._last[row.run] = row.pos
@@ -299,6 +313,8 @@ class Driver:
         self._submit(commit, effects, now)
 
 
+# Half the time of calling the class; it is done for every event of the node.
+_row: Callable[[tuple[object, ...]], Row] = partial(tuple.__new__, Row)
 _RECORDED = frozenset((SetTimer, ClearTimer, Persist, Save, Remember))
 
 

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import msgspec
+
 from sync.commit import Row
 from sync.values import StreamId
 
@@ -30,7 +32,7 @@ class Recovered(NamedTuple):
     rows: list[Row]
 
 
-class FromPeer(NamedTuple):
+class FromPeer(msgspec.Struct, frozen=True, gc=False):
     """An event of a peer's stream, stored here unchanged, decoded for the core to fold and to act on; stamped `time_ms` (UTC)."""
 
     stream: StreamId

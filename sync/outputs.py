@@ -3,6 +3,8 @@
 from collections.abc import Hashable
 from typing import ClassVar, NamedTuple, Protocol
 
+import msgspec
+
 from sync.commit import Answer
 from sync.values import StreamId
 
@@ -13,7 +15,7 @@ class Encodable(Protocol):
     kind: ClassVar[str]
 
 
-class Append(NamedTuple):
+class Append(msgspec.Struct, frozen=True, gc=False):
     """An event that the core has decided and already folded; the Driver gives it its place in the stream."""
 
     stream: StreamId

@@ -54,13 +54,15 @@ class Session:
     acked_seq: int = 0
     # Events of our own stream that the peer has and we have lost: until `recover_to` is reached we take no work.
     recover_to: int = 0
+    # The peer's own stream reaches to here. What it tells (definitions, releases) is needed to understand our own events.
+    peer_seq: int = 0
     greeted: bool = False
     lends: list[Wants] = field(default_factory=list)
     _ungranted: int = 0
     _stream_name: bytes = b""
 
-    def hello(self, boot: int, wall_ms: int) -> sync_pb2.SyncMessage:
-        """What this side says first."""
+    def hello(self, boot: int, wall_ms: int, credits: int = CREDITS) -> sync_pb2.SyncMessage:
+        """What this side says first; without credit, the peer sends no events over this connection."""
         heads = [(self.sends, self.sends_head), (self.receives, self.receives_head)]
         return sync_pb2.SyncMessage(
             hello=sync_pb2.PeerHello(
@@ -69,7 +71,7 @@ class Session:
                 node=self.node,
                 boot=boot,
                 heads=[events_pb2.StreamHead(stream=s, seq=h.seq, hash=h.hash) for s, h in heads],
-                credits=CREDITS,
+                credits=credits,
                 wall_ms=wall_ms,
             )
         )
@@ -84,6 +86,7 @@ class Session:
         if received_hash is not None and received_hash != peer_sends.hash:
             raise _diverged(self.receives, peer_sends.seq, self.peer)
         self.recover_to = peer_receives.seq if peer_receives.seq > self.sends_head.seq else 0
+        self.peer_seq = peer_sends.seq
         self.sent_seq = self.acked_seq = peer_receives.seq
         self.credits = hello.credits
         self.greeted = True
@@ -188,9 +191,7 @@ def verified_rows(batch: events_pb2.EventBatch, head: Head) -> list[Row]:
     """The rows of a batch after `head`, hashes recomputed. Rows held already are skipped. Raises LinkRefused."""
     count = len(batch.payload)
     if not count or not len(batch.epoch) == len(batch.kind) == len(batch.run) == len(batch.time) == count:
-        raise LinkRefused(
-            "malformed_batch", f"a batch of stream {batch.stream} has columns of unequal length", fatal=False
-        )
+        raise LinkRefused("malformed_batch", f"a batch of stream {batch.stream} has columns of unequal length", fatal=False)
     if batch.first_seq > head.seq + 1:
         message = f"stream {batch.stream}: expected event {head.seq + 1}, got {batch.first_seq}: events are missing"
         raise LinkRefused("gap", message, fatal=False)

@@ -19,7 +19,7 @@ from sync.commit import Row
 from sync.driver import Loop
 from sync.inputs import PeerLinked, PeerLost, Recovered, Replicated
 from sync.log import EventLog
-from sync.replication import BATCH_BYTES_MAX, LinkRefused, Session, events_message, head_in
+from sync.replication import BATCH_BYTES_MAX, CREDITS, LinkRefused, Session, events_message, head_in
 from sync.ring import Ring
 from sync.values import StreamId
 from tiercel.v1 import sync_pb2, sync_pb2_grpc
@@ -66,6 +66,7 @@ class Link:
     heartbeat_id: int = 0
     heartbeats: dict[int, float] = field(default_factory=dict)
     flush: asyncio.TimerHandle | None = None
+    fetching: bool = False
 
     def say(self, message: sync_pb2.SyncMessage) -> None:
         """Queue a message that is not of the event stream."""
@@ -76,14 +77,16 @@ class Link:
 class Exchange:
     """A node's side of all its links. Made inside the running loop."""
 
-    def __init__(self, node: str, event_log: EventLog, side: NodeSide, *, urgent: frozenset[str] | None = None) -> None:
+    def __init__(
+        self, node: str, event_log: EventLog, side: NodeSide, *, dials: bool, urgent: frozenset[str] | None = None
+    ) -> None:
         self.node = node
         self.links: dict[str, Link] = {}
         self.ring = Ring()
         self.acked: dict[str, int] = {}
         self._level_s: dict[str, float] = {}
         self.loop: Loop  # Given by the node once the Loop, which needs us as its Out, has been made.
-        self._log, self._side, self._urgent = event_log, side, urgent
+        self._log, self._side, self._dials, self._urgent = event_log, side, dials, urgent
         self._clock = asyncio.get_running_loop().time
 
     # The Driver's side ------------------------------------------------------------------------------------------------
@@ -157,9 +160,7 @@ class Exchange:
 
     async def _run(self, link: Link, incoming: AsyncIterator[sync_pb2.SyncMessage], write: Callable[..., Any]) -> None:
         if (older := self.links.pop(link.peer, None)) is not None:
-            older.say(
-                sync_pb2.SyncMessage(refused=sync_pb2.SyncRefused(code="replaced", message="a newer link took over"))
-            )
+            older.say(sync_pb2.SyncMessage(refused=sync_pb2.SyncRefused(code="replaced", message="a newer link took over")))
         self.links[link.peer] = link
         tasks = [
             asyncio.ensure_future(self._read(link, incoming)),
@@ -194,7 +195,10 @@ class Exchange:
             peer = hello.node
         sends, receives = self._side.streams(peer, hello)
         session = Session(self.node, peer, sends, receives, await self._head(sends), await self._head(receives))
-        await write(session.hello(self._log.boot, self.loop.clock.now().wall_ms))
+        # The side that answers knows already whether it has lost events. Then it takes none of the peer's over this connection:
+        # they tell of what our own, once they are back, have ordered.
+        lost = hello is not None and head_in(hello, sends).seq > session.sends_head.seq
+        await write(session.hello(self._log.boot, self.loop.clock.now().wall_ms, 0 if lost else CREDITS))
         if hello is None:
             hello = await self._expect_hello(incoming)
         theirs_of_ours, theirs = head_in(hello, sends), head_in(hello, receives)
@@ -210,7 +214,7 @@ class Exchange:
                 peer_has=session.recover_to,
             )
             self._side.recovering(peer)
-            link.say(session.fetch())
+            self._fetch_if_level(link)
         else:
             self._side.recovered(peer)
         self.loop.post(PeerLinked(peer))
@@ -261,8 +265,18 @@ class Exchange:
         rows = link.session.receive(message.events)
         if rows:
             stream = StreamId(message.events.stream)
-            own = stream == link.session.sends
-            self.loop.post(Recovered(stream, rows) if own else Replicated(stream, rows))
+            # While we have lost events of our own nothing is acted upon: all is stored, and folded together in the end.
+            stored_only = link.session.recover_to > 0
+            self.loop.post(Recovered(stream, rows) if stored_only else Replicated(stream, rows))
+            if stored_only and stream == link.session.receives:
+                self._fetch_if_level(link)
+
+    def _fetch_if_level(self, link: Link) -> None:
+        """Ask for our lost events once the peer's own, which they answer to, are all here (or will not come)."""
+        session = link.session
+        if not link.fetching and (session.receives_head.seq >= session.peer_seq or not self._dials):
+            link.fetching = True
+            link.say(session.fetch())
 
     async def _pump(self, link: Link, write: Callable[..., Any]) -> None:
         """The only writer of the connection: what is due to be said, then events as far as credit goes."""
@@ -310,9 +324,7 @@ class Exchange:
                 link.say(telemetry)
             await asyncio.sleep(HEARTBEAT_S)
             if self._clock() - link.heard_s > MISSED_HEARTBEATS_MAX * HEARTBEAT_S - 1:
-                raise LinkRefused(
-                    "silent", f"{link.peer} has been silent for {self._clock() - link.heard_s:.0f} s", fatal=False
-                )
+                raise LinkRefused("silent", f"{link.peer} has been silent for {self._clock() - link.heard_s:.0f} s", fatal=False)
 
     def _heard_heartbeat(self, link: Link, heartbeat: sync_pb2.SyncHeartbeat) -> None:
         if heartbeat.echo:

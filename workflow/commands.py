@@ -2,10 +2,12 @@
 
 from typing import NamedTuple
 
+import msgspec
+
 from workflow.events import Blob
 
 
-class Assign(NamedTuple):
+class Assign(msgspec.Struct, frozen=True, gc=False):
     """Give the task to an agent (in its process `boot`) with these parameters (JSON, empty if the plan's own)."""
 
     task: int
@@ -14,7 +16,7 @@ class Assign(NamedTuple):
     parameters: bytes
 
 
-class Complete(NamedTuple):
+class Complete(msgspec.Struct, frozen=True, gc=False):
     """The agent says: this attempt is done."""
 
     task: int
@@ -24,7 +26,7 @@ class Complete(NamedTuple):
     blob: Blob | None
 
 
-class Fail(NamedTuple):
+class Fail(msgspec.Struct, frozen=True, gc=False):
     """The agent, or the deadline, says: this attempt failed."""
 
     task: int
@@ -35,7 +37,7 @@ class Fail(NamedTuple):
     retryable: bool
 
 
-class Lose(NamedTuple):
+class Lose(msgspec.Struct, frozen=True, gc=False):
     """The attempt's outcome will not be learned. `certain`: it is known never to have begun."""
 
     task: int
