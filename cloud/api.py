@@ -37,7 +37,7 @@ from cloud.requests import (
     wait_s,
 )
 from cloud.views import CommandView
-from sync.driver import InboxFull
+from sync.actors import InboxFull
 from sync.log_errors import LogError, LogFull
 
 WATCHERS_MAX = 64

@@ -17,9 +17,10 @@ from cloud.inputs import CommandSettled, RunFinished, SiteLoads
 from cloud.planner import Planner
 from cloud.service import PlannerService
 from cloud.views import Freshness, LinkView
+from sync.actors import Loop
 from sync.blobs import Blob, BlobMissing, BlobService, BlobStore
 from sync.commit import Row
-from sync.driver import Loop, StreamRecovered
+from sync.driver import StreamRecovered
 from sync.log import EventLog
 from sync.outputs import Acknowledge, Reply
 from sync.replication import LinkRefused
@@ -153,7 +154,7 @@ class GlobalPlanner:
         """The cloud has nothing to tell by the way."""
         return None
 
-    async def extra(self, link: Link, message: sync_pb2.SyncMessage) -> None:
+    async def other(self, link: Link, message: sync_pb2.SyncMessage) -> None:
         """Messages of a link that are not replication."""
         match message.WhichOneof("kind"):
             case "loads":

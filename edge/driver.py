@@ -15,9 +15,10 @@ import structlog
 
 from edge.executor import LEASE_MS, Executor
 from edge.service import Gateway
+from sync.actors import Loop
 from sync.blobs import Blob, BlobError, BlobService, BlobStore, pull, push
 from sync.commit import Row
-from sync.driver import Loop, StreamRecovered
+from sync.driver import StreamRecovered
 from sync.log import EventLog
 from sync.outputs import Acknowledge, Reply
 from sync.replication import LinkRefused
@@ -218,7 +219,7 @@ class EdgeNode:
         self._last_telemetry = encoded
         return sync_pb2.SyncMessage(loads=loads)
 
-    async def extra(self, link: Link, message: sync_pb2.SyncMessage) -> None:
+    async def other(self, link: Link, message: sync_pb2.SyncMessage) -> None:
         """Messages of the link that are not replication."""
         match message.WhichOneof("kind"):
             case "digest_request":

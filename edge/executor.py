@@ -1,7 +1,8 @@
 """The executor of a site, a pure core: it releases ready tasks to agents, takes their results, and records all of it.
 
 One turn: results and released fragments come in, each is decided and folded at once, then `settle` hands every ready task to an
-agent with room. Orders to agents are effects, so they leave only when their events are durable. The executor never waits for the cloud.
+agent with room. Orders to agents are effects, so they leave only when their events are durable. The executor never waits for
+the cloud.
 """
 
 from collections.abc import Callable, Sequence

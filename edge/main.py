@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -44,4 +45,4 @@ def command(
 def default_run_dir() -> Path:
     """A short directory of this user's: socket paths end at 107 bytes."""
     user = Path(f"/run/user/{os.getuid()}")
-    return user / "tiercel" if user.is_dir() else Path(f"/tmp/tiercel-{os.getuid()}")
+    return user / "tiercel" if user.is_dir() else Path(tempfile.gettempdir()) / f"tiercel-{os.getuid()}"

@@ -25,7 +25,7 @@ from edge.inputs import (
     StopTasks,
     Welcome,
 )
-from sync.driver import Loop
+from sync.actors import Loop
 from tiercel.v1 import agent_pb2, agent_pb2_grpc
 from workflow.commands import CancelDone, Complete, Fail
 from workflow.events import Blob
@@ -168,12 +168,15 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
             return agent_pb2.Refused(code="register_first", message="the first message of a connection is Register")
         register = first.register
         if not self.accepting:
-            return agent_pb2.Refused(code="not_ready", message=f"site {self._site} is not ready for work yet: try again shortly")
+            message = f"site {self._site} is not ready for work yet: try again shortly"
+            return agent_pb2.Refused(code="not_ready", message=message)
         if register.protocol_version < PROTOCOL_OLDEST:
-            message = f"agent protocol {register.protocol_version} is not known here ({PROTOCOL_OLDEST} to {PROTOCOL_VERSION}): update tiercel-sdk"
+            known = f"{PROTOCOL_OLDEST} to {PROTOCOL_VERSION}"
+            message = f"agent protocol {register.protocol_version} is not known here ({known}): update tiercel-sdk"
             return agent_pb2.Refused(code="protocol_version", message=message)
         if not register.agent or not register.boot or not 1 <= register.capacity <= CAPACITY_MAX:
-            message = f"Register needs an agent id, a boot id and a capacity of 1 to {CAPACITY_MAX}; got agent {register.agent!r}, capacity {register.capacity}"
+            got = f"agent {register.agent!r}, boot {register.boot!r}, capacity {register.capacity}"
+            message = f"Register needs an agent id, a boot id and a capacity of 1 to {CAPACITY_MAX}; got {got}"
             return agent_pb2.Refused(code="invalid_register", message=message)
         return None
 
@@ -192,8 +195,7 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
                     return True
                 case _:
                     pass  # Progress is telemetry; kinds of a newer protocol are not for us.
-            while loop.crowded:
-                await asyncio.sleep(0.002)
+            await loop.room()
         return False
 
     def _outcome(self, agent: str, item: agent_pb2.TaskResult) -> Outcome:

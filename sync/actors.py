@@ -1,7 +1,7 @@
-"""How a node lives in a process: its own thread with its own event loop, serving from the constructor on.
+"""How a node lives in a process: `Loop` feeds its Driver, `NodeThread` gives it a thread and an event loop of its own.
 
-Ray reruns an actor's constructor after a crash, and a caller notices only later; so whatever serves must serve when the constructor
-returns, and must not depend on Ray calls. gRPC objects are created inside this loop. No Ray here: the tiers' actors.py wrap it.
+Ray reruns an actor's constructor after a crash, and a caller notices only later; so whatever serves must serve when the
+constructor returns, and must not depend on Ray calls. gRPC objects are created inside this loop. No Ray here: the tiers' actors.py wrap it.
 """
 
 import asyncio
@@ -12,16 +12,181 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
 
+from sync.commit import Commit
+from sync.driver import IN_FLIGHT_MAX, Clock, Core, Driver, Log, Out
+from sync.outputs import Failed, Reply
+from sync.values import Now
+
 # A commit's thread needs the interpreter a few times per batch; with the default of 5 ms it would wait behind a busy loop.
 SWITCH_INTERVAL_S = 0.0005
 GC_THRESHOLDS = (50_000, 25, 50)
+
+
+class InboxFull(Exception):
+    """The node takes no more for now: `limit` inputs wait already. Try again shortly."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"this node's inbox is full ({limit} inputs wait): try again shortly")
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def __init__(self, boot: int) -> None:
+        self._boot = boot
+
+    def now(self) -> Now:
+        return Now(time.time_ns() // 1_000_000, time.monotonic_ns() // 1_000_000, self._boot)
+
+
+class _LoopLog:
+    """The log as the Driver sees it from inside an event loop: its `done` comes back in the loop's own thread."""
+
+    def __init__(self, log: Log, loop: asyncio.AbstractEventLoop, after: Callable[[], None]) -> None:
+        self.boot = log.boot
+        self.load = log.load
+        self.reset = log.reset
+        self._log, self._loop, self._after = log, loop, after
+
+    def submit(self, commit: Commit, done: Callable[[BaseException | None], None]) -> None:
+        def finish(error: BaseException | None) -> None:
+            done(error)
+            self._after()
+
+        def finished(error: BaseException | None) -> None:
+            # The loop is closed once the node has stopped; what was committed then is found at the next start.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(finish, error)
+
+        self._log.submit(commit, finished)
+
+
+class Loop:
+    """The asyncio shell of one Driver: a bounded inbox in, turns as callbacks, one timer. Made inside the running loop."""
+
+    def __init__(
+        self,
+        make_core: Callable[[], Core],
+        log: Log,
+        out: Out,
+        *,
+        clock: Clock | None = None,
+        inbox_max: int = 65_536,
+        batch_max: int = 512,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._inbox: deque[object] = deque()
+        self._inbox_max = inbox_max
+        self._batch_max = batch_max
+        self._room = asyncio.Event()
+        self._kicked = False
+        self._stopped = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_mono_ms = 0
+        self._refold_reason: Exception | None = None
+        self._waiting: dict[int, asyncio.Future[object]] = {}
+        self._tokens = 0
+        self.clock = clock or SystemClock(log.boot)
+        self.driver = Driver(make_core, _LoopLog(log, self._loop, self._kick), self.clock, out)
+        self._kick()
+
+    def post(self, input: object) -> None:
+        """Queue an input for the next turn. Raises InboxFull rather than grow without bound."""
+        if len(self._inbox) >= self._inbox_max:
+            raise InboxFull(self._inbox_max)
+        self._inbox.append(input)
+        self._kick()
+
+    async def room(self) -> None:
+        """For producers that can wait: return once the inbox is less than half full, so that they never meet InboxFull."""
+        if 2 * len(self._inbox) >= self._inbox_max:
+            self._room.clear()
+            await self._room.wait()
+
+    async def ask(self, make_input: Callable[[int], object]) -> object:
+        """Post the input made with a fresh token and wait for its Reply. Raises the error of a commit that failed."""
+        self._tokens += 1
+        token = self._tokens
+        future: asyncio.Future[object] = self._loop.create_future()
+        self._waiting[token] = future
+        try:
+            self.post(make_input(token))
+            return await future
+        finally:
+            del self._waiting[token]
+
+    def answer(self, reply: Reply) -> None:
+        """Hand a committed Reply to whoever asked; nobody may be waiting any more."""
+        future = self._waiting.get(reply.token)  # type: ignore[call-overload]
+        if future is None or future.done():
+            return
+        if isinstance(reply.value, Failed):
+            future.set_exception(reply.value.error)
+        else:
+            future.set_result(reply.value)
+
+    def refold_when_idle(self, reason: Exception) -> None:
+        """Fold the log anew once no commit is under way: events of our own stream have been fetched back into it."""
+        self._refold_reason = reason
+        self._kick()
+
+    def stop(self) -> None:
+        """Take no more turns."""
+        self._stopped = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _kick(self) -> None:
+        if not self._kicked and not self._stopped:
+            self._kicked = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._kicked = False
+        if self._stopped or self.driver.in_flight >= IN_FLIGHT_MAX:
+            return  # The commit's end kicks again.
+        if self._refold_reason is not None:
+            if self.driver.in_flight:
+                return
+            reason, self._refold_reason = self._refold_reason, None
+            self.driver.refold(reason)
+        inbox = self._inbox
+        inputs: list[object] = list(self.driver.take_due())
+        while inbox and len(inputs) < self._batch_max:
+            inputs.append(inbox.popleft())
+        self.driver.turn(inputs)
+        if 2 * len(inbox) < self._inbox_max:
+            self._room.set()
+        if inbox:
+            self._kick()
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        """Wake for the next deadline. Deadlines are UTC and waited for on the monotonic clock; with any pending, a look every
+        ten seconds notices that the wall clock has jumped."""
+        now = self.clock.now()
+        due, lease = self.driver.due(), self.driver.core.wake_mono_ms()
+        waits = [] if due is None else [min(max(due - now.wall_ms, 0), 10_000)]
+        if lease is not None:
+            waits.append(max(lease - now.mono_ms, 0))
+        if not waits:
+            return
+        at = now.mono_ms + min(waits)
+        if self._alarm is not None and now.mono_ms < self._alarm_mono_ms <= at:
+            return  # An earlier wake-up is set already; it will look again.
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_mono_ms = at
+        self._alarm = self._loop.call_later(min(waits) / 1000, self._kick)
 
 
 class Node(Protocol):
@@ -65,7 +230,7 @@ class NodeThread:
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
             asyncio.run(self._serve())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever ended the node is what the constructor raises
             self._failure = error
             if self._begun.is_set() and self._exit_on_failure:
                 # A node that has stopped must not look alive: the log brings it back, under a supervisor.

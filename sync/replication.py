@@ -61,7 +61,7 @@ class Session:
     _ungranted: int = 0
     _stream_name: bytes = b""
 
-    def hello(self, boot: int, wall_ms: int, credits: int = CREDITS) -> sync_pb2.SyncMessage:
+    def hello(self, boot: int, wall_ms: int, credit: int = CREDITS) -> sync_pb2.SyncMessage:
         """What this side says first; without credit, the peer sends no events over this connection."""
         heads = [(self.sends, self.sends_head), (self.receives, self.receives_head)]
         return sync_pb2.SyncMessage(
@@ -71,7 +71,7 @@ class Session:
                 node=self.node,
                 boot=boot,
                 heads=[events_pb2.StreamHead(stream=s, seq=h.seq, hash=h.hash) for s, h in heads],
-                credits=credits,
+                credits=credit,
                 wall_ms=wall_ms,
             )
         )

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import grpc
 import structlog
 
+from sync.actors import Loop
 from sync.chain import GENESIS, Head
 from sync.commit import Row
-from sync.driver import Loop
 from sync.inputs import PeerLinked, PeerLost, Recovered, Replicated
 from sync.log import EventLog
 from sync.replication import BATCH_BYTES_MAX, CREDITS, LinkRefused, Session, events_message, head_in
@@ -49,7 +49,7 @@ class NodeSide(Protocol):
     def recovering(self, peer: str) -> None: ...
     def recovered(self, peer: str) -> None: ...
     def diverged(self, peer: str, refused: LinkRefused) -> None: ...
-    async def extra(self, link: "Link", message: sync_pb2.SyncMessage) -> None: ...
+    async def other(self, link: "Link", message: sync_pb2.SyncMessage) -> None: ...
     def telemetry(self) -> sync_pb2.SyncMessage | None: ...
 
 
@@ -257,9 +257,8 @@ class Exchange:
                 case "refused":
                     raise LinkRefused(message.refused.code, message.refused.message, fatal=message.refused.fatal)
                 case _:
-                    await self._side.extra(link, message)
-            while self.loop.crowded:
-                await asyncio.sleep(0.002)
+                    await self._side.other(link, message)
+            await self.loop.room()
 
     def _receive(self, link: Link, message: sync_pb2.SyncMessage) -> None:
         rows = link.session.receive(message.events)

@@ -16,7 +16,7 @@ import cloud.api
 from cloud.api import serve
 from cloud.requests import BODY_BYTES_MAX
 from cloud.views import RunSummary
-from sync.driver import InboxFull
+from sync.actors import InboxFull
 from sync.log_errors import CommitSuperseded, LogFull
 from tests.cloud.memory_planner import MemoryPlanner, served
 
