@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sync.chain import GENESIS
-from sync.commit import Commit, Row, Snapshot
+from sync.commit import Answer, Commit, Row, Snapshot
 from sync.log import EventLog
 from sync.log_reader import PAGE_ROWS_MAX
 from sync.values import StreamId
@@ -95,6 +95,14 @@ def test_snapshots_are_listed_newest_first(log: EventLog) -> None:
     assert len(log.load().snapshots) == 26
     counts = log.read(lambda reader: reader.counts()).result()
     assert (counts["snapshots"], counts["snapshots_live"], counts["events"]) == (51, 26, 0)
+
+
+def test_an_answer_is_found_by_its_key(log: EventLog) -> None:
+    """What was answered under an idempotency key is there until it expires; the latest under a key counts."""
+    commit(log, Commit(answers=[Answer("key-1", b"h" * 32, b"first", 5)]))
+    commit(log, Commit(answers=[Answer("key-1", b"h" * 32, b"again", 6)]))
+    assert log.read(lambda reader: reader.answer("key-1")).result() == Answer("key-1", b"h" * 32, b"again", 6)
+    assert log.read(lambda reader: reader.answer("key-2")).result() is None
 
 
 def test_the_chain_is_verified_page_by_page(log: EventLog) -> None:
