@@ -6,7 +6,9 @@ have counted from earlier. Physical work stops at 0.9 of it: the rest is room fo
 and renew deadline.)
 """
 
+import math
 import time
+from collections.abc import Callable
 
 STOP_SHARE = 0.9
 """The part of the lease after which physical work stops."""
@@ -23,11 +25,12 @@ _CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 class Lease:
     """One session's lease; it survives a reconnect and is renewed by the next session."""
 
-    __slots__ = ("_renewed_s", "lease_ms")
+    __slots__ = ("_clock", "_renewed_s", "lease_ms")
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = now_s) -> None:
         self.lease_ms = 0
-        self._renewed_s = 0.0
+        self._clock = clock
+        self._renewed_s = -math.inf
 
     def renew(self, sent_s: float) -> None:
         """A message sent at `sent_s` was acknowledged. Acknowledgements may arrive out of order."""
@@ -35,11 +38,11 @@ class Lease:
 
     def stop_in_s(self) -> float:
         """Seconds until physical work must have stopped; zero or less when it must stop now."""
-        return self._renewed_s + self.lease_ms / 1000 * STOP_SHARE - now_s()
+        return self._renewed_s + self.lease_ms / 1000 * STOP_SHARE - self._clock()
 
     def overdue(self) -> bool:
         """Nothing was acknowledged for a whole lease: the gateway is gone, or the way to it."""
-        return now_s() - self._renewed_s > self.lease_ms / 1000
+        return self._clock() - self._renewed_s > self.lease_ms / 1000
 
     @property
     def stopped(self) -> bool:

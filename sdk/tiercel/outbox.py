@@ -39,6 +39,11 @@ class Outbox:
         self._results = []
         self._progress.clear()
 
+    @property
+    def connected(self) -> bool:
+        """There is a session, and somebody will take what is added."""
+        return self._open
+
     def add_results(self, encoded: Iterable[bytes]) -> None:
         """Results messages, each below RESULTS_BYTES_MAX."""
         if self._open:

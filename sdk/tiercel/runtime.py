@@ -44,7 +44,7 @@ class Settings:
     """What a person says about an agent; see `Agent`."""
 
     name: str
-    kind: int
+    kind: "agent_pb2.AgentKind.ValueType"
     capacity: int
     threads: int
     grace_s: float
@@ -94,6 +94,7 @@ class Runtime:
 
     def stop(self) -> None:
         """Begin to stop; call it in the loop."""
+        self._work.closing = True
         self._stop.set()
 
     async def serve(self, target: str | grpc.aio.Channel) -> None:
@@ -121,13 +122,13 @@ class Runtime:
             try:
                 await self._connect_once(target)
             except SessionLost as lost:
+                if self._outbox.finished:
+                    return
                 if now_s() - self._welcomed_s > SETTLED_S:
                     self._backoff.reset()
                 level = logging.DEBUG if self._lost else logging.WARNING
                 log.log(level, "agent %s: no session (%s); connecting again", self._settings.name, lost)
                 self._lost = True
-            else:
-                return
             await asyncio.sleep(self._backoff.next_s())
 
     async def _connect_once(self, target: str | grpc.aio.Channel) -> None:
@@ -146,7 +147,7 @@ class Runtime:
         return agent_pb2.Register(
             protocol_version=PROTOCOL_VERSION,
             agent=settings.name,
-            agent_kind=settings.kind,  # type: ignore[arg-type]
+            agent_kind=settings.kind,
             boot=BOOT,
             capabilities=sorted(self._capabilities),
             capacity=settings.capacity,
@@ -161,15 +162,15 @@ class Runtime:
 
     async def _wind_down(self, connected: "asyncio.Task[None]") -> None:
         """Finish what runs, or cancel it when the grace is over; deliver; say goodbye."""
-        self._work.closing = True
         if not await _within(self._settings.grace_s, self._work.idle()):
             self._work.cancel_all("the agent stops")
             if not await _within(STOPPED_S, self._work.idle()):
                 log.warning("agent %s: some work did not stop; it is reconciled by the site", self._settings.name)
         if not await _within(STOPPED_S, self._delivery.delivered()):
             log.warning("agent %s: some results stay in the journal until it runs again", self._settings.name)
-        self._outbox.add_goodbye("the agent stops")
-        await asyncio.wait({connected}, timeout=STOPPED_S)
+        if self._outbox.connected:
+            self._outbox.add_goodbye("the agent stops")
+            await asyncio.wait({connected}, timeout=STOPPED_S)
 
 
 def journal_path(name: str) -> Path:

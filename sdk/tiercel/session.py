@@ -31,7 +31,7 @@ log = logging.getLogger("tiercel.session")
 
 
 class Session:
-    """One stream. `run` returns after a goodbye, and raises SessionLost or AgentRefused otherwise."""
+    """One stream. `run` raises SessionLost when it ends, after a goodbye too, and AgentRefused when it cannot begin."""
 
     def __init__(
         self,
@@ -120,8 +120,9 @@ class Session:
             for message in await self._outbox.drain():
                 await call.write(message)
             if self._outbox.finished:
+                # The gateway ends the stream when it has read the goodbye; ending it from here would overtake that.
                 await call.done_writing()
-                return
+                await asyncio.Event().wait()
 
     async def _beat(self) -> None:
         count, due_s = 0, now_s()
@@ -153,7 +154,7 @@ class Session:
         return message
 
     async def _until_first_ends(self, *parts: Any) -> None:
-        """Run the parts until one returns or raises; then stop the others and wait for them."""
+        """Run the parts until one raises; then stop the others and wait for them."""
         tasks = [asyncio.create_task(part) for part in parts]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
