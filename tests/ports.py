@@ -1,4 +1,4 @@
-"""The Driver's ports in memory: a log whose commits end when the test says so, a clock that stands still, an out that remembers."""
+"""The Driver's ports in memory: a log whose commits end when told to, a clock that stands still, an out that remembers."""
 
 from collections import deque
 from collections.abc import Callable
@@ -82,7 +82,7 @@ class MemoryLog:
     def load(self) -> Loaded:
         """Behind everything that was submitted, as the log's thread does it; who waits for that hears of it in `tell`."""
         while self.queue:
-            self._end_first(None, lambda call: self.late.append(call))
+            self._end_first(None, self.late.append)
         if self.refuses_to_load is not None:
             raise self.refuses_to_load
         disk = self.disk

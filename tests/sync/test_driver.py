@@ -55,21 +55,21 @@ def from_cloud(count: int, scribe: Scribe | None = None) -> list[Row]:
 def test_effects_and_replies_wait_for_their_commit(driver: Driver, log: MemoryLog, out: Outbox) -> None:
     """Before the commit is durable nothing is sent; then everything is, in order."""
     driver.turn([Note(1, "r1", "a"), Note(2, "r2", "b")])
-    assert ([], []) == (out.sent, out.rows)
+    assert (out.sent, out.rows) == ([], [])
     log.finish()
     assert [Shown("r1", 1), Reply(1, 1), Shown("r2", 1), Reply(2, 1)] == out.sent
-    assert [1, 2] == [row.pos for row in out.rows]
+    assert [row.pos for row in out.rows] == [1, 2]
 
 
 def test_the_next_batch_is_decided_while_one_commits(driver: Driver, log: MemoryLog, out: Outbox) -> None:
     """A second turn sees what the first decided, though that is not durable yet; both leave in order."""
     driver.turn([Note(1, "r1", "a")])
     driver.turn([Note(2, "r1", "b")])
-    assert (2, 0) == (driver.in_flight, driver.committed_pos)
+    assert (driver.in_flight, driver.committed_pos) == (2, 0)
     log.finish()
-    assert ({1: 1}, 1) == (out.replies(), driver.committed_pos)
+    assert (out.replies(), driver.committed_pos) == ({1: 1}, 1)
     log.finish()
-    assert ({1: 1, 2: 2}, 2) == (out.replies(), driver.committed_pos)
+    assert (out.replies(), driver.committed_pos) == ({1: 1, 2: 2}, 2)
 
 
 def test_a_batch_that_ends_early_waits_for_the_one_before(driver: Driver, log: MemoryLog, out: Outbox) -> None:
@@ -83,18 +83,18 @@ def test_a_batch_that_ends_early_waits_for_the_one_before(driver: Driver, log: M
     second[1](None)
     assert told == out.sent
     first[1](None)
-    assert [1, 2] == list(out.replies())
+    assert list(out.replies()) == [1, 2]
 
 
 def test_an_answer_without_a_commit_waits_for_what_it_may_tell_of(driver: Driver, log: MemoryLog, out: Outbox) -> None:
     """A read is answered at once when nothing is under way, else behind the commit whose result it may show."""
     driver.turn([Look(1, "r1")])
-    assert {1: 0} == out.replies()
+    assert out.replies() == {1: 0}
     driver.turn([Note(2, "r1", "a")])
     driver.turn([Look(3, "r1")])
-    assert {1: 0} == out.replies()
+    assert out.replies() == {1: 0}
     log.finish()
-    assert {1: 0, 2: 1, 3: 1} == out.replies()
+    assert out.replies() == {1: 0, 2: 1, 3: 1}
 
 
 def test_nothing_to_write_is_no_commit(driver: Driver, log: MemoryLog) -> None:
@@ -111,7 +111,7 @@ def test_a_position_noted_rides_with_the_next_commit(driver: Driver, log: Memory
     assert not log.queue
     driver.turn([Note(1, "r1", "a")])
     log.finish()
-    assert {("cloud", "harbour@1"): 7} == log.disk.positions
+    assert log.disk.positions == {("cloud", "harbour@1"): 7}
 
 
 def test_a_run_can_be_read_backwards(driver: Driver, log: MemoryLog) -> None:
@@ -119,8 +119,8 @@ def test_a_run_can_be_read_backwards(driver: Driver, log: MemoryLog) -> None:
     driver.turn([Note(1, "r1", "a"), Note(2, "r2", "b"), Note(3, "r1", "c")])
     driver.turn([Note(4, "r2", "d")])
     log.finish_all()
-    assert [0, 0, 1, 2] == [row.prev for row in log.disk.rows]
-    assert (3, 4) == (driver.last_pos("r1"), driver.last_pos("r2"))
+    assert [row.prev for row in log.disk.rows] == [0, 0, 1, 2]
+    assert (driver.last_pos("r1"), driver.last_pos("r2")) == (3, 4)
 
 
 # Failing
@@ -137,8 +137,8 @@ def test_a_failed_commit_never_was(driver: Driver, log: MemoryLog, out: Outbox) 
     log.fail(FULL)
     log.tell()
     assert {2, 3, 4} == out.failed()
-    assert 3 == len(out.sent)
-    assert [FULL] == out.refolds
+    assert len(out.sent) == 3
+    assert out.refolds == [FULL]
     assert (before, 1, 0) == (notebook(driver).state(), driver.pos, driver.in_flight)
 
 
@@ -151,8 +151,8 @@ def test_work_goes_on_after_a_failed_commit(driver: Driver, log: MemoryLog, out:
     driver.turn([Note(3, "r1", "b")])
     log.finish_all()
     log.tell()
-    assert [1, 2] == [row.seq for row in log.disk.rows]
-    assert {1: 1, 3: 2} == {token: value for token, value in out.replies().items() if token not in out.failed()}
+    assert [row.seq for row in log.disk.rows] == [1, 2]
+    assert {token: value for token, value in out.replies().items() if token not in out.failed()} == {1: 1, 3: 2}
 
 
 def test_late_word_of_a_dropped_batch_changes_nothing(driver: Driver, log: MemoryLog, out: Outbox) -> None:
@@ -162,9 +162,9 @@ def test_late_word_of_a_dropped_batch_changes_nothing(driver: Driver, log: Memor
     log.fail(FULL)
     driver.turn([Wake("r1", "alarm", 5)])
     log.tell()
-    assert (1, 1) == (len(out.refolds), driver.in_flight)
+    assert (len(out.refolds), driver.in_flight) == (1, 1)
     log.finish_all()
-    assert {("r1", "alarm"): 5} == log.disk.due
+    assert log.disk.due == {("r1", "alarm"): 5}
 
 
 def test_who_waits_hears_even_if_the_log_can_no_longer_be_read(driver: Driver, log: MemoryLog, out: Outbox) -> None:
@@ -184,7 +184,7 @@ def test_a_peers_events_that_follow_lost_ones_are_left_for_the_next_session(driv
     driver.turn([Replicated(CLOUD, rows[2:]), Note(1, "r1", "a")])
     log.finish_all()
     log.tell()
-    assert ({1: 1}, []) == (out.replies(), out.of(Acknowledge))
+    assert (out.replies(), out.of(Acknowledge)) == ({1: 1}, [])
     driver.turn([Replicated(CLOUD, rows)])
     log.finish_all()
     assert [Acknowledge(CLOUD, 4)] == out.of(Acknowledge)
@@ -197,12 +197,12 @@ def test_a_peers_events_are_stored_unchanged_and_acknowledged(driver: Driver, lo
     """Streams of others keep their bytes, hashes and numbers; only the place in this log is ours."""
     rows = from_cloud(3)
     driver.turn([Note(1, "r1", "ours"), Replicated(CLOUD, rows)])
-    assert [] == out.sent
+    assert out.sent == []
     log.finish()
     assert rows == [row._replace(pos=0, prev=0) for row in log.disk.rows[1:]]
-    assert [(2, 1), (3, 2), (4, 3)] == [(row.pos, row.prev) for row in log.disk.rows[1:]]
+    assert [(row.pos, row.prev) for row in log.disk.rows[1:]] == [(2, 1), (3, 2), (4, 3)]
     assert [Acknowledge(CLOUD, 3)] == out.of(Acknowledge)
-    assert 3 == len(notebook(driver).heard[CLOUD])
+    assert len(notebook(driver).heard[CLOUD]) == 3
 
 
 def test_applying_twice_is_harmless(driver: Driver, log: MemoryLog, out: Outbox) -> None:
@@ -212,7 +212,7 @@ def test_applying_twice_is_harmless(driver: Driver, log: MemoryLog, out: Outbox)
     driver.turn([Replicated(CLOUD, rows[1:3])])
     driver.turn([Replicated(CLOUD, rows[1:])])
     log.finish_all()
-    assert 4 == len(notebook(driver).heard[CLOUD])
+    assert len(notebook(driver).heard[CLOUD]) == 4
     assert rows == [row._replace(pos=0, prev=0) for row in log.disk.rows]
     assert Acknowledge(CLOUD, 4) == out.of(Acknowledge)[-1]
 
@@ -223,12 +223,12 @@ def test_recovered_events_are_folded_by_the_refold(driver: Driver, log: MemoryLo
     rows = Scribe().rows(2, StreamId("harbour@1"), run="r1", payload=payload, kind="Noted")
     driver.turn([Recovered(StreamId("harbour@1"), [row._replace(pos=0) for row in rows])])
     log.finish()
-    assert {} == notebook(driver).pages
+    assert notebook(driver).pages == {}
     driver.refold(RuntimeError("whole again"))
-    assert {"r1": ["lost and found"] * 2} == notebook(driver).pages
+    assert notebook(driver).pages == {"r1": ["lost and found"] * 2}
     driver.turn([Note(1, "r1", "on it goes")])
     log.finish()
-    assert ({1: 3}, 3) == (out.replies(), log.disk.rows[-1].seq)
+    assert (out.replies(), log.disk.rows[-1].seq) == ({1: 3}, 3)
 
 
 # Timers
@@ -256,14 +256,14 @@ def test_a_timer_that_fell_due_before_a_crash_falls_due_again(driver: Driver, lo
     driver.turn(driver.take_due())
     log.crash(durable=0)
     again = Driver(Notebook, log, clock, Outbox())
-    assert ["tea"] == [due.key for due in again.take_due()]
+    assert [due.key for due in again.take_due()] == ["tea"]
 
 
 def test_setting_a_timer_to_the_same_moment_writes_nothing(driver: Driver, log: MemoryLog) -> None:
     """A timer that is already so set is not set again."""
     driver.turn([Wake("r1", "tea", 5)])
     driver.turn([Wake("r1", "tea", 5)])
-    assert 1 == len(log.queue)
+    assert len(log.queue) == 1
 
 
 # Snapshots
@@ -295,11 +295,11 @@ def test_an_ended_run_leaves_memory_and_keeps_its_tombstone(driver: Driver, log:
     driver.turn([Note(1, "r1", "a"), Note(2, "r2", "b"), Tear(3, "r1")])
     log.finish()
     tombstone = log.disk.saved["r1"]
-    assert (True, "torn", 3) == (tombstone.ended, tombstone.state, tombstone.last)
-    assert 0 == driver.last_pos("r1")
+    assert (tombstone.ended, tombstone.state, tombstone.last) == (True, "torn", 3)
+    assert driver.last_pos("r1") == 0
     again = Driver(Notebook, log, clock, Outbox())
-    assert ["r2"] == list(notebook(again).pages)
-    assert 0 == again.last_pos("r1")
+    assert list(notebook(again).pages) == ["r2"]
+    assert again.last_pos("r1") == 0
 
 
 def test_stamps_never_run_backwards_even_if_the_clock_does(driver: Driver, log: MemoryLog, clock: StillClock) -> None:
