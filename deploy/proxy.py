@@ -1,10 +1,10 @@
 """A proxy on the path between two nodes that can be cut like a cable: neither node knows that it is there.
 
-    with CuttingProxy("127.0.0.1:7443") as proxy:
-        ...                     # the site dials proxy.address and reaches the cloud
-        proxy.cut()             # silence: nothing is refused, nothing arrives, as when a cable is pulled
-        proxy.heal()            # what is still connected goes on where it was; TCP has lost nothing
-        proxy.reset()           # or: every connection ends at once, and so does every new one, until heal()
+with CuttingProxy("127.0.0.1:7443") as proxy:
+    ...                     # the site dials proxy.address and reaches the cloud
+    proxy.cut()             # silence: nothing is refused, nothing arrives, as when a cable is pulled
+    proxy.heal()            # what is still connected goes on where it was; TCP has lost nothing
+    proxy.reset()           # or: every connection ends at once, and so does every new one, until heal()
 """
 
 import asyncio

@@ -1,0 +1,102 @@
+"""What a local system is made of: its sites, their agents, its ports. No Ray here, so that a mistake is told at once."""
+
+import contextlib
+import re
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from agents.config import AgentDescription
+from sync.listen import check_address
+
+_SITE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+_RESERVED = ("cloud", "logs")
+
+
+class PortsTaken(RuntimeError):
+    """Somebody else listens on ports that are wanted. The message names each, and who has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteConfig:
+    """One site: where its gateway listens for agents of other processes, and the agents that it brings along.
+
+    `modules` and `settings` are what its agents can do, see agents.config.HostConfig. `cloud` is the address that the
+    site dials, by default that of the cloud itself: a test may put a proxy on the path.
+    """
+
+    name: str
+    gateway_port: int
+    agents: tuple[AgentDescription, ...] = ()
+    modules: tuple[str, ...] = ()
+    settings: dict[str, str] = field(default_factory=dict)
+    cloud: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemConfig:
+    """What runs, and where. All ports listen on `host`, which is of this machine only unless `insecure`."""
+
+    data_dir: Path
+    sites: tuple[SiteConfig, ...]
+    host: str = "127.0.0.1"
+    api_port: int = 8003
+    sync_port: int = 7443
+    insecure: bool = False
+
+    @property
+    def api_url(self) -> str:
+        """Where clients of this machine find the API."""
+        return f"http://{self.reach(self.api_port)}"
+
+    def reach(self, port: int) -> str:
+        """The address by which processes of this machine reach one of the ports."""
+        return f"{'127.0.0.1' if self.host in ('0.0.0.0', '::') else self.host}:{port}"
+
+    def ports(self) -> dict[int, str]:
+        """Every port, and what it is for. Raises ValueError if one has two uses."""
+        uses: dict[int, str] = {}
+        pairs = [(self.api_port, "the API"), (self.sync_port, "the links of the sites")]
+        for port, use in pairs + [(site.gateway_port, f"the gateway of {site.name}") for site in self.sites]:
+            if not 0 < port < 65_536:
+                raise ValueError(f"port {port} for {use} does not exist: ports are 1 to 65535")
+            if port in uses:
+                raise ValueError(f"port {port} is wanted for {uses[port]} and for {use}: give one of them another")
+            uses[port] = use
+        return uses
+
+    def validate(self) -> None:
+        """Raises ValueError, and ListenRefused for an address that others could reach."""
+        names = [site.name for site in self.sites]
+        for name in names:
+            if not _SITE.fullmatch(name) or name in _RESERVED or names.count(name) > 1:
+                raise ValueError(
+                    f"site {name!r}: a site has a name of its own, of up to 40 small letters, digits and -, "
+                    f"and not {' or '.join(_RESERVED)}"
+                )
+        for port in self.ports():
+            check_address(f"{self.host}:{port}", insecure=self.insecure)
+
+
+def check_ports(config: SystemConfig) -> None:
+    """Raises PortsTaken that names every port that cannot be had, and who has it."""
+    taken = []
+    for port, use in config.ports().items():
+        with socket.socket(socket.AF_INET6 if ":" in config.host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((config.host, port))
+            except OSError as error:
+                taken.append(f"{config.host}:{port} for {use}: {error.strerror}{_owner(port)}")
+    if taken:
+        raise PortsTaken(f"cannot listen on {'; '.join(taken)}. Stop what listens there, or choose other ports")
+
+
+def _owner(port: int) -> str:
+    with contextlib.suppress(psutil.Error):
+        for found in psutil.net_connections("tcp"):
+            if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port and found.pid:
+                return f" by process {found.pid} ({psutil.Process(found.pid).name()})"
+    return ""

@@ -1,0 +1,156 @@
+"""The processes of a local system: each is one Ray actor that serves from its constructor, restarted by Ray when it dies."""
+
+import contextlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
+
+from agents.actors import AgentHostActor
+from agents.config import HostConfig
+from cloud.actors import planner_actor
+from cloud.driver import CloudConfig
+from deploy.layout import SiteConfig, SystemConfig
+from edge.actors import edge_actor
+from edge.driver import EdgeConfig
+
+STARTED_S_MAX = 60.0
+STOPPED_S_MAX = 12.0
+
+
+class StartFailed(RuntimeError):
+    """A node did not start. The message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A node that died: `pid` is its new process, 0 if it did not come back, and then `reason` says why."""
+
+    node: str
+    pid_before: int
+    pid: int
+    reason: str = ""
+
+
+class Node:
+    """One actor, and the process that it lives in as far as we know."""
+
+    def __init__(self, name: str, make: Callable[[], Any]) -> None:
+        """Begins to start it."""
+        self.name, self._make = name, make
+        self._handle = make()
+        self._process: psutil.Process | None = None
+        self._reason = ""
+
+    @property
+    def pid(self) -> int:
+        """Its process; 0 while it has none."""
+        return self._process.pid if self._process is not None else 0
+
+    def await_start(self) -> None:
+        """Returns once it serves. Raises StartFailed."""
+        try:
+            self._process = self._await_process()
+        except GetTimeoutError:
+            raise StartFailed(f"{self.name} did not start: no answer in {STARTED_S_MAX:g} s") from None
+        except (RayError, psutil.NoSuchProcess) as error:
+            raise StartFailed(f"{self.name} did not start: {_cause(error)}") from None
+
+    def look_after(self) -> Change | None:
+        """What has happened to it since the last call. Makes it anew if Ray has given it up."""
+        if self._process is not None and self._process.is_running():
+            return None
+        before = self.pid
+        try:
+            self._process, self._reason = self._await_process(), ""
+        except ActorDiedError as error:
+            # Ray restarts what dies, but not what refuses to begin; the reason (a full disk) may pass.
+            reason, self._reason = self._reason, _cause(error)
+            self._handle, self._process = self._make(), None
+            return Change(self.name, before, 0, self._reason) if self._reason != reason else None
+        except (RayError, psutil.NoSuchProcess):
+            return None  # On its way: seen at the next call.
+        return Change(self.name, before, self.pid)
+
+    def ask_to_stop(self, *arguments: float) -> Any:
+        """The answer to come, for `stop`."""
+        return self._handle.stop.remote(*arguments)
+
+    def stop(self, answer: Any) -> None:
+        """Wait for the answer, then end the process for good."""
+        with contextlib.suppress(RayError):
+            ray.get(answer, timeout=STOPPED_S_MAX)
+        ray.kill(self._handle, no_restart=True)
+
+    def _await_process(self) -> psutil.Process:
+        return psutil.Process(int(ray.get(self._handle.pid.remote(), timeout=STARTED_S_MAX)))
+
+
+def stop_all(nodes: Sequence[Node], *arguments: float) -> None:
+    """All at once; `arguments` are for the `stop` of each actor."""
+    asked = [(node, node.ask_to_stop(*arguments)) for node in nodes]
+    for node, answer in asked:
+        node.stop(answer)
+
+
+def start_cloud(config: SystemConfig, data: Path, log_file: Path) -> Node:
+    """The planner with its API."""
+    cloud = CloudConfig(
+        data_dir=_made(data / "cloud"),
+        api_host=config.host,
+        api_port=config.api_port,
+        sync_listen=f"{config.host}:{config.sync_port}",
+        insecure=config.insecure,
+    )
+    return Node("cloud", lambda: planner_actor.remote(cloud, str(log_file)))
+
+
+def start_edge(config: SystemConfig, site: SiteConfig, data: Path, run_dir: Path, log_file: Path) -> Node:
+    """A site with its gateway, on its port and on `run_dir`/SITE.sock."""
+    edge = EdgeConfig(
+        site=site.name,
+        data_dir=_made(data / site.name),
+        run_dir=run_dir,
+        cloud=site.cloud or config.reach(config.sync_port),
+        listen=f"{config.host}:{site.gateway_port}",
+        insecure=config.insecure,
+    )
+    return Node(site.name, lambda: edge_actor.remote(edge, str(log_file)))
+
+
+def start_agents(site: SiteConfig, data: Path, run_dir: Path, log_file: Path) -> Node:
+    """The local agents of a site, in one process."""
+    home = data / site.name
+    host = HostConfig(
+        gateway=f"unix:{run_dir / f'{site.name}.sock'}",
+        data_dir=_made(home / "journals"),
+        agents=site.agents,
+        secrets=_secrets_file(home),
+        root=_made(home / "files"),
+        modules=site.modules,
+        settings=site.settings,
+    )
+    return Node(f"{site.name} agents", lambda: AgentHostActor.remote(host, str(log_file)))
+
+
+def _secrets_file(home: Path) -> Path:
+    """Where the agents of a site find what workflows call `secret://name`: lines `name=value`, for the owner alone."""
+    path = home / "secrets"
+    path.touch(mode=0o600, exist_ok=True)
+    return path
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory
+
+
+def _cause(error: Exception) -> str:
+    """What happened, out of a report of Ray's: its last line, without the name of the exception's class."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return re.sub(r"^[\w.]+: ", "", lines[-1]) if lines else type(error).__name__

@@ -1,0 +1,230 @@
+"""`tiercel up`: a cloud, its sites and some agents on this machine, in the foreground, until Ctrl-C."""
+
+import contextlib
+import shlex
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from agents.config import AgentDescription, HostConfig, HostConfigError
+from agents.registry import Registry
+from deploy.directories import DirectoryInUse
+from deploy.layout import PortsTaken, SiteConfig, SystemConfig
+from tiercel.client import DEFAULT_SERVER, ApiError, Client, ServerUnreachable
+
+if TYPE_CHECKING:
+    from deploy.system import LocalSystem
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+POLL_S = 2.0
+LINKED_S_MAX = 15.0
+AGENT_CAPACITY = 4
+SITES = ["harbour", "airport"]
+INSECURE = "needed with a --host that others can reach: whoever reaches the ports can run work, for nobody is asked who he is"
+
+
+def command(
+    data: Annotated[Path, typer.Option(help="Directory of logs and journals; started on it again, all runs go on.")] = Path(
+        ".tiercel"
+    ),
+    site: Annotated[
+        list[str] | None, typer.Option(help="NAME or NAME=GATEWAY_PORT, for each site. Default: harbour and airport.")
+    ] = None,
+    agents: Annotated[int, typer.Option(min=0, max=100, help="Local agents at each site.")] = 2,
+    capabilities: Annotated[
+        list[str] | None,
+        typer.Option(help="Python module or .py file that tells what local agents can do, beside files, HTTP, CSV and JSON."),
+    ] = None,
+    api_port: Annotated[int, typer.Option(help="Port of the API.")] = 8003,
+    sync_port: Annotated[int, typer.Option(help="Port that the sites dial.")] = 7443,
+    gateway_port: Annotated[int, typer.Option(help="Port of the first site's gateway; the next sites take the next.")] = 7444,
+    host: Annotated[str, typer.Option(help="Address that all ports listen on.")] = "127.0.0.1",
+    insecure: Annotated[bool, typer.Option("--insecure", help=INSECURE[0].upper() + INSECURE[1:] + ".")] = False,
+) -> None:
+    """Run a cloud, its sites and local agents on this machine until Ctrl-C, over a directory that outlives them."""
+    modules = tuple(capabilities or _example_capabilities())
+    try:
+        names = _sites(site or SITES, gateway_port)
+        sites = tuple(_site(data.resolve(), name, port, agents, modules) for name, port in names.items())
+        config = SystemConfig(data, sites, host, api_port, sync_port, insecure)
+        config.validate()
+    except (ValueError, OSError) as error:
+        refuse(error)
+    if insecure:
+        typer.echo("WARNING: --insecure: connections are not authenticated; whoever reaches them can run work", err=True)
+    with interrupts():
+        try:
+            _keep_running(config)
+        except KeyboardInterrupt:
+            typer.echo("Stopped. Nothing runs any more; what was unfinished goes on at the next `tiercel up`.")
+
+
+def refuse(error: Exception) -> NoReturn:
+    """End with what went wrong, in plain words."""
+    typer.echo(f"tiercel: {error}", err=True)
+    raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[None]:
+    """SIGTERM and a terminal that closes stop us in order, as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)
+
+
+def _keep_running(config: SystemConfig) -> None:
+    """Returns never: raises KeyboardInterrupt, with everything stopped. Starts the whole anew if Ray itself is lost."""
+    from deploy.system import ClusterLost, LocalSystem  # noqa: PLC0415 - Brings Ray along, which takes a second to import.
+
+    while True:
+        system = LocalSystem(config)
+        _start(system)
+        try:
+            _describe(system)
+            _watch(system)
+        except ClusterLost as error:
+            typer.echo(f"{_clock()} {error}, so nobody supervises the nodes: all is started again from the logs")
+        except KeyboardInterrupt:
+            typer.echo("\nStopping: agents finish what they hold, nodes close their logs (Ctrl-C again: at once).")
+            raise
+        finally:
+            system.stop()
+
+
+def _start(system: "LocalSystem") -> None:
+    from deploy.cluster import ClusterFailed  # noqa: PLC0415 - As above.
+    from deploy.nodes import StartFailed  # noqa: PLC0415 - As above.
+
+    try:
+        system.start(lambda line: typer.echo(f"{line} ..."))
+    except StartFailed as error:
+        refuse(StartFailed(f"{error}\n  logs: {system.data.logs}"))
+    except (DirectoryInUse, PortsTaken, ClusterFailed, OSError) as error:
+        refuse(error)
+
+
+def _watch(system: "LocalSystem") -> None:
+    while True:
+        time.sleep(POLL_S)
+        for change in system.poll():
+            if change.pid:
+                typer.echo(
+                    f"{_clock()} {change.node}: process {change.pid_before} died; Ray restarted it as {change.pid}, "
+                    "and it went on from its log"
+                )
+            else:
+                typer.echo(f"{_clock()} {change.node}: does not start: {change.reason}; trying again", err=True)
+
+
+def _describe(system: "LocalSystem") -> None:
+    """What runs, and what to do with it."""
+    config = system.config
+    width = max(len("cloud"), *(len(site.name) for site in config.sites))
+    typer.echo(f"\nTiercel runs, over {system.data.path}. Ctrl-C stops it.\n")
+    typer.echo(f"  {'cloud':{width}}  API {config.api_url}")
+    for site in config.sites:
+        local = f"{len(site.agents)} local agents" if site.agents else "no local agents"
+        typer.echo(f"  {site.name:{width}}  {local}; gateway for yours: {config.reach(site.gateway_port)}")
+    typer.echo(f"  {'logs':{width}}  {system.data.logs}\n")
+    for line in _hints(config):
+        typer.echo(f"  {line}")
+    _tell_what_goes_on(config)
+
+
+def _hints(config: SystemConfig) -> Iterator[str]:
+    if config.api_url != DEFAULT_SERVER:
+        yield f"export TIERCEL_SERVER={config.api_url}"
+    examples = _shown(EXAMPLES)
+    if (EXAMPLES / "orders.csv").is_file():
+        yield f"tiercel run start {examples}/fulfilment.yaml --inputs-file {examples}/orders.csv --watch"
+    else:
+        yield "tiercel run start FILE --input NAME=VALUE --watch"
+    yield "tiercel run list; tiercel agent list; tiercel site list"
+    if config.sites:
+        address = config.reach(config.sites[0].gateway_port)
+        yield f'your own agent, from any process: agent.run("{address}"); see {examples}/agent.py'
+    yield ""
+
+
+def _tell_what_goes_on(config: SystemConfig) -> None:
+    """Wait a moment until every site is linked, and say what was taken up again."""
+    deadline = time.monotonic() + LINKED_S_MAX
+    with Client(config.api_url) as client:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(ServerUnreachable, ApiError):
+                linked = {site["id"] for site in client.sites() if site["link"]["state"] == "up"}
+                waited_for = {site.name: len(site.agents) for site in config.sites if site.name not in linked}
+                if not waited_for:
+                    active = len(client.runs(state="active", limit=1000)["items"])
+                    typer.echo("All sites are linked." + (f" {active} unfinished runs go on." if active else ""))
+                    return
+            time.sleep(0.2)
+    typer.echo("Some sites are not linked to the cloud yet; `tiercel site list` shows which.")
+
+
+def _sites(texts: Sequence[str], first_port: int) -> dict[str, int]:
+    ports: dict[str, int] = {}
+    for text in texts:
+        name, given, port = text.partition("=")
+        if given and not port.isdigit():
+            raise ValueError(f"--site {text}: {port!r} is no port; write NAME or NAME=PORT")
+        if name in ports:
+            raise ValueError(f"--site {name} is given twice")
+        ports[name] = int(port) if given else first_port + len(ports)
+    return ports
+
+
+def _site(data: Path, name: str, port: int, agents: int, modules: tuple[str, ...]) -> SiteConfig:
+    """A site whose agents can all do everything that the modules and Tiercel itself bring."""
+    if not agents:
+        return SiteConfig(name, port)
+    offered = _offered(name, modules)
+    described = tuple(
+        AgentDescription(id=f"{name}-{number}", capacity=AGENT_CAPACITY, capabilities=offered) for number in range(1, agents + 1)
+    )
+    return SiteConfig(name, port, described, modules, example_settings(data / name, name))
+
+
+def _offered(site: str, modules: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of all capabilities, from modules that are loaded for it with a directory that is thrown away."""
+    with tempfile.TemporaryDirectory() as scratch:
+        settings = example_settings(Path(scratch), site)
+        host = HostConfig(gateway="", data_dir=Path(scratch), agents=(), modules=modules, settings=settings, root=Path(scratch))
+        try:
+            return tuple(Registry(host).names)
+        except HostConfigError as error:
+            raise ValueError(f"there can be no local agents: {error}") from None
+
+
+def example_settings(home: Path, site: str) -> dict[str, str]:
+    """What modules of capabilities are told: their site, a directory for what they do, and the example's inventory."""
+    return {"site": site, "ledger": str(home / "ledger"), "inventory": str(EXAMPLES / "inventory.csv")}
+
+
+def _example_capabilities() -> list[str]:
+    module = EXAMPLES / "capabilities.py"
+    return [str(module)] if module.is_file() else []
+
+
+def _shown(path: Path) -> str:
+    """As one would type it here."""
+    with contextlib.suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    return shlex.quote(str(path))
+
+
+def _clock() -> str:
+    return time.strftime("%H:%M:%S")
