@@ -82,7 +82,8 @@ class GlobalPlanner:
             )
             if ready is not None:
                 ready.set()
-            await api.serve(api.make_app(PlannerService(self)), self.config.api_host, self.config.api_port)
+            app = api.make_app(PlannerService(self))
+            await self.loop.guard(api.serve(app, self.config.api_host, self.config.api_port))
         finally:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)

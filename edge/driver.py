@@ -84,14 +84,14 @@ class EdgeNode:
         self.loop = Loop(self._make_executor, self.log, self)
         self.gateway.loop = self.exchange.loop = self.loop
         self.exchange.ring.begin(self.loop.driver.heads)
-        link = asyncio.ensure_future(self._keep_link())
+        link = asyncio.ensure_future(self.loop.guard(self._keep_link()))
         server = self._make_server()
         try:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._compared.wait(), FIRST_LINK_WAIT_S)
             await server.start()
             self._protect_socket()
-            self.gateway.accepting = not self.halted
+            self.gateway.accepting = not self.halted and not self._recovering
             log.info(
                 "site serves",
                 site=self.config.site,

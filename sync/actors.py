@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,15 +51,20 @@ class SystemClock:
 class _LoopLog:
     """The log as the Driver sees it from inside an event loop: its `done` comes back in the loop's own thread."""
 
-    def __init__(self, log: Log, loop: asyncio.AbstractEventLoop, after: Callable[[], None]) -> None:
+    def __init__(
+        self, log: Log, loop: asyncio.AbstractEventLoop, after: Callable[[], None], broken: Callable[[Exception], None]
+    ) -> None:
         self.boot = log.boot
         self.load = log.load
         self.reset = log.reset
-        self._log, self._loop, self._after = log, loop, after
+        self._log, self._loop, self._after, self._broken = log, loop, after, broken
 
     def submit(self, commit: Commit, done: Callable[[BaseException | None], None]) -> None:
         def finish(error: BaseException | None) -> None:
-            done(error)
+            try:
+                done(error)
+            except Exception as failure:  # noqa: BLE001 - Whoever guards the loop gets it.
+                self._broken(failure)
             self._after()
 
         def finished(error: BaseException | None) -> None:
@@ -95,8 +100,9 @@ class Loop:
         self._refold_reason: Exception | None = None
         self._waiting: dict[int, asyncio.Future[object]] = {}
         self._tokens = 0
+        self._broken: asyncio.Future[None] = self._loop.create_future()
         self.clock = clock or SystemClock(log.boot)
-        self.driver = Driver(make_core, _LoopLog(log, self._loop, self._kick), self.clock, out)
+        self.driver = Driver(make_core, _LoopLog(log, self._loop, self._kick, self._break), self.clock, out)
         self._kick()
 
     def post(self, input: object) -> None:
@@ -114,6 +120,8 @@ class Loop:
 
     async def ask(self, make_input: Callable[[int], object]) -> object:
         """Post the input made with a fresh token and wait for its Reply. Raises the error of a commit that failed."""
+        if self._broken.done():
+            self._broken.result()
         self._tokens += 1
         token = self._tokens
         future: asyncio.Future[object] = self._loop.create_future()
@@ -145,10 +153,33 @@ class Loop:
         if self._alarm is not None:
             self._alarm.cancel()
 
+    async def guard(self, serving: Coroutine[Any, Any, None]) -> None:
+        """Run `serving` to its end, or until a turn fails: then cancel it and raise what failed, for what is in memory can no
+        longer be believed. The log can."""
+        task = asyncio.ensure_future(serving)
+        try:
+            await asyncio.wait((task, self._broken), return_when=asyncio.FIRST_COMPLETED)
+            await (self._broken if self._broken.done() else task)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _break(self, error: Exception) -> None:
+        self.stop()
+        for future in (self._broken, *self._waiting.values()):
+            if not future.done():
+                future.set_exception(error)
+
     def _kick(self) -> None:
         if not self._kicked and not self._stopped:
             self._kicked = True
-            self._loop.call_soon(self._turn)
+            self._loop.call_soon(self._run_turn)
+
+    def _run_turn(self) -> None:
+        try:
+            self._turn()
+        except Exception as error:  # noqa: BLE001 - Whoever guards the loop gets it.
+            self._break(error)
 
     def _turn(self) -> None:
         self._kicked = False
