@@ -1,7 +1,8 @@
 """How a node lives in a process: `Loop` feeds its Driver, `NodeThread` gives it a thread and an event loop of its own.
 
 Ray reruns an actor's constructor after a crash, and a caller notices only later; so whatever serves must serve when the
-constructor returns, and must not depend on Ray calls. gRPC objects are created inside this loop. No Ray here: the tiers' actors.py wrap it.
+constructor returns, and must not depend on Ray calls. gRPC objects are created inside this loop. No Ray here: the tiers'
+actors.py wrap it.
 """
 
 import asyncio
@@ -166,9 +167,11 @@ class Loop:
 
     def _break(self, error: Exception) -> None:
         self.stop()
-        for future in (self._broken, *self._waiting.values()):
-            if not future.done():
-                future.set_exception(error)
+        if not self._broken.done():
+            self._broken.set_exception(error)
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(error)
 
     def _kick(self) -> None:
         if not self._kicked and not self._stopped:
