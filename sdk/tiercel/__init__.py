@@ -25,6 +25,7 @@ A task may reach an agent more than once when something fails. `task.idempotency
 under it, and a repetition changes nothing.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,6 +47,4 @@ def __getattr__(name: str) -> Any:
     """Import on first use: the CLI shares this package and must not pay for gRPC at every start."""
     if name not in _HOMES:
         raise AttributeError(f"module 'tiercel' has no attribute {name!r}; it offers {', '.join(__all__)}")
-    from importlib import import_module
-
     return getattr(import_module(_HOMES[name]), name)

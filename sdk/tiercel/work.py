@@ -184,7 +184,9 @@ class Work:
     def _fetch_then_call(self, attempt: Attempt, parameters: dict[str, Any]) -> None:
         def fetched(value: Any, error: BaseException | None) -> None:
             attempt.task = None
-            if isinstance(error, BlobUnavailable):
+            if isinstance(error, ValueError):
+                self._abandon(attempt, attempt.failure("validation", f"a blob is not JSON: {error}", retryable=False))
+            elif isinstance(error, BlobUnavailable):
                 result = attempt.failure("blob_unavailable", str(error), retryable=not error.permanent)
                 self._abandon(attempt, result)
             elif error is not None or attempt.stop_cause:

@@ -126,7 +126,8 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
 
 
 class Store(blob_pb2_grpc.BlobServiceServicer):
-    """Blobs in memory. `breaks_after` ends each transfer after so many chunks; `refuses` answers with that status."""
+    """Blobs in memory. `breaks_after` ends each transfer after so many chunks; `refuses` answers with that status,
+    `hangs` never answers."""
 
     def __init__(self) -> None:
         self.held: dict[bytes, bytes] = {}
@@ -134,6 +135,8 @@ class Store(blob_pb2_grpc.BlobServiceServicer):
         self.gets: list[int] = []
         self.breaks_after: int | None = None
         self.refuses: grpc.StatusCode | None = None
+        self.hangs = False
+        self.asked = asyncio.Event()
 
     def add(self, data: bytes) -> dict[str, Any]:
         digest = hashlib.sha256(data)
@@ -141,6 +144,7 @@ class Store(blob_pb2_grpc.BlobServiceServicer):
         return {"$blob": {"sha256": digest.hexdigest(), "size": len(data)}}
 
     async def Stat(self, request: events_pb2.BlobRef, context: Any) -> blob_pb2.BlobStat:  # noqa: N802
+        self.asked.set()
         if self.refuses is not None:
             await context.abort(self.refuses, "not here")
         return self._stat(request)
@@ -160,6 +164,9 @@ class Store(blob_pb2_grpc.BlobServiceServicer):
     async def Get(  # noqa: N802
         self, request: blob_pb2.BlobRange, context: Any
     ) -> AsyncIterator[blob_pb2.BlobChunk]:
+        self.asked.set()
+        if self.hangs:
+            await asyncio.Event().wait()
         self.gets.append(request.offset)
         data = self.held.get(request.blob.sha256)
         if data is None:
