@@ -92,6 +92,7 @@ class Notebook:
     heard: dict[str, list[str]] = field(default_factory=dict)
     kept: dict[str, bytes] = field(default_factory=dict)
     unsaved: set[str] = field(default_factory=set)
+    settled: int = 0
 
     @property
     def stream(self) -> StreamId:
@@ -128,6 +129,7 @@ class Notebook:
         return Append(self.stream, run, 1, event)
 
     def settle(self, now: Now) -> list[object]:
+        self.settled += 1
         return []
 
     def evolve(self, stream: StreamId, run: str, event: object, time_ms: int) -> None:
