@@ -31,6 +31,7 @@ from workflow.events import (
     FragmentReleased,
     RunCreated,
     RunEnded,
+    TaskAssigned,
     TaskCompleted,
     ValueHanded,
     decode,
@@ -61,6 +62,7 @@ class Planner:
     _unsaved: dict[str, None] = field(default_factory=dict)
     _counter: int = 0
     _placed_version: int = 0
+    _writers: dict[StreamId, str] = field(default_factory=dict)
     _persisted: set[str] = field(default_factory=set)
     _steps: dict[type, Callable[..., None]] = field(init=False)
 
@@ -105,7 +107,7 @@ class Planner:
 
     def evolve(self, stream: StreamId, run: str, event: object, time_ms: int) -> None:
         """Fold one event of any stream: our own, those we keep for sites, and the sites' own."""
-        writer = stream_writer(stream)
+        writer = self._writer(stream)
         if writer == self.node:
             self._evolve_own(stream_reader(stream), run, event, time_ms)
         elif run and (known := self.runs.get(run)) is not None:
@@ -217,16 +219,24 @@ class Planner:
         self._unplaced[run] = None
 
     def _evolve_fragment(self, run: Run, site: str, event: object) -> None:
-        self._unsaved[run.id] = None
-        self.changed[run.id] = None
-        if isinstance(event, FragmentAdopted):
-            run.adopt(event)
-        elif isinstance(event, CommandAnswered):
-            self._answer(event)
-        fragment = run.fragment(site)
-        if fragment is not None and not isinstance(event, FragmentAdopted):
+        self._unsaved[run.id] = self.changed[run.id] = None
+        kind = type(event)
+        if kind is FragmentAdopted:
+            run.adopt(event)  # type: ignore[arg-type]
+            return
+        if kind is CommandAnswered:
+            self._answer(event)  # type: ignore[arg-type]
+        fragment = run.fragments[0] if len(run.sites) == 1 else run.fragment(site)
+        if fragment is not None:
             fragment.evolve(event)  # type: ignore[arg-type]
-            fragment.woken.clear()
+            if fragment.woken:
+                fragment.woken.clear()
+
+    def _writer(self, stream: StreamId) -> str:
+        writer = self._writers.get(stream)
+        if writer is None:
+            writer = self._writers[stream] = stream_writer(stream)
+        return writer
 
     def _know(self, ref: str, document: bytes) -> None:
         if ref not in self.plans:
@@ -337,18 +347,19 @@ class Planner:
     # From the sites ---------------------------------------------------------------------------------------------------
 
     def _hear(self, input: FromPeer, now: Now, out: list[object]) -> None:
-        stream, run, event, time_ms = input.stream, input.run, input.event, input.time_ms
-        self.evolve(stream, run, event, time_ms)
+        stream, run, event = input.stream, input.run, input.event
+        self.evolve(stream, run, event, input.time_ms)
+        kind = type(event)
+        if kind is TaskAssigned:
+            return  # Half of all events, and nothing for the cloud to decide.
         known = self.runs.get(run) if run else None
-        match event:
-            case TaskCompleted() if known is not None and len(known.sites) > 1:
-                self._hand_over(known, stream_writer(stream), event, now, out)
-            case FragmentEnded() if known is not None:
-                self._fragment_ended(known, stream_writer(stream), event, now, out)
-            case CommandAnswered(command):
-                out.append(CommandSettled(command))
-            case _:
-                pass
+        if kind is TaskCompleted:
+            if known is not None and len(known.sites) > 1:
+                self._hand_over(known, self._writer(stream), event, now, out)  # type: ignore[arg-type]
+        elif kind is FragmentEnded and known is not None:
+            self._fragment_ended(known, self._writer(stream), event, now, out)  # type: ignore[arg-type]
+        elif kind is CommandAnswered:
+            out.append(CommandSettled(event.command))  # type: ignore[attr-defined]
 
     def _hand_over(self, run: Run, site: str, event: TaskCompleted, now: Now, out: list[object]) -> None:
         """Give a value to every other site with a task that needs it."""

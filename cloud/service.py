@@ -30,8 +30,8 @@ from sync.commit import Row
 from sync.log_errors import LogCorrupt
 from sync.values import RunId, stream_writer
 from workflow.fragment import state_hash
-from workflow.loading import DefinitionError, load_definition
-from workflow.plan import InputError, Plan, compile_plan
+from workflow.loading import load_definition
+from workflow.plan import DefinitionError, InputError, Plan, compile_plan
 
 if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner

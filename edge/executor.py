@@ -244,13 +244,13 @@ class Executor:
             return  # A session that has been replaced; the agent reports again on its new one.
         self.roster.leases.renew(agent, slot.epoch, now)
         for outcome in outcomes:
-            key, command = outcome.key, outcome.command
-            fragment = self.fragments.get(key.run)
+            command = outcome.command
+            fragment = self.fragments.get(outcome.run)
             if fragment is None:
                 continue  # It has ended here; the result was adopted before, or came too late to matter.
-            if key.task >= len(fragment.states) or not self.home.decide(fragment, command, now, out):
+            if command.task >= len(fragment.states) or not self.home.decide(fragment, command, now, out):
                 slot.refused += 1
-        out.append(AcknowledgeResults(session, agent, [outcome.key for outcome in outcomes]))
+        out.append(AcknowledgeResults(session, agent, [outcome.receipt for outcome in outcomes]))
 
     def _see(self, input: AgentSeen, now: Now, out: list[object]) -> None:
         self.roster.seen(input.agent, input.session, now)

@@ -45,10 +45,11 @@ class AgentClosed(NamedTuple):
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """What an agent reports of one attempt."""
+    """What an agent reports of one attempt at a task of `run`. `receipt` goes back to it unread once this is durable."""
 
-    key: AttemptKey
+    run: str
     command: Complete | Fail | CancelDone
+    receipt: object
 
 
 class AgentReported(NamedTuple):
@@ -91,7 +92,7 @@ class AcknowledgeResults(NamedTuple):
 
     session: int
     agent: str
-    keys: list[AttemptKey]
+    receipts: list[object]
 
 
 class StopTasks(NamedTuple):

@@ -28,7 +28,7 @@ from sync.outputs import Failed, Reply
 from sync.values import Now
 
 # A commit's thread needs the interpreter a few times per batch; with the default of 5 ms it would wait behind a busy loop.
-SWITCH_INTERVAL_S = 0.0005
+SWITCH_INTERVAL_S = 0.0002
 GC_THRESHOLDS = (50_000, 25, 50)
 
 

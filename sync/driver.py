@@ -11,12 +11,11 @@ The asyncio shell that feeds it is `sync.actors.Loop`.
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Protocol
 
 from sync.chain import GENESIS, Head, record_hash
 from sync.clock import HybridClock, wall_ms
-from sync.commit import Commit, Row, Snapshot
+from sync.commit import Commit, Row, Snapshot, make_row
 from sync.inputs import Due, FromPeer, Recovered, Replicated
 from sync.outputs import Acknowledge, Append, ClearTimer, Failed, Persist, Remember, Reply, Save, SetTimer
 from sync.timers import TimerQueue
@@ -184,7 +183,7 @@ class Driver:
         pos = self.pos = self.pos + 1
         previous = self._last.get(run, 0)
         self._last[run] = pos
-        rows.append(_row((pos, stream, seq, output.epoch, kind, run, stamp, payload, digest, previous)))
+        rows.append(make_row((pos, stream, seq, output.epoch, kind, run, stamp, payload, digest, previous)))
 
     def _tip(self, stream: StreamId) -> "_Tip":
         tip = self._tips[stream] = _Tip(0, GENESIS.hash, stream.encode())
@@ -219,7 +218,7 @@ class Driver:
                 return  # A refold took back what came before it, and ended the session: the next one sends it again.
             tip.seq, tip.hash = seq, digest
             pos = self.pos = self.pos + 1
-            keep(_row((pos, stream, seq, epoch, kind, run, time, payload, digest, last.get(run, 0))))
+            keep(make_row((pos, stream, seq, epoch, kind, run, time, payload, digest, last.get(run, 0))))
             last[run] = pos
             if hear:
                 heard = FromPeer(stream, run, self.core.decode(kind, payload), wall_ms(time))
@@ -310,8 +309,6 @@ class Driver:
         self._submit(commit, effects, now)
 
 
-# Half the time of calling the class; it is done for every event of the node.
-_row: Callable[[tuple[object, ...]], Row] = partial(tuple.__new__, Row)
 _RECORDED = frozenset((SetTimer, ClearTimer, Persist, Save, Remember))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sync.chain import GENESIS, Head, record_hash
-from sync.commit import Row
+from sync.commit import Row, make_row
 from sync.values import StreamId
 from tiercel.v1 import events_pb2, sync_pb2
 
@@ -204,7 +204,7 @@ def verified_rows(batch: events_pb2.EventBatch, head: Head) -> list[Row]:
         if seq <= head.seq:
             continue
         digest = record_hash(digest, name, seq, epoch, kind, run, time, payload)
-        rows.append(Row(0, stream, seq, epoch, kind, run, time, payload, digest, 0))
+        rows.append(make_row((0, stream, seq, epoch, kind, run, time, payload, digest, 0)))
     if rows and digest != batch.head_hash:
         message = f"stream {batch.stream}: the hash chain breaks between events {rows[0].seq} and {seq}"
         raise LinkRefused("broken_chain", message, fatal=True)

@@ -197,7 +197,5 @@ def decode(kind: str, payload: bytes) -> Event:
     """The event that `encode` made `payload` of. Raises UnknownEvent, or msgspec.DecodeError if the bytes are not one."""
     decoder = _DECODERS.get(kind)
     if decoder is None:
-        raise UnknownEvent(
-            f"event kind {kind!r} is not known here: this node is older than the writer, update it first"
-        )
+        raise UnknownEvent(f"event kind {kind!r} is not known here: this node is older than the writer, update it first")
     return decoder.decode(payload)

@@ -220,15 +220,21 @@ class Fragment:
     def evolve(self, event: Event) -> None:
         """Fold one event. Every event counts in `version`, so equal versions of equal epochs mean equal states."""
         self.version += 1
+        if type(event) is TaskCompleted:
+            self._end_task(event.task, COMPLETED)
+            self._hand_on(event.task, event.blob or event.output)
+        elif type(event) is TaskAssigned:
+            task = event.task
+            self.states[task] = RUNNING
+            self.attempts[task] = event.attempt
+            self.live[task] = Attempt(event.attempt, event.agent, event.boot, event.parameters)
+            if self.due is not None:
+                self.due.pop(task, None)
+        else:
+            self._evolve_rare(event)
+
+    def _evolve_rare(self, event: Event) -> None:
         match event:
-            case TaskCompleted(task, _, _, output, blob):
-                self._end_task(task, COMPLETED)
-                self._hand_on(task, blob or output)
-            case TaskAssigned(task, attempt, agent, boot, parameters):
-                self.states[task] = RUNNING
-                self.attempts[task] = attempt
-                self.live[task] = Attempt(attempt, agent, boot, parameters)
-                self._forget_due(task)
             case TaskFailed(task, _, code, message, retry_at_ms):
                 self._fail_task(task, f"{self.plan.tasks[task].id}: {code}: {message}", retry_at_ms)
             case TaskLost(task, attempt, _, redeliver):
@@ -250,20 +256,21 @@ class Fragment:
 
     def _end_task(self, task: int, state: int) -> None:
         self.live.pop(task, None)
-        self._forget_due(task)
+        if self.due is not None:
+            self.due.pop(task, None)
         if self.states[task] not in ENDED:
             self.open -= 1
         self.states[task] = state
 
     def _hand_on(self, task: int, output: bytes | Blob) -> None:
-        plan = self.plan
+        plan, missing, states = self.plan, self.missing, self.states
         if plan.retained[task]:
             self.outputs = self.outputs or {}
             self.outputs[task] = output
         for dependent in plan.dependents[task]:
-            self.missing[dependent] -= 1
-            if self.missing[dependent] == 0 and self.states[dependent] == PENDING:
-                self.states[dependent] = READY
+            left = missing[dependent] = missing[dependent] - 1
+            if left == 0 and states[dependent] == PENDING:
+                states[dependent] = READY
                 if not self.stopping:
                     self.woken.append(dependent)
 
@@ -291,10 +298,6 @@ class Fragment:
         self.states[task] = WAITING
         self.due = self.due or {}
         self.due[task] = due_ms
-
-    def _forget_due(self, task: int) -> None:
-        if self.due is not None:
-            self.due.pop(task, None)
 
     def _stop(self, outcome: str, detail: str) -> None:
         """Nothing new begins: whatever has not started is cancelled, what runs is waited for."""
