@@ -49,9 +49,8 @@ class Home:
                 out.append(SetTimer(fragment.run, f"retry/{event.task}", event.retry_at_ms))
             elif type(event) is TaskDelayed:
                 out.append(SetTimer(fragment.run, f"wait/{event.task}", event.due_ms))
-        for waiter in waiting:
-            if waiter not in (fragment.due or ()):
-                out.append(ClearTimer(fragment.run, _timer_key(fragment, waiter)))
+        over = [waiter for waiter in waiting if waiter not in (fragment.due or ())]
+        out.extend(ClearTimer(fragment.run, _timer_key(fragment, waiter)) for waiter in over)
         if before is not None and task not in fragment.live:
             self._free(fragment, task, before, command, out)
         if events:

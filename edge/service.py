@@ -99,7 +99,7 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
     # Orders from the executor, after their commit ---------------------------------------------------------------------
 
     def deliver(self, order: object) -> None:
-        """Bring an order of the executor to its agent; a session that is gone needs none, its agent reconciles when it returns."""
+        """Bring an order of the executor to its agent; without a session none: its agent reconciles when it returns."""
         conversation = self._sessions.get(getattr(order, "session", 0))
         if conversation is None:
             return
@@ -253,8 +253,8 @@ def _outcome(agent: str, item: agent_pb2.TaskResult) -> Outcome:
 def _assignment_messages(items: list[Assigned]) -> list[agent_pb2.EdgeMessage]:
     """Assignments in messages of at most about 1 MiB.
 
-    What is the same for every run of a task is encoded once: in the wire format, a message is the concatenation of its fields. The
-    whole is then parsed as any message would be, which costs a tenth of setting the fields one by one.
+    What is the same for every run of a task is encoded once: in the wire format, a message is the concatenation of its
+    fields. The whole is then parsed as any message would be, which costs a tenth of setting the fields one by one.
     """
     messages: list[agent_pb2.EdgeMessage] = []
     batch: list[bytes] = []

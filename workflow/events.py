@@ -22,14 +22,14 @@ class Event(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unkno
     kind: ClassVar[str] = ""
 
 
-class DefinitionRegistered(Event):
+class DefinitionRegistered(Event, frozen=True):
     """A definition `name@version` is known from here on; it never changes. `document` is its canonical JSON."""
 
     ref: str
     document: bytes
 
 
-class RunCreated(Event):
+class RunCreated(Event, frozen=True):
     """The cloud accepted a run: its definition, its checked inputs (a JSON object), the client's labels."""
 
     definition: str
@@ -38,7 +38,7 @@ class RunCreated(Event):
     created_ms: int
 
 
-class FragmentReleased(Event):
+class FragmentReleased(Event, frozen=True):
     """The cloud gave a run's fragment to a site and decides no more for it. `placement[i]` is the index in `sites` of task i."""
 
     definition: str
@@ -51,7 +51,7 @@ class FragmentReleased(Event):
     created_ms: int
 
 
-class FragmentAdopted(Event):
+class FragmentAdopted(Event, frozen=True):
     """The site became the fragment's home and decides for it from here on."""
 
     definition: str
@@ -62,7 +62,7 @@ class FragmentAdopted(Event):
     epoch: int
 
 
-class TaskAssigned(Event):
+class TaskAssigned(Event, frozen=True):
     """An attempt was given to an agent. `parameters` is the JSON object that its expressions gave, empty if it holds none."""
 
     task: int
@@ -72,7 +72,7 @@ class TaskAssigned(Event):
     parameters: bytes = b""
 
 
-class TaskCompleted(Event):
+class TaskCompleted(Event, frozen=True):
     """The task is done. `output` is JSON; a large one is a blob instead. Attempt 0: no agent did it (a timer)."""
 
     task: int
@@ -82,7 +82,7 @@ class TaskCompleted(Event):
     blob: Blob | None = None
 
 
-class TaskFailed(Event):
+class TaskFailed(Event, frozen=True):
     """An attempt failed. `retry_at_ms` (UTC) is when the next may begin; 0: the task has failed for good."""
 
     task: int
@@ -93,7 +93,7 @@ class TaskFailed(Event):
     agent: str = ""
 
 
-class TaskLost(Event):
+class TaskLost(Event, frozen=True):
     """The outcome of an attempt is unknown. `redeliver`: its effect class allows another; otherwise a person must settle it."""
 
     task: int
@@ -102,14 +102,14 @@ class TaskLost(Event):
     redeliver: bool
 
 
-class TaskDelayed(Event):
+class TaskDelayed(Event, frozen=True):
     """The task waits for a moment: `due_ms`, UTC."""
 
     task: int
     due_ms: int
 
 
-class TaskCancelled(Event):
+class TaskCancelled(Event, frozen=True):
     """The task will not be done, or was stopped before it had an effect."""
 
     task: int
@@ -117,7 +117,7 @@ class TaskCancelled(Event):
     reason: str = ""
 
 
-class ValueHanded(Event):
+class ValueHanded(Event, frozen=True):
     """A task of another site ended well; its output, through the cloud, for those who need it here."""
 
     task: int
@@ -125,21 +125,21 @@ class ValueHanded(Event):
     blob: Blob | None = None
 
 
-class CancelRequested(Event):
+class CancelRequested(Event, frozen=True):
     """An intent of the cloud for a fragment whose home is the site: it answers by CommandAnswered."""
 
     command: str
     reason: str
 
 
-class FragmentCancelling(Event):
+class FragmentCancelling(Event, frozen=True):
     """The home took the intent: nothing new begins; what runs is asked to stop."""
 
     command: str
     reason: str
 
 
-class CommandAnswered(Event):
+class CommandAnswered(Event, frozen=True):
     """What the home did about an intent: `accepted`, or why not."""
 
     command: str
@@ -147,21 +147,21 @@ class CommandAnswered(Event):
     detail: str = ""
 
 
-class FragmentEnded(Event):
+class FragmentEnded(Event, frozen=True):
     """Nothing of the fragment is left to do: completed, failed or cancelled."""
 
     outcome: str
     detail: str = ""
 
 
-class RunEnded(Event):
+class RunEnded(Event, frozen=True):
     """All fragments have ended, so the run has."""
 
     outcome: str
     detail: str = ""
 
 
-class AgentRegistered(Event):
+class AgentRegistered(Event, frozen=True):
     """An agent opened a session at the site. `boot` tells a restart of its process from a reconnect."""
 
     agent: str
@@ -172,7 +172,7 @@ class AgentRegistered(Event):
     labels: dict[str, str] = {}
 
 
-class AgentDeparted(Event):
+class AgentDeparted(Event, frozen=True):
     """The agent's lease ended (`unreachable`) or it said goodbye (`left`). Silent is not dead: it may come back."""
 
     agent: str
