@@ -24,6 +24,7 @@ import structlog
 
 from sync.commit import Commit
 from sync.driver import IN_FLIGHT_MAX, Clock, Core, Driver, Log, Out
+from sync.inputs import Recovered
 from sync.outputs import Failed, Reply
 from sync.values import Now
 
@@ -192,6 +193,8 @@ class Loop:
             if self.driver.in_flight:
                 return
             reason, self._refold_reason = self._refold_reason, None
+            # What was to be stored for this refold and comes too late for it would never be folded. It is sent again.
+            self._inbox = deque(input for input in self._inbox if type(input) is not Recovered)
             self.driver.refold(reason)
         inbox = self._inbox
         inputs: list[object] = list(self.driver.take_due())

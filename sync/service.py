@@ -67,6 +67,7 @@ class Link:
     heartbeats: dict[int, float] = field(default_factory=dict)
     flush: asyncio.TimerHandle | None = None
     fetching: bool = False
+    whole: bool = False
 
     def say(self, message: sync_pb2.SyncMessage) -> None:
         """Queue a message that is not of the event stream."""
@@ -117,12 +118,13 @@ class Exchange:
     def _acknowledge(self, link: Link, stream: StreamId, seq: int) -> None:
         session = link.session
         if stream == session.sends:
-            if not session.recovering and session.recover_to:
-                session.recover_to = 0
+            if not link.whole and 0 < session.recover_to <= seq:
+                # What still arrives over this link is stored only, too: the refold that follows ends it.
+                link.whole = True
                 self._side.recovered(link.peer)
             return
         before = link.acked_here.get(stream, seq)
-        link.acked_here[stream] = seq
+        link.acked_here[stream] = max(before, seq)
         for message in session.durable(stream, seq, max(seq - before, 0)):
             link.say(message)
 
@@ -202,7 +204,12 @@ class Exchange:
         if hello is None:
             hello = await self._expect_hello(incoming)
         theirs_of_ours, theirs = head_in(hello, sends), head_in(hello, receives)
-        session.greet(hello, await self._hash(sends, theirs_of_ours.seq), await self._hash(receives, theirs.seq))
+        try:
+            session.greet(hello, await self._hash(sends, theirs_of_ours.seq), await self._hash(receives, theirs.seq))
+        except LinkRefused as refused:
+            if refused.code == "diverged":
+                self._side.diverged(peer, refused)
+            raise
         now = self._clock()
         link = Link(peer, session, now)
         link.acked_here[receives] = session.receives_head.seq
