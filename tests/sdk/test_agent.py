@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.sdk.gateway import ONCE, PATIENCE_S, Connection, Gateway, assignment
+from tests.sdk.gateway import ONCE, PATIENCE_S, Gateway, assignment
 from tiercel import Agent
+from tiercel.v1 import agent_pb2
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "agent.py"
 
@@ -31,10 +32,6 @@ async def example_running(gateway: Gateway, state: Path) -> AsyncIterator["async
         if process.returncode is None:
             process.kill()
             await process.wait()
-
-
-async def begun(connection: Connection) -> None:
-    await connection.hear("progress")
 
 
 async def test_the_example_works_and_stops_when_told(gateway: Gateway, tmp_path: Path) -> None:
@@ -58,11 +55,12 @@ async def test_a_second_signal_does_not_wait(gateway: Gateway, tmp_path: Path) -
     async with example_running(gateway, tmp_path) as process:
         connection = await gateway.welcomed()
         await connection.assign(assignment("inspect-item", 0, with_={"sku": "A-1", "quantity": 10_000}))
-        await begun(connection)
+        await connection.hear("progress")
         process.send_signal(signal.SIGINT)
         await asyncio.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(process.wait(), 8) == 0
+        assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
+    assert not any(agent_pb2.AgentMessage.FromString(message).HasField("goodbye") for message in connection.raw)
 
 
 async def test_what_was_done_before_a_kill_is_not_done_again(gateway: Gateway, tmp_path: Path) -> None:

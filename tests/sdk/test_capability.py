@@ -87,18 +87,17 @@ def test_a_lease_runs_from_the_sending_of_what_was_acknowledged() -> None:
     """Acknowledgements out of order never shorten it; physical work stops before its end."""
     clock = [100.0]
     lease = Lease(lambda: clock[0])
-    assert lease.stopped
+    assert (lease.stopped, lease.overdue()) == (True, True)
     lease.lease_ms = 10_000
     lease.renew(100.0)
     lease.renew(98.0)
     assert lease.stop_in_s() == pytest.approx(10 * STOP_SHARE)
     clock[0] = 108.9
-    assert not lease.stopped
+    assert (lease.stopped, lease.overdue()) == (False, False)
     lease.renew(101.0)
     clock[0] = 109.9
-    assert not lease.stopped
+    assert (lease.stopped, lease.overdue()) == (False, False)
     clock[0] = 110.1
-    assert lease.stopped
-    assert not lease.overdue()
+    assert (lease.stopped, lease.overdue()) == (True, False)
     clock[0] = 111.1
-    assert lease.overdue()
+    assert (lease.stopped, lease.overdue()) == (True, True)
