@@ -1,0 +1,66 @@
+"""A definition from the text that somebody wrote, in YAML or JSON. A refusal names file and line of all problems at once.
+
+YAML is read by its core schema (1.2): `no`, `on` and `2026-01-01` are text, only `true` and `false` are truth values.
+Keys may not be repeated. The text is untrusted: it is bounded in size, in depth, and in what aliases multiply to.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from workflow.definition import WorkflowDefinition
+from workflow.json_text import mark_json, read_json
+from workflow.marks import Marks, TextRefused
+from workflow.plan import Plan, read_plan
+from workflow.problems import DefinitionError, Problem
+from workflow.yaml_text import mark_yaml
+
+TEXT_BYTES_MAX = 4 << 20
+
+
+def load_definition(text: str, source: str = "<input>") -> WorkflowDefinition:
+    """The definition in a text; `source` is the name of the file, for messages. Raises DefinitionError."""
+    return load_plan(text, source)[0]
+
+
+def load_plan(text: str, source: str = "<input>") -> tuple[WorkflowDefinition, Plan]:
+    """The definition in a text, and its plan. Raises DefinitionError."""
+    try:
+        document, repeats, marks = _read(text, source)
+        found = marks().repeated if repeats else []
+    except TextRefused as refusal:
+        raise DefinitionError([replace(refusal.problem, file=source)]) from None
+    left_out = 0
+    try:
+        definition, plan = read_plan(document)
+        if not found:
+            return definition, plan
+    except DefinitionError as refusal:
+        found, left_out = [*found, *refusal.problems], refusal.left_out
+    raise DefinitionError(_located(found, marks, source), left_out)
+
+
+def _read(text: str, source: str) -> tuple[Any, bool, Callable[[], Marks]]:
+    """The document, whether it repeats keys, and how to get at its lines. Raises TextRefused."""
+    text = text.removeprefix("\ufeff")
+    if len(text) > TEXT_BYTES_MAX or len(text.encode(errors="replace")) > TEXT_BYTES_MAX:
+        raise TextRefused(f"the text is longer than {TEXT_BYTES_MAX >> 20} MiB", 1, f"{TEXT_BYTES_MAX:,} bytes")
+    if source.endswith(".json") or text.lstrip()[:1] == "{":
+        try:
+            return *read_json(text), partial(mark_json, text)
+        except TextRefused:
+            if source.endswith(".json"):
+                raise
+    marks = mark_yaml(text)
+    return marks.document, bool(marks.repeated), lambda: marks
+
+
+def _located(problems: list[Problem], marks: Callable[[], Marks], source: str) -> list[Problem]:
+    """The problems with file and line, in the order of the text."""
+    try:
+        line = marks().line
+    except TextRefused as refusal:
+        return [replace(refusal.problem, file=source)]
+    located = [replace(problem, file=source, line=problem.line or line(problem.place)) for problem in problems]
+    return sorted(located, key=lambda problem: problem.line)

@@ -1,0 +1,212 @@
+"""Compiling the templates of one definition: every reference is checked against what the definition declares."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from workflow import secret
+from workflow.expression import Expression, Plain, bind, bind_reference, is_plain, read_expression
+from workflow.problems import Place, Problems, shown
+from workflow.syntax import ExpressionSyntaxError, Reference
+from workflow.template import EMPTY, OPENING, Gap, Template
+
+_OPENING = OPENING.encode()
+_CLOSING = re.compile(r"\s*\}\}")
+_PLAIN = re.compile(
+    r"\$\{\{\s*(?:inputs\.([A-Za-z_]\w*)|tasks\.([a-z][a-z0-9_-]*)\.output|run\.id)"
+    r"((?:\.[A-Za-z_]\w*)*)\s*\}\}",
+    re.ASCII,
+)
+
+
+class Vocabulary(msgspec.Struct, frozen=True):
+    """What the templates of a definition may name. Of inputs, some are secrets and some may hold secrets deeper down."""
+
+    inputs: dict[str, object]
+    secrets: frozenset[str]
+    secret_holders: frozenset[str]
+    index: dict[str, int]
+    waits: frozenset[str]
+
+
+@dataclass(slots=True)
+class TemplateCompiler:
+    """Compiles one template after the other and collects the problems of all. Equal texts are compiled once."""
+
+    vocabulary: Vocabulary
+    problems: Problems
+    _gaps: dict[str, tuple[bytes | Gap, list[int]]] = field(default_factory=dict)
+    _reads: list[int] = field(default_factory=list)
+
+    def parameters(self, parameters: dict[str, object], place: Place) -> Template:
+        """The template of a task's `with`: a JSON object."""
+        if not parameters:
+            return EMPTY
+        encoded = msgspec.json.encode(parameters)
+        if secret.may_hold_reference(encoded):
+            self._check_secrets(parameters, place)
+        if _OPENING not in encoded:
+            return Template(encoded)
+        self._reads = []
+        pieces: list[bytes | Gap] = []
+        position = 0
+        texts: list[tuple[str, Place]] = []
+        self._find_texts(parameters, place, texts)
+        for text, where in texts:
+            # Only such texts hold the opening, and they come in the order of the JSON: each is found where it stands.
+            written = msgspec.json.encode(text)
+            start = encoded.index(written, position)
+            pieces += [encoded[position:start], self._gap(text, where)]
+            position = start + len(written)
+        return self._template([*pieces, encoded[position:]])
+
+    def site(self, text: str, place: Place) -> Template:
+        """The template of a task's `site`: a JSON string that depends on inputs alone."""
+        self._reads = []
+        if OPENING not in text:
+            return Template(msgspec.json.encode(text))
+        return self._template([self._compile(text, place, is_site=True)])
+
+    def _template(self, pieces: list[bytes | Gap]) -> Template:
+        constants = [piece for piece in pieces if isinstance(piece, bytes)]
+        if len(constants) == len(pieces):
+            return Template(b"".join(constants))
+        reads = self._reads
+        return Template(None, tuple(sorted(set(reads)) if len(reads) > 1 else reads), tuple(pieces))
+
+    def _find_texts(self, whole: Any, place: Place, found: list[tuple[str, Place]]) -> None:
+        """Add the texts with an opening inside a mapping or list, in its order."""
+        for key, item in whole.items() if isinstance(whole, dict) else enumerate(whole):
+            if isinstance(key, str) and OPENING in key:
+                self.problems.add((*place, key), f"{shown(key)} is a name, not a value", "${{ }} in values")
+            elif isinstance(item, str):
+                if OPENING in item:
+                    found.append((item, (*place, key)))
+            elif isinstance(item, dict | list):
+                self._find_texts(item, (*place, key), found)
+
+    def _gap(self, text: str, place: Place) -> bytes | Gap:
+        if match := _PLAIN.fullmatch(text):
+            return self._plain(match, place)
+        known = self._gaps.get(text)
+        if known is None:
+            before, found = len(self.problems), len(self._reads)
+            gap = self._compile(text, place)
+            if len(self.problems) == before:
+                self._gaps[text] = gap, self._reads[found:]
+            return gap
+        self._reads += known[1]
+        return known[0]
+
+    # One text
+
+    def _compile(self, text: str, place: Place, *, is_site: bool = False) -> bytes | Gap:
+        parts: list[str | Expression] = []
+        position, before = 0, len(self.problems)
+        while (opening := text.find(OPENING, position)) >= 0:
+            start = opening + len(OPENING)
+            if opening > position and text[opening - 1] == "$":
+                parts.append(text[position : opening - 1] + OPENING)
+                position = start
+            else:
+                parts.append(text[position:opening])
+                position = self._expression(text, start, parts, place, is_site)
+        parts.append(text[position:])
+        if len(self.problems) > before:
+            return b"null"
+        return self._joined([part for part in parts if part], place, is_site)
+
+    def _expression(self, text: str, start: int, parts: list[str | Expression], place: Place, is_site: bool) -> int:
+        """Compile the expression at `start` into `parts`; gives the position after its `}}`."""
+        try:
+            syntax = read_expression(text, start)
+            match = _CLOSING.match(text, start + syntax.end)
+            if match is None:
+                rest = text[start + syntax.end :].strip()[:20]
+                message = f"the expression does not end before {shown(rest)}" if rest else "the expression does not end"
+                raise ExpressionSyntaxError(message, syntax.end + 1, "}}")
+            is_alone = start == len(OPENING) and match.end() == len(text) and is_plain(syntax)
+            accepted = [self._accept(reference, place, is_alone, is_site) for reference in syntax.references]
+            if all(accepted):
+                parts.append(bind(syntax, text[start : start + syntax.end], self.vocabulary.index))
+            return match.end()
+        except ExpressionSyntaxError as refusal:
+            where = f"column {refusal.column} of {shown(text[start - len(OPENING) :])}"
+            self.problems.add(place, f"{refusal.message} ({where})", refusal.allowed)
+            return len(text)
+
+    def _joined(self, parts: Sequence[str | Expression], place: Place, is_text: bool) -> bytes | Gap:
+        first = parts[0]
+        if isinstance(first, str):
+            if all(isinstance(part, str) for part in parts):
+                return msgspec.json.encode("".join(map(str, parts)))
+            if first.startswith(secret.PREFIX):
+                self.problems.add(place, "the name of a secret is computed", secret.RULE)
+            return Gap(tuple(parts), True, False)
+        return Gap(tuple(parts), is_text or len(parts) > 1, self._may_be_secret(first))
+
+    def _plain(self, match: re.Match[str], place: Place) -> bytes | Gap:
+        """The common case, a string that is one reference and nothing else, without the parser."""
+        input, task, path = match.groups()
+        root = "tasks" if task else "inputs" if input else "run"
+        reference = Reference(root, task or input or "id", tuple(path.split(".")[1:]) if path else ())
+        if not self._accept(reference, place, is_alone=True, is_site=False):
+            return b"null"
+        expression = bind_reference(reference, self.vocabulary.index)
+        return Gap((expression,), False, self._may_be_secret(expression))
+
+    # What a reference may be
+
+    def _accept(self, reference: Reference, place: Place, is_alone: bool, is_site: bool) -> bool:
+        before = len(self.problems)
+        if reference.root == "inputs":
+            self._check_input(reference, place, is_alone and not is_site)
+        elif is_site:
+            what = f"on task {reference.name!r}" if reference.root == "tasks" else "on the run"
+            self.problems.add(place, f"a site depends on inputs only, not {what}", "inputs")
+        elif reference.root == "tasks":
+            self._check_task(reference, place)
+        return len(self.problems) == before
+
+    def _check_input(self, reference: Reference, place: Place, is_alone: bool) -> None:
+        known = self.vocabulary
+        is_secret = reference.name in known.secrets if reference.name else bool(known.secrets)
+        if reference.name and reference.name not in known.inputs:
+            self.problems.add_unknown(place, "input", reference.name, known.inputs)
+        elif is_secret and not is_alone and not reference.presence:
+            name = f"input {reference.name!r}" if reference.name else "one of the inputs"
+            allowed = "a parameter that is this input and nothing else"
+            self.problems.add(place, f"{name} is a secret, which only an agent can read", allowed)
+
+    def _check_task(self, reference: Reference, place: Place) -> None:
+        task = self.vocabulary.index.get(reference.name)
+        if task is None:
+            self.problems.add_unknown(place, "task", reference.name, self.vocabulary.index)
+        elif reference.name in self.vocabulary.waits:
+            self.problems.add(place, f"task {reference.name!r} is a wait, which has no output", "tasks that agents do")
+        else:
+            self._reads.append(task)
+
+    def _may_be_secret(self, expression: Expression) -> bool:
+        if not isinstance(expression, Plain) or expression.root != "inputs":
+            return False
+        holders = self.vocabulary.secret_holders
+        return expression.key in holders if expression.key else bool(holders)
+
+    def _check_secrets(self, value: object, place: Place) -> None:
+        """A literal reference to a secret must be one, or the agent would look for something else than was meant."""
+        if isinstance(value, dict):
+            for key, item in value.items():
+                self._check_secrets(item, (*place, key))
+        elif isinstance(value, list):
+            for position, item in enumerate(value):
+                self._check_secrets(item, (*place, position))
+        elif isinstance(value, str) and _is_broken_secret(value):
+            self.problems.add(place, "is no reference to a secret", secret.RULE)
+
+
+def _is_broken_secret(text: str) -> bool:
+    return text.startswith(secret.PREFIX) and OPENING not in text and not secret.is_reference(text)
