@@ -9,7 +9,7 @@ import msgspec
 from sync.commit import Answer, Snapshot
 from sync.inputs import Due, FromPeer
 from sync.outputs import Append, ClearTimer, Persist, Remember, Reply, Save, SetTimer
-from sync.values import Now, StreamId, stream_id, stream_writer
+from sync.values import Now, StreamId
 
 
 class Noted(msgspec.Struct, frozen=True, array_like=True):
@@ -32,6 +32,7 @@ class Torn(msgspec.Struct, frozen=True, array_like=True):
     kind: ClassVar[str] = "Torn"
 
 
+HARBOUR = StreamId("harbour@1")
 KINDS: dict[str, type[Noted] | type[Rang] | type[Torn]] = {"Noted": Noted, "Rang": Rang, "Torn": Torn}
 
 
@@ -85,18 +86,14 @@ class Shown(NamedTuple):
 
 @dataclass(slots=True)
 class Notebook:
-    """Pages by run; what peers wrote is kept apart."""
+    """Pages by run; what peers wrote is kept apart. `stream` is the one that it writes."""
 
-    node: str = "harbour"
+    stream: StreamId = HARBOUR
     pages: dict[str, list[str]] = field(default_factory=dict)
     heard: dict[str, list[str]] = field(default_factory=dict)
     kept: dict[str, bytes] = field(default_factory=dict)
     unsaved: set[str] = field(default_factory=set)
     settled: int = 0
-
-    @property
-    def stream(self) -> StreamId:
-        return stream_id(self.node, 1)
 
     def step(self, input: object, now: Now) -> list[object]:
         match input:
@@ -133,7 +130,7 @@ class Notebook:
         return []
 
     def evolve(self, stream: StreamId, run: str, event: object, time_ms: int) -> None:
-        if stream_writer(stream) != self.node:
+        if stream != self.stream:
             self.heard.setdefault(stream, []).append(f"{run}: {event}")
             self.unsaved.add("")
             return
