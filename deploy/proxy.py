@@ -1,10 +1,11 @@
-"""A proxy on the path between two nodes that can be cut like a cable: neither node knows that it is there.
+"""A proxy on the path between two nodes that can be cut: neither node knows that it is there.
 
 with CuttingProxy("127.0.0.1:7443") as proxy:
-    ...                     # the site dials proxy.address and reaches the cloud
-    proxy.cut()             # silence: nothing is refused, nothing arrives, as when a cable is pulled
-    proxy.heal()            # what is still connected goes on where it was; TCP has lost nothing
-    proxy.reset()           # or: every connection ends at once, and so does every new one, until heal()
+    ...  # the site dials proxy.address and reaches the cloud
+    proxy.cut()  # every connection is reset, and so is every new one
+    proxy.heal()
+    proxy.cut(silent=True)  # a cable is pulled: nothing is refused, and nothing arrives
+    proxy.heal()  # what is still connected goes on where it was; TCP has lost nothing
 """
 
 import asyncio
@@ -52,13 +53,10 @@ class CuttingProxy:
         if self._failure is not None:
             raise self._failure
 
-    def cut(self) -> None:
-        """From now on nothing passes and nobody is told: connections stay open, new ones are taken and lead nowhere."""
-        self._call(lambda: self._set(Path.SILENT))
-
-    def reset(self) -> None:
-        """From now on every connection is reset, those that are open and those that come."""
-        self._call(lambda: self._set(Path.RESETTING))
+    def cut(self, *, silent: bool = False) -> None:
+        """From now on nothing passes. Both sides are told, by resets; `silent` leaves them in the belief that they are
+        connected, and takes new connections that lead nowhere."""
+        self._call(lambda: self._set(Path.SILENT if silent else Path.RESETTING))
 
     def heal(self) -> None:
         """All passes again. What was silently held goes on without a byte lost."""

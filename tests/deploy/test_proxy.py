@@ -70,13 +70,13 @@ def test_what_goes_in_comes_out(echo: str) -> None:
         sender.join()
 
 
-def test_a_cut_is_silent_and_loses_nothing(echo: str) -> None:
-    """While cut nothing arrives and nobody is told; healed, everything that was sent meanwhile arrives in order."""
+def test_a_silent_cut_loses_nothing(echo: str) -> None:
+    """While silently cut nothing arrives and nobody is told; healed, everything that was sent meanwhile arrives in order."""
     with CuttingProxy(echo) as proxy, dial(proxy.address) as before:
         before.sendall(b"one")
         assert arrives(before, 3) == b"one"
 
-        proxy.cut()
+        proxy.cut(silent=True)
         before.sendall(b"two")
         with dial(proxy.address) as meanwhile:
             meanwhile.sendall(b"three")
@@ -88,13 +88,13 @@ def test_a_cut_is_silent_and_loses_nothing(echo: str) -> None:
             assert arrives(meanwhile, 5) == b"three"
 
 
-def test_a_reset_ends_connections_until_healed(echo: str) -> None:
-    """A reset ends what is connected and what connects; after healing new connections work."""
+def test_a_cut_ends_connections_until_healed(echo: str) -> None:
+    """A cut ends what is connected and what connects; after healing new connections work."""
     with CuttingProxy(echo) as proxy, dial(proxy.address) as before:
         before.sendall(b"one")
         assert arrives(before, 3) == b"one"
 
-        proxy.reset()
+        proxy.cut()
         assert has_ended(before)
         with dial(proxy.address) as meanwhile:
             assert has_ended(meanwhile)

@@ -1,0 +1,107 @@
+"""What the cloud knows, kept up to date over its WebSocket in a thread: runs, sites, and how far the work has got."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from tiercel.answers import Frame, RunSummary, ServerUnreachable, Site
+from tiercel.client import Client
+
+ENDED = frozenset(("completed", "failed", "cancelled"))
+RATE_WINDOW_S = 3.0
+RECONNECT_S = 0.5
+
+
+class Watcher:
+    """Follows all runs from `start` to `stop`. `runs` and `sites` are replaced, never changed, so they may be read anywhere."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.runs: Mapping[str, RunSummary] = {}
+        self.sites: Mapping[str, Site] = {}
+        self._loop = asyncio.new_event_loop()
+        self._ended = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with contextlib.suppress(RuntimeError):  # The loop has ended by itself.
+            self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        following = asyncio.create_task(self._follow())
+        await self._ended.wait()
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+
+    async def _follow(self) -> None:
+        """A server that goes away comes back: its first frame is the whole picture."""
+        while True:
+            with contextlib.suppress(ServerUnreachable):
+                async for frame in self._client.watch():
+                    if frame is not None:
+                        self._note(frame)
+            await asyncio.sleep(RECONNECT_S)
+
+    def _note(self, frame: Frame) -> None:
+        # A snapshot holds the newest runs only, so what is known of older ones stays.
+        self.runs = {**self.runs, **{run["id"]: run for run in frame["runs"]}}
+        self.sites = {**self.sites, **{site["id"]: site for site in frame["sites"]}}
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many tasks of a site are done, and how many there are to do."""
+
+    done: int
+    total: int
+
+    @property
+    def part(self) -> float:
+        """From 0 to 1."""
+        return self.done / self.total if self.total else 1.0
+
+
+def shares(places: Mapping[str, Sequence[str]], runs: Mapping[str, RunSummary]) -> dict[str, Share]:
+    """For each site. `places` are the sites of each run's tasks, in order. A run that failed leaves nothing more to do."""
+    done: dict[str, int] = {}
+    total: dict[str, int] = {}
+    for run, sites in places.items():
+        known = runs.get(run)
+        completed = known["completed"] if known else 0
+        ended = known is not None and known["state"] in ENDED
+        for number, site in enumerate(sites):
+            done[site] = done.get(site, 0) + (number < completed)
+            total[site] = total.get(site, 0) + (number < completed or not ended)
+    return {site: Share(done[site], total[site]) for site in sorted(done)}
+
+
+class Rate:
+    """Tasks per second over the last few seconds."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def note(self, done: int) -> float:
+        """`done` is how many there are now; how many more there are per second."""
+        now = time.monotonic()
+        self._seen.append((now, done))
+        while now - self._seen[0][0] > RATE_WINDOW_S and len(self._seen) > 2:
+            self._seen.popleft()
+        since, before = self._seen[0]
+        return (done - before) / (now - since) if now > since else 0.0
