@@ -1,7 +1,10 @@
-"""Handing out: ready tasks wait in one queue per capability until the protocol names an agent with room."""
+"""Handing out: ready tasks wait in one queue per capability until the protocol names an agent with room.
 
-from collections import deque
+Tasks of older runs go first (run ids sort by time), so what was begun is finished before more is begun.
+"""
+
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 import msgspec
 
@@ -26,7 +29,7 @@ class Dispatch:
 
     home: Home
     assigner: Assigner
-    _queues: dict[str, deque[tuple[Fragment, int]]] = field(default_factory=dict)
+    _queues: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
 
     def settle(self, now: Now, out: list[object]) -> None:
         """Queue what has become ready, then give away what agents have room for."""
@@ -50,23 +53,25 @@ class Dispatch:
                         self.queue(fragment, task)
 
     def queue(self, fragment: Fragment, task: int) -> None:
+        """The task may begin as soon as an agent has room."""
         plan = fragment.plan.tasks[task]
         name = plan.capability or f"@{plan.agent}"
         queue = self._queues.get(name)
         if queue is None:
-            queue = self._queues[name] = deque()
-        queue.append((fragment, task))
+            queue = self._queues[name] = []
+        heappush(queue, (fragment.run, task))
 
     def _assign_queue(self, name: str, now: Now, out: list[object]) -> None:
-        """Give the queue's tasks away, oldest first, while any agent has room."""
+        """Give the queue's tasks away, those of the oldest run first, while any agent has room."""
         queue, orders = self._queues[name], dict[str, list[Assigned]]()
         choose = self.assigner.choose
         while queue:
             agent = choose(name)
             if agent is None:
                 break
-            fragment, task = queue.popleft()
-            if fragment.outcome or fragment.stopping or fragment.states[task] not in (READY, WAITING):
+            run, task = heappop(queue)
+            fragment = self.home.fragments.get(run)
+            if fragment is None or fragment.stopping or fragment.states[task] not in (READY, WAITING):
                 continue
             item = self._assign(fragment, task, agent, now, out)
             if item is not None:
