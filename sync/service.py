@@ -28,6 +28,7 @@ HEARTBEAT_S = 5.0
 MISSED_HEARTBEATS_MAX = 3
 COALESCE_S = 0.003
 HELLO_TIMEOUT_S = 10.0
+REFUSAL_TIMEOUT_S = 2.0
 CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -164,11 +165,8 @@ class Exchange:
         if (older := self.links.pop(link.peer, None)) is not None:
             older.say(sync_pb2.SyncMessage(refused=sync_pb2.SyncRefused(code="replaced", message="a newer link took over")))
         self.links[link.peer] = link
-        tasks = [
-            asyncio.ensure_future(self._read(link, incoming)),
-            asyncio.ensure_future(self._pump(link, write)),
-            asyncio.ensure_future(self._beat(link)),
-        ]
+        pump = asyncio.ensure_future(self._pump(link, write))
+        tasks = [asyncio.ensure_future(self._read(link, incoming)), pump, asyncio.ensure_future(self._beat(link))]
         reason = "closed by the peer"
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -176,9 +174,11 @@ class Exchange:
                 task.result()
         except LinkRefused as refused:
             reason = str(refused)
-            await self._refuse(write, refused)
             if refused.fatal:
                 self._side.diverged(link.peer, refused)
+            # The pump alone writes; for a peer that does not read it is not waited for long.
+            link.say(_refusal(refused))
+            await asyncio.wait((pump,), timeout=REFUSAL_TIMEOUT_S)
             raise
         except (grpc.RpcError, OSError) as error:
             reason = _said(error)
@@ -358,9 +358,8 @@ class Exchange:
         return rows[0].hash
 
     async def _refuse(self, write: Callable[..., Any], refused: LinkRefused) -> None:
-        message = sync_pb2.SyncRefused(code=refused.code, message=str(refused), fatal=refused.fatal)
         with contextlib.suppress(grpc.RpcError, OSError, asyncio.InvalidStateError):
-            await write(sync_pb2.SyncMessage(refused=message))
+            await write(_refusal(refused))
 
 
 class SyncServer(sync_pb2_grpc.SyncServiceServicer):
@@ -375,6 +374,10 @@ class SyncServer(sync_pb2_grpc.SyncServiceServicer):
             await self._exchange.converse(aiter(request_iterator), context.write)
         except LinkRefused as refused:
             log.warning("link refused", code=refused.code, reason=str(refused))
+
+
+def _refusal(refused: LinkRefused) -> sync_pb2.SyncMessage:
+    return sync_pb2.SyncMessage(refused=sync_pb2.SyncRefused(code=refused.code, message=str(refused), fatal=refused.fatal))
 
 
 def _said(error: BaseException) -> str:
