@@ -3,19 +3,18 @@
 import contextlib
 import multiprocessing
 import os
+import tempfile
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from agents.config import HostConfig
 from agents.host import AgentHost
 from cloud.driver import CloudConfig, GlobalPlanner
+from deploy.layout import SystemConfig
 from edge.driver import EdgeConfig, EdgeNode
 from sync.actors import NodeThread
-
-if TYPE_CHECKING:
-    from bench.system import Configs
 
 START_S_MAX = 60.0
 STOP_S_MAX = 20.0
@@ -30,13 +29,15 @@ class Server(Protocol):
 class PlainProcesses:
     """Three processes that end when this one does."""
 
-    def __init__(self, configs: "Configs", run_dir: Path) -> None:
+    def __init__(self, config: SystemConfig) -> None:
         self._context = multiprocessing.get_context("spawn")
         self._processes: dict[str, tuple[Any, Connection]] = {}
+        self._run_dir = tempfile.TemporaryDirectory(prefix="tb-")
         try:
-            self._start("planner", serve_planner, configs.planner)
-            self._start("edge", serve_edge, configs.edge)
-            self._start("agents", serve_agents, configs.agents)
+            planner, edge, agents = configs_of(config, Path(self._run_dir.name))
+            self._start("planner", serve_planner, planner)
+            self._start("edge", serve_edge, edge)
+            self._start("agents", serve_agents, agents)
         except BaseException:
             self.stop()
             raise
@@ -54,6 +55,7 @@ class PlainProcesses:
                 process.kill()
                 process.join()
         self._processes.clear()
+        self._run_dir.cleanup()
 
     def _start(self, name: str, serve: Callable[[Any, Connection], None], config: object) -> None:
         ours, theirs = self._context.Pipe()
@@ -64,6 +66,22 @@ class PlainProcesses:
         if not ours.poll(START_S_MAX):
             raise RuntimeError(f"the {name} does not start")
         ours.recv()
+
+
+def configs_of(config: SystemConfig, run_dir: Path) -> tuple[CloudConfig, EdgeConfig, HostConfig]:
+    """What each process is told, as it would be told by `tiercel up`."""
+    site, data = config.sites[0], config.data_dir
+    sync = config.reach(config.sync_port)
+    planner = CloudConfig(data / "cloud", api_port=config.api_port, sync_listen=sync)
+    edge = EdgeConfig(site.name, data / site.name, run_dir, sync, listen=config.reach(site.gateway_port))
+    agents = HostConfig(
+        gateway=f"unix:{edge.socket}",
+        data_dir=data / site.name / "journals",
+        agents=site.agents,
+        modules=site.modules,
+        settings=site.settings,
+    )
+    return planner, edge, agents
 
 
 def serve_planner(config: CloudConfig, pipe: Connection) -> None:

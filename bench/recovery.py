@@ -5,7 +5,8 @@ first, on the same system: its median is U. At the kill, U minus the time since 
 
     recover_s = completion - kill - work left = completion - submit - U
 
-and what was under way when the process died, and has to be done again, counts as recovery.
+and what was under way when the process died, and has to be done again, counts as recovery. The first repeat kills at
+half of U; the last one near the end, while lines are being written, which is when an effect could be done twice.
 """
 
 import statistics
@@ -19,7 +20,17 @@ from bench.options import Options
 from bench.system import System, note, running, settings
 
 UNDISTURBED_TIMES = 3
+FIRST_KILL, LAST_KILL = 0.5, 0.95
 VICTIMS = {"edge": ("edge",), "site": ("edge", "agents")}
+
+
+class Load(NamedTuple):
+    """What is run each time."""
+
+    definition: str
+    runs: int
+    tasks: int
+    undisturbed_s: float
 
 
 class Outcome(NamedTuple):
@@ -38,7 +49,8 @@ def measure(options: Options) -> dict[str, object]:
         undisturbed = [run_load(system, definition, options.runs, tasks) for _ in range(UNDISTURBED_TIMES)]
         undisturbed_s = statistics.median(undisturbed)
         note(f"undisturbed: {', '.join(f'{value:.3f}' for value in undisturbed)} s")
-        outcomes = [kill_midway(system, definition, options, tasks, undisturbed_s) for _ in range(options.repeats)]
+        load = Load(definition, options.runs, tasks, undisturbed_s)
+        outcomes = [kill_midway(system, load, options.kill, at) for at in kill_moments(options.repeats)]
         return {
             "lost": sum(outcome.lost for outcome in outcomes),
             "twice": sum(outcome.twice for outcome in outcomes),
@@ -59,21 +71,30 @@ def run_load(system: System, definition: str, runs: int, tasks: int) -> float:
     return seconds
 
 
-def kill_midway(system: System, definition: str, options: Options, tasks: int, undisturbed_s: float) -> Outcome:
-    """The load once more; half-way through its time the processes are killed."""
+def kill_moments(repeats: int) -> list[float]:
+    """When to kill, as shares of the undisturbed time."""
+    step = (LAST_KILL - FIRST_KILL) / max(1, repeats - 1)
+    return [FIRST_KILL + step * number for number in range(repeats)]
+
+
+def kill_midway(system: System, load: Load, kill: str, at: float) -> Outcome:
+    """The load once more; when the share `at` of its usual time is over, the processes are killed."""
     known = len(read_lines(system.directory))
+    pids = system.pids()
     begin = time.perf_counter()
-    started = system.client.start_many(definition, options.runs)
-    time.sleep(max(0.0, begin + undisturbed_s / 2 - time.perf_counter()))
+    started = system.client.start_many(load.definition, load.runs)
+    time.sleep(max(0.0, begin + load.undisturbed_s * at - time.perf_counter()))
     done = len(read_lines(system.directory)) - known
-    system.kill(*VICTIMS[options.kill])
+    system.kill(*(pids[name] for name in VICTIMS[kill]))
     killed = time.perf_counter()
     system.client.wait_all(started[-1])
     seconds = time.perf_counter() - begin
-    system.client.check_completed(started, tasks)
-    outcome = Outcome(*count_effects(started, read_lines(system.directory)[known:]), seconds - undisturbed_s)
-    at = killed - begin
-    note(f"killed {options.kill} after {at:.3f} s, {done} runs had ended; all had after {seconds:.3f} s: {outcome}")
+    system.client.check_completed(started, load.tasks)
+    outcome = Outcome(*count_effects(started, read_lines(system.directory)[known:]), seconds - load.undisturbed_s)
+    note(
+        f"killed {kill} after {killed - begin:.3f} s, when {done} of {load.runs} lines were written; "
+        f"all completed after {seconds:.3f} s: lost {outcome.lost}, twice {outcome.twice}, recover {outcome.recover_s:.3f} s"
+    )
     return outcome
 
 

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,29 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from agents.config import AgentDescription, HostConfig
+from agents.config import AgentDescription
 from bench.client import Client
 from bench.definitions import Document, chain
 from bench.disk import real_directory, scratch
 from bench.errors import ApiError, BenchFailed
 from bench.options import Options
 from bench.processes import peak_mb
-from cloud.driver import CloudConfig
-from edge.driver import EdgeConfig
+from deploy.layout import SiteConfig, SystemConfig
 
 SITE = "harbour"
 CAPABILITIES = ("bench.noop", "bench.mark", "bench.pause", "bench.append")
 START_S_MAX = 60.0
 WARM_UP_RUNS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Configs:
-    """One configuration for each process."""
-
-    planner: CloudConfig
-    edge: EdgeConfig
-    agents: HostConfig
 
 
 class Processes(Protocol):
@@ -55,7 +44,6 @@ class System:
     client: Client
     processes: Processes
     directory: Path
-    configs: Configs
     supervised: bool
 
     def pids(self) -> dict[str, int]:
@@ -67,13 +55,12 @@ class System:
         pids = self.pids()
         return [pids["planner"], pids["edge"]]
 
-    def kill(self, *names: str) -> None:
+    def kill(self, *pids: int) -> None:
         """kill -9 of processes, which their supervisor starts again."""
         if not self.supervised:
             raise BenchFailed("nobody would start a killed process again: recovery needs Ray")
-        pids = self.pids()
-        for name in names:
-            os.kill(pids[name], signal.SIGKILL)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
 
     def peak_rss_mb(self) -> float:
         """What the three processes had resident at most, added up."""
@@ -92,46 +79,36 @@ def running(options: Options) -> Iterator[System]:
     """A system over a fresh data directory, ready for work, and stopped and removed afterwards."""
     with ExitStack() as stack:
         directory = stack.enter_context(scratch(real_directory(options.data)))
-        run_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tb-")))
-        configs = make_configs(options, directory, run_dir)
-        processes = supervisor(options)(configs, run_dir)
+        config = make_config(options, directory)
+        processes = supervisor(options)(config)
         stack.callback(processes.stop)
-        client = stack.enter_context(contextlib.closing(Client(configs.planner.api_port)))
-        system = System(client, processes, directory, configs, options.ray)
+        client = stack.enter_context(contextlib.closing(Client(config.api_port)))
+        system = System(client, processes, directory, options.ray)
         _wait_ready(system, options)
         note(f"processes: {system.pids()}")
         yield system
 
 
-def supervisor(options: Options) -> Callable[[Configs, Path], Processes]:
-    """How the processes are started; imported late, for Ray reads its environment when it is imported."""
+def supervisor(options: Options) -> Callable[[SystemConfig], Processes]:
+    """How the processes are started. Imported late, for Ray alone takes a second."""
     if options.ray:
-        from bench.cluster import Cluster  # noqa: PLC0415
+        from bench.cluster import RayProcesses  # noqa: PLC0415
 
-        return Cluster
+        return RayProcesses
     from bench.plain import PlainProcesses  # noqa: PLC0415
 
     return PlainProcesses
 
 
-def make_configs(options: Options, directory: Path, run_dir: Path) -> Configs:
-    """Data in `directory`, sockets in the short `run_dir`."""
+def make_config(options: Options, directory: Path) -> SystemConfig:
+    """A cloud and one site with the measured agents, on ports that nobody uses."""
     api, link, gateway = free_ports(3)
-    sync = f"127.0.0.1:{link}"
-    planner = CloudConfig(directory / "cloud", api_port=api, sync_listen=sync)
-    edge = EdgeConfig(SITE, directory / SITE, run_dir, sync, listen=f"127.0.0.1:{gateway}")
     agents = tuple(
         AgentDescription(id=f"{SITE}-{number}", capacity=options.capacity, capabilities=CAPABILITIES)
         for number in range(options.agents)
     )
-    host = HostConfig(
-        gateway=f"unix:{edge.socket}",
-        data_dir=directory / "agents",
-        agents=agents,
-        modules=("bench.capabilities",),
-        settings={"directory": str(directory)},
-    )
-    return Configs(planner, edge, host)
+    site = SiteConfig(SITE, gateway, agents, ("bench.capabilities",), {"directory": str(directory)})
+    return SystemConfig(directory / "data", (site,), api_port=api, sync_port=link)
 
 
 def free_ports(count: int) -> list[int]:

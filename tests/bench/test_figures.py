@@ -7,7 +7,7 @@ from bench.definitions import chain, fan, ref, task_count
 from bench.floors import measure_floors
 from bench.latency import gaps_ms, percentile
 from bench.processes import cpu_seconds, log_thread, peak_mb, resident_mb, wakes
-from bench.recovery import count_effects
+from bench.recovery import count_effects, kill_moments
 
 
 def test_floors_are_all_measured(tmp_path: Path) -> None:
@@ -49,3 +49,11 @@ def test_the_kernel_is_asked_about_a_process() -> None:
     assert 0 < resident_mb([pid]) <= peak_mb([pid]) * 1.01
     assert cpu_seconds(pid) > 0
     assert log_thread(pid) in wakes(pid)
+
+
+def test_the_first_kill_is_midway_and_the_last_near_the_end() -> None:
+    """One repeat kills at half of the time; more are spread up to where the effects happen."""
+    assert kill_moments(1) == [0.5]
+    moments = kill_moments(3)
+    assert (len(moments), moments[0]) == (3, 0.5)
+    assert moments[0] < moments[1] < moments[2] < 1
