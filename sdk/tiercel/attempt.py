@@ -13,7 +13,7 @@ from tiercel.v1 import agent_pb2
 if TYPE_CHECKING:
     from tiercel.work import Work
 
-FAILURE_CHARACTERS_MAX = 4000
+TEXT_CHARACTERS_MAX = 4000
 
 CANCEL, TIMEOUT, LEASE, CLOSING = "cancel", "timeout", "lease_expired", "agent_stopped"
 """Why an attempt was asked to stop. The two in the middle are also the codes of its failure."""
@@ -76,7 +76,7 @@ class Attempt:
         self._work.settled(self, value, error)
 
     def output(self, value: Any) -> bytes:
-        """What the function returned, as JSON, without the secrets it was given. Raises one of `type_error`."""
+        """What the function returned, as JSON, without the secrets it was given. Raises when it is none."""
         return encode(redact(value, self.used_secrets) if self.used_secrets else value)
 
     def not_json(self, problem: Exception) -> agent_pb2.TaskResult:
@@ -122,6 +122,11 @@ class Attempt:
 
 
 def failed(key: agent_pb2.AttemptKey, code: str, message: str, *, retryable: bool) -> agent_pb2.TaskResult:
-    """A failure as the wire has it; a message beyond FAILURE_CHARACTERS_MAX is cut."""
-    failure = agent_pb2.TaskFailure(code=code, message=message[:FAILURE_CHARACTERS_MAX], retryable=retryable)
+    """A failure as the wire has it."""
+    failure = agent_pb2.TaskFailure(code=readable(code), message=readable(message), retryable=retryable)
     return agent_pb2.TaskResult(key=key, failure=failure)
+
+
+def readable(text: str) -> str:
+    """Text that the wire takes: not too long, and without the halves of characters that file names may hold."""
+    return text[:TEXT_CHARACTERS_MAX].encode(errors="replace").decode()

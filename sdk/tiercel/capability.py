@@ -49,7 +49,7 @@ def capability_of(name: str, function: Callable[..., Any], *, inline: bool) -> C
     """Read the signature. Raises TypeError when parameters could not be passed by name."""
     if not name:
         raise TypeError("a capability needs a name")
-    asynchronous = inspect.iscoroutinefunction(function)
+    asynchronous = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
     if inline and asynchronous:
         raise TypeError(f"capability {name!r}: inline is for def; an async def runs in the loop already")
     context, allowed, required, takes_any = "", set(), set(), False

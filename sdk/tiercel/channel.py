@@ -16,7 +16,7 @@ OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     # A gateway that was killed is back within half a second: gRPC's own wait of 1 s and more would be the longest part.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", 300),
     # Named for waiting, but it is the least time that one attempt to connect may take.
     ("grpc.min_reconnect_backoff_ms", 5_000),
     # A channel that is built anew must not inherit the broken connection of the one before.

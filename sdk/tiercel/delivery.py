@@ -63,9 +63,13 @@ class Delivery:
         self._uploads: dict[Key, asyncio.Task[None]] = {}
         self._uploads_at_once = asyncio.Semaphore(UPLOADS_AT_ONCE)
         self._changed = asyncio.Event()
+        self._closed = False
 
     def finish(self, key: Key, result: agent_pb2.TaskResult, *, durable: bool) -> None:
         """An attempt is over. What finishes in one turn of the loop goes together; `flush` does not wait for it."""
+        if self._closed:
+            log.warning("attempt %s ended after its agent had stopped; its result is lost", key)
+            return
         self._finished[key] = result
         self._durable = self._durable or durable
         if not self._flush_due:
@@ -159,6 +163,7 @@ class Delivery:
         while self._disk_busy or self._finished or self._recording:
             self._changed.clear()
             await self._changed.wait()
+        self._closed = True
         self._journal.close()
 
     def _all(self) -> dict[Key, agent_pb2.TaskResult]:
@@ -244,6 +249,8 @@ class Delivery:
             self._loop.call_later(REWRITE_AGAIN_S, self._rewrite)
 
     def _rewrite(self) -> None:
+        if self._closed:
+            return
         if self._disk_busy:
             self._loop.call_later(REWRITE_AGAIN_S, self._rewrite)
             return

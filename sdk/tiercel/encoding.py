@@ -12,9 +12,6 @@ from typing import Any
 
 from tiercel.v1 import agent_pb2
 
-type_error = (TypeError, ValueError, RecursionError, OverflowError)
-"""What `encode` raises for a value that JSON cannot hold."""
-
 Key = tuple[str, int, int]
 """(run, task, attempt): one attempt, whatever the epoch under which it was ordered."""
 
@@ -37,7 +34,7 @@ else:
 
 
 def encode(value: object) -> bytes:
-    """A value as JSON (UTF-8, no spaces, no NaN); one of `type_error` when it is not JSON."""
+    """A value as JSON (UTF-8, no spaces, no NaN). Raises TypeError, ValueError or RecursionError when it is none."""
     return "".join(_parts_of(value, 0)).encode()
 
 

@@ -144,6 +144,8 @@ class Journal:
             log.warning("the journal %s could not note what was acknowledged; it will be sent once more", self.path)
         os.close(self._fd)
         os.close(self._lock)
+        # Whoever still writes must fail: the numbers may be those of other files by then.
+        self._fd = self._lock = -1
 
     def _open(self) -> int:
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

@@ -58,7 +58,7 @@ class Session:
             await self._until_first_ends(self._read(call), self._write(call), self._beat())
         except grpc.aio.AioRpcError as error:
             raise SessionLost(f"{error.code().name}: {error.details()}") from error
-        except asyncio.InvalidStateError as error:
+        except (asyncio.InvalidStateError, grpc.aio.UsageError, grpc.aio.InternalError) as error:
             # What grpc.aio says when a call is written to that has ended meanwhile.
             raise SessionLost(str(error)) from error
         finally:

@@ -53,7 +53,7 @@ class Stepper:
             waits_for = context.run(coroutine.send, None)
         except StopIteration as end:
             value, error = end.value, None
-        except (KeyboardInterrupt, SystemExit):
+        except KeyboardInterrupt:
             raise
         except BaseException as raised:  # noqa: BLE001 - whatever a capability raises is its outcome.
             value, error = None, raised
@@ -130,7 +130,7 @@ class _Carrier(Coroutine[Any, None, None]):
             return self._context.run(step, argument)
         except StopIteration as end:
             value, error = end.value, None
-        except (KeyboardInterrupt, SystemExit):
+        except KeyboardInterrupt:
             raise
         except BaseException as raised:  # noqa: BLE001 - whatever a capability raises is its outcome.
             value, error = None, raised

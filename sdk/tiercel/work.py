@@ -15,12 +15,12 @@ from functools import partial
 from typing import Any
 
 from tiercel import attempt as causes
-from tiercel.attempt import Attempt, failed
+from tiercel.attempt import Attempt, failed, readable
 from tiercel.blobs import REFERENCE, Blobs
 from tiercel.capability import Capability, Runs
 from tiercel.context import TaskContext
 from tiercel.delivery import Delivery
-from tiercel.encoding import Key, decode, key_of, type_error
+from tiercel.encoding import Key, decode, key_of
 from tiercel.errors import BlobUnavailable, SecretUnavailable, SessionLost, TaskCancelled
 from tiercel.lease import Lease
 from tiercel.outbox import Outbox
@@ -31,6 +31,10 @@ from tiercel.v1 import agent_pb2
 
 BATCH = 256
 """Assignments that are run before the loop has its turn again."""
+
+UNACKNOWLEDGED_MAX = 20_000
+"""Results that wait for the gateway. It acknowledges late and together while new work comes at once: at 50,000 tasks a
+second this is 0.4 s. There is no holding back, because acknowledgements come by the same stream as the work."""
 
 log = logging.getLogger("tiercel.work")
 
@@ -119,7 +123,7 @@ class Work:
             return
         try:
             output = attempt.output(value)
-        except type_error as problem:
+        except Exception as problem:  # noqa: BLE001 - objects of a capability may raise anything while they are read.
             self._delivery.finish(attempt.key, attempt.not_json(problem), durable=attempt.durable)
             return
         if len(output) <= self.inline_bytes_max:
@@ -135,25 +139,33 @@ class Work:
         if self._delivery.known(key):
             self._delivery.send_again(key)
             return
-        if len(self._running) + self._delivery.count >= 4 * self._tools.capacity:
-            # Twice the capacity happens when assignments and acknowledgements cross; this is a gateway that does not
-            # count.
-            raise SessionLost(f"the gateway sent more than the agent's capacity of {self._tools.capacity}")
+        if self._delivery.count >= UNACKNOWLEDGED_MAX:
+            raise SessionLost(f"the gateway sends work and acknowledges none of {UNACKNOWLEDGED_MAX} results")
         capability = self._tools.capabilities.get(assignment.capability)
         if capability is None:
             offered = ", ".join(sorted(self._tools.capabilities)) or "none"
             text = f"agent {self._tools.agent!r} has no capability {assignment.capability!r}; it has {offered}"
             self._decline(assignment, "unknown_capability", text, retryable=False)
-        elif assignment.effect != agent_pb2.EFFECT_REPEATABLE and not self._delivery.durable_possible:
-            text = f"the journal of agent {self._tools.agent!r} cannot be written; its log says why"
-            self._decline(assignment, "journal_unavailable", text, retryable=True)
-        elif self.closing:
-            self._decline(assignment, "not_started", f"agent {self._tools.agent!r} is stopping", retryable=True)
-        elif assignment.effect == agent_pb2.EFFECT_PHYSICAL and self._tools.lease.stopped:
-            text = f"the lease of agent {self._tools.agent!r} is running out"
-            self._decline(assignment, "not_started", text, retryable=True)
+        elif reason := self._why_not_now(assignment):
+            self._decline(assignment, "not_started", f"agent {self._tools.agent!r} {reason}", retryable=True)
         else:
             self._begin(Attempt(self, key, assignment, capability), assignment.parameters)
+
+    def _why_not_now(self, assignment: agent_pb2.Assignment) -> str:
+        """Why this cannot begin at the moment, although it may later or elsewhere; empty when it can."""
+        if self.closing:
+            return "is stopping"
+        if len(self._running) >= 2 * self._tools.capacity:
+            # The capacity was agreed; as much again may be work that the gateway gave up on and that still runs.
+            return f"has {len(self._running)} tasks running, and a capacity of {self._tools.capacity}"
+        effect = assignment.effect
+        if effect == agent_pb2.EFFECT_REPEATABLE:
+            return ""
+        if not self._delivery.durable_possible:
+            return "cannot write its journal; its log says why"
+        if effect == agent_pb2.EFFECT_PHYSICAL and self._tools.lease.stopped:
+            return "has a lease that is running out"
+        return ""
 
     def _decline(self, assignment: agent_pb2.Assignment, code: str, message: str, *, retryable: bool) -> None:
         # It is on disk like a result, because the gateway may ask again: the answer must not change to "done".
@@ -172,14 +184,27 @@ class Work:
             self._invalid(attempt, f"capability {capability.name!r}: the parameters are not a JSON object")
         elif problem := capability.problem(parameters):
             self._invalid(attempt, problem)
+        elif SECRET_MARK in raw and (problem := self._reveal(attempt, parameters)):
+            self._delivery.finish(
+                attempt.key, attempt.failure("secret_unavailable", problem, retryable=False), durable=attempt.durable
+            )
         elif REFERENCE_MARK in raw:
             self._fetch_then_call(attempt, parameters)
         else:
-            self._call(attempt, parameters, secret=SECRET_MARK in raw)
+            self._call(attempt, parameters)
 
     def _invalid(self, attempt: Attempt, message: str) -> None:
         result = attempt.failure("validation", message, retryable=False)
         self._delivery.finish(attempt.key, result, durable=attempt.durable)
+
+    def _reveal(self, attempt: Attempt, parameters: dict[str, Any]) -> str:
+        """Replace references to secrets in place; why that cannot be. Before blobs are fetched: what is in a blob is data."""
+        try:
+            revealed, attempt.used_secrets = self._tools.secrets.resolve(parameters)
+        except SecretUnavailable as error:
+            return str(error)
+        parameters.update(revealed)
+        return ""
 
     def _fetch_then_call(self, attempt: Attempt, parameters: dict[str, Any]) -> None:
         def fetched(value: Any, error: BaseException | None) -> None:
@@ -193,18 +218,12 @@ class Work:
                 attempt.settle(None, error or asyncio.CancelledError())
             else:
                 with self._stepper.stepping():
-                    self._call(attempt, value, secret=True)
+                    self._call(attempt, value)
 
         self._keep(attempt)
         attempt.task = self._stepper.start(self._tools.blobs.fetch_values(parameters), fetched)
 
-    def _call(self, attempt: Attempt, parameters: dict[str, Any], *, secret: bool) -> None:
-        if secret:
-            try:
-                parameters, attempt.used_secrets = self._tools.secrets.resolve(parameters)
-            except SecretUnavailable as error:
-                self._abandon(attempt, attempt.failure("secret_unavailable", str(error), retryable=False))
-                return
+    def _call(self, attempt: Attempt, parameters: dict[str, Any]) -> None:
         capability = attempt.capability
         if capability.context:
             parameters[capability.context] = attempt.context = self._context_of(attempt)
@@ -214,32 +233,19 @@ class Work:
                 if attempt.task is not None:
                     self._keep(attempt)
             case Runs.INLINE:
-                self._call_inline(attempt, parameters)
+                attempt.settle(*_outcome(partial(capability.function, **parameters)))
             case Runs.THREAD:
                 attempt.queued.append(None)
                 self._keep(attempt)
                 call = partial(contextvars.copy_context().run, attempt.capability.function, **parameters)
                 self._tools.threads.submit(partial(self._run_in_thread, attempt, call))
 
-    def _call_inline(self, attempt: Attempt, parameters: dict[str, Any]) -> None:
-        try:
-            value = attempt.capability.function(**parameters)
-        except Exception as error:  # noqa: BLE001 - whatever a capability raises is its outcome.
-            attempt.settle(None, error)
-        else:
-            attempt.settle(value, None)
-
     def _run_in_thread(self, attempt: Attempt, call: "partial[Any]") -> None:
         try:
             attempt.queued.pop()
         except IndexError:
             return  # It was stopped before a thread was free, and has been settled.
-        outcome: tuple[Attempt, Any, BaseException | None]
-        try:
-            outcome = attempt, call(), None
-        except BaseException as error:  # noqa: BLE001 - whatever a capability raises is its outcome.
-            outcome = attempt, None, error
-        self._from_threads.append(outcome)
+        self._from_threads.append((attempt, *_outcome(call)))
         if not self._collecting:
             self._collecting = True
             try:
@@ -294,7 +300,7 @@ class Work:
     def _context_of(self, attempt: Attempt) -> TaskContext:
         def report(fraction: float, note: str) -> None:
             note = redact(note, attempt.used_secrets) if attempt.used_secrets else note
-            progress = agent_pb2.Progress(key=attempt.assignment.key, fraction=fraction, note=note)
+            progress = agent_pb2.Progress(key=attempt.assignment.key, fraction=fraction, note=readable(note))
             self._loop.call_soon_threadsafe(self._report, attempt.key, progress)
 
         return TaskContext(self._tools.agent, attempt.assignment, self._tools.lease, report)
@@ -302,6 +308,15 @@ class Work:
     def _report(self, key: Key, progress: agent_pb2.Progress) -> None:
         if key in self._running:
             self._tools.outbox.add_progress(key, progress)
+
+
+def _outcome(call: "partial[Any]") -> tuple[Any, BaseException | None]:
+    try:
+        return call(), None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever a capability raises is its outcome, sys.exit too.
+        return None, error
 
 
 SECRET_MARK = PREFIX.encode()

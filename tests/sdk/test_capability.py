@@ -73,7 +73,7 @@ def test_what_cannot_work_is_refused_at_once(name: str, function: Any, inline: b
 
 
 def test_waits_grow_and_stay_below_their_limit() -> None:
-    """Full jitter: each wait is drawn from a window that doubles up to three seconds; success begins anew."""
+    """Full jitter: each wait is drawn from a window that grows up to three seconds; success begins anew."""
     backoff = Backoff()
     for _ in range(3):
         waits = [backoff.next_s() for _ in range(200)]

@@ -52,7 +52,8 @@ async def test_a_full_disk_stops_no_result(
             declined = (await connection.result()).failure
             await connection.assign(assignment("do", 2, REPEATABLE, with_={"what": "c"}))
             assert (await connection.result()).output
-        assert (declined.code, declined.retryable) == ("journal_unavailable", True)
+        assert (declined.code, declined.retryable) == ("not_started", True)
+        assert "cannot write its journal" in declined.message
         for number in range(3, 1000):
             await connection.assign(assignment("do", number, ONCE, with_={"what": "d"}))
             result = await connection.result()

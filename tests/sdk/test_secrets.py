@@ -115,3 +115,16 @@ def test_a_secret_inside_another_leaves_no_rest() -> None:
     """The longer one is put back first."""
     used = {"abc": "secret://short", "abcdef": "secret://long", "": "secret://empty"}
     assert redact({"abcdef!": ["abc", 1, None]}, used) == {"secret://long!": ["secret://short", 1, None]}
+
+
+async def test_what_is_in_a_blob_is_data(gateway: Gateway, new_agent: NewAgent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text that looks like a reference is not resolved when it came from another task's output; the parameter beside it is."""
+    monkeypatch.setenv("TIERCEL_SECRET_ERP", VALUE)
+    agent = new_agent()
+    agent.capability("look", inline=True)(lambda document, token: [document, token == VALUE])
+    reference = gateway.blobs.add(b'"secret://erp"')
+    async with serving(agent, gateway):
+        connection = await gateway.welcomed()
+        await connection.assign(assignment("look", 0, with_={"document": reference, "token": "secret://erp"}))
+        result = await connection.result()
+    assert json.loads(result.output) == ["secret://erp", True]

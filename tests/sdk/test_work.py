@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import json
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.sdk.gateway import ONCE, PHYSICAL, REPEATABLE, Effect, Gateway, assignment, serving
-from tiercel import Agent, RetryableError, TaskContext, TerminalError
+from tiercel import Agent, RetryableError, TaskContext, TerminalError, work
 from tiercel.v1 import agent_pb2
 
 NewAgent = Callable[..., Agent]
@@ -117,6 +118,39 @@ async def test_failures_say_what_they_are(gateway: Gateway, new_agent: NewAgent)
     assert "'fail' returned what JSON cannot hold" in messages[3]
     assert "missing 'kind'; unknown 'typo'; it takes (kind: str)" in messages[4]
     assert "no capability 'fly'; it has fail" in messages[5]
+
+
+@pytest.mark.parametrize("runs", ["loop", "inline", "thread"])
+async def test_nothing_that_a_function_does_ends_the_agent(gateway: Gateway, new_agent: NewAgent, runs: str) -> None:
+    """sys.exit, text that is no Unicode, a message without end, an object that cannot be read: each fails its own task."""
+    agent = new_agent()
+
+    class Unreadable(dict[str, int]):
+        def items(self) -> Any:
+            raise LookupError("not now")
+
+    def do(kind: str) -> Any:
+        match kind:
+            case "exit":
+                sys.exit("no way on")
+            case "half":
+                raise OSError("cannot read caf\udce9.txt " + "x" * 100_000)
+            case "surrogate":
+                return "caf\udce9"
+        return Unreadable(a=1)
+
+    async def do_in_loop(kind: str) -> Any:
+        return do(kind)
+
+    agent.capability("do", inline=runs == "inline")(do_in_loop if runs == "loop" else do)
+    async with serving(agent, gateway):
+        connection = await gateway.welcomed()
+        kinds = ["exit", "half", "surrogate", "unreadable"]
+        await connection.assign(*[assignment("do", n, with_={"kind": kind}) for n, kind in enumerate(kinds)])
+        results = sorted(await connection.results(4), key=lambda result: result.key.task)
+    assert [result.failure.code for result in results] == ["SystemExit", "OSError", "output_not_json", "output_not_json"]
+    assert "cannot read caf?.txt" in results[1].failure.message
+    assert len(results[1].failure.message) == 4000
 
 
 @pytest.mark.parametrize("parameters", [b"{", b"[1]", b'{"a": NaN}'])
@@ -358,8 +392,8 @@ async def test_tasks_do_not_see_each_others_context(gateway: Gateway, new_agent:
     assert outputs == [b'"clean"'] * 3
 
 
-async def test_a_gateway_that_does_not_count_is_left(gateway: Gateway, new_agent: NewAgent) -> None:
-    """Far more than the capacity ends the session: nothing here grows without bound. What was taken is kept."""
+async def test_more_than_it_can_hold_is_declined(gateway: Gateway, new_agent: NewAgent) -> None:
+    """Up to twice the capacity is run, for a gateway that gave up on work which still runs; the rest is not begun."""
     agent = new_agent(capacity=2)
 
     @agent.capability("long")
@@ -369,5 +403,20 @@ async def test_a_gateway_that_does_not_count_is_left(gateway: Gateway, new_agent
     async with serving(agent, gateway):
         connection = await gateway.welcomed()
         await connection.assign(*[assignment("long", n) for n in range(20)])
+        declined = await connection.results(16)
+    assert [result.key.task for result in declined] == list(range(4, 20))
+    assert {(result.failure.code, result.failure.retryable) for result in declined} == {("not_started", True)}
+
+
+async def test_a_gateway_that_acknowledges_nothing_is_left(
+    gateway: Gateway, new_agent: NewAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results that nobody takes must not fill the memory: the session ends, and what was done is kept."""
+    monkeypatch.setattr(work, "UNACKNOWLEDGED_MAX", 8)
+    agent = new_agent(capacity=2)
+    agent.capability("note", inline=True)(lambda: 1)
+    async with serving(agent, gateway):
+        connection = await gateway.welcomed()
+        await connection.assign(*[assignment("note", n) for n in range(20)])
         register = (await gateway.connection()).register
     assert [key.task for key in register.holding] == list(range(8))
