@@ -229,8 +229,7 @@ class Planner:
         fragment = run.fragments[0] if len(run.sites) == 1 else run.fragment(site)
         if fragment is not None:
             fragment.evolve(event)  # type: ignore[arg-type]
-            if fragment.woken:
-                fragment.woken.clear()
+            fragment.woken = None
 
     def _writer(self, stream: StreamId) -> str:
         writer = self._writers.get(stream)

@@ -47,7 +47,11 @@ class Run:
 
     def adopt(self, event: FragmentAdopted) -> None:
         """The site has become the fragment's home."""
-        self.fragments[self.sites.index(event.site)] = Fragment.adopt(self.id, self.plan, event)
+        fragment = Fragment.adopt(self.id, self.plan, event)
+        fragment.woken = None
+        if fragment.inputs == self.inputs:
+            fragment.inputs = self.inputs  # One copy.
+        self.fragments[self.sites.index(event.site)] = fragment
 
     def fragment(self, site: str) -> Fragment | None:
         """The replica of the fragment at the site."""
@@ -144,5 +148,5 @@ def _replica(run: str, plan: Plan, body: bytes) -> Fragment | None:
         return None
     saved: Saved = load_saved(body)
     fragment = Fragment.restore(RunId(run), plan, saved)
-    fragment.woken.clear()
+    fragment.woken = None
     return fragment

@@ -45,8 +45,8 @@ class Dispatch:
         while self.home.woken:
             woken, self.home.woken = self.home.woken, []
             for fragment in woken:
-                tasks, fragment.woken = fragment.woken, []
-                for task in tasks:
+                tasks, fragment.woken = fragment.woken, None
+                for task in tasks or ():
                     if fragment.plan.tasks[task].wait_ms:
                         self.home.decide(fragment, Delay(task), now, out)
                     else:
@@ -92,7 +92,7 @@ class Dispatch:
             fragment.evolve(event)
         assert fragment.states[task] == RUNNING
         self.home.changed[fragment.run] = None
-        attempt = fragment.attempts[task]
+        attempt = fragment.attempt(task)
         self.home.roster.take(slot, fragment.run, task, attempt)
         if was_waiting:
             out.append(ClearTimer(fragment.run, f"retry/{task}"))
@@ -114,5 +114,5 @@ class Dispatch:
         for event in fragment.decide(Assign(task, slot.agent, slot.boot, b""), now):
             out.append(Append(self.home.stream, fragment.run, fragment.epoch, event))
             fragment.evolve(event)
-        failed = Fail(task, fragment.attempts[task], slot.agent, "expression", message, False)
+        failed = Fail(task, fragment.attempt(task), slot.agent, "expression", message, False)
         self.home.decide(fragment, failed, now, out)

@@ -162,7 +162,7 @@ class Executor:
         for run, fragment in self.fragments.items():
             for task, attempt in fragment.live.items():
                 self.roster.slots[attempt.agent].held[(run, task)] = attempt.number
-            fragment.woken = [task for task, state in enumerate(fragment.states) if state == READY]
+            fragment.woken = [task for task, state in enumerate(fragment.states) if state == READY] or None
             self.home.woken.append(fragment)
         self.roster.await_return(now)
         out: list[object] = [t for fragment in self.fragments.values() if fragment.due for t in timers_of(fragment)]

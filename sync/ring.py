@@ -19,14 +19,17 @@ class Ring:
     durable: dict[StreamId, int] = field(default_factory=dict)
     _rows: dict[StreamId, deque[Row]] = field(default_factory=dict)
 
+    def send(self, stream: StreamId) -> None:
+        """This stream is sent to a peer: keep its newest rows from now on."""
+        if stream not in self._rows:
+            self._rows[stream] = deque(maxlen=self.rows_max)
+
     def extend(self, rows: list[Row]) -> None:
         """Take note of committed rows, in order."""
         for row in rows:
-            kept = self._rows.get(row.stream)
-            if kept is None:
-                kept = self._rows[row.stream] = deque(maxlen=self.rows_max)
-            kept.append(row)
             self.durable[row.stream] = row.seq
+            if (kept := self._rows.get(row.stream)) is not None:
+                kept.append(row)
 
     def after(self, stream: StreamId, seq: int, limit: int, bytes_max: int) -> list[Row] | None:
         """Up to `limit` rows behind `seq` with at most `bytes_max` payload (at least one row); None if they are not all here."""
@@ -51,5 +54,6 @@ class Ring:
 
     def begin(self, heads: dict[StreamId, Head]) -> None:
         """The log was folded: these are its durable heads, and nothing is in memory."""
-        self._rows.clear()
+        for kept in self._rows.values():
+            kept.clear()
         self.durable = {stream: head.seq for stream, head in heads.items()}

@@ -196,6 +196,7 @@ class Exchange:
             hello = await self._expect_hello(incoming)
             peer = hello.node
         sends, receives = self._side.streams(peer, hello)
+        self.ring.send(sends)
         session = Session(self.node, peer, sends, receives, await self._head(sends), await self._head(receives))
         # The side that answers knows already whether it has lost events. Then it takes none of the peer's over this connection:
         # they tell of what our own, once they are back, have ordered.

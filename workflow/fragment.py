@@ -73,7 +73,7 @@ class Saved(msgspec.Struct, array_like=True):
     version: int
     inputs: bytes
     states: bytes
-    failures: bytes
+    failures: list[tuple[int, int]]
     attempts: list[int]
     live: list[tuple[int, int, str, str, bytes]]
     past: list[tuple[int, int, str]]
@@ -86,7 +86,10 @@ class Saved(msgspec.Struct, array_like=True):
 
 @dataclass(slots=True)
 class Fragment:
-    """One run's tasks at one site. Invariant: `open` counts this site's tasks that have not ended."""
+    """One run's tasks at one site. Invariant: `open` counts this site's tasks that have not ended.
+
+    A hundred thousand runs may wait at a timer, so what most of them lack (`live`, `outputs`, `woken` ...) is None or shared.
+    """
 
     run: RunId
     plan: Plan
@@ -96,13 +99,13 @@ class Fragment:
     states: bytearray
     missing: "array[int]"
     open: int
-    attempts: "array[int]"
-    failures: bytearray
-    live: dict[int, Attempt] = field(default_factory=dict)
+    attempts: "array[int] | None" = None
+    live: dict[int, Attempt] = field(default_factory=lambda: _NO_ATTEMPTS)
+    failures: dict[int, int] | None = None
     outputs: dict[int, bytes | Blob] | None = None
     due: dict[int, int] | None = None
     past: dict[tuple[int, int], str] | None = None
-    woken: list[int] = field(default_factory=list)
+    woken: list[int] | None = None
     version: int = 0
     stopping: str = ""
     outcome: str = ""
@@ -128,14 +131,16 @@ class Fragment:
             states=states,
             missing=missing,
             open=placement.count(here) if len(sites) > 1 else count,
-            attempts=array("H", bytes(2 * count)),
-            failures=bytearray(count),
         )
         for task in range(count):
             if missing[task] == 0 and states[task] == PENDING:
                 states[task] = READY
-                fragment.woken.append(task)
+                fragment._wake(task)
         return fragment
+
+    def attempt(self, task: int) -> int:
+        """The number of the task's latest attempt; 0 if there was none."""
+        return self.attempts[task] if self.attempts is not None else 0
 
     # Deciding ---------------------------------------------------------------------------------------------------------
 
@@ -148,7 +153,7 @@ class Fragment:
             case Assign(task, agent, boot, parameters):
                 if self.stopping or self.states[task] not in (READY, WAITING):
                     return []
-                return [TaskAssigned(task, self.attempts[task] + 1, agent, boot, parameters)]
+                return [TaskAssigned(task, self.attempt(task) + 1, agent, boot, parameters)]
             case Fail():
                 return self._decide_failure(command, now, chance)
             case Lose(task, attempt, certain, reason):
@@ -189,7 +194,7 @@ class Fragment:
         if not self._holds(task, command.attempt, command.agent):
             return []
         retry = self.plan.tasks[task].retry
-        failures = self.failures[task] + 1
+        failures = (self.failures or {}).get(task, 0) + 1
         retry_at_ms = 0
         if command.retryable and not self.stopping and failures < retry.max_attempts:
             retry_at_ms = now.wall_ms + max(1, retry.delay_before(failures, chance))
@@ -226,7 +231,11 @@ class Fragment:
         elif type(event) is TaskAssigned:
             task = event.task
             self.states[task] = RUNNING
+            if self.attempts is None:
+                self.attempts = array("H", bytes(2 * len(self.states)))
             self.attempts[task] = event.attempt
+            if self.live is _NO_ATTEMPTS:
+                self.live = {}
             self.live[task] = Attempt(event.attempt, event.agent, event.boot, event.parameters)
             if self.due is not None:
                 self.due.pop(task, None)
@@ -250,7 +259,7 @@ class Fragment:
                 self._stop("cancelled", reason)
             case FragmentEnded(outcome, detail):
                 self.outcome, self.detail = outcome, detail
-                self.woken.clear()
+                self.woken = None
             case _:
                 pass  # Answers and agents' comings and goings change no fragment.
 
@@ -272,11 +281,12 @@ class Fragment:
             if left == 0 and states[dependent] == PENDING:
                 states[dependent] = READY
                 if not self.stopping:
-                    self.woken.append(dependent)
+                    self._wake(dependent)
 
     def _fail_task(self, task: int, detail: str, retry_at_ms: int) -> None:
         self.live.pop(task, None)
-        self.failures[task] = min(self.failures[task] + 1, 255)
+        self.failures = self.failures or {}
+        self.failures[task] = self.failures.get(task, 0) + 1
         if retry_at_ms:
             self._wait(task, retry_at_ms)
             return
@@ -292,6 +302,12 @@ class Fragment:
         if redeliver and self.stopping:
             self._end_task(task, CANCELLED)
         elif redeliver:
+            self._wake(task)
+
+    def _wake(self, task: int) -> None:
+        if self.woken is None:
+            self.woken = [task]
+        else:
             self.woken.append(task)
 
     def _wait(self, task: int, due_ms: int) -> None:
@@ -302,7 +318,7 @@ class Fragment:
     def _stop(self, outcome: str, detail: str) -> None:
         """Nothing new begins: whatever has not started is cancelled, what runs is waited for."""
         self.stopping, self.detail = outcome, detail
-        self.woken.clear()
+        self.woken = None
         # A person who cancels settles what nobody else could: the outcome of those attempts stays unknown, and is said to be.
         stopped = (PENDING, READY, WAITING, RECONCILE) if outcome == "cancelled" else (PENDING, READY, WAITING)
         for task, state in enumerate(self.states):
@@ -322,8 +338,8 @@ class Fragment:
                 version=self.version,
                 inputs=self.inputs,
                 states=bytes(self.states),
-                failures=bytes(self.failures),
-                attempts=self.attempts.tolist(),
+                failures=sorted((self.failures or {}).items()),
+                attempts=self.attempts.tolist() if self.attempts is not None else [],
                 live=[(t, a.number, a.agent, a.boot, a.parameters) for t, a in sorted(self.live.items())],
                 past=sorted((t, n, agent) for (t, n), agent in (self.past or {}).items()),
                 outputs=[_flat(task, outputs[task]) for task in sorted(outputs)],
@@ -348,18 +364,22 @@ class Fragment:
             states=states,
             missing=missing,
             open=sum(state not in ENDED and state != ELSEWHERE for state in states),
-            attempts=array("H", saved.attempts),
-            failures=bytearray(saved.failures),
-            live={t: Attempt(n, agent, boot, parameters) for t, n, agent, boot, parameters in saved.live},
+            attempts=array("H", saved.attempts) if saved.attempts else None,
+            failures=dict(saved.failures) or None,
+            live={t: Attempt(n, agent, boot, parameters) for t, n, agent, boot, parameters in saved.live} or _NO_ATTEMPTS,
             outputs={t: Blob(sha, size) if sha else output for t, output, sha, size in saved.outputs} or None,
             due=dict(saved.due) or None,
             past={(t, n): agent for t, n, agent in saved.past} or None,
-            woken=[task for task, state in enumerate(states) if state == READY],
+            woken=[task for task, state in enumerate(states) if state == READY] or None,
             version=saved.version,
             stopping=saved.stopping,
             outcome=saved.outcome,
             detail=saved.detail,
         )
+
+
+# Shared by all that have none, and never written to.
+_NO_ATTEMPTS: dict[int, Attempt] = {}
 
 
 def load_saved(body: bytes) -> Saved:
