@@ -27,8 +27,6 @@ from tiercel.threads import Threads
 from tiercel.v1 import agent_pb2
 from tiercel.work import Tools, Work
 
-BOOT = random_bytes.token_hex(8)
-"""Drawn once per process: tells the gateway a reconnect from a restart."""
 SETTLED_S = 5.0
 """A session that lived this long was a good one: the next wait is short again. Two agents of one name, each of which
 ends the
@@ -70,6 +68,9 @@ class Runtime:
         loop = asyncio.get_running_loop()
         self._settings = settings
         self._capabilities = capabilities
+        # Tells the gateway a reconnect from a restart. Not drawn at import, for then forked processes would share it: what one of
+        # them had in its hands when it died would pass for never delivered when the next registers.
+        self._boot = random_bytes.token_hex(8)
         self._lease = Lease()
         self._outbox = Outbox(loop)
         self._blobs = Blobs()
@@ -148,7 +149,7 @@ class Runtime:
             protocol_version=PROTOCOL_VERSION,
             agent=settings.name,
             agent_kind=settings.kind,
-            boot=BOOT,
+            boot=self._boot,
             capabilities=sorted(self._capabilities),
             capacity=settings.capacity,
             labels=dict(settings.labels),
