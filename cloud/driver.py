@@ -17,7 +17,7 @@ from cloud.inputs import CommandSettled, RunFinished, SiteLoads
 from cloud.planner import Planner
 from cloud.service import PlannerService
 from cloud.views import Freshness, LinkView
-from sync.actors import Loop
+from sync.actors import Loop, verify_slowly
 from sync.blobs import Blob, BlobMissing, BlobService, BlobStore
 from sync.commit import Row
 from sync.driver import StreamRecovered
@@ -53,6 +53,7 @@ class GlobalPlanner:
     def __init__(self, config: CloudConfig) -> None:
         self.config = config
         self.log = EventLog.open(config.data_dir / "cloud.db", NodeId(NODE), page_count_max=config.page_count_max)
+        self.damaged = ""
         self.blobs = BlobStore(config.data_dir / "blobs")
         self._finished: dict[str, asyncio.Event] = {}
         self._settled: dict[str, asyncio.Event] = {}
@@ -71,7 +72,7 @@ class GlobalPlanner:
         sync_pb2_grpc.add_SyncServiceServicer_to_server(SyncServer(self.exchange), server)
         blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(self.blobs, self.fetch_blob), server)
         server.add_insecure_port(self.config.sync_listen)
-        watch = asyncio.ensure_future(self._feed_watchers())
+        tasks = [asyncio.ensure_future(self._feed_watchers()), asyncio.ensure_future(verify_slowly(self.log, self._damaged))]
         try:
             await server.start()
             log.info(
@@ -85,11 +86,16 @@ class GlobalPlanner:
             app = api.make_app(PlannerService(self))
             await self.loop.guard(api.serve(app, self.config.api_host, self.config.api_port))
         finally:
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await server.stop(grace=0.2)
             self.loop.stop()
             await asyncio.to_thread(self.log.close)
+
+    def _damaged(self, what: str) -> None:
+        self.damaged = what
+        log.error("the cloud has stopped taking work", reason=what)
 
     def _make_planner(self) -> Planner:
         return Planner(NODE, self.log.boot, self.log.incarnation)

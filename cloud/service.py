@@ -136,6 +136,8 @@ class PlannerService:
         return await self.run(run, wait_s=0) if ended or not command else await self.command(str(command))
 
     def _refuse_while_recovering(self) -> None:
+        if self._node.damaged:
+            raise Problem(503, "log_damaged", self._node.damaged)
         if self._node.recovering_from:
             sites = ", ".join(sorted(self._node.recovering_from))
             raise Problem(503, "recovering", f"the cloud fetches lost events back from {sites}: try again shortly")
@@ -288,7 +290,8 @@ class PlannerService:
 
     def ready(self) -> list[str]:
         """What keeps the cloud from taking work; empty if nothing does."""
-        return [f"fetching lost events back from {site}" for site in sorted(self._node.recovering_from)]
+        reasons = [f"fetching lost events back from {site}" for site in sorted(self._node.recovering_from)]
+        return [*reasons, self._node.damaged] if self._node.damaged else reasons
 
     async def _summary(self, run: str) -> RunSummary | None:
         known = self._node.planner.runs.get(run)

@@ -15,7 +15,7 @@ import structlog
 
 from edge.executor import LEASE_MS, Executor
 from edge.service import Gateway
-from sync.actors import Loop
+from sync.actors import Loop, verify_slowly
 from sync.blobs import Blob, BlobError, BlobService, BlobStore, pull, push
 from sync.commit import Row
 from sync.driver import StreamRecovered
@@ -101,10 +101,14 @@ class EdgeNode:
             )
             if ready is not None:
                 ready.set()
+            verifying = asyncio.ensure_future(verify_slowly(self.log, self._halt))
+            self._errands.add(verifying)
             await link
         finally:
-            link.cancel()
-            await asyncio.gather(link, return_exceptions=True)
+            tasks = (link, *self._errands)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await server.stop(grace=0.2)
             self.loop.stop()
             await asyncio.to_thread(self.log.close)
@@ -199,11 +203,15 @@ class EdgeNode:
 
     def diverged(self, peer: str, refused: LinkRefused) -> None:
         """Two histories under one name: stop before it gets worse."""
-        self.halted = str(refused)
-        self.gateway.accepting = False
-        self.gateway.close_all(refused.code, str(refused))
+        self._halt(str(refused))
         self._compared.set()
-        log.error("the site has stopped taking work", site=self.config.site, code=refused.code, reason=str(refused))
+
+    def _halt(self, reason: str) -> None:
+        """What this log holds cannot be trusted: take no more work, and say why to every agent that asks."""
+        self.halted = self.gateway.halted = reason
+        self.gateway.accepting = False
+        self.gateway.close_all("halted", reason)
+        log.error("the site has stopped taking work", site=self.config.site, reason=reason)
 
     def telemetry(self) -> sync_pb2.SyncMessage | None:
         """How busy the agents are; only when it has changed."""

@@ -92,6 +92,7 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
     def __init__(self, site: str, boot: int, holds_blob: Callable[[Any], bool]) -> None:
         self.loop: Loop
         self.accepting = False
+        self.halted = ""
         self._site, self._boot, self._holds_blob = site, boot, holds_blob
         self._sessions: dict[int, Conversation] = {}
         self._count = 0
@@ -169,7 +170,7 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
             return agent_pb2.Refused(code="register_first", message="the first message of a connection is Register")
         register = first.register
         if not self.accepting:
-            message = f"site {self._site} is not ready for work yet: try again shortly"
+            message = self.halted or f"site {self._site} is not ready for work yet: try again shortly"
             return agent_pb2.Refused(code="not_ready", message=message)
         if register.protocol_version < PROTOCOL_OLDEST:
             known = f"{PROTOCOL_OLDEST} to {PROTOCOL_VERSION}"

@@ -25,12 +25,16 @@ import structlog
 from sync.commit import Commit
 from sync.driver import IN_FLIGHT_MAX, Clock, Core, Driver, Log, Out
 from sync.inputs import Recovered
+from sync.log import EventLog
+from sync.log_errors import LogCorrupt
 from sync.outputs import Failed, Reply
 from sync.values import Now
 
 # A commit's thread needs the interpreter a few times per batch; with the default of 5 ms it would wait behind a busy loop.
 SWITCH_INTERVAL_S = 0.0002
 GC_THRESHOLDS = (50_000, 25, 50)
+VERIFY_PAGE = 200
+VERIFY_PAUSE_S = 0.25
 
 
 class InboxFull(Exception):
@@ -224,6 +228,21 @@ class Loop:
             self._alarm.cancel()
         self._alarm_mono_ms = at
         self._alarm = self._loop.call_later(min(waits) / 1000, self._kick)
+
+
+async def verify_slowly(event_log: EventLog, damaged: Callable[[str], None]) -> None:
+    """Recompute the chain of everything below the last snapshots once, a little at a time; opening has verified the rest."""
+    for stream in await asyncio.wrap_future(event_log.read(lambda reader: reader.streams())):
+        after, end = 0, await asyncio.wrap_future(event_log.read(lambda reader: reader.head(stream).seq))  # noqa: B023 - awaited
+        while after < end:
+            start = after
+            try:
+                page = event_log.read(lambda reader: reader.verify_page(stream, start, VERIFY_PAGE))  # noqa: B023 - awaited
+                after = await asyncio.wrap_future(page)
+            except LogCorrupt as corrupt:
+                damaged(str(corrupt))
+                return
+            await asyncio.sleep(VERIFY_PAUSE_S)
 
 
 class Node(Protocol):

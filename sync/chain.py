@@ -21,9 +21,7 @@ class Head(NamedTuple):
 GENESIS = Head(0, bytes(32))
 
 
-def record_hash(
-    previous: bytes, stream: bytes, seq: int, epoch: int, kind: str, run: str, time: int, payload: bytes
-) -> bytes:
+def record_hash(previous: bytes, stream: bytes, seq: int, epoch: int, kind: str, run: str, time: int, payload: bytes) -> bytes:
     """SHA-256(previous hash, stream, seq, epoch, kind, run, time, SHA-256(payload)); strings as UTF-8 with their lengths."""
     kind_bytes, run_bytes = kind.encode(), run.encode()
     envelope = _pack(seq, epoch, time, len(stream), len(kind_bytes), len(run_bytes))
