@@ -1,0 +1,48 @@
+"""Plans for tests: written as small documents, compiled as any definition is."""
+
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+
+from workflow.events import FragmentAdopted
+from workflow.plan import Plan, plan_from_document
+
+SITES = ["harbour", "airport"]
+
+
+def plan_of(tasks: dict[str, dict[str, Any]], *, inputs: dict[str, Any] | None = None, name: str = "story") -> Plan:
+    """Compile tasks; whoever does not say who does it asks for the capability `work`."""
+    for task in tasks.values():
+        if not {"capability", "agent", "wait"} & task.keys():
+            task["capability"] = "work"
+    document = {"name": name, "version": "1", "inputs": inputs or {}, "tasks": tasks}
+    return plan_from_document(msgspec.json.encode(document))
+
+
+def adopted(plan: Plan, places: list[int] | None = None, *, inputs: bytes = b"{}") -> FragmentAdopted:
+    """The harbour becomes home of a fragment; `places[i]` is the index in SITES of task i's site."""
+    places = places or [0] * len(plan.tasks)
+    sites = SITES if 1 in places else SITES[:1]
+    return FragmentAdopted(plan.ref, inputs, "harbour", sites, bytes(places), 2)
+
+
+@st.composite
+def documents(draw: st.DrawFn, tasks_max: int = 7) -> dict[str, dict[str, Any]]:
+    """Tasks of a random graph: any effect class, retries, waits, and parameters that read what they need."""
+    tasks: dict[str, dict[str, Any]] = {}
+    for number in range(draw(st.integers(1, tasks_max))):
+        earlier = [f"t{need}" for need in range(number)]
+        task: dict[str, Any] = {
+            "needs": draw(st.lists(st.sampled_from(earlier), unique=True, max_size=3) if earlier else st.just([]))
+        }
+        if draw(st.integers(0, 5)) == 0:
+            task["wait"] = {"for": draw(st.integers(1, 60))}
+        else:
+            task["capability"] = draw(st.sampled_from(["pick", "pack"]))
+            task["effect"] = draw(st.sampled_from(["repeatable", "once", "physical"]))
+            task["retry"] = {"max_attempts": draw(st.integers(1, 3)), "delay": 1, "jitter": 0}
+            readable = [need for need in task["needs"] if "wait" not in tasks[need]]
+            task["with"] = {need: f"${{{{ tasks.{need}.output }}}}" for need in readable[:1]}
+        tasks[f"t{number}"] = task
+    return tasks

@@ -1,0 +1,316 @@
+"""A fragment's decisions one by one: what follows from a result, a failure, a loss, a cancellation, a value from elsewhere."""
+
+import pytest
+
+from sync.values import Now, RunId
+from tests.workflow.plans import adopted, plan_of
+from workflow.commands import Assign, Cancel, CancelDone, Complete, Delay, Elapse, Fail, FragmentCommand, Lose, Receive
+from workflow.events import (
+    Blob,
+    CommandAnswered,
+    Event,
+    FragmentCancelling,
+    FragmentEnded,
+    TaskAssigned,
+    TaskCancelled,
+    TaskCompleted,
+    TaskDelayed,
+    TaskFailed,
+    TaskLost,
+    ValueHanded,
+)
+from workflow.fragment import Fragment, load_saved, state_hash
+from workflow.plan import Plan
+from workflow.states import CANCELLED, COMPLETED, FAILED, NAMES, READY, RECONCILE, RUNNING, SKIPPED, WAITING
+
+NOW = Now(1_800_000_000_000, 5_000, 1)
+
+
+def begin(plan: Plan, places: list[int] | None = None) -> Fragment:
+    return Fragment.adopt(RunId("r1"), plan, adopted(plan, places))
+
+
+def do(fragment: Fragment, *commands: FragmentCommand) -> list[Event]:
+    """Decide and fold, ending included; the events of all."""
+    events: list[Event] = []
+    for command in commands:
+        for event in fragment.decide(command, NOW):
+            fragment.evolve(event)
+            events.append(event)
+        for event in fragment.decide_ending():
+            fragment.evolve(event)
+            events.append(event)
+    return events
+
+
+def assign(task: int, agent: str = "anna", boot: str = "b1") -> Assign:
+    return Assign(task, agent, boot, b"")
+
+
+def complete(task: int, attempt: int = 1, agent: str = "anna", output: bytes = b"1") -> Complete:
+    return Complete(task, attempt, agent, output, None)
+
+
+def fail(task: int, attempt: int = 1, *, retryable: bool = True) -> Fail:
+    return Fail(task, attempt, "anna", "jam", "the belt is jammed", retryable)
+
+
+def lose(task: int, attempt: int = 1, *, certain: bool = False) -> Lose:
+    return Lose(task, attempt, certain, "agent anna unreachable")
+
+
+def sequence(**task: object) -> Plan:
+    return plan_of({"a": dict(task), "b": {"needs": ["a"], **task}})
+
+
+def test_a_run_of_two_tasks_from_start_to_end() -> None:
+    """The second is ready when the first is done, and with the last the fragment has completed."""
+    fragment = begin(sequence())
+    assert fragment.woken == [0]
+    assert do(fragment, assign(1)) == []
+    assert do(fragment, assign(0), complete(0)) == [TaskAssigned(0, 1, "anna", "b1"), TaskCompleted(0, 1, "anna", b"1")]
+    assert fragment.woken == [0, 1]
+    events = do(fragment, assign(1), complete(1))
+    assert events[-1] == FragmentEnded("completed")
+    assert (fragment.outcome, fragment.open, fragment.version) == ("completed", 0, 5)
+
+
+def test_only_outputs_that_somebody_reads_are_kept() -> None:
+    """What no expression reads is in the log, not in memory."""
+    plan = plan_of({"a": {}, "b": {}, "c": {"needs": ["a", "b"], "with": {"n": "${{ tasks.a.output.n }}"}}})
+    fragment = begin(plan)
+    do(fragment, assign(0), complete(0, output=b'{"n":1}'), assign(1), complete(1, output=b"2"))
+    assert fragment.outputs == {0: b'{"n":1}'}
+
+
+def test_a_large_output_is_kept_by_its_hash() -> None:
+    """A blob stands for its bytes, through saving too."""
+    fragment = begin(plan_of({"a": {}, "b": {"needs": ["a"], "with": {"x": "${{ tasks.a.output }}"}}}))
+    blob = Blob(b"s" * 32, 70_000)
+    do(fragment, assign(0), Complete(0, 1, "anna", b"", blob))
+    assert fragment.outputs == {0: blob}
+    assert Fragment.restore(RunId("r1"), fragment.plan, load_saved(fragment.save())).outputs == {0: blob}
+
+
+# Failing
+
+
+def test_a_failed_attempt_is_repeated_after_a_growing_delay() -> None:
+    """Each failure waits longer, until the policy's attempts are used up; then the task, and with it the fragment, has failed."""
+    fragment = begin(sequence(retry={"max_attempts": 3, "delay": 1, "factor": 2, "jitter": 0}))
+    delays = []
+    for attempt in (1, 2):
+        do(fragment, assign(0))
+        events = do(fragment, fail(0, attempt))
+        assert isinstance(events[0], TaskFailed)
+        delays.append(events[0].retry_at_ms - NOW.wall_ms)
+        assert fragment.states[0] == WAITING
+    assert delays == [1_000, 2_000]
+    events = do(fragment, assign(0), fail(0, 3))
+    assert events[1:] == [
+        TaskFailed(0, 3, "jam", "the belt is jammed", 0, "anna"),
+        FragmentEnded("failed", "a: jam: the belt is jammed"),
+    ]
+    assert list(fragment.states) == [FAILED, CANCELLED]
+
+
+def test_a_failure_for_good_is_not_repeated() -> None:
+    """If the agent says that a repetition will not help, the task has failed at once."""
+    fragment = begin(sequence())
+    assert do(fragment, assign(0), fail(0, retryable=False))[-1] == FragmentEnded("failed", "a: jam: the belt is jammed")
+
+
+@pytest.mark.parametrize("attempts", [1, 255, 256, 300])
+def test_a_policy_of_many_attempts_is_kept(attempts: int) -> None:
+    """As many attempts are made as the policy says, also beyond what fits a byte."""
+    fragment = begin(plan_of({"a": {"retry": {"max_attempts": attempts, "delay": 0}}}))
+    made = 0
+    while not fragment.outcome and made < 400:
+        made += 1
+        do(fragment, assign(0), fail(0, made))
+    assert made == attempts
+
+
+def test_a_failure_waits_for_what_still_runs() -> None:
+    """When a task fails, the others that run are waited for and their results kept; then the fragment has failed."""
+    fragment = begin(plan_of({"a": {}, "b": {}, "c": {"needs": ["a"]}}))
+    do(fragment, assign(0), assign(1))
+    assert not any(isinstance(event, FragmentEnded) for event in do(fragment, fail(0, retryable=False)))
+    assert do(fragment, complete(1)) == [
+        TaskCompleted(1, 1, "anna", b"1"),
+        FragmentEnded("failed", "a: jam: the belt is jammed"),
+    ]
+    assert [NAMES[state] for state in fragment.states] == ["failed", "completed", "cancelled"]
+
+
+# Losing
+
+
+def test_a_lost_repeatable_attempt_is_given_again() -> None:
+    """Work that may be repeated is ready again; whichever of the two results comes first counts."""
+    fragment = begin(sequence(effect="repeatable"))
+    assert do(fragment, assign(0), lose(0))[1:] == [TaskLost(0, 1, "agent anna unreachable", True)]
+    assert fragment.states[0] == READY
+    do(fragment, assign(0, "ben"))
+    assert do(fragment, complete(0, 1, "anna", b'"late"')) == [TaskCompleted(0, 1, "anna", b'"late"')]
+    assert do(fragment, complete(0, 2, "ben")) == []
+
+
+@pytest.mark.parametrize("effect", ["once", "physical"])
+def test_a_lost_effect_is_never_blindly_repeated(effect: str) -> None:
+    """What may have happened stays to be reconciled; the agent's own word settles it, however late."""
+    fragment = begin(sequence(effect=effect))
+    do(fragment, assign(0), lose(0))
+    assert fragment.states[0] == RECONCILE
+    assert do(fragment, assign(0, "ben")) == []
+    assert fragment.decide_ending() == []
+    assert do(fragment, complete(0, 1, "ben")) == []
+    assert do(fragment, complete(0)) == [TaskCompleted(0, 1, "anna", b"1")]
+    assert fragment.states[1] == READY
+
+
+def test_an_attempt_that_surely_never_began_is_given_again() -> None:
+    """If it is known that nothing can have happened, any effect class is delivered again."""
+    fragment = begin(sequence(effect="physical"))
+    do(fragment, assign(0), lose(0, certain=True))
+    assert fragment.states[0] == READY
+
+
+def test_losses_do_not_use_up_the_retries() -> None:
+    """Only failures count against `max_attempts`."""
+    fragment = begin(plan_of({"a": {"effect": "repeatable", "retry": {"max_attempts": 2, "delay": 1}}}))
+    for attempt in (1, 2, 3):
+        do(fragment, assign(0), lose(0, attempt))
+    events = do(fragment, assign(0), fail(0, 4))
+    assert isinstance(events[1], TaskFailed)
+    assert events[1].retry_at_ms > 0
+
+
+# Cancelling
+
+
+def test_a_cancelled_fragment_stops_what_has_not_begun() -> None:
+    """Nothing new begins; with nothing running it ends at once, and the intent is answered."""
+    fragment = begin(sequence())
+    assert do(fragment, Cancel("c1", "not wanted")) == [
+        FragmentCancelling("c1", "not wanted"),
+        CommandAnswered("c1", True),
+        FragmentEnded("cancelled", "not wanted"),
+    ]
+    assert list(fragment.states) == [CANCELLED, CANCELLED]
+
+
+def test_a_cancelled_fragment_waits_for_what_runs() -> None:
+    """A running attempt ends as it ends: stopped, or done all the same."""
+    fragment = begin(plan_of({"a": {}, "b": {}}))
+    do(fragment, assign(0), assign(1), Cancel("c1", "not wanted"))
+    assert do(fragment, CancelDone(0, 1, "anna")) == [TaskCancelled(0, 1, "stopped by its agent")]
+    assert do(fragment, complete(1)) == [TaskCompleted(1, 1, "anna", b"1"), FragmentEnded("cancelled", "not wanted")]
+    assert list(fragment.states) == [CANCELLED, COMPLETED]
+
+
+def test_a_cancelled_fragment_does_not_retry_or_redeliver() -> None:
+    """What fails or is lost after the cancellation is not begun again."""
+    fragment = begin(plan_of({"a": {"effect": "repeatable"}, "b": {}}))
+    do(fragment, assign(0), assign(1), Cancel("c1", "not wanted"))
+    do(fragment, lose(0))
+    assert do(fragment, fail(1))[-1] == FragmentEnded("cancelled", "not wanted")
+    assert list(fragment.states) == [CANCELLED, FAILED]
+
+
+def test_an_unknown_outcome_keeps_a_cancelled_fragment_open_until_a_person_says_so() -> None:
+    """An effect that may have happened is not swept away by a cancellation before it; one after it settles the fragment."""
+    fragment = begin(plan_of({"a": {"effect": "once"}}))
+    do(fragment, assign(0), Cancel("c1", "not wanted"), lose(0))
+    assert (fragment.outcome, fragment.states[0]) == ("", RECONCILE)
+    assert do(fragment, Cancel("c2", "looked at it"))[-1] == FragmentEnded("cancelled", "looked at it")
+
+
+def test_an_ended_fragment_cannot_be_cancelled() -> None:
+    """The intent is answered, with the reason."""
+    fragment = begin(plan_of({"a": {}}))
+    do(fragment, assign(0), complete(0))
+    assert do(fragment, Cancel("c1", "too late")) == [CommandAnswered("c1", False, "run r1 has already ended here: completed")]
+
+
+# Waiting, and other sites
+
+
+def test_a_wait_takes_no_agent() -> None:
+    """It is given a moment, and completes when that has come, once."""
+    fragment = begin(plan_of({"a": {"wait": {"for": "1h"}}, "b": {"needs": ["a"]}}))
+    assert do(fragment, Delay(0)) == [TaskDelayed(0, NOW.wall_ms + 3_600_000)]
+    assert do(fragment, Delay(0)) == []
+    assert do(fragment, Elapse(0)) == [TaskCompleted(0, 0)]
+    assert do(fragment, Elapse(0)) == []
+    assert fragment.states[1] == READY
+
+
+def test_a_value_of_another_site_opens_the_way() -> None:
+    """A task waits for one of another site until its value is handed over; a second copy changes nothing."""
+    plan = plan_of({"a": {}, "b": {"needs": ["a"], "with": {"x": "${{ tasks.a.output }}"}}})
+    fragment = begin(plan, [1, 0])
+    assert (fragment.woken, fragment.open) == (None, 1)
+    assert do(fragment, assign(0)) == []
+    assert do(fragment, Receive(0, b"7", None)) == [ValueHanded(0, b"7")]
+    assert do(fragment, Receive(0, b"8", None)) == []
+    assert (fragment.woken, fragment.outputs) == ([1], {0: b"7"})
+    assert do(fragment, assign(1), complete(1))[-1] == FragmentEnded("completed")
+
+
+def test_tasks_of_other_sites_do_not_keep_a_fragment_open() -> None:
+    """A fragment has completed when its own tasks have, whatever the other sites still do."""
+    fragment = begin(plan_of({"a": {}, "b": {"needs": ["a"]}}), [0, 1])
+    assert do(fragment, assign(0), complete(0))[-1] == FragmentEnded("completed")
+
+
+# Who may say what
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        complete(0, 1, "ben"),
+        complete(0, 2),
+        complete(1),
+        Fail(0, 1, "ben", "x", "y", True),
+        Fail(0, 9, "anna", "x", "y", True),
+        CancelDone(0, 1, "ben"),
+        lose(0, 2),
+        lose(1),
+        Elapse(0),
+        Receive(0, b"1", None),
+        Delay(0),
+    ],
+    ids=str,
+)
+def test_what_is_not_held_cannot_be_reported(lie: FragmentCommand) -> None:
+    """A report of another agent, another attempt or another task changes nothing."""
+    fragment = begin(sequence())
+    do(fragment, assign(0))
+    before = fragment.save()
+    assert do(fragment, lie) == []
+    assert fragment.save() == before
+
+
+def test_an_attempt_that_failed_cannot_succeed_later() -> None:
+    """The failure was the agent's own word: it does not take it back."""
+    fragment = begin(sequence())
+    do(fragment, assign(0), fail(0))
+    assert do(fragment, complete(0)) == []
+
+
+def test_equal_states_have_equal_hashes() -> None:
+    """Two replicas that folded the same events agree by their hash; one event more, and they do not."""
+    one, other = begin(sequence()), begin(sequence())
+    for event in do(one, assign(0), complete(0)):
+        other.evolve(event)
+    assert state_hash(one.save()) == state_hash(other.save())
+    do(one, assign(1))
+    assert state_hash(one.save()) != state_hash(other.save())
+
+
+def test_every_state_has_a_name() -> None:
+    """The words that people read, in the order of the numbers."""
+    assert (NAMES[READY], NAMES[RUNNING], NAMES[SKIPPED], NAMES[RECONCILE]) == ("ready", "running", "skipped", "reconcile")
+    assert len(NAMES) == 10
