@@ -69,4 +69,8 @@ class AgentRefused(TiercelError):
 
 
 class SessionLost(TiercelError):
-    """One session with the gateway ended without a goodbye."""
+    """One session with the gateway ended without a goodbye; `code` is the gateway's word for it, if it gave one."""
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 import os
 import secrets as random_bytes
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from tiercel.channel import open_channel
 from tiercel.delivery import Delivery
 from tiercel.errors import SessionLost
 from tiercel.journal import Journal
-from tiercel.lease import Lease, now_s
+from tiercel.lease import Lease
 from tiercel.outbox import Outbox
 from tiercel.secrets import Secrets
 from tiercel.session import PROTOCOL_VERSION, Session
@@ -27,10 +26,6 @@ from tiercel.threads import Threads
 from tiercel.v1 import agent_pb2
 from tiercel.work import Tools, Work
 
-SETTLED_S = 5.0
-"""A session that lived this long was a good one: the next wait is short again. Two agents of one name, each of which
-ends the
-session of the other, must not do so many times a second."""
 STOPPED_S = 2.0
 """How long work that was cancelled at the end of the grace may take to stop, and results to be acknowledged."""
 
@@ -76,8 +71,8 @@ class Runtime:
         self._blobs = Blobs()
         self._backoff = Backoff()
         self._stop = asyncio.Event()
-        self._lost = False
-        self._welcomed_s = math.inf
+        self._said_lost = False
+        self._was_welcomed = False
         self._delivery = Delivery(loop, Journal(settings.journal), self._outbox, self._blobs)
         threads = Threads(settings.threads, f"tiercel-{settings.name}")
         tools = Tools(
@@ -119,17 +114,18 @@ class Runtime:
     async def _stay_connected(self, target: str | grpc.aio.Channel) -> None:
         """Session after session, until one ends with a goodbye."""
         while True:
-            self._welcomed_s = math.inf
+            self._was_welcomed = False
             try:
                 await self._connect_once(target)
             except SessionLost as lost:
                 if self._outbox.finished:
                     return
-                if now_s() - self._welcomed_s > SETTLED_S:
+                # Two agents of one name end each other's sessions: they must not do so many times a second.
+                if self._was_welcomed and lost.code != "replaced":
                     self._backoff.reset()
-                level = logging.DEBUG if self._lost else logging.WARNING
+                level = logging.DEBUG if self._said_lost else logging.WARNING
                 log.log(level, "agent %s: no session (%s); connecting again", self._settings.name, lost)
-                self._lost = True
+                self._said_lost = True
             await asyncio.sleep(self._backoff.next_s())
 
     async def _connect_once(self, target: str | grpc.aio.Channel) -> None:
@@ -157,8 +153,8 @@ class Runtime:
         )
 
     def _welcomed(self, welcome: agent_pb2.Welcome) -> None:
-        self._welcomed_s = now_s()
-        self._lost = False
+        self._was_welcomed = True
+        self._said_lost = False
         log.info("agent %s: connected to site %s", self._settings.name, welcome.site)
 
     async def _wind_down(self, connected: "asyncio.Task[None]") -> None:

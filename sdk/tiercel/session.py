@@ -173,7 +173,7 @@ def _encoded(message: bytes) -> bytes:
 def _refusal(refused: agent_pb2.Refused) -> Exception:
     if refused.code in FINAL_REFUSALS:
         return AgentRefused(refused.code, refused.message)
-    return SessionLost(f"the gateway refuses for now ({refused.code}): {refused.message}")
+    return SessionLost(f"the gateway refuses for now ({refused.code}): {refused.message}", code=refused.code)
 
 
 class Call(Protocol):
