@@ -1,0 +1,255 @@
+"""A site without sockets: the executor under a real Driver in memory, and agents that do what a test tells them to."""
+
+import random
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from edge.executor import Executor
+from edge.inputs import (
+    AcknowledgeResults,
+    AgentClosed,
+    AgentOpened,
+    AgentReported,
+    AgentSeen,
+    Assigned,
+    AssignTasks,
+    AttemptKey,
+    CloseSession,
+    Outcome,
+    StopTasks,
+    Welcome,
+)
+from sync.chain import GENESIS, Head, record_hash
+from sync.commit import Row
+from sync.driver import Driver
+from sync.inputs import Replicated
+from sync.values import SiteId, StreamId
+from tests.ports import MemoryLog, StillClock
+from workflow.commands import CancelDone, Complete, Fail
+from workflow.events import CancelRequested, DefinitionRegistered, Event, FragmentReleased, ValueHanded, decode, encode
+from workflow.fragment import Fragment
+from workflow.plan import Plan
+from workflow.states import NAMES, RUNNING
+
+HARBOUR, CLOUD = StreamId("harbour@1"), StreamId("cloud>harbour@1")
+LEASE_MS = 10_000
+E = TypeVar("E", bound=Event)
+Command = Complete | Fail | CancelDone
+
+
+@dataclass
+class Robot:
+    """An agent. `hands` is what it works on, `journal` what it has finished and nobody has acknowledged, by attempt."""
+
+    name: str
+    capabilities: tuple[str, ...] = ("work",)
+    capacity: int = 4
+    boot: str = "boot-1"
+    session: int = 0
+    connected: bool = False
+    hands: dict[AttemptKey, Assigned] = field(default_factory=dict)
+    journal: dict[AttemptKey, Command] = field(default_factory=dict)
+    stops: list[AttemptKey] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+    begun: list[AttemptKey] = field(default_factory=list)
+
+    def key(self, run: str = "r1", task: int = 0) -> AttemptKey:
+        """The latest attempt at the task that it has in its hands or its journal."""
+        return max(key for key in (*self.hands, *self.journal) if key[:2] == (run, task))
+
+    def finish(self, key: AttemptKey, output: bytes = b"1") -> None:
+        self._end(key, Complete(key.task, key.attempt, self.name, output, None))
+
+    def fail(self, key: AttemptKey, *, retryable: bool = True) -> None:
+        self._end(key, Fail(key.task, key.attempt, self.name, "jam", "the belt is jammed", retryable))
+
+    def stop(self, key: AttemptKey) -> None:
+        self._end(key, CancelDone(key.task, key.attempt, self.name))
+
+    def restart(self) -> None:
+        """A new process: what was running is forgotten, the journal is not."""
+        self.boot = f"boot-{int(self.boot.partition('-')[2]) + 1}"
+        self.hands.clear()
+        self.connected = False
+
+    def _end(self, key: AttemptKey, command: Command) -> None:
+        del self.hands[key]
+        self.journal[key] = command
+
+
+class Site:
+    """The harbour. After each turn it checks what must hold between any two turns."""
+
+    def __init__(self, lease_ms: int = LEASE_MS) -> None:
+        self.log, self.clock, self.lease_ms = MemoryLog(at_once=True), StillClock(), lease_ms
+        self.robots: dict[str, Robot] = {}
+        self.sessions = 0
+        self._cloud_head = GENESIS
+        self._told: set[str] = set()
+        self.driver = self._start()
+
+    def _start(self) -> Driver:
+        def make() -> Executor:
+            chance = random.Random(7)
+            return Executor(SiteId("harbour"), HARBOUR, chance, self.lease_ms)
+
+        return Driver(make, self.log, self.clock, self)
+
+    @property
+    def core(self) -> Executor:
+        assert isinstance(self.driver.core, Executor)
+        return self.driver.core
+
+    def turn(self, *inputs: object) -> None:
+        self.driver.turn([*self.driver.take_due(), *inputs])
+        self.check()
+
+    def pass_ms(self, duration_ms: int) -> None:
+        self.clock.pass_ms(duration_ms)
+        self.turn()
+
+    def restart(self) -> None:
+        """kill -9 of the edge: the log stays, all connections are gone."""
+        self.log.crash(durable=0)
+        self.sessions += 1_000
+        for robot in self.robots.values():
+            robot.connected = False
+        self.driver = self._start()
+        self.turn()
+
+    # What the cloud says
+
+    def tell(self, *said: tuple[str, int, Event]) -> None:
+        """Events of the cloud's stream for this site: run, epoch, event."""
+        rows = []
+        for run, epoch, event in said:
+            seq, time, payload = self._cloud_head.seq + 1, self.clock.wall_ms << 16, encode(event)
+            digest = record_hash(self._cloud_head.hash, CLOUD.encode(), seq, epoch, event.kind, run, time, payload)
+            rows.append(Row(0, CLOUD, seq, epoch, event.kind, run, time, payload, digest, 0))
+            self._cloud_head = Head(seq, digest)
+        self.turn(Replicated(CLOUD, rows))
+
+    def release(self, plan: Plan, run: str = "r1", places: list[int] | None = None, inputs: bytes = b"{}") -> None:
+        """Release a fragment; task i is the harbour's if `places[i]` is 0."""
+        said: list[tuple[str, int, Event]] = []
+        if plan.ref not in self._told:
+            self._told.add(plan.ref)
+            said.append(("", 0, DefinitionRegistered(plan.ref, plan.document)))
+        places = places or [0] * len(plan.tasks)
+        sites = ["harbour", "airport"] if 1 in places else ["harbour"]
+        said.append((run, 2, FragmentReleased(plan.ref, inputs, "harbour", sites, bytes(places), 2, {}, self.clock.wall_ms)))
+        self.tell(*said)
+
+    def hand(self, task: int, output: bytes = b"7", run: str = "r1") -> None:
+        self.tell((run, 2, ValueHanded(task, output)))
+
+    def cancel(self, run: str = "r1", command: str = "c1") -> None:
+        self.tell((run, 2, CancelRequested(command, "not wanted")))
+
+    # What agents do
+
+    def join(self, name: str = "anna", **face: Any) -> Robot:
+        """A robot registers, anew or again, and says what it holds."""
+        robot = self.robots.get(name)
+        if robot is None:
+            robot = self.robots[name] = Robot(name, **face)
+        self.sessions += 1
+        robot.session, robot.connected = self.sessions, True
+        holding = (*robot.hands, *robot.journal)
+        opened = AgentOpened(
+            robot.session, name, "robot", robot.boot, robot.capabilities, robot.capacity, {}, tuple(sorted(holding))
+        )
+        self.turn(opened)
+        return robot
+
+    def report(self, robot: Robot, *keys: AttemptKey) -> None:
+        """Send finished attempts (all of the journal if none is named), as far as there is a connection."""
+        outcomes = [Outcome(key.run, robot.journal[key], key) for key in keys or sorted(robot.journal)]
+        if robot.connected and outcomes:
+            self.turn(AgentReported(robot.session, robot.name, outcomes))
+
+    def lie(self, robot: Robot, key: AttemptKey, command: Command) -> None:
+        self.turn(AgentReported(robot.session, robot.name, [Outcome(key.run, command, key)]))
+
+    def done(self, robot: Robot, run: str = "r1", task: int = 0, output: bytes = b"1") -> None:
+        """Finish one task and report it."""
+        key = robot.key(run, task)
+        robot.finish(key, output)
+        self.report(robot, key)
+
+    def beat(self, *robots: Robot) -> None:
+        self.turn(*(AgentSeen(robot.session, robot.name) for robot in robots if robot.connected))
+
+    def hang_up(self, robot: Robot, *, goodbye: bool = False) -> None:
+        """The connection ends, and the gateway notices."""
+        robot.connected = False
+        self.turn(AgentClosed(robot.session, robot.name, goodbye))
+
+    # The Driver's Out: deliver as the gateway does
+
+    def send(self, effects: list[object]) -> None:
+        for effect in effects:
+            robot = self.robots.get(getattr(effect, "agent", ""))
+            if robot is not None and robot.connected and robot.session == getattr(effect, "session", 0):
+                self._deliver(robot, effect)
+
+    def _deliver(self, robot: Robot, order: object) -> None:
+        match order:
+            case AssignTasks(items=items):
+                for item in items:
+                    assert item.key not in (*robot.hands, *robot.journal), "handed out twice"
+                    robot.hands[item.key] = item
+                    robot.begun.append(item.key)
+            case AcknowledgeResults(receipts=receipts):
+                for key in receipts:
+                    assert isinstance(key, AttemptKey)
+                    robot.journal.pop(key, None)
+            case StopTasks(keys=keys):
+                robot.stops += keys
+            case CloseSession(code=code):
+                robot.connected = False
+                robot.closed.append(code)
+            case Welcome(lease_ms=lease_ms):
+                assert lease_ms == self.lease_ms
+            case _:
+                raise AssertionError(f"nobody carries out {order!r}")
+
+    def committed(self, rows: list[Row]) -> None:
+        """The link would send them on."""
+
+    def refolded(self, error: BaseException) -> None:
+        raise AssertionError("nothing fails here") from error
+
+    # Looking
+
+    def events(self, kind: type[E], run: str | None = None) -> list[E]:
+        """The site's own events of a kind, in order."""
+        rows = [row for row in self.log.disk.rows if row.stream == HARBOUR and row.kind == kind.kind]
+        return [decode(row.kind, row.payload) for row in rows if run in (None, row.run)]  # type: ignore[misc]
+
+    def states(self, run: str = "r1") -> list[str]:
+        return [NAMES[state] for state in self.fragment(run).states]
+
+    def fragment(self, run: str = "r1") -> Fragment:
+        return self.core.fragments[run]
+
+    def outcome(self, run: str = "r1") -> str:
+        """How the run ended here, empty if it has not."""
+        tombstone = self.log.disk.saved.get(run)
+        return tombstone.state if tombstone is not None and tombstone.ended else ""
+
+    def check(self) -> None:
+        """A task that is live is in exactly one agent's hands as the site sees them, within that agent's capacity."""
+        live = {
+            (run, task): (attempt.agent, attempt.number)
+            for run, fragment in self.core.fragments.items()
+            for task, attempt in fragment.live.items()
+        }
+        slots = self.core.roster.slots.values()
+        held = [(key, (slot.agent, number)) for slot in slots for key, number in slot.held.items()]
+        assert sorted(held) == sorted(live.items())
+        for fragment in self.core.fragments.values():
+            assert all((state == RUNNING) is (task in fragment.live) for task, state in enumerate(fragment.states))
+            assert not fragment.outcome
+        for slot in slots:
+            assert len(slot.held) <= slot.capacity
