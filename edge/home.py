@@ -48,7 +48,7 @@ class Home:
             if type(event) is TaskFailed and event.retry_at_ms:
                 out.append(SetTimer(fragment.run, f"retry/{event.task}", event.retry_at_ms))
             elif type(event) is TaskDelayed:
-                out.append(SetTimer(fragment.run, f"wait/{event.task}", event.due_ms))
+                out.append(SetTimer(fragment.run, _timer_key(fragment, event.task), event.due_ms))
         over = [waiter for waiter in waiting if waiter not in (fragment.due or ())]
         out.extend(ClearTimer(fragment.run, _timer_key(fragment, waiter)) for waiter in over)
         if before is not None and task not in fragment.live:

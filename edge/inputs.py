@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from workflow.commands import CancelDone, Complete, Fail
+from workflow.commands import CancelDone, Complete, Decline, Fail
 
 
 class AttemptKey(NamedTuple):
@@ -48,7 +48,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What an agent reports of one attempt at a task of `run`. `receipt` goes back to it unread once this is durable."""
 
     run: str
-    command: Complete | Fail | CancelDone
+    command: Complete | Fail | CancelDone | Decline
     receipt: object
 
 

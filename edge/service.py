@@ -28,7 +28,7 @@ from edge.inputs import (
 )
 from sync.actors import Loop
 from tiercel.v1 import agent_pb2, agent_pb2_grpc
-from workflow.commands import CancelDone, Complete, Fail
+from workflow.commands import CancelDone, Complete, Decline, Fail
 from workflow.events import Blob
 
 PROTOCOL_VERSION = 1
@@ -241,6 +241,8 @@ def _outcome(agent: str, item: agent_pb2.TaskResult) -> Outcome:
             return Outcome(key.run, Complete(key.task, key.attempt, agent, b"", blob), key)
         case "cancelled":
             return Outcome(key.run, CancelDone(key.task, key.attempt, agent), key)
+        case "failure" if item.failure.code == "not_started":
+            return Outcome(key.run, Decline(key.task, key.attempt, agent, item.failure.message[:4_096]), key)
         case "failure":
             failed = item.failure.code, item.failure.message[:4_096], item.failure.retryable
         case "output":

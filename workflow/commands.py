@@ -73,6 +73,15 @@ class Cancel(NamedTuple):
     reason: str
 
 
+class Decline(NamedTuple):
+    """The agent says: this attempt was never begun, and why. It is given out again after a while."""
+
+    task: int
+    attempt: int
+    agent: str
+    reason: str
+
+
 class CancelDone(NamedTuple):
     """The agent says: this attempt was stopped and left no effect."""
 
@@ -81,4 +90,4 @@ class CancelDone(NamedTuple):
     agent: str
 
 
-FragmentCommand = Assign | Complete | Fail | Lose | Delay | Elapse | Receive | Cancel | CancelDone
+FragmentCommand = Assign | Complete | Fail | Lose | Delay | Elapse | Receive | Cancel | CancelDone | Decline

@@ -133,6 +133,8 @@ class Wait(_Part):
 class TaskDefinition(_Part):
     """One step. Exactly one of `capability`, `agent` and `wait` says who does it."""
 
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [who]} for who in ("capability", "agent", "wait")]})
+
     capability: AgentWord | None = Field(default=None, description="Any agent that has it may do the task.")
     agent: AgentWord | None = Field(default=None, description="The one agent that does the task.")
     wait: Wait | None = None
@@ -177,4 +179,6 @@ class WorkflowDefinition(_Part):
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of definitions, for editors and other tools."""
     schema = WorkflowDefinition.model_json_schema(by_alias=True)
+    for field in ("inputs", "tasks"):
+        schema["properties"][field]["additionalProperties"] = False  # Else keys beside the pattern would pass.
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema

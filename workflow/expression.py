@@ -125,7 +125,7 @@ class Computed:
 
     def encoded(self, inputs: Mapping[str, object], outputs: Outputs, run_id: str) -> bytes:
         """The value as JSON. Raises ExpressionError."""
-        encoded = msgspec.json.encode(self.value(inputs, outputs, run_id))
+        encoded = msgspec.json.encode(self.value(inputs, outputs, run_id), order="sorted")
         try:
             _check_result(encoded)
         except TooMuch as refusal:
@@ -229,7 +229,11 @@ def _compile(source: str) -> cel.Program:
 
 
 def plain(value: object) -> object:
-    """A result as JSON: moments as RFC 3339, durations in seconds (`"90s"`). Raises TooMuch for what JSON cannot say."""
+    """A result as JSON: moments as RFC 3339, durations in seconds (`"90s"`). Raises TooMuch for what JSON cannot say.
+
+    The library keeps maps in random order, so keys are sorted when a result is written; a list that an expression makes
+    out of a map's keys has no defined order.
+    """
     match value:
         case str() | bool() | int() | None:
             return value
@@ -251,7 +255,7 @@ def plain(value: object) -> object:
 
 def show_text(value: object) -> str:
     """A value inside a text: text as it is, everything else as JSON."""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return value if isinstance(value, str) else msgspec.json.encode(value, order="sorted").decode()
 
 
 def _kind(value: object) -> str:

@@ -18,6 +18,7 @@ from workflow.commands import (
     Cancel,
     CancelDone,
     Complete,
+    Decline,
     Delay,
     Elapse,
     Fail,
@@ -53,6 +54,11 @@ from workflow.states import (
     RUNNING,
     WAITING,
 )
+
+
+# Failures by which an attempt was stopped in the middle: what it had done until then is not known.
+STOPPED_HALFWAY = ("timeout", "lease_expired")
+DECLINED_DELAY_MS = 1_000
 
 
 class Attempt(msgspec.Struct, gc=False):
@@ -171,6 +177,11 @@ class Fragment:
             case CancelDone(task, attempt, agent):
                 held = self._holds(task, attempt, agent)
                 return [TaskCancelled(task, attempt, "stopped by its agent")] if held else []
+            case Decline(task, attempt, agent, reason):
+                if not self._holds(task, attempt, agent):
+                    return []
+                lost = TaskLost(task, attempt, reason, True)
+                return [lost] if self.stopping else [lost, TaskDelayed(task, now.wall_ms + DECLINED_DELAY_MS)]
             case _:
                 assert_never(command)
 
@@ -193,6 +204,8 @@ class Fragment:
         task = command.task
         if not self._holds(task, command.attempt, command.agent):
             return []
+        if command.code in STOPPED_HALFWAY and self.plan.tasks[task].effect is not Effect.REPEATABLE:
+            return self._decide_loss(task, command.attempt, False, f"{command.code}: {command.message}")
         retry = self.plan.tasks[task].retry
         failures = (self.failures or {}).get(task, 0) + 1
         retry_at_ms = 0
@@ -312,6 +325,8 @@ class Fragment:
 
     def _wait(self, task: int, due_ms: int) -> None:
         self.states[task] = WAITING
+        if self.woken is not None and task in self.woken:
+            self.woken.remove(task)
         self.due = self.due or {}
         self.due[task] = due_ms
 
