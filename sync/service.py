@@ -38,7 +38,7 @@ CHANNEL_OPTIONS = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.max_send_message_length", 4 << 20),
-    # A second server on a port is refused. By default both would serve there, and a site would reach now one cloud, now the other.
+    # A second server on a port is refused. By default both would serve, and a site would reach now one cloud, now the other.
     ("grpc.so_reuseport", 0),
 )
 
