@@ -175,6 +175,10 @@ class Fragment:
             case Cancel(intent, reason):
                 return self._decide_cancel(intent, reason)
             case CancelDone(task, attempt, agent):
+                if not self.stopping:
+                    # Nobody asked for it; without an end of the task, what needs it would wait for ever.
+                    failed = Fail(task, attempt, agent, "stopped", "its agent stopped it, unasked", True)
+                    return self._decide_failure(failed, now, chance)
                 held = self._holds(task, attempt, agent)
                 return [TaskCancelled(task, attempt, "stopped by its agent")] if held else []
             case Decline(task, attempt, agent, reason):
