@@ -9,7 +9,7 @@ from edge.inputs import AttemptKey, StopTasks
 from edge.roster import Roster
 from sync.outputs import Append, ClearTimer, Save, SetTimer
 from sync.values import Now, SiteId, StreamId
-from workflow.commands import Cancel, Complete, Fail, FragmentCommand
+from workflow.commands import Cancel, CancelDone, Complete, Fail, FragmentCommand
 from workflow.events import Blob, TaskDelayed, TaskFailed
 from workflow.fragment import Attempt, Fragment
 from workflow.plan import Plan
@@ -40,7 +40,7 @@ class Home:
             return self._complete(fragment, command, now, out)
         task = getattr(command, "task", -1)
         before = fragment.live.get(task)
-        waiting = list(fragment.due) if fragment.due and type(command) in (Cancel, Fail) else ()
+        waiting = list(fragment.due) if fragment.due and type(command) in (Cancel, CancelDone, Fail) else ()
         events = fragment.decide(command, now, self.chance.random() if type(command) is Fail else 0.0)
         for event in events:
             out.append(Append(self.stream, fragment.run, fragment.epoch, event))
