@@ -25,7 +25,7 @@ from sync.driver import Driver
 from sync.inputs import Replicated
 from sync.values import SiteId, StreamId
 from tests.ports import MemoryLog, StillClock
-from workflow.commands import CancelDone, Complete, Fail
+from workflow.commands import CancelDone, Complete, Decline, Fail
 from workflow.events import CancelRequested, DefinitionRegistered, Event, FragmentReleased, ValueHanded, decode, encode
 from workflow.fragment import Fragment
 from workflow.plan import Plan
@@ -34,7 +34,7 @@ from workflow.states import NAMES, RUNNING
 HARBOUR, CLOUD = StreamId("harbour@1"), StreamId("cloud>harbour@1")
 LEASE_MS = 10_000
 E = TypeVar("E", bound=Event)
-Command = Complete | Fail | CancelDone
+Command = Complete | Fail | CancelDone | Decline
 
 
 @dataclass
@@ -66,6 +66,9 @@ class Robot:
     def stop(self, key: AttemptKey) -> None:
         self._end(key, CancelDone(key.task, key.attempt, self.name))
 
+    def decline(self, key: AttemptKey) -> None:
+        self._end(key, Decline(key.task, key.attempt, self.name, "busy"))
+
     def restart(self) -> None:
         """A new process: what was running is forgotten, the journal is not."""
         self.boot = f"boot-{int(self.boot.partition('-')[2]) + 1}"
@@ -86,6 +89,7 @@ class Site:
         self.sessions = 0
         self._cloud_head = GENESIS
         self._told: set[str] = set()
+        self._loads: dict[str, int] = {}
         self.driver = self._start()
 
     def _start(self) -> Driver:
@@ -252,4 +256,5 @@ class Site:
             assert all((state == RUNNING) is (task in fragment.live) for task, state in enumerate(fragment.states))
             assert not fragment.outcome
         for slot in slots:
-            assert len(slot.held) <= slot.capacity
+            before, self._loads[slot.agent] = self._loads.get(slot.agent, 0), len(slot.held)
+            assert len(slot.held) <= max(slot.capacity, before), "given more than there is room for"

@@ -143,6 +143,15 @@ def test_a_failure_waits_for_what_still_runs() -> None:
     assert [NAMES[state] for state in fragment.states] == ["failed", "completed", "cancelled"]
 
 
+def test_an_attempt_that_its_agent_stopped_unasked_has_failed() -> None:
+    """An agent that gives up work which nobody cancelled does not leave the run waiting for ever: it is tried again."""
+    fragment = begin(sequence(retry={"max_attempts": 2, "delay": 1}))
+    do(fragment, assign(0), CancelDone(0, 1, "anna"))
+    assert fragment.states[0] == WAITING
+    events = do(fragment, assign(0), CancelDone(0, 2, "anna"))
+    assert events[-1] == FragmentEnded("failed", "a: stopped: its agent stopped it, unasked")
+
+
 # Losing
 
 

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from sync.values import Now, RunId
 from tests.workflow.plans import adopted, documents, plan_of
-from workflow.commands import Assign, Cancel, CancelDone, Complete, Delay, Elapse, Fail, FragmentCommand, Lose, Receive
+from workflow.commands import Assign, Cancel, CancelDone, Complete, Decline, Delay, Elapse, Fail, FragmentCommand, Lose, Receive
 from workflow.events import Blob, Event, FragmentEnded, TaskAssigned, TaskCompleted, decode, encode
 from workflow.fragment import Fragment, load_saved
 from workflow.plan import Plan
 from workflow.states import COMPLETED, ELSEWHERE, ENDED, READY, RECONCILE, RUNNING, WAITING
 
 AGENTS = ("anna", "ben")
-WHAT = ("fail", "lose", "late", "delay", "elapse", "receive", "cancel_done", "restore", "cancel")
+WHAT = ("fail", "lose", "late", "delay", "elapse", "receive", "cancel_done", "decline", "restore", "cancel")
 Happening = tuple[str, int, int]
 happenings = st.lists(
     st.tuples(
@@ -23,6 +23,7 @@ happenings = st.lists(
         st.integers(0, 6),
         st.integers(0, 11),
     ),
+    min_size=10,
     max_size=60,
 )
 
@@ -76,6 +77,8 @@ class Life:
                 return Receive(task, b"7", None)
             case "cancel_done":
                 return CancelDone(task, attempt, agent)
+            case "decline":
+                return Decline(task, attempt, agent, "busy")
             case "cancel" if variant == 0:
                 return Cancel("c1", "a person asked")
         return None
