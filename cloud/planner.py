@@ -38,7 +38,7 @@ from workflow.events import (
     encode,
 )
 from workflow.plan import Plan, plan_from_document
-from workflow.states import ELSEWHERE
+from workflow.states import ELSEWHERE, RECONCILE
 
 BORN_EPOCH = 1
 RELEASED_EPOCH = 2
@@ -123,6 +123,9 @@ class Planner:
             if key.startswith("definition/"):
                 self._know(key.removeprefix("definition/"), document)
                 self._persisted.add(key)
+        self.latest |= {
+            key.removeprefix("latest/"): ref.decode() for key, ref in persisted.items() if key.startswith("latest/")
+        }
         for snapshot in snapshots:
             if not snapshot.run:
                 fleet, commands = _NODE.decode(snapshot.body)
@@ -285,6 +288,7 @@ class Planner:
         if known is None:
             self._emit(self.stream, "", 0, DefinitionRegistered(input.ref, input.document), now, out)
             out.append(Persist(f"definition/{input.ref}", input.document))
+            out.append(Persist(f"latest/{input.ref.partition('@')[0]}", input.ref.encode()))
         out.append(Reply(input.token, self.plans[input.ref]))
 
     def _place(self, run: Run, now: Now, out: list[object]) -> None:
@@ -326,10 +330,17 @@ class Planner:
             self._end(run, "cancelled", input.reason, now, out)
             out.append(Reply(input.token, ""))
             return
-        command = run.cancelling or self._next_id("c")
-        if not run.cancelling:
+        command = run.cancelling
+        if not command or self._is_stuck(run, command):
+            command = self._next_id("c")
             self._cancel_fragments(run, command, input.reason, now, out)
         out.append(Reply(input.token, command))
+
+    def _is_stuck(self, run: Run, command: str) -> bool:
+        """Cancelled, and the home has answered, but an attempt's outcome is unknown: cancelling again settles it."""
+        view = self.commands.get(command)
+        unsettled = any(f is not None and not f.outcome and f.states.find(RECONCILE) >= 0 for f in run.fragments)
+        return unsettled and (view is None or view.state != "pending")
 
     def _cancel_fragments(self, run: Run, command: str, reason: str, now: Now, out: list[object]) -> None:
         for site, fragment in zip(run.sites, run.fragments, strict=True):
@@ -361,8 +372,10 @@ class Planner:
             out.append(CommandSettled(event.command))  # type: ignore[attr-defined]
 
     def _hand_over(self, run: Run, site: str, event: TaskCompleted, now: Now, out: list[object]) -> None:
-        """Give a value to every other site with a task that needs it."""
-        needing = {run.sites[run.places[dependent]] for dependent in run.plan.dependents[event.task]} - {site}
+        """Give a value to every other site with a task that needs or reads it."""
+        plan, done = run.plan, event.task
+        readers = [task.index for task in plan.tasks if done in task.parameters.reads] if plan.retained[done] else []
+        needing = {run.sites[run.places[task]] for task in (*plan.dependents[done], *readers)} - {site}
         for other in sorted(needing):
             fragment = run.fragment(other)
             if fragment is None or fragment.states[event.task] == ELSEWHERE:

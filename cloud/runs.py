@@ -25,6 +25,7 @@ class SavedRun(msgspec.Struct, array_like=True):
     outcome: str
     detail: str
     ended_ms: int
+    cancelling: str = ""
 
 
 @dataclass(slots=True)
@@ -88,6 +89,7 @@ class Run:
                 self.outcome,
                 self.detail,
                 self.ended_ms,
+                self.cancelling,
             )
         )
 
@@ -132,6 +134,7 @@ def restore_run(run: str, plan: Plan, saved: SavedRun) -> Run:
         outcome=saved.outcome,
         detail=saved.detail,
         ended_ms=saved.ended_ms,
+        cancelling=saved.cancelling,
     )
 
 
