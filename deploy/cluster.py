@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import ray
 from ray import _raylet
-from ray._private import ray_constants, worker
+from ray._private import node, ray_constants, worker
 
 LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 80 << 20
@@ -23,6 +23,9 @@ ENDED_S_MAX = 5.0
 """How long processes get to end by themselves before they are killed."""
 
 _TOKEN_FILE = "RAY_AUTH_TOKEN_PATH"  # noqa: S105 - The name of a variable.
+
+
+_NEEDLESS = ("start_monitor", "start_log_monitor", "start_api_server")
 
 
 class ClusterFailed(RuntimeError):
@@ -46,7 +49,7 @@ class Cluster:
         # Ray makes its directories readable for all; inside one of ours nobody else reaches them.
         directory = self._run_dir / "r"
         directory.mkdir(mode=0o700)
-        with _environment(_settings(self._run_dir)), contextlib.chdir(directory), _signals_kept():
+        with _environment(_settings(self._run_dir)), contextlib.chdir(directory), _signals_kept(), _only_what_is_needed():
             _read_settings_again()
             try:
                 ray.init(
@@ -142,6 +145,20 @@ def _settings(run_dir: Path) -> dict[str, str]:
         # The nodes talk to each other on this machine: a proxy of the environment must stay out of it.
         "no_proxy": ",".join(direct),
     }
+
+
+@contextlib.contextmanager
+def _only_what_is_needed() -> Iterator[None]:
+    """Ray also starts an autoscaler, a dashboard without pages and a reader of its own logs: 260 MB, and seconds on a small
+    machine, for nothing that a cluster of one machine uses. It has no switch for them."""
+    before = {name: vars(node.Node)[name] for name in _NEEDLESS if name in vars(node.Node)}
+    for name in before:
+        setattr(node.Node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(node.Node, name, method)
 
 
 def _read_settings_again() -> None:

@@ -41,6 +41,8 @@ def command(
 
     Exits 0 if each effect of each order happened exactly once, and if cloud and sites agree; leaves no process behind.
     """
+    if not (EXAMPLES / "agents.yaml").is_file():
+        refuse(FileNotFoundError("the demonstration needs the folder examples/: run `make demo` in a clone of the repository"))
     try:
         taken, team, path = read_orders(orders), load_agents(EXAMPLES / "agents.yaml"), _report_path(report)
     except (OrdersUnusable, HostConfigError, OSError) as error:

@@ -89,14 +89,15 @@ def check_ports(config: SystemConfig) -> None:
             try:
                 probe.bind((config.host, port))
             except OSError as error:
-                taken.append(f"{config.host}:{port} for {use}: {error.strerror}{_owner(port)}")
+                taken.append(f"{config.host}:{port} for {use}: {(error.strerror or str(error)).lower()}{_owner(port)}")
     if taken:
-        raise PortsTaken(f"cannot listen on {'; '.join(taken)}. Stop what listens there, or choose other ports")
+        lines = "".join(f"\n  {line}" for line in taken)
+        raise PortsTaken(f"some ports cannot be had: stop who has them, or choose others (--help shows how){lines}")
 
 
 def _owner(port: int) -> str:
     with contextlib.suppress(psutil.Error):
         for found in psutil.net_connections("tcp"):
             if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port and found.pid:
-                return f" by process {found.pid} ({psutil.Process(found.pid).name()})"
+                return f", by process {found.pid} ({psutil.Process(found.pid).name()})"
     return ""

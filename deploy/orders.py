@@ -43,8 +43,10 @@ def read_orders(path: Path) -> list[Order]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             orders = [_order(path, reader.line_num, row) for row in reader]
-    except (OSError, ValueError, csv.Error) as error:
-        raise OrdersUnusable(str(error) if isinstance(error, OrdersUnusable) else f"{path}: {error}") from None
+    except OSError as error:
+        raise OrdersUnusable(f"{path}: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise OrdersUnusable(f"{path}: {error}") from error
     if not orders:
         raise OrdersUnusable(f"{path}: there are no orders in it")
     seen: dict[str, int] = {}

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.watching import Share
-from tiercel.cli.text import age, clean
+from tiercel.cli.text import clean
 
 PLAIN_EVERY_S = 2.0
 BAR_WIDTH = 40
@@ -55,6 +55,10 @@ class Screen:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """The work is over: the bars go, the lines stay."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -97,18 +101,18 @@ class Screen:
 
 
 def _cut_off(site: SiteLine) -> str:
-    return "" if site.link == "up" else f" link {site.link}"
+    return "" if site.link == "up" else ", cut off"
 
 
 def _drawn(picture: Picture) -> Group:
     bars = Table.grid(padding=(0, 2))
     for site in picture.sites:
-        known = f"link {site.link}, known as of {age(site.staleness_ms)} ago"
+        known = "" if site.link == "up" else f", known as of {site.staleness_ms / 1000:.0f} s ago"
         bars.add_row(
             Text(site.name, "bold"),
             ProgressBar(total=max(site.share.total, 1), completed=site.share.done, width=BAR_WIDTH),
             Text(f"{site.share.done}/{site.share.total} tasks"),
-            Text(known, "dim" if site.link == "up" else "yellow"),
+            Text(f"link {site.link}{known}", "dim" if site.link == "up" else "yellow"),
         )
     lines = [Text(f"{picture.tasks_per_s:.0f} tasks/s, {picture.running} running")]
     lines += [Text(f"  {clean(line)}", "dim", no_wrap=True, overflow="ellipsis") for line in picture.working]

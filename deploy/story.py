@@ -25,9 +25,6 @@ CUT_LINE_EVERY_S = 2.0
 IN_FLIGHT_S = 1.0
 """What was on its way when the cable was cut may still be counted after this long."""
 
-LEVEL_MS = 2_000
-"""A site whose events the cloud had all of less than this ago is level with it."""
-
 READY_S_MAX = 60.0
 WORK_S_MAX = 300.0
 LEVEL_S_MAX = 60.0
@@ -67,6 +64,7 @@ class Story:
             self._cut(cut_site, proxy)
             self._heal(cut_site, proxy)
         self._follow(self._ended, WORK_S_MAX)
+        self._screen.clear()
         self._report(workflows, report, time.monotonic() - began)
         for site in self._system.config.sites:
             self._compare(site.name, settled=True)
@@ -126,7 +124,7 @@ class Story:
         known, began = self._share(site).done, time.monotonic()
         self._screen.act("The link is whole again.")
         proxy.heal()
-        self._follow(lambda: self._is_level(site), LEVEL_S_MAX)
+        self._follow(lambda: self._is_level(site, began), LEVEL_S_MAX)
         learned = self._share(site).done - known
         self._screen.say(
             f"  level after {time.monotonic() - began:.1f} s: the cloud has learned of {learned} more tasks that {site} has done"
@@ -246,10 +244,11 @@ class Story:
     def _staleness_ms(self, site: str) -> int:
         return self._watcher.sites[site]["freshness"]["staleness_ms"]
 
-    def _is_level(self, site: str) -> bool:
+    def _is_level(self, site: str, since: float) -> bool:
+        """Has the cloud had all of the site's events at some time after `since` (monotonic, s), and the site all of its?"""
         seen = self._watcher.sites[site]
-        level = seen["link"]["state"] == "up" and seen["freshness"]["staleness_ms"] < LEVEL_MS
-        return level and not seen["events_unacknowledged"]
+        known_at = time.monotonic() - self._staleness_ms(site) / 1000
+        return seen["link"]["state"] == "up" and known_at > since and not seen["events_unacknowledged"]
 
     def _home(self, site: str) -> Path:
         return self._system.data.path / site
