@@ -123,9 +123,7 @@ class Planner:
             if key.startswith("definition/"):
                 self._know(key.removeprefix("definition/"), document)
                 self._persisted.add(key)
-        self.latest |= {
-            key.removeprefix("latest/"): ref.decode() for key, ref in persisted.items() if key.startswith("latest/")
-        }
+        self.latest |= {key.removeprefix("latest/"): ref.decode() for key, ref in persisted.items() if key.startswith("latest/")}
         for snapshot in snapshots:
             if not snapshot.run:
                 fleet, commands = _NODE.decode(snapshot.body)
