@@ -68,7 +68,10 @@ def _choose(task: TaskPlan, plan: Plan, chosen: list[str], main: Site | None, fl
     capability = _capability(task)
     if not capability:
         near = [chosen[need] for need in plan.needs[task.index]]
-        return near[0] if near else min(fleet.sites.values(), key=_preference).id
+        best = min(fleet.sites.values(), key=_preference, default=None)
+        if best is None:
+            return Unplaceable(f"task {task.id}: a site to join; there is none")
+        return near[0] if near else best.id
     able = fleet.capable(capability)
     if not able:
         what = f"agent {task.agent}" if task.agent else f"an agent with capability {capability}"
