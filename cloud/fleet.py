@@ -27,10 +27,13 @@ class Site:
 
     id: SiteId
     linked: bool = False
+    # Has it linked since the cloud started? Until then it may hold events of ours that we have lost.
+    greeted: bool = False
     linked_since_ms: int = 0
     agents: dict[str, FleetAgent] = field(default_factory=dict)
     capabilities: dict[str, int] = field(default_factory=dict)
     definitions: set[str] = field(default_factory=set)
+    capacity: int = 0
     active_runs: int = 0
     open_tasks: int = 0
     running_tasks: int = 0
@@ -38,8 +41,7 @@ class Site:
 
     def load(self) -> float:
         """Open tasks per unit of capacity; infinite without any."""
-        capacity = sum(agent.capacity for agent in self.agents.values() if agent.state != "left")
-        return self.open_tasks / capacity if capacity else float("inf")
+        return self.open_tasks / self.capacity if self.capacity else float("inf")
 
 
 @dataclass(slots=True)
@@ -48,6 +50,7 @@ class Fleet:
 
     sites: dict[SiteId, Site] = field(default_factory=dict)
     version: int = 0
+    needs: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def site(self, site: str) -> Site:
         """The site's entry, made when first heard of."""
@@ -56,10 +59,6 @@ class Fleet:
             known = self.sites[SiteId(site)] = Site(SiteId(site))
             self.version += 1
         return known
-
-    def capable(self, capability: str) -> list[Site]:
-        """The sites that have an agent for it, by id. An agent's own name, with an @ before it, is a capability too."""
-        return [site for _, site in sorted(self.sites.items()) if capability in site.capabilities]
 
     def evolve(self, site: str, event: object, time_ms: int = 0) -> None:
         """Fold what a site's log says of its agents."""
@@ -84,6 +83,7 @@ class Fleet:
         if capabilities.keys() != entry.capabilities.keys():
             self.version += 1
         entry.capabilities = capabilities
+        entry.capacity = sum(agent.capacity for agent in entry.agents.values() if agent.state != "left")
 
     def save(self) -> bytes:
         """What the logs have told, as bytes; links are of the moment and not kept."""

@@ -392,7 +392,7 @@ class Planner:
 
     def _link(self, input: PeerLinked, now: Now, out: list[object]) -> None:
         site = self.fleet.site(input.peer)
-        site.linked, site.linked_since_ms = True, now.wall_ms
+        site.linked, site.greeted, site.linked_since_ms = True, True, now.wall_ms
         self.fleet.version += 1
 
     def _unlink(self, input: PeerLost, now: Now, out: list[object]) -> None:
