@@ -253,6 +253,7 @@ class Planner:
         self._count_id(command)
         if (known := self.runs.get(run)) is not None:
             known.cancelling = command
+            self._unsaved[run] = None
 
     def _answer(self, event: CommandAnswered) -> None:
         if (view := self.commands.get(event.command)) is not None:

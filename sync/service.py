@@ -227,7 +227,7 @@ class Exchange:
             self._fetch_if_level(link)
         else:
             self._side.recovered(peer)
-        self.loop.post(PeerLinked(peer))
+            self.loop.post(PeerLinked(peer))
         link.wake.set()
         return link
 
