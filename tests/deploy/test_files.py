@@ -1,0 +1,114 @@
+"""The compose file, the images and the systemd unit are in step with the commands that they call."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from cloud.main import command as cloud
+from edge.main import command as edge
+from sync.listen import ListenRefused, check_address
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+COMMANDS: dict[str, Callable[..., None]] = {"cloud": cloud, "edge": edge}
+
+
+def parsed(arguments: Sequence[str]) -> dict[str, Any]:
+    """The options of `tiercel cloud ...` or `tiercel edge ...`; fails as the command itself would."""
+    program, name, *rest = arguments
+    assert program == "tiercel" or program.endswith("/bin/tiercel")
+    app = typer.Typer()
+    app.command(name)(COMMANDS[name])
+    return typer.main.get_command(app).make_context(name, list(rest)).params
+
+
+def entrypoint(dockerfile: str) -> list[str]:
+    found = re.search(r"^ENTRYPOINT (\[.*\])$", (DEPLOY / dockerfile).read_text(), re.MULTILINE)
+    assert found is not None
+    return [str(word) for word in yaml.safe_load(found[1])]
+
+
+def compose() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    return document
+
+
+def test_the_containers_run_commands_that_exist() -> None:
+    """Image and compose file together make a command line that `tiercel` takes, and the sites dial the cloud's port."""
+    started = {}
+    for name, service in compose()["services"].items():
+        started[name] = parsed([*entrypoint(service["build"]["dockerfile"].removeprefix("deploy/")), *service["command"]])
+    assert started.keys() == {"cloud", "harbour", "airport"}
+    port = started["cloud"]["listen"].rpartition(":")[2]
+    assert [(started[site]["site"], started[site]["cloud"]) for site in ("harbour", "airport")] == [
+        ("harbour", f"cloud:{port}"),
+        ("airport", f"cloud:{port}"),
+    ]
+
+
+def test_only_loopback_ports_are_published() -> None:
+    """What listens with --insecure inside is reached from outside over loopback alone."""
+    for service in compose()["services"].values():
+        assert "--insecure" in service["command"]
+        for published in service["ports"]:
+            check_address(published.rpartition(":")[0], insecure=False)
+    with pytest.raises(ListenRefused):
+        check_address("0.0.0.0:8003", insecure=False)
+
+
+def test_the_images_hold_every_package() -> None:
+    """Both images are built from the packages that the project names, as an ordinary user."""
+    packages = {path.parent.name for path in DEPLOY.parent.glob("*/__init__.py")}
+    for file in ("Dockerfile.cloud", "Dockerfile.edge"):
+        text = (DEPLOY / file).read_text()
+        copied = set(re.findall(r"^COPY (\w+) \1$", text, re.MULTILINE))
+        assert copied == packages | {"sdk"}
+        assert "USER tiercel" in text
+        assert "HEALTHCHECK" in text
+    ignored = (DEPLOY.parent / ".dockerignore").read_text().splitlines()
+    assert {line.removeprefix("!") for line in ignored if line.startswith("!")} >= packages | {"sdk"}
+
+
+def test_the_service_runs_a_command_that_exists() -> None:
+    """The systemd unit calls `tiercel edge` with options that it has."""
+    text = (DEPLOY / "tiercel-edge.service").read_text().replace("\\\n", " ")
+    found = re.search(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    assert found is not None
+    options = parsed(shlex.split(found[1]))
+    assert options["site"] == "${TIERCEL_SITE}"
+    assert options["insecure"] is False
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_reads_the_unit() -> None:
+    """systemd finds nothing unknown in the unit; that Tiercel is not installed in /opt here is no fault of it."""
+    told = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(DEPLOY / "tiercel-edge.service")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    ).stderr
+    about_it = [line for line in told.splitlines() if "tiercel-edge.service" in line and "is not executable" not in line]
+    assert about_it == []
+
+
+def has_compose() -> bool:
+    return (
+        shutil.which("docker") is not None
+        and subprocess.run(["docker", "compose", "version"], capture_output=True, check=False, timeout=60).returncode == 0
+    )
+
+
+@pytest.mark.skipif(not has_compose(), reason="needs docker with its compose plugin")
+def test_docker_reads_the_compose_file() -> None:
+    """`docker compose config` accepts the file."""
+    config = ["docker", "compose", "-f", str(DEPLOY / "compose.yaml"), "config", "--quiet"]
+    assert subprocess.run(config, capture_output=True, check=False, timeout=60).returncode == 0

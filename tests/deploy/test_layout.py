@@ -1,0 +1,49 @@
+"""deploy/layout.py: what a local system is made of is checked before anything starts."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from deploy.layout import PortsTaken, SiteConfig, SystemConfig, check_ports
+from sync.listen import ListenRefused
+
+
+def system(*sites: SiteConfig, host: str = "127.0.0.1", insecure: bool = False, api_port: int = 8003) -> SystemConfig:
+    return SystemConfig(Path("data"), sites, host=host, insecure=insecure, api_port=api_port)
+
+
+@pytest.mark.parametrize("name", ["", "Harbour", "cloud", "logs", "../x", "a" * 41, "a>b"])
+def test_a_bad_name_is_refused(name: str) -> None:
+    """The name of a site is also that of a directory, a socket and a stream, so it is plain."""
+    with pytest.raises(ValueError, match="a site has a name of its own"):
+        system(SiteConfig(name, 7444)).validate()
+
+
+def test_sites_are_told_apart() -> None:
+    """Two sites of one name, or two uses of one port, are refused with what clashes."""
+    with pytest.raises(ValueError, match="site 'harbour'"):
+        system(SiteConfig("harbour", 7444), SiteConfig("harbour", 7445)).validate()
+    with pytest.raises(ValueError, match="port 8003 is wanted for the API and for the gateway of harbour"):
+        system(SiteConfig("harbour", 8003)).validate()
+    with pytest.raises(ValueError, match="port 70000 for the gateway of harbour does not exist"):
+        system(SiteConfig("harbour", 70_000)).validate()
+
+
+def test_only_loopback_without_insecure() -> None:
+    """An address that others can reach is refused unless --insecure is given."""
+    with pytest.raises(ListenRefused, match="--insecure"):
+        system(SiteConfig("harbour", 7444), host="0.0.0.0").validate()
+    open_to_all = system(SiteConfig("harbour", 7444), host="0.0.0.0", insecure=True)
+    open_to_all.validate()
+    assert open_to_all.api_url == "http://127.0.0.1:8003"
+
+
+def test_a_taken_port_is_named() -> None:
+    """A port in use is named with its purpose and its owner."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortsTaken) as refused:
+            check_ports(system(api_port=port))
+    assert f"127.0.0.1:{port} for the API: address already in use, by process {os.getpid()}" in str(refused.value)
