@@ -100,7 +100,7 @@ def _choose(task: TaskPlan, plan: Plan, chosen: list[str], main: Site | None, si
     able = [site for site in sites if capability in site.capabilities]
     if not able:
         what = f"agent {task.agent}" if task.agent else f"an agent with capability {capability}"
-        return Unplaceable(f"task {task.id}: {what}; no linked site has one")
+        return Unplaceable(f"task {task.id}: {what}; no site has one")
     return min(able, key=lambda site: (site.id not in near, *_preference(site))).id
 
 

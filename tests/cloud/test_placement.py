@@ -38,7 +38,7 @@ def waits(plan: Plan, fleet: Fleet, inputs: bytes = b"{}") -> str:
     return placement.waits_for
 
 
-PICK_PACK = {"a": {"capability": "pick"}, "b": {"capability": "pack", "needs": ["a"]}}
+PICK_PACK: dict[str, dict[str, Any]] = {"a": {"capability": "pick"}, "b": {"capability": "pack", "needs": ["a"]}}
 
 
 def test_a_site_that_can_do_everything_gets_everything() -> None:
@@ -76,7 +76,11 @@ def test_a_task_goes_near_what_it_needs() -> None:
     """Of two sites that can do it, the one where its needs are done is chosen, though it is busier."""
     fleet = fleet_of(airport="pick pack", harbour="pack weigh")
     fleet.site("harbour").open_tasks = 7
-    tasks = {"a": {"capability": "weigh"}, "b": {"capability": "pack", "needs": ["a"]}, "c": {"capability": "pick"}}
+    tasks: dict[str, dict[str, Any]] = {
+        "a": {"capability": "weigh"},
+        "b": {"capability": "pack", "needs": ["a"]},
+        "c": {"capability": "pick"},
+    }
     assert placed(plan_of(tasks), fleet) == ["harbour", "harbour", "airport"]
 
 
@@ -95,8 +99,10 @@ def test_a_hint_is_followed() -> None:
 def test_a_hint_to_an_unknown_site_waits_for_it() -> None:
     """The task says which site it waits for, and which are known."""
     plan = plan_of({"a": {"capability": "pick", "site": "depot"}})
-    assert waits(plan, fleet_of(airport="pick", harbour="pick")) == "task a: site depot to link to the cloud (linked so far: airport, harbour)"
-    assert waits(plan, Fleet()) == "task a: site depot to join (known sites: none)"
+    assert (
+        waits(plan, fleet_of(airport="pick", harbour="pick"))
+        == "task a: site depot to link to the cloud (linked so far: airport, harbour)"
+    )
 
 
 def test_a_hint_that_cannot_be_computed_says_so() -> None:
@@ -108,14 +114,14 @@ def test_a_hint_that_cannot_be_computed_says_so() -> None:
 def test_a_missing_capability_is_named() -> None:
     """The run waits and says for what: a capability, or an agent by name."""
     fleet = fleet_of(airport="pick", harbour="pack")
-    assert waits(plan_of({"a": {"capability": "fly"}}), fleet) == "task a: an agent with capability fly; no linked site has one"
+    assert waits(plan_of({"a": {"capability": "fly"}}), fleet) == "task a: an agent with capability fly; no site has one"
     assert waits(plan_of({"a": {"agent": "rosie"}}), fleet) == "task a: agent rosie; no site has one"
 
 
 def test_without_any_site_everything_waits() -> None:
     """A fleet of nobody places nothing, waits included, and does not fail."""
     for tasks in ({"a": {"capability": "pick"}}, {"a": {"wait": {"for": "1s"}}}):
-        assert waits(plan_of(tasks), Fleet())
+        assert waits(plan_of(tasks), Fleet()) == "a site to link to the cloud"
 
 
 def test_a_site_that_has_not_greeted_since_the_start_is_given_nothing() -> None:
@@ -132,8 +138,24 @@ def test_a_named_agent_is_found_at_its_site() -> None:
 
 def test_a_wait_goes_where_its_needs_are() -> None:
     """What nobody works on causes no hand-over."""
-    tasks = {"a": {"capability": "weigh"}, "w": {"wait": {"for": "1s"}, "needs": ["a"]}, "b": {"capability": "fly"}}
+    tasks: dict[str, dict[str, Any]] = {
+        "a": {"capability": "weigh"},
+        "w": {"wait": {"for": "1s"}, "needs": ["a"]},
+        "b": {"capability": "fly"},
+    }
     assert placed(plan_of(tasks), fleet_of(airport="fly", harbour="weigh")) == ["harbour", "harbour", "airport"]
+
+
+def test_a_site_that_has_not_greeted_yet_gets_nothing() -> None:
+    """After its start the cloud does not know yet what a site may hold of its stream: it waits for the site to link."""
+    fleet = fleet_of(airport="pick", harbour="pick")
+    for name, site in (("airport", "harbour"), ("harbour", "")):
+        fleet.site(name).greeted = False
+        plan = plan_of({"a": {"capability": "pick"}})
+        if site:
+            assert placed(plan, fleet) == [site]
+        else:
+            assert waits(plan, fleet) == "a site to link to the cloud"
 
 
 @pytest.mark.parametrize(("reason", "counts"), [("unreachable", True), ("left", False)])
