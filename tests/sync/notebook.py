@@ -1,13 +1,13 @@
 """A core small enough to see through: pages of lines. It uses every output that the Driver knows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 import msgspec
 
 from sync.commit import Answer, Snapshot
-from sync.inputs import Due, FromPeer
+from sync.inputs import Due, FromPeer, PeerLinked
 from sync.outputs import Append, ClearTimer, Persist, Remember, Reply, Save, SetTimer
 from sync.values import Now, StreamId
 
@@ -94,6 +94,7 @@ class Notebook:
     kept: dict[str, bytes] = field(default_factory=dict)
     unsaved: set[str] = field(default_factory=set)
     settled: int = 0
+    tell: Callable[[str], None] = lambda said: None
 
     def step(self, input: object, now: Now) -> list[object]:
         match input:
@@ -116,6 +117,9 @@ class Notebook:
             case FromPeer(stream, run, event, time_ms):
                 self.evolve(stream, run, event, time_ms)
                 return [Shown(run, len(self.heard[stream]))]
+            case PeerLinked(peer):
+                self.tell(f"linked with {peer}")
+                return []
             case Stumble():
                 raise AssertionError("a belief is broken")
             case _:

@@ -39,7 +39,7 @@ class Station:
         self.refusals: list[LinkRefused] = []
         self.is_recovering = False
         self.exchange = Exchange(name, self.log, self, dials=name == "harbour")
-        self.loop = Loop(lambda: Notebook(self.writes), self.log, self)
+        self.loop = Loop(lambda: Notebook(self.writes, tell=self.heard.append), self.log, self)
         self.exchange.loop = self.loop
         self.exchange.ring.begin(self.loop.driver.heads)
 

@@ -122,8 +122,8 @@ async def test_a_site_restored_from_an_old_copy_fetches_its_events_back(tmp_path
         async with station("harbour", tmp_path / "old") as harbour:
             assert len(harbour.notebook.pages["r1"]) == 20
             async with linked(harbour, address):
-                await until(lambda: "refolded" in harbour.heard)
-                assert harbour.heard[:3] == ["recovering", "recovered", "refolded"]
+                await until(lambda: "linked with cloud" in harbour.heard)
+                assert harbour.heard[:4] == ["recovering", "recovered", "refolded", "linked with cloud"]
                 assert len(harbour.notebook.pages["r1"]) == 2_520
                 assert len(harbour.notebook.heard[CLOUD]) == 1_200
                 await harbour.note(5)
@@ -142,7 +142,8 @@ async def test_a_cloud_restored_from_an_old_copy_fetches_its_events_back(tmp_pat
         await asyncio.gather(cloud.note(1_700), harbour.note(900))
         await level(harbour, cloud)
     async with station("cloud", tmp_path / "old") as cloud, served(cloud) as address, linked(harbour, address):
-        await until(lambda: "refolded" in cloud.heard)
+        await until(lambda: "linked with harbour" in cloud.heard)
+        assert cloud.heard[:4] == ["recovering", "recovered", "refolded", "linked with harbour"]
         await level(harbour, cloud)
         assert len(cloud.notebook.pages["r1"]) == 1_710
         assert len(cloud.notebook.heard[HARBOUR]) == 900
