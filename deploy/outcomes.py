@@ -24,7 +24,8 @@ WAYBILLS = Path("files", "waybills")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One order's line of the report. Times are ISO 8601 in UTC; `seconds` is from submission to end."""
+    """One order's line of the report. Times are ISO 8601 in UTC; `ended` is when its last task did, by the clock of the site,
+    and `seconds` the time from its submission until then."""
 
     order: str
     run: str
@@ -47,7 +48,8 @@ def outcome_of(order: Order, started: Started, run: Run | None) -> Outcome:
     if run is None:
         return Outcome(order.id, "", order.workflow, site, "refused", _refusal(started), "", 0, 0, 0, "", "", 0.0)
     summary, tasks = run["run"], run["tasks"]
-    ended = summary.get("ended", 0)
+    # A site that is cut off ends runs of which the cloud learns later, so the tasks tell the time and not the run.
+    ended = max([task.get("ended", 0) for task in tasks], default=0) if summary.get("ended") else 0
     return Outcome(
         order=order.id,
         run=summary["id"],

@@ -163,11 +163,13 @@ class Story:
 
     def _summarize(self, outcomes: Sequence[Outcome], checked: Audit, took_s: float, report: Path) -> None:
         counted = Counter(outcome.outcome for outcome in outcomes)
-        done, attempts = sum(o.tasks_done for o in outcomes), sum(o.attempts for o in outcomes)
-        failed = sum(o.outcome == "failed" for o in outcomes)
         words = ", ".join(f"{count} {word}" for word, count in counted.most_common())
         self._screen.act(f"{len(outcomes)} orders in {took_s:.1f} s: {words}.")
-        self._screen.say(f"  {done} tasks done in {attempts} attempts, {failed} of which ended their order")
+        for outcome in outcomes:
+            if outcome.reason:
+                self._screen.say(f"  {outcome.order} {outcome.outcome}: {outcome.reason}", STYLES.get(outcome.outcome, ""))
+        done, attempts = sum(outcome.tasks_done for outcome in outcomes), sum(outcome.attempts for outcome in outcomes)
+        self._screen.say(f"  {done} tasks were done, in {attempts} attempts")
         once = "each exactly once" if not checked.problems() else "not each exactly once"
         self._screen.say(f"  {checked.expected} effects were due; the ledgers of the sites hold {once}")
         self._screen.say(f"  report: {report}")

@@ -4,19 +4,21 @@ from tiercel.answers import Run, Started
 
 
 def run_of(run: str, *tasks: str) -> Run:
-    """A completed run; each task took one attempt."""
+    """A completed run; each task took one attempt, and the cloud learned of the end later."""
     return {
         "run": {
             "id": run,
             "definition": "example@1.0.0",
             "state": "completed",
             "created": 1_000,
-            "ended": 2_500,
+            "ended": 9_500,
             "tasks": len(tasks),
             "completed": len(tasks),
         },
         "inputs": {},
-        "tasks": [{"id": task, "state": "completed", "attempt": 1, "agent": "a-1", "site": "harbour"} for task in tasks],
+        "tasks": [
+            {"id": task, "state": "completed", "attempt": 1, "agent": "a-1", "site": "harbour", "ended": 2_500} for task in tasks
+        ],
     }
 
 
