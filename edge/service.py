@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 import structlog
 
 from edge.inputs import (
@@ -27,6 +28,7 @@ from edge.inputs import (
     Welcome,
 )
 from sync.actors import Loop
+from sync.blobs import BlobRefused
 from tiercel.v1 import agent_pb2, agent_pb2_grpc
 from workflow.commands import CancelDone, Complete, Decline, Fail
 from workflow.events import Blob
@@ -203,10 +205,16 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
     def _outcome(self, agent: str, item: agent_pb2.TaskResult) -> Outcome:
         outcome = _outcome(agent, item)
         # The event that names a blob may be written only when the blob itself is durable here.
-        if item.WhichOneof("outcome") == "blob" and not self._holds_blob(item.blob):
+        if item.WhichOneof("outcome") == "blob" and not self._holds(item.blob):
             key, message = item.key, f"the result names blob {item.blob.sha256.hex()}, which was not uploaded to this site"
             return Outcome(key.run, Fail(key.task, key.attempt, agent, "blob_missing", message, True), key)
         return outcome
+
+    def _holds(self, blob: Any) -> bool:
+        try:
+            return self._holds_blob(blob)
+        except BlobRefused:
+            return False  # What is called its name can be none.
 
     async def _write(self, conversation: Conversation, context: Any) -> None:
         while True:
@@ -234,8 +242,9 @@ def _opened(session: int, register: agent_pb2.Register) -> AgentOpened:
 def _outcome(agent: str, item: agent_pb2.TaskResult) -> Outcome:
     key = item.key
     match item.WhichOneof("outcome"):
-        case "output" if len(output := item.output) <= INLINE_BYTES_MAX:
-            return Outcome(key.run, Complete(key.task, key.attempt, agent, output, None), key)
+        case "output":
+            if not (failed := _refusal_of(output := item.output)):
+                return Outcome(key.run, Complete(key.task, key.attempt, agent, output, None), key)
         case "blob":
             blob = Blob(item.blob.sha256, item.blob.size)
             return Outcome(key.run, Complete(key.task, key.attempt, agent, b"", blob), key)
@@ -245,12 +254,20 @@ def _outcome(agent: str, item: agent_pb2.TaskResult) -> Outcome:
             return Outcome(key.run, Decline(key.task, key.attempt, agent, item.failure.message[:4_096]), key)
         case "failure":
             failed = item.failure.code, item.failure.message[:4_096], item.failure.retryable
-        case "output":
-            message = f"a result of {len(item.output)} bytes; above {INLINE_BYTES_MAX} it must be sent as a blob"
-            failed = "result_too_large", message, False
         case _:
             failed = "no_outcome", "a result without an outcome", False
     return Outcome(key.run, Fail(key.task, key.attempt, agent, *failed), key)
+
+
+def _refusal_of(output: bytes) -> tuple[str, str, bool] | None:
+    """Why an inline result cannot be taken. Once it is in the log, expressions and the API rely on its being JSON."""
+    if len(output) > INLINE_BYTES_MAX:
+        return "result_too_large", f"a result of {len(output)} bytes; above {INLINE_BYTES_MAX} it must be sent as a blob", False
+    try:
+        msgspec.json.decode(output)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return "invalid_output", f"the result is not JSON: {error}", False
+    return None
 
 
 def _assignment_messages(items: list[Assigned]) -> list[agent_pb2.EdgeMessage]:
