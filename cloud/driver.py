@@ -4,7 +4,6 @@ Reads come from memory where the planner holds the run, and from the log where i
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +12,11 @@ import grpc
 import structlog
 
 from cloud import api
-from cloud.inputs import CommandSettled, RunFinished, SiteLoads
+from cloud.inputs import RunFinished, SiteLoads
 from cloud.planner import Planner
 from cloud.service import PlannerService
 from cloud.views import Freshness, LinkView
-from sync.actors import Loop, verify_slowly
+from sync.actors import Loop, SystemClock, verify_slowly
 from sync.blobs import Blob, BlobMissing, BlobService, BlobStore
 from sync.commit import Row
 from sync.driver import StreamRecovered
@@ -25,7 +24,7 @@ from sync.log import EventLog
 from sync.outputs import Acknowledge, Reply
 from sync.replication import LinkRefused
 from sync.service import CHANNEL_OPTIONS, Exchange, Link, SyncServer
-from sync.values import NodeId, SiteId, StreamId, stream_id, stream_writer
+from sync.values import NodeId, SiteId, StreamId, site_name_problem, stream_id, stream_writer
 from tiercel.v1 import blob_pb2_grpc, events_pb2, sync_pb2, sync_pb2_grpc
 
 NODE = "cloud"
@@ -54,13 +53,14 @@ class GlobalPlanner:
         self.config = config
         self.log = EventLog.open(config.data_dir / "cloud.db", NodeId(NODE), page_count_max=config.page_count_max)
         self.damaged = ""
+        self._era = SystemClock(self.log.boot).now().wall_ms // 1000
         self.blobs = BlobStore(config.data_dir / "blobs")
-        self._finished: dict[str, asyncio.Event] = {}
-        self._settled: dict[str, asyncio.Event] = {}
+        self._finished: dict[str, _Bell] = {}
         self._digests: dict[int, asyncio.Queue[sync_pb2.DigestReply]] = {}
         self._digest_count = 0
         self.recovering_from: set[str] = set()
         self._watchers: set[_Mailbox] = set()
+        self._watched = asyncio.Event()
 
     async def serve(self, ready: asyncio.Event | None = None) -> None:
         """Serve until cancelled."""
@@ -98,7 +98,7 @@ class GlobalPlanner:
         log.error("the cloud has stopped taking work", reason=what)
 
     def _make_planner(self) -> Planner:
-        return Planner(NODE, self.log.boot, self.log.incarnation)
+        return Planner(NODE, self._era, self.log.incarnation)
 
     @property
     def planner(self) -> Planner:
@@ -118,15 +118,16 @@ class GlobalPlanner:
                 case Reply():
                     self.loop.answer(effect)
                 case RunFinished(run):
-                    _ring(self._finished, run)
-                case CommandSettled(command):
-                    _ring(self._settled, command)
+                    if (bell := self._finished.get(run)) is not None:
+                        bell.event.set()
                 case _:
                     raise AssertionError(f"the planner ordered {effect!r}, which nobody carries out")
 
     def committed(self, rows: list[Row]) -> None:
         """Rows are durable: the links may carry them."""
         self.exchange.committed(rows)
+        if not self._watchers:
+            self.planner.changed.clear()  # Nobody asks.
 
     def refolded(self, error: BaseException) -> None:
         """The core was folded anew; the links begin anew with a hello."""
@@ -139,6 +140,8 @@ class GlobalPlanner:
 
     def streams(self, peer: str, hello: sync_pb2.PeerHello | None) -> tuple[StreamId, StreamId]:
         """What we keep for the site, and what the site writes: the incarnation that it names itself."""
+        if (wrong := site_name_problem(peer)) is not None:
+            raise LinkRefused("invalid_name", wrong, fatal=False)
         theirs = [head.stream for head in hello.heads if stream_writer(StreamId(head.stream)) == peer] if hello else []
         receives = StreamId(theirs[0]) if theirs else stream_id(peer, 1)
         return self.planner.site_stream(peer), receives
@@ -191,17 +194,23 @@ class GlobalPlanner:
         """Wait until the run has ended, at most `wait_s` seconds; did it?"""
         if run not in self.planner.runs or wait_s <= 0:
             return run not in self.planner.runs
-        event = self._finished.setdefault(run, asyncio.Event())
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), wait_s)
-        if not event.is_set():
-            self._finished.pop(run, None)
-        return event.is_set()
+        bell = self._finished.setdefault(run, _Bell())
+        bell.waiting += 1
+        try:
+            await asyncio.wait_for(bell.event.wait(), wait_s)
+        except TimeoutError:
+            return False
+        finally:
+            bell.waiting -= 1
+            if not bell.waiting and self._finished.get(run) is bell:
+                del self._finished[run]
+        return True
 
     async def changes(self) -> AsyncIterator[list[str]]:
         """The runs that have changed, a few times per second, while anybody asks. Slow readers get them together."""
         mailbox = _Mailbox()
         self._watchers.add(mailbox)
+        self._watched.set()
         try:
             while True:
                 await mailbox.wake.wait()
@@ -210,11 +219,14 @@ class GlobalPlanner:
                 yield list(changed)
         finally:
             self._watchers.discard(mailbox)
+            if not self._watchers:
+                self._watched.clear()
 
     async def _feed_watchers(self) -> None:
         beats = 0
         while True:
-            await asyncio.sleep(WATCH_INTERVAL_S if self._watchers else 1.0)
+            await self._watched.wait()
+            await asyncio.sleep(WATCH_INTERVAL_S)
             changed, self.planner.changed = self.planner.changed, {}
             beats += 1
             for mailbox in self._watchers:
@@ -250,7 +262,16 @@ class GlobalPlanner:
     def freshness(self, site: str) -> Freshness:
         """How old the cloud's knowledge of a site may be."""
         staleness_ms = self.exchange.staleness_ms(site)
-        return Freshness(self.loop.clock.now().wall_ms - staleness_ms, f"replica of {site}", staleness_ms)
+        as_of = self.loop.clock.now().wall_ms - staleness_ms if staleness_ms >= 0 else 0
+        return Freshness(as_of, f"replica of {site}", staleness_ms)
+
+
+@dataclass(slots=True, eq=False)
+class _Bell:
+    """Rung once, when a run has ended; shared by all who wait for it."""
+
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -259,8 +280,3 @@ class _Mailbox:
 
     changed: dict[str, None] = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-def _ring(bells: dict[str, asyncio.Event], name: str) -> None:
-    if (bell := bells.pop(name, None)) is not None:
-        bell.set()

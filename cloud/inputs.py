@@ -2,7 +2,15 @@
 
 from typing import NamedTuple
 
-from sync.commit import Answer
+
+class Refusal(NamedTuple):
+    """An item of a batch that was not accepted: its place, and the Problem's fields."""
+
+    place: int
+    status: int
+    code: str
+    detail: str
+    problems: tuple[str, ...]
 
 
 class NewRun(NamedTuple):
@@ -13,12 +21,16 @@ class NewRun(NamedTuple):
 
 
 class StartRuns(NamedTuple):
-    """Start runs of one definition; `idempotency` is the client's key and the SHA-256 of its request, if it gave one."""
+    """Start runs of one definition; `idempotency` is the client's key and the SHA-256 of its request, if it gave one.
+
+    `refused` are the items of the request that were not accepted, by their place: part of the answer that is remembered.
+    """
 
     token: int
     definition: str
     runs: list[NewRun]
     idempotency: tuple[str, bytes] | None
+    refused: tuple[Refusal, ...] = ()
 
 
 class RegisterDefinition(NamedTuple):
@@ -50,21 +62,3 @@ class RunFinished(NamedTuple):
     """Effect: a run has ended; whoever waits for it may look."""
 
     run: str
-
-
-class CommandSettled(NamedTuple):
-    """Effect: a home has answered an intent."""
-
-    command: str
-
-
-__all__ = [
-    "Answer",
-    "CancelRun",
-    "CommandSettled",
-    "NewRun",
-    "RegisterDefinition",
-    "RunFinished",
-    "SiteLoads",
-    "StartRuns",
-]

@@ -31,6 +31,6 @@ def command(
         host, _, port = api.rpartition(":")
         config = CloudConfig(data.resolve(), host, int(port), listen, insecure=insecure)
         asyncio.run(run_until_signalled(lambda: GlobalPlanner(config)))
-    except (LogError, ValueError, OSError) as error:
+    except (LogError, ValueError, OSError, RuntimeError) as error:
         typer.echo(f"tiercel cloud: {error}", err=True)
         raise typer.Exit(1) from None

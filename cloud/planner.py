@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from cloud.answers import encode_answer
 from cloud.fleet import Fleet
-from cloud.inputs import CancelRun, CommandSettled, RegisterDefinition, RunFinished, SiteLoads, StartRuns
+from cloud.inputs import CancelRun, RegisterDefinition, RunFinished, SiteLoads, StartRuns
+from cloud.intents import Intents
 from cloud.placement import Placement, Unplaceable, place
 from cloud.port import Problem, Started
 from cloud.runs import Run, load_saved_run, restore_run
@@ -42,21 +44,23 @@ from workflow.states import ELSEWHERE, RECONCILE
 
 BORN_EPOCH = 1
 RELEASED_EPOCH = 2
-COMMANDS_KEPT = 10_000
 
 
 @dataclass(slots=True)
 class Planner:
-    """All runs that have not ended, the fleet, the definitions. Ended runs leave memory; their tombstones are in the log."""
+    """All runs that have not ended, the fleet, the definitions. Ended runs leave memory; their tombstones are in the log.
+
+    `era` begins the ids of this start: larger than that of any start before, even one that a restored log does not know of.
+    """
 
     node: str
-    boot: int
+    era: int
     incarnation: int = 1
     runs: dict[str, Run] = field(default_factory=dict)
     fleet: Fleet = field(default_factory=Fleet)
     plans: dict[str, Plan] = field(default_factory=dict)
     latest: dict[str, str] = field(default_factory=dict)
-    commands: dict[str, CommandView] = field(default_factory=dict)
+    intents: Intents = field(default_factory=Intents)
     changed: dict[str, None] = field(default_factory=dict)
     _unplaced: dict[str, None] = field(default_factory=dict)
     _unsaved: dict[str, None] = field(default_factory=dict)
@@ -113,7 +117,7 @@ class Planner:
         elif run and (known := self.runs.get(run)) is not None:
             self._evolve_fragment(known, writer, event)
         elif isinstance(event, CommandAnswered):
-            self._answer(event)
+            self.intents.answer(event)
         elif isinstance(event, AgentRegistered | AgentDeparted):
             self.fleet.evolve(writer, event, time_ms)
 
@@ -128,7 +132,7 @@ class Planner:
             if not snapshot.run:
                 fleet, commands = _NODE.decode(snapshot.body)
                 self.fleet.restore(fleet)
-                self.commands = {command.id: command for command in commands}
+                self.intents.restore(commands)
                 continue
             saved = load_saved_run(snapshot.body)
             run = self.runs[snapshot.run] = restore_run(snapshot.run, self.plans[saved.definition], saved)
@@ -159,7 +163,7 @@ class Planner:
         return out
 
     def _save_node(self) -> bytes:
-        return msgspec.msgpack.encode((self.fleet.save(), list(self.commands.values())))
+        return msgspec.msgpack.encode((self.fleet.save(), list(self.intents.commands.values())))
 
     def saves(self) -> list[Save]:
         """What has changed since the last time."""
@@ -186,6 +190,8 @@ class Planner:
     # Folding ----------------------------------------------------------------------------------------------------------
 
     def _evolve_own(self, reader: str, run: str, event: object, time_ms: int) -> None:
+        if run:
+            self._unsaved[run] = None
         match event:
             case RunCreated(definition, inputs, labels, created_ms):
                 self._count_id(run)
@@ -223,12 +229,13 @@ class Planner:
         self._unsaved[run.id] = self.changed[run.id] = None
         kind = type(event)
         if kind is FragmentAdopted:
-            run.adopt(event)  # type: ignore[arg-type]
+            if site in run.sites:
+                run.adopt(event)  # type: ignore[arg-type]
             return
         if kind is CommandAnswered:
-            self._answer(event)  # type: ignore[arg-type]
+            self.intents.answer(event)  # type: ignore[arg-type]
         fragment = run.fragments[0] if len(run.sites) == 1 else run.fragment(site)
-        if fragment is not None:
+        if fragment is not None and getattr(event, "task", 0) < len(fragment.states):
             fragment.evolve(event)  # type: ignore[arg-type]
             fragment.woken = None
 
@@ -244,21 +251,10 @@ class Planner:
             self.latest[plan.ref.partition("@")[0]] = ref
 
     def _intend(self, command: str, run: str, site: str, reason: str, time_ms: int) -> None:
-        view = self.commands.get(command)
-        if view is None:
-            view = self.commands[command] = CommandView(command, run, "cancel", "pending", time_ms, [], reason)
-            while len(self.commands) > COMMANDS_KEPT:
-                del self.commands[next(iter(self.commands))]
-        view.homes.append(site)
+        self.intents.note(command, run, site, reason, time_ms)
         self._count_id(command)
         if (known := self.runs.get(run)) is not None:
             known.cancelling = command
-            self._unsaved[run] = None
-
-    def _answer(self, event: CommandAnswered) -> None:
-        if (view := self.commands.get(event.command)) is not None:
-            view.state = "accepted" if event.accepted or view.state == "accepted" else "refused"
-            view.detail = event.detail or view.detail
 
     # Runs -------------------------------------------------------------------------------------------------------------
 
@@ -272,7 +268,7 @@ class Planner:
             started.append(Started(run, "pending", input.definition))
         if input.idempotency is not None:
             key, body_sha256 = input.idempotency
-            out.append(Remember(Answer(key, body_sha256, msgspec.json.encode(started), now.wall_ms)))
+            out.append(Remember(Answer(key, body_sha256, encode_answer(started, input.refused), now.wall_ms)))
         out.append(Reply(input.token, started))
 
     def _register(self, input: RegisterDefinition, now: Now, out: list[object]) -> None:
@@ -337,14 +333,16 @@ class Planner:
 
     def _is_stuck(self, run: Run, command: str) -> bool:
         """Cancelled, and the home has answered, but an attempt's outcome is unknown: cancelling again settles it."""
-        view = self.commands.get(command)
+        view = self.intents.commands.get(command)
         unsettled = any(f is not None and not f.outcome and f.states.find(RECONCILE) >= 0 for f in run.fragments)
         return unsettled and (view is None or view.state != "pending")
 
     def _cancel_fragments(self, run: Run, command: str, reason: str, now: Now, out: list[object]) -> None:
+        """Record the intent here, then for every home that may be written to; the others get it when they link."""
+        request = CancelRequested(command, reason)
+        self._emit(self.stream, run.id, BORN_EPOCH, request, now, out)
         for site, fragment in zip(run.sites, run.fragments, strict=True):
-            if fragment is None or not fragment.outcome:
-                request = CancelRequested(command, reason)
+            if (fragment is None or not fragment.outcome) and self.fleet.site(site).greeted:
                 self._emit(self.site_stream(site), run.id, RELEASED_EPOCH, request, now, out)
 
     def _end(self, run: Run, outcome: str, detail: str, now: Now, out: list[object]) -> None:
@@ -367,8 +365,6 @@ class Planner:
                 self._hand_over(known, self._writer(stream), event, now, out)  # type: ignore[arg-type]
         elif kind is FragmentEnded and known is not None:
             self._fragment_ended(known, self._writer(stream), event, now, out)  # type: ignore[arg-type]
-        elif kind is CommandAnswered:
-            out.append(CommandSettled(event.command))  # type: ignore[attr-defined]
 
     def _hand_over(self, run: Run, site: str, event: TaskCompleted, now: Now, out: list[object]) -> None:
         """Give a value to every other site with a task that needs or reads it."""
@@ -377,8 +373,8 @@ class Planner:
         needing = {run.sites[run.places[task]] for task in (*plan.dependents[done], *readers)} - {site}
         for other in sorted(needing):
             fragment = run.fragment(other)
-            if fragment is None or fragment.states[event.task] == ELSEWHERE:
-                value = ValueHanded(event.task, event.output, event.blob)
+            if (fragment is None or fragment.states[done] == ELSEWHERE) and self.fleet.site(other).greeted:
+                value = ValueHanded(done, event.output, event.blob)
                 self._emit(self.site_stream(other), run.id, RELEASED_EPOCH, value, now, out)
 
     def _fragment_ended(self, run: Run, site: str, event: FragmentEnded, now: Now, out: list[object]) -> None:
@@ -393,8 +389,24 @@ class Planner:
 
     def _link(self, input: PeerLinked, now: Now, out: list[object]) -> None:
         site = self.fleet.site(input.peer)
-        site.linked, site.greeted, site.linked_since_ms = True, True, now.wall_ms
+        first, site.greeted = not site.greeted, True
+        site.linked, site.linked_since_ms = True, now.wall_ms
         self.fleet.version += 1
+        if first:
+            self._catch_up(site.id, now, out)
+
+    def _catch_up(self, site: str, now: Now, out: list[object]) -> None:
+        """The site may be written to from now on: what was decided for it before, and is not in its stream."""
+        for run in list(self.runs.values()):
+            if site not in run.sites:
+                continue
+            view = self.intents.commands.get(run.cancelling)
+            fragment = run.fragment(site)
+            if view is not None and site not in view.homes and (fragment is None or not fragment.outcome):
+                request = CancelRequested(view.id, view.detail)
+                self._emit(self.site_stream(site), run.id, RELEASED_EPOCH, request, now, out)
+            for task, event in run.completed_elsewhere(site) if len(run.sites) > 1 else ():
+                self._hand_over(run, run.sites[run.places[task]], event, now, out)
 
     def _unlink(self, input: PeerLost, now: Now, out: list[object]) -> None:
         site = self.fleet.site(input.peer)
@@ -414,17 +426,17 @@ class Planner:
         self._evolve_own(stream_reader(stream), run, event, now.wall_ms)
 
     def _next_id(self, prefix: str) -> str:
-        """Ids sort by time and need no chance: the boot and a counter."""
+        """Ids sort by time and need no chance: the era and a counter."""
         self._counter += 1
-        return f"{prefix}{self.boot:04x}-{self._counter:06x}"
+        return f"{prefix}{self.era:08x}-{self._counter:06x}"
 
     def _count_id(self, name: str) -> None:
-        """Never give an id twice, even after a restored copy has brought back an old boot number."""
-        boot, _, counter = name[1:].partition("-")
-        if int(boot, 16) == self.boot:
+        """Never give an id twice, even if the clock that gave the era has gone backwards."""
+        era, _, counter = name[1:].partition("-")
+        if int(era, 16) == self.era:
             self._counter = max(self._counter, int(counter, 16))
-        elif int(boot, 16) > self.boot:
-            self.boot, self._counter = int(boot, 16), int(counter, 16)
+        elif int(era, 16) > self.era:
+            self.era, self._counter = int(era, 16), int(counter, 16)
 
 
 _NODE = msgspec.msgpack.Decoder(tuple[bytes, list[CommandView]])

@@ -6,7 +6,7 @@ import msgspec
 
 from cloud.views import RunSummary
 from sync.values import RunId
-from workflow.events import FragmentAdopted
+from workflow.events import Blob, FragmentAdopted, TaskCompleted
 from workflow.fragment import Fragment, Saved, load_saved
 from workflow.plan import Plan
 from workflow.states import COMPLETED, FAILED
@@ -57,6 +57,17 @@ class Run:
     def fragment(self, site: str) -> Fragment | None:
         """The replica of the fragment at the site."""
         return self.fragments[self.sites.index(site)] if site in self.sites else None
+
+    def completed_elsewhere(self, site: str) -> list[tuple[int, TaskCompleted]]:
+        """Tasks of other sites that are done, with their outputs as far as anybody reads them."""
+        found = []
+        for task, place in enumerate(self.places):
+            fragment = self.fragments[place]
+            if self.sites[place] != site and fragment is not None and fragment.states[task] == COMPLETED:
+                output = (fragment.outputs or {}).get(task, b"null")
+                blob = output if isinstance(output, Blob) else None
+                found.append((task, TaskCompleted(task, 0, "", b"" if isinstance(output, Blob) else output, blob)))
+        return found
 
     def ending(self) -> tuple[str, str]:
         """How the run ended, once all its fragments have: failed before cancelled before completed. Empty while any goes on."""

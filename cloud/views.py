@@ -1,6 +1,7 @@
 """What the cloud shows: the answers of the API as values. Every answer about a site says how old it is and where it comes from.
 
-Times are UTC ms; `staleness_ms` is how long ago the cloud last knew itself level with the site, by its own monotonic clock.
+Times are UTC ms; `staleness_ms` is how long ago the cloud last knew itself level with the site, by its own monotonic clock
+(-1, and `as_of` 0: not yet since its start).
 """
 
 import msgspec

@@ -66,7 +66,7 @@ class EdgeNode:
         self.halted: str = ""
         self._channel: grpc.aio.Channel | None = None
         self._errands: set[asyncio.Future[None]] = set()
-        self._recovering = False
+        self._recovering = self._has_lost = False
         self._compared: asyncio.Event
         self._last_telemetry = b""
 
@@ -82,6 +82,7 @@ class EdgeNode:
             urgent=frozenset(("FragmentEnded", "CommandAnswered", "AgentRegistered")),
         )
         self.loop = Loop(self._make_executor, self.log, self)
+        self.loop.held = True
         self.gateway.loop = self.exchange.loop = self.loop
         self.exchange.ring.begin(self.loop.driver.heads)
         link = asyncio.ensure_future(self.loop.guard(self._keep_link()))
@@ -89,6 +90,8 @@ class EdgeNode:
         try:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._compared.wait(), FIRST_LINK_WAIT_S)
+            if not self._recovering and not self.halted:
+                self.loop.release()
             await server.start()
             self._protect_socket()
             self.gateway.accepting = not self.halted and not self._recovering
@@ -116,7 +119,7 @@ class EdgeNode:
     def _make_executor(self) -> Executor:
         # The seed makes a simulated edge repeatable; a real one may as well be seeded by its name and boot.
         chance = random.Random(f"{self.config.site}/{self.log.boot}")
-        return Executor(SiteId(self.config.site), self.stream, chance, self.config.lease_ms)
+        return Executor(SiteId(self.config.site), self.stream, chance, self.config.lease_ms, has_lost=self._has_lost)
 
     def _make_server(self) -> grpc.aio.Server:
         self.config.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -189,14 +192,16 @@ class EdgeNode:
 
     def recovering(self, peer: str) -> None:
         """Events of our own stream come back from the cloud: no work until they have."""
-        self._recovering = True
+        self._recovering = self.loop.held = self._has_lost = True
         self.gateway.accepting = False
         self.gateway.close_all("recovering", f"site {self.config.site} fetches lost events back from the cloud")
 
     def recovered(self, peer: str) -> None:
         """Our stream is whole."""
+        self._last_telemetry = b""  # The peer may have forgotten it.
         if self._recovering:
             self._recovering = False
+            self.loop.release()
             self.loop.refold_when_idle(StreamRecovered(f"the stream {self.stream} is whole again"))
         self._compared.set()
         self.gateway.accepting = not self.halted
@@ -211,6 +216,7 @@ class EdgeNode:
         self.halted = self.gateway.halted = reason
         self.gateway.accepting = False
         self.gateway.close_all("halted", reason)
+        self.loop.stop()
         log.error("the site has stopped taking work", site=self.config.site, reason=reason)
 
     def telemetry(self) -> sync_pb2.SyncMessage | None:

@@ -60,6 +60,8 @@ class Executor:
     stream: StreamId
     chance: Chance
     lease_ms: int = LEASE_MS
+    # Were events of this log lost and fetched back in this boot? Then what came after the last of them is not known.
+    has_lost: bool = False
     assigner: Assigner = field(default_factory=Direct)
     roster: Roster = field(init=False)
     home: Home = field(init=False)
@@ -108,6 +110,7 @@ class Executor:
         match event:
             case FragmentAdopted():
                 self._heard(run, event)
+                self.home.changed[run] = None
                 self.fragments[run] = Fragment.adopt(RunId(run), self.plans[event.definition], event)
             case FragmentReleased() | CancelRequested():
                 self._unheard.setdefault(run, []).append(event)
@@ -121,6 +124,8 @@ class Executor:
             case Event():
                 self._heard(run, event)
                 if (fragment := self.fragments.get(run)) is not None:
+                    # Folding too: what a start folds must be in the next snapshots, for the floor moves past its events.
+                    self.home.changed[run] = None
                     fragment.evolve(event)
                     if type(event) is FragmentEnded:
                         del self.fragments[run]
@@ -128,6 +133,11 @@ class Executor:
     def _heard(self, run: str, event: Event) -> None:
         """Our own event answers something that the cloud had said. Only while folding is anything of the kind left over: for what
         was fetched back after a loss nobody has acted upon yet."""
+        if isinstance(event, CommandAnswered):
+            # It may have been answered without a run: after its end.
+            for name, said in self._unheard.items():
+                self._unheard[name] = [s for s in said if not (isinstance(s, CancelRequested) and s.command == event.command)]
+            return
         unheard = self._unheard.get(run)
         if not unheard:
             return
@@ -136,8 +146,6 @@ class Executor:
                 left = [said for said in unheard if not isinstance(said, FragmentReleased)]
             case ValueHanded(task):
                 left = [said for said in unheard if not (isinstance(said, ValueHanded) and said.task == task)]
-            case CommandAnswered(command):
-                left = [said for said in unheard if not (isinstance(said, CancelRequested) and said.command == command)]
             case FragmentEnded():
                 left = []
             case _:
@@ -239,10 +247,9 @@ class Executor:
     def _report(self, input: AgentReported, now: Now, out: list[object]) -> None:
         """Fold a batch of outcomes. Every one is acknowledged, wanted or not: the agent has done its part."""
         session, agent, outcomes = input
-        slot = self.roster.slots.get(agent)
-        if slot is None or slot.session != session:
-            return  # A session that has been replaced; the agent reports again on its new one.
-        self.roster.leases.renew(agent, slot.epoch, now)
+        slot = self.roster.admit(agent, session, now)
+        if slot is None:
+            return
         for outcome in outcomes:
             command = outcome.command
             fragment = self.fragments.get(outcome.run)
@@ -253,7 +260,7 @@ class Executor:
         out.append(AcknowledgeResults(session, agent, [outcome.receipt for outcome in outcomes]))
 
     def _see(self, input: AgentSeen, now: Now, out: list[object]) -> None:
-        self.roster.seen(input.agent, input.session, now)
+        self.roster.admit(input.agent, input.session, now)
 
     def _open(self, input: AgentOpened, now: Now, out: list[object]) -> None:
         if self.roster.is_news(input):
@@ -277,7 +284,7 @@ class Executor:
             said = holding.get((run, task))
             if said is None or said.attempt != number:
                 # The same process that does not know the attempt never got it; a new process may have begun and forgotten.
-                never_got_it = attempt.boot == input.boot
+                never_got_it = attempt.boot == input.boot and not self.has_lost
                 reason = "never delivered" if never_got_it else f"agent {slot.agent} restarted without it"
                 self.home.decide(fragment, Lose(task, number, never_got_it, reason), now, out)
         stale = [key for key in input.holding if slot.held.get((key.run, key.task)) != key.attempt]

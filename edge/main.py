@@ -12,6 +12,7 @@ from edge.driver import EdgeConfig, EdgeNode
 from sync.actors import configure_logging, run_until_signalled
 from sync.listen import check_address
 from sync.log_errors import LogError
+from sync.values import site_name_problem
 
 INSECURE = "listen on addresses that other machines can reach, without authentication"
 
@@ -29,6 +30,8 @@ def command(
     """Run one site: its executor, the gateway for its agents, its link to the cloud. Ctrl-C stops it."""
     configure_logging(None)
     try:
+        if (wrong := site_name_problem(site)) is not None:
+            raise ValueError(wrong)
         if listen:
             check_address(listen, insecure=insecure)
         if insecure:
@@ -37,7 +40,7 @@ def command(
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         config = EdgeConfig(site, data_dir, run_dir or default_run_dir(), cloud, listen, insecure=insecure)
         asyncio.run(run_until_signalled(lambda: EdgeNode(config)))
-    except (LogError, ValueError, OSError) as error:
+    except (LogError, ValueError, OSError, RuntimeError) as error:
         typer.echo(f"tiercel edge: {error}", err=True)
         raise typer.Exit(1) from None
 

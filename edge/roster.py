@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from coordination.direct import Assigner
-from coordination.lease import LeaseTable
+from coordination.lease import FencedResource, LeaseTable, StaleEpoch
 from edge.inputs import AgentOpened
 from sync.values import AgentId, Now
 from workflow.events import AgentDeparted, AgentRegistered
@@ -27,6 +27,7 @@ class Slot:
     labels: dict[str, str]
     present: bool = True
     session: int = 0
+    fence: FencedResource = field(default_factory=lambda: FencedResource("agent"))
     epoch: int = 0
     held: dict[tuple[str, int], int] = field(default_factory=dict)
     refused: int = 0
@@ -39,12 +40,15 @@ class Roster:
     assigner: Assigner
     leases: LeaseTable
     slots: dict[str, Slot] = field(default_factory=dict)
+    epochs: dict[int, int] = field(default_factory=dict)
 
     def open(self, opened: AgentOpened, now: Now) -> tuple[Slot, int]:
         """Bind a session to the agent. Returns the slot and the session that this one replaces (0: none)."""
         slot = self.slots[opened.agent]
         replaced, slot.session = slot.session, opened.session
         slot.epoch = self.leases.grant(opened.agent, opened.agent, now).epoch
+        slot.fence.admit(slot.epoch)
+        self.epochs[opened.session] = slot.epoch
         return slot, replaced
 
     def ready(self, slot: Slot) -> None:
@@ -58,20 +62,26 @@ class Roster:
 
     def close(self, agent: str, session: int) -> Slot | None:
         """The session is gone; the lease runs on. None if another session has taken its place."""
+        epoch = self.epochs.pop(session, 0)
         slot = self.slots.get(agent)
-        if slot is None or slot.session != session:
+        if slot is None or slot.epoch != epoch or not slot.session:
             return None
         slot.session = 0
         self.assigner.leave(slot.agent)
         return slot
 
-    def seen(self, agent: str, session: int, now: Now) -> bool:
-        """Renew the lease of a living session."""
-        slot = self.slots.get(agent)
-        if slot is None or slot.session != session:
-            return False
-        self.leases.renew(agent, slot.epoch, now)
-        return True
+    def admit(self, agent: str, session: int, now: Now) -> Slot | None:
+        """Let what a session says through, and renew its lease. None from one that has been replaced or has run out: its epoch is
+        below what the agent's fence has seen, or its lease is gone. The agent says it again when it returns."""
+        slot, epoch = self.slots.get(agent), self.epochs.get(session, 0)
+        if slot is None or not slot.session:
+            return None
+        try:
+            slot.fence.admit(epoch)
+            self.leases.renew(agent, epoch, now)
+        except StaleEpoch:
+            return None
+        return slot
 
     def await_return(self, now: Now) -> None:
         """After a restart: a lease for everybody that the log knows as present, in which to come back."""
@@ -106,6 +116,7 @@ class Roster:
                 )
                 if known is not None:
                     self.slots[agent].session, self.slots[agent].epoch = known.session, known.epoch
+                    self.slots[agent].fence = known.fence
             case AgentDeparted(agent):
                 if agent in self.slots:
                     self.slots[agent].present = False

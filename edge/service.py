@@ -39,6 +39,8 @@ HEARTBEATS_PER_LEASE = 4
 INLINE_BYTES_MAX = 64 * 1024
 CAPACITY_MAX = 4_096
 ACK_DELAY_S = 0.005
+REGISTER_TIMEOUT_S = 10.0
+OUTGOING_MAX = 4_096
 MESSAGE_BYTES_MAX = 1 << 20
 KINDS = {
     agent_pb2.AGENT_KIND_ROBOT: "robot",
@@ -61,9 +63,13 @@ class Conversation:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     ack_timer: asyncio.TimerHandle | None = None
     closing: bool = False
+    abort: Callable[[], object] = bool
 
     def say(self, message: agent_pb2.EdgeMessage) -> None:
-        """Queue a message; it leaves in order."""
+        """Queue a message; it leaves in order. An agent that does not read is not waited for: its session ends."""
+        if len(self.outgoing) >= OUTGOING_MAX:
+            self.abort()
+            return
         self.outgoing.append(message)
         self.wake.set()
 
@@ -144,7 +150,10 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
     async def Connect(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802 - writes through context
         """An agent's session, from Register to the end of the connection."""
         incoming: AsyncIterator[agent_pb2.AgentMessage] = aiter(request_iterator)
-        first = await anext(incoming, None)
+        try:
+            first = await asyncio.wait_for(anext(incoming, None), REGISTER_TIMEOUT_S)
+        except TimeoutError:
+            first = None
         refused = self._check(first)
         if first is None or refused is not None:
             await context.write(agent_pb2.EdgeMessage(refused=refused))
@@ -154,6 +163,7 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
         self._sessions[conversation.session] = conversation
         self.loop.post(_opened(conversation.session, first.register))
         writer = asyncio.ensure_future(self._write(conversation, context))
+        conversation.abort = writer.cancel
         reader = asyncio.ensure_future(self._read(conversation, incoming))
         goodbye = False
         try:

@@ -103,6 +103,8 @@ class Loop:
         self._stopped = False
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_mono_ms = 0
+        # While held, nothing is decided: only events fetched back are stored. A node begins so until it has compared its log.
+        self.held = False
         self._refold_reason: Exception | None = None
         self._waiting: dict[int, asyncio.Future[object]] = {}
         self._tokens = 0
@@ -138,6 +140,18 @@ class Loop:
         finally:
             del self._waiting[token]
 
+    async def durable(self) -> None:
+        """Return once everything decided so far is durable: what is shown after that cannot be taken back."""
+        if self.driver.in_flight:
+            self._tokens += 1
+            token = self._tokens
+            future = self._waiting[token] = self._loop.create_future()
+            self.driver.hold(Reply(token, None))
+            try:
+                await future
+            finally:
+                del self._waiting[token]
+
     def answer(self, reply: Reply) -> None:
         """Hand a committed Reply to whoever asked; nobody may be waiting any more."""
         future = self._waiting.get(reply.token)  # type: ignore[call-overload]
@@ -151,6 +165,11 @@ class Loop:
     def refold_when_idle(self, reason: Exception) -> None:
         """Fold the log anew once no commit is under way: events of our own stream have been fetched back into it."""
         self._refold_reason = reason
+        self._kick()
+
+    def release(self) -> None:
+        """Decide again."""
+        self.held = False
         self._kick()
 
     def stop(self) -> None:
@@ -200,8 +219,11 @@ class Loop:
             # What was to be stored for this refold and comes too late for it would never be folded. It is sent again.
             self._inbox = deque(input for input in self._inbox if type(input) is not Recovered)
             self.driver.refold(reason)
+        if self.held:
+            self._store_recovered()
+            return
         inbox = self._inbox
-        inputs: list[object] = list(self.driver.take_due())
+        inputs: list[object] = list(self.driver.take_due(self._batch_max))
         while inbox and len(inputs) < self._batch_max:
             inputs.append(inbox.popleft())
         self.driver.turn(inputs)
@@ -210,6 +232,12 @@ class Loop:
         if inbox:
             self._kick()
         self._set_alarm()
+
+    def _store_recovered(self) -> None:
+        stored = [input for input in self._inbox if type(input) is Recovered]
+        if stored:
+            self._inbox = deque(input for input in self._inbox if type(input) is not Recovered)
+            self.driver.store(stored)
 
     def _set_alarm(self) -> None:
         """Wake for the next deadline. Deadlines are UTC and waited for on the monotonic clock; with any pending, a look every

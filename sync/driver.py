@@ -10,13 +10,15 @@ The asyncio shell that feeds it is `sync.actors.Loop`.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from sync.chain import GENESIS, Head, record_hash
-from sync.clock import HybridClock, wall_ms
+from sync.clock import ClockAhead, HybridClock, wall_ms
 from sync.commit import Commit, Row, Snapshot, make_row
 from sync.inputs import Due, FromPeer, Recovered, Replicated
+from sync.log_errors import LogCorrupt, LogFailed
 from sync.outputs import Acknowledge, Append, ClearTimer, Failed, Persist, Remember, Reply, Save, SetTimer
 from sync.timers import TimerQueue
 from sync.values import Now, StreamId
@@ -138,13 +140,27 @@ class Driver:
             self._snapshot(commit)
         self._submit(commit, effects, now)
 
+    def store(self, inputs: Iterable[Recovered]) -> None:
+        """Store events that were fetched back, and decide nothing: the refold that follows makes sense of them."""
+        now, commit, effects = self.clock.now(), Commit(), list[object]()
+        for input in inputs:
+            self._replicate(input, now, commit, effects)
+        self._submit(commit, effects, now)
+
+    def hold(self, effect: object) -> None:
+        """Let an effect leave behind everything that has been decided so far."""
+        if self._held:
+            self._held[-1].effects.append(effect)
+        else:
+            self.out.send([effect])
+
     def due(self) -> int | None:
         """When the next timer falls due (UTC ms); None if there is none."""
         return self.timers.next_ms()
 
-    def take_due(self) -> list[Due]:
-        """The timers that have fallen due, as inputs."""
-        return [Due(*timer) for timer in self.timers.take(self.clock.now().wall_ms)]
+    def take_due(self, limit: int = 1_000) -> list[Due]:
+        """The timers that have fallen due, as inputs, the earliest `limit` of them."""
+        return [Due(*timer) for timer in self.timers.take(self.clock.now().wall_ms, limit)]
 
     def last_pos(self, run: str) -> int:
         """The place of the run's latest event in this log; it may not be durable yet."""
@@ -207,10 +223,11 @@ class Driver:
 
     def _replicate(self, input: Replicated | Recovered, now: Now, commit: Commit, effects: list[object]) -> None:
         """Store a stream's events unchanged, and let the core see each event of a peer."""
-        stream, rows = input
+        stream, rows = input.stream, input.rows
         tip = self._tips.get(stream) or self._tip(stream)
-        last, keep, hear = self._last, commit.rows.append, type(input) is Replicated
-        for row in rows:
+        last, keep, decode = self._last, commit.rows.append, self.core.decode
+        events = input.events if type(input) is Replicated else None
+        for number, row in enumerate(rows):
             _, _, seq, epoch, kind, run, time, payload, digest, _ = row
             if seq <= tip.seq:
                 continue  # Held already: applying twice is harmless.
@@ -220,11 +237,17 @@ class Driver:
             pos = self.pos = self.pos + 1
             keep(make_row((pos, stream, seq, epoch, kind, run, time, payload, digest, last.get(run, 0))))
             last[run] = pos
-            if hear:
-                heard = FromPeer(stream, run, self.core.decode(kind, payload), wall_ms(time))
+            if type(input) is Replicated:
+                event = decode(kind, payload) if events is None else events[number]
+                heard = FromPeer(stream, run, event, wall_ms(time))
                 if outputs := self.core.step(heard, now):
                     self._take(outputs, now, commit, effects)
+        self._observe(rows[-1].time, now.wall_ms)
         effects.append(Acknowledge(stream, rows[-1].seq))
+
+    def _observe(self, stamp: int, now_ms: int) -> None:
+        with suppress(ClockAhead):  # Not believed: our own stamps go on by our own clock.
+            self._stamps.observe(stamp, now_ms)
 
     def _snapshot(self, commit: Commit) -> None:
         """Save what has changed since the last floor, so that a restart folds only what comes after this commit."""
@@ -275,8 +298,10 @@ class Driver:
         """A commit failed: forget whatever was decided on top of it, say so to those who wait, and fold the log anew."""
         held, self._held = self._held, deque()
         failed = [Reply(e.token, Failed(error)) for batch in held for e in batch.effects if isinstance(e, Reply)]
-        self.log.reset()
         try:
+            if isinstance(error, LogFailed | LogCorrupt):
+                raise error  # Only a new start can tell what the disk holds.
+            self.log.reset()
             self.refold(error)
         finally:
             if failed:
@@ -289,6 +314,7 @@ class Driver:
 
     def _fold(self) -> None:
         loaded = self.log.load()
+        now_ms = self.clock.now().wall_ms
         self.core = self.make_core()
         self.core.restore(loaded.snapshots, loaded.persisted)
         self._last = {snapshot.run: snapshot.last for snapshot in loaded.snapshots}
@@ -297,7 +323,7 @@ class Driver:
         self._floor = loaded.floor
         for row in loaded.tail:
             self._last[row.run] = row.pos
-            self._stamps.last = max(self._stamps.last, row.time)
+            self._observe(row.time, now_ms)
             self.core.evolve(row.stream, row.run, self.core.decode(row.kind, row.payload), wall_ms(row.time))
         self._last = {run: pos for run, pos in self._last.items() if self.core.holds(run)}
         self.timers = TimerQueue()

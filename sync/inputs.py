@@ -18,10 +18,14 @@ class Due(NamedTuple):
 
 
 class Replicated(NamedTuple):
-    """Verified events of a peer's stream, in order, as the writer encoded them (`pos` and `prev` still 0)."""
+    """Verified events of a peer's stream, in order, as the writer encoded them (`pos` and `prev` still 0).
+
+    `events` are the rows decoded, if the link has done so already, to refuse what cannot be.
+    """
 
     stream: StreamId
     rows: list[Row]
+    events: list[object] | None = None
 
 
 class Recovered(NamedTuple):

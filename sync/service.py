@@ -109,9 +109,9 @@ class Exchange:
                 self._acknowledge(link, stream, seq)
 
     def staleness_ms(self, peer: str) -> int:
-        """How long ago, on this clock, everything that the peer had was surely known here; very large if it never was."""
+        """How long ago, on this clock, everything that the peer had was surely known here; -1 if not yet since the start."""
         level_s = self._level_s.get(peer)
-        return 2**53 if level_s is None else int((self._clock() - level_s) * 1000)
+        return -1 if level_s is None else int((self._clock() - level_s) * 1000)
 
     def drop_all(self, reason: str) -> None:
         """End all links; they begin anew with a Hello."""
@@ -185,12 +185,12 @@ class Exchange:
         except (grpc.RpcError, OSError) as error:
             reason = _said(error)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             if self.links.get(link.peer) is link:
                 del self.links[link.peer]
                 self.loop.post(PeerLost(link.peer, reason))
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=REFUSAL_TIMEOUT_S)
 
     async def _greet(self, incoming: AsyncIterator[sync_pb2.SyncMessage], write: Callable[..., Any], peer: str) -> Link:
         hello: sync_pb2.PeerHello | None = None
@@ -261,7 +261,7 @@ class Exchange:
                     link.wake.set()
                 case "heartbeat":
                     self._heard_heartbeat(link, message.heartbeat)
-                case "fetch":
+                case "fetch" if not session.lends:
                     session.lends.append(session.lend(message.fetch))
                     link.wake.set()
                 case "refused":
@@ -276,9 +276,19 @@ class Exchange:
             stream = StreamId(message.events.stream)
             # While we have lost events of our own nothing is acted upon: all is stored, and folded together in the end.
             stored_only = link.session.recover_to > 0
-            self.loop.post(Recovered(stream, rows) if stored_only else Replicated(stream, rows))
+            events = self._decoded(rows)
+            self.loop.post(Recovered(stream, rows) if stored_only else Replicated(stream, rows, events))
             if stored_only and stream == link.session.receives:
                 self._fetch_if_level(link)
+
+    def _decoded(self, rows: list[Row]) -> list[object]:
+        """What cannot be understood is refused here: it ends this link, and not the node."""
+        decode = self.loop.driver.core.decode
+        try:
+            return [decode(row.kind, row.payload) for row in rows]
+        except Exception as error:
+            first = f"stream {rows[0].stream}, events {rows[0].seq} to {rows[-1].seq}"
+            raise LinkRefused("unknown_event", f"{first}: {error}", fatal=False) from error
 
     def _fetch_if_level(self, link: Link) -> None:
         """Ask for our lost events once the peer's own, which they answer to, are all here (or will not come)."""

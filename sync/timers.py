@@ -34,10 +34,10 @@ class TimerQueue:
             heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def take(self, wall_ms: int) -> list[tuple[str, str, int]]:
-        """Remove and return the timers due at or before `wall_ms`, earliest first."""
-        taken = []
-        while (due_ms := self.next_ms()) is not None and due_ms <= wall_ms:
+    def take(self, wall_ms: int, limit: int = 1_000) -> list[tuple[str, str, int]]:
+        """Remove and return the timers due at or before `wall_ms`, earliest first, at most `limit` of them."""
+        taken: list[tuple[str, str, int]] = []
+        while len(taken) < limit and (due_ms := self.next_ms()) is not None and due_ms <= wall_ms:
             _, timer = heappop(self._heap)
             del self._due[timer]
             taken.append((*timer, due_ms))

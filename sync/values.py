@@ -4,6 +4,7 @@ All ids are strings with a type of their own. A stream id says who writes it, fo
 `harbour@1` is what the edge node harbour writes, `cloud>harbour@1` what the cloud writes for harbour.
 """
 
+import re
 from typing import NewType
 
 import msgspec
@@ -27,6 +28,16 @@ class Now(msgspec.Struct, frozen=True, gc=False):
     wall_ms: int
     mono_ms: int
     boot: int
+
+
+_SITE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def site_name_problem(name: str) -> str | None:
+    """Why a site cannot be called so; None if it can. Names are part of stream ids, file names and addresses."""
+    if name == "cloud" or not _SITE_NAME.fullmatch(name):
+        return f"{name!r} cannot be a site's name: 1 to 63 lower-case letters, digits and -, not at its ends, and not 'cloud'"
+    return None
 
 
 def stream_id(writer: str, incarnation: int, reader: str = "") -> StreamId:

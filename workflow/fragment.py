@@ -55,10 +55,12 @@ from workflow.states import (
     WAITING,
 )
 
-
 # Failures by which an attempt was stopped in the middle: what it had done until then is not known.
 STOPPED_HALFWAY = ("timeout", "lease_expired")
 DECLINED_DELAY_MS = 1_000
+# A task that ends every agent that takes it must not go round for ever.
+DELIVERIES_MAX = 100
+DECLINES_MAX = 3_600
 
 
 class Attempt(msgspec.Struct, gc=False):
@@ -184,6 +186,8 @@ class Fragment:
             case Decline(task, attempt, agent, reason):
                 if not self._holds(task, attempt, agent):
                     return []
+                if attempt >= DECLINES_MAX:
+                    return [TaskFailed(task, attempt, "declined", f"{reason}; declined {attempt} times", 0, agent)]
                 lost = TaskLost(task, attempt, reason, True)
                 return [lost] if self.stopping else [lost, TaskDelayed(task, now.wall_ms + DECLINED_DELAY_MS)]
             case _:
@@ -222,6 +226,9 @@ class Fragment:
         if held is None or held.number != attempt:
             return []
         redeliver = certain or self.plan.tasks[task].effect is Effect.REPEATABLE
+        if redeliver and attempt >= DELIVERIES_MAX:
+            given_up = f"{reason}; given out {attempt} times without an outcome"
+            return [TaskFailed(task, attempt, "lost", given_up, 0, held.agent)]
         return [TaskLost(task, attempt, reason, redeliver)]
 
     def _decide_cancel(self, intent: str, reason: str) -> list[Event]:
@@ -249,7 +256,7 @@ class Fragment:
             task = event.task
             self.states[task] = RUNNING
             if self.attempts is None:
-                self.attempts = array("H", bytes(2 * len(self.states)))
+                self.attempts = array("I", bytes(4 * len(self.states)))
             self.attempts[task] = event.attempt
             if self.live is _NO_ATTEMPTS:
                 self.live = {}
@@ -316,7 +323,8 @@ class Fragment:
         self.past = self.past or {}
         self.past[(task, attempt)] = held.agent
         self.states[task] = READY if redeliver else RECONCILE
-        if redeliver and self.stopping:
+        if self.stopping == "cancelled" or (redeliver and self.stopping):
+            # A person has given the run up: what the attempt did stays unknown, and the history says so.
             self._end_task(task, CANCELLED)
         elif redeliver:
             self._wake(task)
@@ -383,7 +391,7 @@ class Fragment:
             states=states,
             missing=missing,
             open=sum(state not in ENDED and state != ELSEWHERE for state in states),
-            attempts=array("H", saved.attempts) if saved.attempts else None,
+            attempts=array("I", saved.attempts) if saved.attempts else None,
             failures=dict(saved.failures) or None,
             live={t: Attempt(n, agent, boot, parameters) for t, n, agent, boot, parameters in saved.live} or _NO_ATTEMPTS,
             outputs={t: Blob(sha, size) if sha else output for t, output, sha, size in saved.outputs} or None,

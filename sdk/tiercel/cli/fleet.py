@@ -43,7 +43,7 @@ def list_sites(server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -
         return
     table = Table(("site", "link", "knowledge", "agents", "running", "ready", "runs", "received", "unacknowledged"))
     for each in found:
-        freshness = f"{age(each['freshness']['staleness_ms'])} old"
+        freshness = age(each["freshness"]["staleness_ms"])
         load = each["agents"], f"{each['running_tasks']}/{each['capacity']}", each["ready_tasks"], each["active_runs"]
         events = each["events_received"], each["events_unacknowledged"]
         table.rows.append((each["id"], link(each["link"]), freshness, *load, *events))

@@ -22,6 +22,8 @@ def when(ms: int) -> str:
 
 def age(ms: int) -> str:
     """A span of time, in the unit that fits it."""
+    if ms < 0:
+        return "not known yet"
     for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
         if ms >= length:
             return f"{ms / length:.3g} {unit}"
