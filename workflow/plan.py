@@ -35,7 +35,7 @@ __all__ = [
     "read_plan",
 ]
 
-DOCUMENT_BYTES_MAX = 32 << 20
+DOCUMENT_BYTES_MAX = 3 << 20  # It travels to the sites as one event, and a message of a link has 4 MiB at most.
 CYCLE_TASKS_SHOWN_MAX = 20
 
 
