@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cloud.inputs import CancelRun, NewRun, RegisterDefinition, StartRuns
+from cloud.answers import decode_answer
+from cloud.inputs import CancelRun, NewRun, Refusal, RegisterDefinition, StartRuns
 from cloud.pictures import history_entries, run_picture, tombstone_summary
 from cloud.port import Problem, RunRequest, Started
 from cloud.runs import Run, load_saved_run, restore_run
@@ -65,7 +66,7 @@ class PlannerService:
             if answered.body_sha256 != digest:
                 detail = f"idempotency key {idempotency_key!r} was used for another request: use a new key for a new request"
                 raise Problem(422, "idempotency_key_reused", detail)
-            return list(msgspec.json.decode(answered.answer, type=list[Started]))
+            return decode_answer(answered.answer)
         if idempotency_key in self._pending_keys:
             detail = f"a request with idempotency key {idempotency_key!r} is being handled: ask again shortly"
             raise Problem(409, "idempotency_key_in_use", detail)
@@ -80,18 +81,21 @@ class PlannerService:
     ) -> list[Started | Problem]:
         plan = await self._plan(definition)
         answers: list[Started | Problem | None] = []
+        refused: list[Refusal] = []
         accepted: list[NewRun] = []
         for run in runs:
             try:
                 inputs = _encoded(plan.check_inputs(run.inputs), run.labels)
             except InputError as error:
-                answers.append(Problem(422, "invalid_inputs", str(error), [str(p) for p in error.problems]))
+                problems = [str(p) for p in error.problems]
+                refused.append(Refusal(len(answers), 422, "invalid_inputs", str(error), tuple(problems)))
+                answers.append(Problem(422, "invalid_inputs", str(error), problems))
                 continue
             accepted.append(NewRun(inputs, run.labels))
             answers.append(None)
         started: list[Started] = []
         if accepted:
-            reply = await self._node.loop.ask(lambda token: StartRuns(token, plan.ref, accepted, idempotency))
+            reply = await self._node.loop.ask(lambda token: StartRuns(token, plan.ref, accepted, idempotency, tuple(refused)))
             assert isinstance(reply, list)
             started = reply
         following = iter(started)
@@ -127,6 +131,7 @@ class PlannerService:
 
     async def cancel(self, run: str, *, reason: str, wait_s: float) -> RunView | CommandView:
         """Ask the homes to cancel. The run as it is once they have, or the pending command if they take longer."""
+        self._refuse_while_recovering()
         known = await self._find(run)
         if known.outcome:
             detail = f"run {run} has already ended: {known.outcome}"
@@ -148,6 +153,7 @@ class PlannerService:
 
     async def runs(self, *, state: str, limit: int, cursor: str) -> tuple[list[RunSummary], str]:
         """Runs, newest first, from the one before `cursor` on."""
+        await self._node.loop.durable()
         limit = max(1, min(limit, 1_000))
         living = (r for run, r in self._node.planner.runs.items() if not cursor or run < cursor)
         matching = (r for r in living if not state or r.state() == state)
@@ -167,6 +173,7 @@ class PlannerService:
         if wait_s > 0:
             await self._find(run)
             await self._node.wait_ended(run, wait_s)
+        await self._node.loop.durable()
         known, last = await self._find_with_last(run)
         rows = await self._rows(last)
         return run_picture(known, rows, self._node)
@@ -181,7 +188,7 @@ class PlannerService:
 
     async def command(self, command: str) -> CommandView:
         """An intent and what has come of it."""
-        view = self._node.planner.commands.get(command)
+        view = self._node.planner.intents.commands.get(command)
         if view is None:
             raise Problem(404, "command_unknown", f"command {command} is not known here: it is too old, or never was")
         link = self._node.link_view(view.homes[0]) if view.homes else None
@@ -221,7 +228,7 @@ class PlannerService:
                     link=self._node.link_view(name),
                     freshness=self._node.freshness(name),
                     events_received=sum(seq for stream, seq in durable.items() if str(stream_writer(stream)) == name),
-                    events_unacknowledged=durable.get(self._node.planner.site_stream(name), 0) - acked,
+                    events_unacknowledged=max(0, durable.get(self._node.planner.site_stream(name), 0) - acked),
                     agents=len(present),
                     capacity=sum(a.capacity for a in present),
                     active_runs=site.active_runs,
