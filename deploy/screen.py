@@ -17,7 +17,8 @@ from deploy.watching import Share
 from tiercel.cli.text import clean
 
 PLAIN_EVERY_S = 2.0
-BAR_WIDTH = 40
+BAR_WIDTH_MAX = 40
+BESIDE_THE_BAR = 52
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Screen:
     def show(self, picture: Picture) -> None:
         """The moment as it is; on a terminal in place of the last one."""
         if self._live is not None:
-            self._live.update(_drawn(picture))
+            self._live.update(_drawn(picture, self._console.width))
         elif time.monotonic() - self._told >= PLAIN_EVERY_S:
             self._told = time.monotonic()
             self._console.print(Text(self._line(picture)))
@@ -104,13 +105,14 @@ def _cut_off(site: SiteLine) -> str:
     return "" if site.link == "up" else ", cut off"
 
 
-def _drawn(picture: Picture) -> Group:
+def _drawn(picture: Picture, width: int) -> Group:
+    bar_width = max(8, min(BAR_WIDTH_MAX, width - BESIDE_THE_BAR))
     bars = Table.grid(padding=(0, 2))
     for site in picture.sites:
-        known = "" if site.link == "up" else f", known as of {site.staleness_ms / 1000:.0f} s ago"
+        known = "" if site.link == "up" else f", known {site.staleness_ms / 1000:.0f} s ago"
         bars.add_row(
             Text(site.name, "bold"),
-            ProgressBar(total=max(site.share.total, 1), completed=site.share.done, width=BAR_WIDTH),
+            ProgressBar(total=max(site.share.total, 1), completed=site.share.done, width=bar_width),
             Text(f"{site.share.done}/{site.share.total} tasks"),
             Text(f"link {site.link}{known}", "dim" if site.link == "up" else "yellow"),
         )
