@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from agents.durable import TEMPORARY_PREFIX
 from agents.ledger import Ledger
 from tests.e2e.children import Child, Kill
 from tests.e2e.system import PATIENCE_S, SITES, System
@@ -172,8 +173,9 @@ class Account:
         return Counter(line.split()[0] for path in paths for line in _lines(path))
 
     def waybills(self) -> list[Path]:
-        """The files that `record` wrote."""
-        return [p for site in self.storm.system.sites for p in (self.storm.system.work(site) / "files" / "waybills").glob("*")]
+        """The files that `record` wrote; a killed host leaves some of its temporary ones behind."""
+        found = (p for site in self.storm.system.sites for p in (self.storm.system.work(site) / "files" / "waybills").glob("*"))
+        return [path for path in found if not path.name.startswith(TEMPORARY_PREFIX)]
 
 
 def _lines(path: Path) -> list[str]:

@@ -110,6 +110,10 @@ class System:
         """The database of a node's log."""
         return self.data(node) / ("cloud.db" if node == "cloud" else "edge.db")
 
+    def gateway(self, site: str) -> Path:
+        """The Unix socket of a site's gateway."""
+        return self.run_dir / f"{site}.sock"
+
     @property
     def nodes(self) -> tuple[str, ...]:
         """Whoever has a log."""
@@ -189,7 +193,7 @@ class System:
         secrets = work / "secrets"
         secrets.touch(mode=0o600)
         return HostConfig(
-            gateway=f"unix:{self.run_dir / f'{site}.sock'}",
+            gateway=f"unix:{self.gateway(site)}",
             data_dir=_made(work / "journals"),
             agents=self._agents[site],
             secrets=secrets,
