@@ -16,6 +16,7 @@ REACH_WEIGHT_MAX = 1 << 20
 LIST_ITEMS_MAX = 1_000
 VALUE_DEPTH_MAX = 64
 VALUE_WEIGHT = 16
+NUMBER_TEXT_MAX = 400  # string(5e-324) writes all its digits.
 SMALL_WEIGHT = 4_096  # Without a comprehension, nothing that is made of so little can cost much.
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
@@ -39,26 +40,27 @@ class Size(NamedTuple):
 
 
 SCALAR = Size(VALUE_WEIGHT)
+WORD = Size(VALUE_WEIGHT + 64)  # What functions give: a number, a truth value, a moment, the name of a type.
 
 
 def measure(value: object, depth: int = 0) -> Size:
     """The size of a JSON value that is about to reach an expression. Raises TooMuch if it is beyond what may."""
     if isinstance(value, str):
         return Size(VALUE_WEIGHT + len(value))
+    if isinstance(value, dict | list) and depth >= VALUE_DEPTH_MAX:
+        raise TooMuch("a value reaches the expression that is nested too deep", f"{VALUE_DEPTH_MAX} levels")
     if isinstance(value, list):
         if len(value) > LIST_ITEMS_MAX:
             raise TooMuch(f"a list of {len(value):,} items reaches the expression", f"{LIST_ITEMS_MAX:,} items")
-        return _measure_items([measure(item, depth + 1) for item in value], depth)
+        return _measure_items([measure(item, depth + 1) for item in value])
     if isinstance(value, dict):
-        return _measure_items([*(measure(item, depth + 1) for item in value.values()), *map(measure, value)], depth)
+        return _measure_items([*(measure(item, depth + 1) for item in value.values()), *map(measure, value)])
     if isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
         raise TooMuch("a whole number reaches the expression that does not fit 64 bits", "-2^63 to 2^63 - 1")
     return SCALAR
 
 
-def _measure_items(items: list[Size], depth: int) -> Size:
-    if depth > VALUE_DEPTH_MAX:
-        raise TooMuch("a value reaches the expression that is nested too deep", f"{VALUE_DEPTH_MAX} levels")
+def _measure_items(items: list[Size]) -> Size:
     weight = VALUE_WEIGHT + sum(item.weight for item in items)
     if weight > REACH_WEIGHT_MAX:
         raise TooMuch("too much reaches the expression", f"about {REACH_WEIGHT_MAX >> 20} MiB")
@@ -144,9 +146,9 @@ class _Estimate:
             case "matches":
                 return self._made(200 + weight // 4 + _regex_steps(node.arguments[-1]), SCALAR)
             case "string" | "bytes" | "dyn":
-                return self._made(1 + weight // 64, sizes[0] if node.function == "dyn" else Size(weight))
+                return self._made(1 + weight // 64, sizes[0] if node.function == "dyn" else Size(weight + NUMBER_TEXT_MAX))
             case _:
-                return self._made(1 + weight // 64, SCALAR)
+                return self._made(1 + weight // 64, WORD)
 
 
 def _item(size: Size) -> Size:

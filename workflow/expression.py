@@ -3,9 +3,9 @@
     inputs.order.lines.filter(line, line.quantity > 1)
     tasks.pick-item.output.weight_kg * 2.0
 
-`read_expression` refuses at registration what can be refused then; `bind` gives tasks their index in the plan;
-`Expression.value` and `.encoded` evaluate, once, at the run's home. A plain reference never enters the library at all:
-it costs a microsecond, and large numbers pass through it unrounded.
+`read_expression` refuses at registration what can be refused then; `bind` gives tasks their index in the plan; `value`
+evaluates, once, at the run's home, and `write` gives the JSON. A plain reference never enters the library: it costs a
+microsecond, large numbers pass through it unrounded, and keys keep their order.
 """
 
 import re
@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
-from typing import Any
+from typing import Any, Literal
 
 import cel
 import msgspec
 
-from workflow.cost import SCALAR, SMALL_WEIGHT, Size, TooMuch, check_cost, measure
+from workflow.cost import SCALAR, SMALL_WEIGHT, VALUE_DEPTH_MAX, Size, TooMuch, check_cost, measure
 from workflow.parser import parse
 from workflow.syntax import FUNCTIONS, ExpressionSyntaxError, Node, Read, Reference, Syntax
 
@@ -58,16 +58,14 @@ class Plain(msgspec.Struct, frozen=True, gc=False):
         except _Absent as absence:
             raise _failure(self.source, absence) from None
 
-    def encoded(self, inputs: Mapping[str, object], outputs: Outputs, run_id: str) -> bytes:
-        """The value as JSON. Raises ExpressionError."""
-        value = self.value(inputs, outputs, run_id)
-        encoded = msgspec.json.encode(value)
-        if len(encoded) > UNCHECKED_BYTES_MAX:
-            try:
-                _check_result(encoded)
+    def write(self, value: object) -> bytes:
+        """A value of this expression as JSON, with its keys in their order. Raises ExpressionError."""
+        try:
+            encoded = _encoded(value, None)
+            if len(encoded) > UNCHECKED_BYTES_MAX:
                 measure(value)
-            except TooMuch as refusal:
-                raise _failure(self.source, refusal) from None
+        except TooMuch as refusal:
+            raise _failure(self.source, refusal) from None
         return encoded
 
     def find(self, inputs: Mapping[str, object], outputs: Outputs, run_id: str) -> object:
@@ -123,14 +121,12 @@ class Computed:
         except TooMuch as refusal:
             raise _failure(self.source, refusal) from None
 
-    def encoded(self, inputs: Mapping[str, object], outputs: Outputs, run_id: str) -> bytes:
-        """The value as JSON. Raises ExpressionError."""
-        encoded = msgspec.json.encode(self.value(inputs, outputs, run_id), order="sorted")
+    def write(self, value: object) -> bytes:
+        """A value of this expression as JSON; its keys are sorted, as the library keeps none in order. Raises ExpressionError."""
         try:
-            _check_result(encoded)
+            return _encoded(value, "sorted")
         except TooMuch as refusal:
             raise _failure(self.source, refusal) from None
-        return encoded
 
     def _execute(self, inputs: Mapping[str, object], outputs: Outputs, run_id: str) -> object:
         values: dict[str, object] = {}
@@ -156,11 +152,6 @@ Expression = Plain | Computed
 
 def _failure(source: str, reason: object) -> ExpressionError:
     return ExpressionError(f"${{{{ {source} }}}}: {reason}")
-
-
-def _check_result(encoded: bytes) -> None:
-    if len(encoded) > RESULT_BYTES_MAX:
-        raise TooMuch(f"the result has {len(encoded):,} bytes of JSON", f"{RESULT_BYTES_MAX >> 10} KiB")
 
 
 def read_expression(text: str, start: int = 0) -> Syntax:
@@ -231,8 +222,7 @@ def _compile(source: str) -> cel.Program:
 def plain(value: object) -> object:
     """A result as JSON: moments as RFC 3339, durations in seconds (`"90s"`). Raises TooMuch for what JSON cannot say.
 
-    The library keeps maps in random order, so keys are sorted when a result is written; a list that an expression makes
-    out of a map's keys has no defined order.
+    The library keeps maps in random order: a list that an expression makes out of a map's keys has no defined order.
     """
     match value:
         case str() | bool() | int() | None:
@@ -253,9 +243,14 @@ def plain(value: object) -> object:
     raise TooMuch(f"the result is {_kind(value)}", "text, numbers, true, false, null, lists, maps, moments, durations")
 
 
-def show_text(value: object) -> str:
-    """A value inside a text: text as it is, everything else as JSON."""
-    return value if isinstance(value, str) else msgspec.json.encode(value, order="sorted").decode()
+def _encoded(value: object, order: Literal["sorted"] | None) -> bytes:
+    try:
+        encoded = msgspec.json.encode(value, order=order)
+    except RecursionError:
+        raise TooMuch("the result is nested too deep", f"{VALUE_DEPTH_MAX} levels") from None
+    if len(encoded) > RESULT_BYTES_MAX:
+        raise TooMuch(f"the result has {len(encoded):,} bytes of JSON", f"{RESULT_BYTES_MAX >> 10} KiB")
+    return encoded
 
 
 def _kind(value: object) -> str:

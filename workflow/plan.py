@@ -14,7 +14,7 @@ import msgspec
 
 from workflow.definition import RETRY_DELAY_CAP_MS, RetryPolicy, TaskDefinition, WorkflowDefinition
 from workflow.expression import ExpressionError
-from workflow.graph import dependents_of, find_cycles, not_upstream, topological_order
+from workflow.graph import Needs, dependents_of, find_cycles, not_upstream, topological_order
 from workflow.inputs import InputCheck, InputError, compile_inputs
 from workflow.problems import DefinitionError, Problems, choices
 from workflow.reading import read_document
@@ -151,9 +151,10 @@ def _compile(definition: WorkflowDefinition, problems: Problems) -> Plan:
     places = [index[id] for id in ids]
     needs = tuple(tuple(sorted(places[need] for need in written[number])) for number in order)
     inputs = compile_inputs(definition.inputs, problems)
-    tasks = _tasks(definition, index, order, inputs, problems)
+    templates = TemplateCompiler(_vocabulary(definition, index, inputs), problems)
+    tasks = tuple(_task(index[id], id, definition.tasks[id], templates) for id in index)
     if is_ordered:
-        _check_readings(tasks, needs, problems)
+        _check_readings(definition, tasks, needs, templates)
     document = definition.document() if not problems else b""
     if len(document) > DOCUMENT_BYTES_MAX:
         problems.add((), f"the definition has {len(document):,} bytes", f"{DOCUMENT_BYTES_MAX:,} bytes")
@@ -211,20 +212,15 @@ def _add_cycle(cycle: list[int], ids: list[str], problems: Problems) -> None:
 # Tasks ----------------------------------------------------------------------------------------------------------------
 
 
-def _tasks(
-    definition: WorkflowDefinition, index: dict[str, int], order: list[int], inputs: InputCheck, problems: Problems
-) -> tuple[TaskPlan, ...]:
+def _vocabulary(definition: WorkflowDefinition, index: dict[str, int], inputs: InputCheck) -> Vocabulary:
     schemas = inputs.schemas.values()
-    vocabulary = Vocabulary(
+    return Vocabulary(
         inputs=dict(definition.inputs),
         secrets=frozenset(schema.name for schema in schemas if schema.is_secret),
         secret_holders=frozenset(schema.name for schema in schemas if schema.holds_secrets),
         index=index,
         waits=frozenset(id for id, task in definition.tasks.items() if task.wait),
     )
-    templates = TemplateCompiler(vocabulary, problems)
-    items = list(definition.tasks.items())
-    return tuple(_task(place, *items[number], templates) for place, number in enumerate(order))
 
 
 def _task(index: int, id: str, task: TaskDefinition, templates: TemplateCompiler) -> TaskPlan:
@@ -251,11 +247,17 @@ _RETRY = _retry(RetryPolicy())
 _EFFECTS = {effect.name.lower(): effect for effect in Effect}
 
 
-def _check_readings(tasks: tuple[TaskPlan, ...], needs: tuple[tuple[int, ...], ...], problems: Problems) -> None:
+def _check_readings(
+    definition: WorkflowDefinition, tasks: tuple[TaskPlan, ...], needs: Needs, templates: TemplateCompiler
+) -> None:
     """The task that is read must be upstream of the one that reads, or its output need not be there yet."""
     pairs = [(task.index, read) for task in tasks for read in task.parameters.reads if read not in needs[task.index]]
     for task, read in not_upstream(needs, pairs) if pairs else []:
-        place, name = ("tasks", tasks[task].id, "with"), tasks[read].id
-        direct = choices([tasks[need].id for need in needs[task]])
-        message = f"reads the output of task {name!r}, which it does not wait for"
-        problems.add(place, message, f"tasks upstream ({direct}); add {name!r} to needs")
+        id, name = tasks[task].id, tasks[read].id
+        place = templates.place_of(name, definition.tasks[id].parameters, ("tasks", id, "with"))
+        if task == read:
+            templates.problems.add(place, f"task {id!r} reads its own output", "tasks upstream")
+        else:
+            message = f"reads the output of task {name!r}, which it does not wait for"
+            direct = choices([tasks[need].id for need in needs[task]])
+            templates.problems.add(place, message, f"tasks upstream ({direct}); or add {name!r} to needs")

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import msgspec
 
 from workflow import secret
-from workflow.expression import RESULT_BYTES_MAX, Expression, ExpressionError, Outputs, show_text
+from workflow.expression import RESULT_BYTES_MAX, Expression, ExpressionError, Outputs
 
 OPENING = "${{"
 RENDERED_BYTES_MAX = 1 << 20
@@ -29,7 +29,7 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
     def encoded(self, inputs: Mapping[str, object], outputs: Outputs, run_id: str) -> bytes:
         first = self.parts[0]
         if not isinstance(first, str) and not self.is_text:
-            encoded = first.encoded(inputs, outputs, run_id)
+            encoded = first.write(first.value(inputs, outputs, run_id))
         else:
             encoded = self._encoded_text(inputs, outputs, run_id)
         if secret.may_hold_reference(encoded) and not self.may_be_secret:
@@ -37,7 +37,13 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
         return encoded
 
     def _encoded_text(self, inputs: Mapping[str, object], outputs: Outputs, run_id: str) -> bytes:
-        texts = [part if isinstance(part, str) else show_text(part.value(inputs, outputs, run_id)) for part in self.parts]
+        texts: list[str] = []
+        for part in self.parts:
+            if isinstance(part, str):
+                texts.append(part)
+            else:
+                value = part.value(inputs, outputs, run_id)
+                texts.append(value if isinstance(value, str) else part.write(value).decode())
         encoded = msgspec.json.encode("".join(texts))
         if len(encoded) > RESULT_BYTES_MAX:
             raise ExpressionError(f"{self}: the text has {len(encoded):,} bytes; allowed: {RESULT_BYTES_MAX >> 10} KiB")

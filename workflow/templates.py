@@ -70,6 +70,12 @@ class TemplateCompiler:
             return Template(msgspec.json.encode(text))
         return self._template([self._compile(text, place, is_site=True)])
 
+    def place_of(self, name: str, parameters: dict[str, object], place: Place) -> Place:
+        """Where in the parameters a task's name first stands in a text with expressions."""
+        texts: list[tuple[str, Place]] = []
+        self._find_texts(parameters, place, texts)
+        return next((where for text, where in texts if name in text), place)
+
     def _template(self, pieces: list[bytes | Gap]) -> Template:
         constants = [piece for piece in pieces if isinstance(piece, bytes)]
         if len(constants) == len(pieces):
