@@ -60,7 +60,7 @@ class _LoopLog:
     def __init__(
         self, log: Log, loop: asyncio.AbstractEventLoop, after: Callable[[], None], broken: Callable[[Exception], None]
     ) -> None:
-        self.boot = log.boot
+        self.node, self.boot = log.node, log.boot
         self.load = log.load
         self.reset = log.reset
         self._log, self._loop, self._after, self._broken = log, loop, after, broken

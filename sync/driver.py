@@ -21,7 +21,7 @@ from sync.inputs import Due, FromPeer, Recovered, Replicated
 from sync.log_errors import LogCorrupt, LogFailed
 from sync.outputs import Acknowledge, Append, ClearTimer, Failed, Persist, Remember, Reply, Save, SetTimer
 from sync.timers import TimerQueue
-from sync.values import Now, StreamId
+from sync.values import Now, StreamId, stream_writer
 
 ANSWERS_KEPT_MS = 7 * 24 * 3600 * 1000
 SNAPSHOT_EVERY = 50_000
@@ -50,6 +50,7 @@ class Loaded(Protocol):
 class Log(Protocol):
     """Durable, in order. `done` is called once per commit, with None or the error; after an error all fail until `reset`."""
 
+    node: str
     boot: int
 
     def load(self) -> Loaded: ...
@@ -323,7 +324,10 @@ class Driver:
         self._floor = loaded.floor
         for row in loaded.tail:
             self._last[row.run] = row.pos
-            self._observe(row.time, now_ms)
+            if stream_writer(row.stream) == self.log.node:
+                self._stamps.last = max(self._stamps.last, row.time)
+            else:
+                self._observe(row.time, now_ms)
             self.core.evolve(row.stream, row.run, self.core.decode(row.kind, row.payload), wall_ms(row.time))
         self._last = {run: pos for run, pos in self._last.items() if self.core.holds(run)}
         self.timers = TimerQueue()

@@ -65,6 +65,7 @@ class MemoryLog:
 
     boot: int = 1
     at_once: bool = False
+    node: str = "harbour"
     disk: Disk = field(default_factory=Disk)
     queue: deque[tuple[Commit, Done] | None] = field(default_factory=deque)
     late: list[Callable[[], None]] = field(default_factory=list)

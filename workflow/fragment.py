@@ -323,8 +323,7 @@ class Fragment:
         self.past = self.past or {}
         self.past[(task, attempt)] = held.agent
         self.states[task] = READY if redeliver else RECONCILE
-        if self.stopping == "cancelled" or (redeliver and self.stopping):
-            # A person has given the run up: what the attempt did stays unknown, and the history says so.
+        if redeliver and self.stopping:
             self._end_task(task, CANCELLED)
         elif redeliver:
             self._wake(task)

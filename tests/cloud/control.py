@@ -111,7 +111,7 @@ class Control:
     """The cloud. Everything between it and its outposts happens when a test says so, or at once with `settle`."""
 
     def __init__(self) -> None:
-        self.log, self.clock = MemoryLog(at_once=True), StillClock()
+        self.log, self.clock = MemoryLog(at_once=True, node="cloud"), StillClock()
         self.outposts: dict[str, Outpost] = {}
         self.sent: list[object] = []
         self.tokens = 0
@@ -244,6 +244,6 @@ class Control:
         """All that the planner knows and a restart must know again; links are of the moment."""
         planner = self.planner
         runs = {run: (known.save(), known.state(), known.waits_for) for run, known in sorted(planner.runs.items())}
-        commands = {name: msgspec.to_builtins(view) for name, view in planner.commands.items()}
+        commands = {name: msgspec.to_builtins(view) for name, view in planner.intents.commands.items()}
         loads = {name: (site.active_runs, site.open_tasks) for name, site in sorted(planner.fleet.sites.items())}
         return runs, commands, loads, planner.fleet.save(), planner.latest, sorted(planner.plans)

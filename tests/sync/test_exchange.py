@@ -81,9 +81,9 @@ async def test_both_sides_learn_of_the_link_and_of_its_end(cloud: Station, harbo
     async with served(cloud) as address:
         async with linked(harbour, address):
             await until(lambda: bool(harbour.exchange.links) and bool(cloud.exchange.links))
-            await until(lambda: cloud.exchange.staleness_ms("harbour") < 60_000)
+            await until(lambda: 0 <= cloud.exchange.staleness_ms("harbour") < 60_000)
         await until(lambda: not harbour.exchange.links and not cloud.exchange.links)
-    assert cloud.exchange.staleness_ms("airport") == 2**53
+    assert cloud.exchange.staleness_ms("airport") == -1
 
 
 async def test_a_second_link_of_the_same_node_takes_over(cloud: Station, harbour: Station, tmp_path: Path) -> None:

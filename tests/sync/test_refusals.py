@@ -155,7 +155,7 @@ async def test_a_peer_with_another_history_is_refused(cloud: Station) -> None:
         async with peer_of(cloud) as peer:
             await peer.hello([events_pb2.StreamHead(stream=stream, seq=seq, hash=b"h" * 32)])
             assert await peer.refusal() == ("diverged", True)
-    assert cloud.heard == ["diverged from harbour: diverged"] * 2
+    assert cloud.heard == ["linked with harbour", *["diverged from harbour: diverged"] * 2]
 
 
 async def test_only_the_own_stream_can_be_fetched_back(cloud: Station) -> None:
