@@ -23,7 +23,15 @@ OPTIONS: list[tuple[str, Any]] = [
     ("grpc.use_local_subchannel_pool", 1),
 ]
 
+LOCAL = {
+    # On the same machine an attempt costs next to nothing, and all agents of a host wait for it.
+    "grpc.initial_reconnect_backoff_ms": 50,
+    "grpc.max_reconnect_backoff_ms": 100,
+}
+
 
 def open_channel(address: str) -> grpc.aio.Channel:
     """A channel to "host:port" or "unix:/path". Call it inside the running loop that will use the channel."""
-    return grpc.aio.insecure_channel(address, options=OPTIONS)
+    # Of two values for one option gRPC takes the first, so they are replaced and not added.
+    options = dict(OPTIONS) | (LOCAL if address.startswith("unix:") else {})
+    return grpc.aio.insecure_channel(address, options=list(options.items()))

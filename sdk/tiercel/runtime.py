@@ -26,6 +26,8 @@ from tiercel.threads import Threads
 from tiercel.v1 import agent_pb2
 from tiercel.work import Tools, Work
 
+READY_S_MAX = 5.0
+"""How long a shared channel is waited for before the session is tried all the same, to learn what is wrong."""
 STOPPED_S = 2.0
 """How long work that was cancelled at the end of the grace may take to stop, and results to be acknowledged."""
 
@@ -132,6 +134,8 @@ class Runtime:
         # A channel of our own is built anew each time: one that is stuck in a dead connection can stay so for minutes.
         channel = open_channel(target) if isinstance(target, str) else target
         try:
+            if channel is target:
+                await _ready(channel)
             self._blobs.use(channel)
             session = Session(self._register(), self._work, self._delivery, self._outbox, self._lease, self._welcomed)
             await session.run(channel)
@@ -175,6 +179,15 @@ def journal_path(name: str) -> Path:
     home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     directory = os.environ.get("TIERCEL_STATE") or Path(home) / "tiercel"
     return Path(directory) / "agents" / f"{quote(name, safe='')}.journal"
+
+
+async def _ready(channel: grpc.aio.Channel) -> None:
+    """Wait until a channel that others share has connected by itself. Trying before it has would fail at once, and the
+    waits between tries grow: after a gateway's restart they would be the longest part of the way back."""
+    try:
+        await _within(READY_S_MAX, channel.channel_ready())
+    except grpc.aio.UsageError as error:
+        raise SessionLost(str(error)) from error
 
 
 async def _within(seconds: float, waiting: "asyncio.Future[None] | object") -> bool:
