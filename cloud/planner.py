@@ -40,7 +40,7 @@ from workflow.events import (
     encode,
 )
 from workflow.plan import Plan, plan_from_document
-from workflow.states import ELSEWHERE
+from workflow.states import ELSEWHERE, RECONCILE
 
 BORN_EPOCH = 1
 RELEASED_EPOCH = 2
@@ -325,10 +325,17 @@ class Planner:
             self._end(run, "cancelled", input.reason, now, out)
             out.append(Reply(input.token, ""))
             return
-        command = run.cancelling or self._next_id("c")
-        if not run.cancelling:
+        command = run.cancelling
+        if not command or self._is_stuck(run, command):
+            command = self._next_id("c")
             self._cancel_fragments(run, command, input.reason, now, out)
         out.append(Reply(input.token, command))
+
+    def _is_stuck(self, run: Run, command: str) -> bool:
+        """Cancelled, and the home has answered, but an attempt's outcome is unknown: cancelling again settles it."""
+        view = self.intents.commands.get(command)
+        unsettled = any(f is not None and not f.outcome and f.states.find(RECONCILE) >= 0 for f in run.fragments)
+        return unsettled and (view is None or view.state != "pending")
 
     def _cancel_fragments(self, run: Run, command: str, reason: str, now: Now, out: list[object]) -> None:
         """Record the intent here, then for every home that may be written to; the others get it when they link."""
