@@ -73,6 +73,8 @@ class Dispatch:
             fragment = self.home.fragments.get(run)
             if fragment is None or fragment.stopping or fragment.states[task] not in (READY, WAITING):
                 continue
+            if not fragment.can_read(task):
+                continue  # Woken again when the value comes.
             item = self._assign(fragment, task, agent, now, out)
             if item is not None:
                 orders.setdefault(agent, []).append(item)

@@ -150,6 +150,11 @@ class Fragment:
         """The number of the task's latest attempt; 0 if there was none."""
         return self.attempts[task] if self.attempts is not None else 0
 
+    def can_read(self, task: int) -> bool:
+        """Are all outputs here that the task's parameters read?"""
+        reads = self.plan.tasks[task].parameters.reads
+        return not reads or (self.outputs is not None and all(read in self.outputs for read in reads))
+
     # Deciding ---------------------------------------------------------------------------------------------------------
 
     def decide(self, command: FragmentCommand, now: Now, chance: float = 0.5) -> list[Event]:
@@ -279,6 +284,7 @@ class Fragment:
             case ValueHanded(task, output, blob):
                 self.states[task] = COMPLETED
                 self._hand_on(task, blob or output)
+                self._wake_readers(task)
             case FragmentCancelling(_, reason):
                 self._stop("cancelled", reason)
             case FragmentEnded(outcome, detail):
@@ -327,6 +333,13 @@ class Fragment:
             self._end_task(task, CANCELLED)
         elif redeliver:
             self._wake(task)
+
+    def _wake_readers(self, done: int) -> None:
+        """A value from elsewhere may come after the tasks that need no more than its having been made: now these can be given out."""
+        if self.plan.retained[done] and not self.stopping:
+            for task, state in enumerate(self.states):
+                if state == READY and done in self.plan.tasks[task].parameters.reads:
+                    self._wake(task)
 
     def _wake(self, task: int) -> None:
         if self.woken is None:
