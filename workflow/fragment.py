@@ -335,10 +335,10 @@ class Fragment:
             self._wake(task)
 
     def _wake_readers(self, done: int) -> None:
-        """A value from elsewhere may come after the tasks that need no more than its having been made: now these can be given out."""
+        """A value from elsewhere may come after all that a task needs: a task that was ready and only lacked it goes on."""
         if self.plan.retained[done] and not self.stopping:
             for task, state in enumerate(self.states):
-                if state == READY and done in self.plan.tasks[task].parameters.reads:
+                if state == READY and done in self.plan.tasks[task].parameters.reads and task not in (self.woken or ()):
                     self._wake(task)
 
     def _wake(self, task: int) -> None:
