@@ -30,6 +30,7 @@ class Dispatch:
     home: Home
     assigner: Assigner
     _queues: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    _queued: set[tuple[str, int]] = field(default_factory=set)
 
     def settle(self, now: Now, out: list[object]) -> None:
         """Queue what has become ready, then give away what agents have room for."""
@@ -59,7 +60,9 @@ class Dispatch:
         queue = self._queues.get(name)
         if queue is None:
             queue = self._queues[name] = []
-        heappush(queue, (fragment.run, task))
+        if (fragment.run, task) not in self._queued:
+            self._queued.add((fragment.run, task))
+            heappush(queue, (fragment.run, task))
 
     def _assign_queue(self, name: str, now: Now, out: list[object]) -> None:
         """Give the queue's tasks away, those of the oldest run first, while any agent has room."""
@@ -69,7 +72,8 @@ class Dispatch:
             agent = choose(name)
             if agent is None:
                 break
-            run, task = heappop(queue)
+            run, task = place = heappop(queue)
+            self._queued.discard(place)
             fragment = self.home.fragments.get(run)
             if fragment is None or fragment.stopping or fragment.states[task] not in (READY, WAITING):
                 continue

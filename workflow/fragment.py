@@ -282,9 +282,9 @@ class Fragment:
             case TaskCancelled(task):
                 self._end_task(task, CANCELLED)
             case ValueHanded(task, output, blob):
+                self._wake_readers(task)
                 self.states[task] = COMPLETED
                 self._hand_on(task, blob or output)
-                self._wake_readers(task)
             case FragmentCancelling(_, reason):
                 self._stop("cancelled", reason)
             case FragmentEnded(outcome, detail):
