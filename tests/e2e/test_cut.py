@@ -60,7 +60,9 @@ def await_adopted(system: System, runs: list[str]) -> None:
 
     def adopted() -> bool:
         views = [system.client.run(run) for run in runs]
-        return all(view["fragments"] and all(f["state"] != "released" for f in view["fragments"]) for view in views)
+        return all(view.get("fragments") for view in views) and not any(
+            fragment["state"] == "released" for view in views for fragment in view["fragments"]
+        )
 
     system.await_true(adopted, "the sites have adopted all runs")
 
