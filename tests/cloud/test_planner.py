@@ -239,6 +239,23 @@ def test_to_cancel_twice_is_to_cancel_once(cloud: Control) -> None:
     assert [kind for _, kind in cloud.said_to("harbour")].count("CancelRequested") == 1
 
 
+def test_cancelling_again_settles_an_unknown_outcome(cloud: Control) -> None:
+    """A run whose last attempt may or may not have had its effect ends when a person cancels it once more."""
+    cloud.join("harbour", "pick")
+    (run,) = cloud.start(PICK)
+    cloud.settle()
+    cloud.outposts["harbour"].decide(run, Assign(0, "anna", "b1", b""))
+    cloud.settle()
+    first = cloud.cancel(run)
+    cloud.settle()
+    cloud.outposts["harbour"].decide(run, Lose(0, 1, False, "unreachable"))
+    cloud.settle()
+    assert (cloud.outcome(run), cloud.planner.intents.commands[str(first)].state) == ("", "accepted")
+    assert cloud.cancel(run) != first
+    cloud.settle()
+    assert cloud.outcome(run) == "cancelled"
+
+
 def test_what_has_ended_cannot_be_cancelled(cloud: Control) -> None:
     """The answer says so, and where to look."""
     cloud.join("harbour", "pick")

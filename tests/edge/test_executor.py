@@ -475,6 +475,26 @@ def test_a_value_of_another_site_starts_what_waits_for_it(site: Site) -> None:
     assert anna.hands[anna.key(task=1)].parameters == b'{"x":42}'
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_values_that_come_in_any_order_start_a_task_once(site: Site, early: bool) -> None:
+    """Woken by each value, a task is given out after the last of them; and when it fails, its delay is kept."""
+    retry = {"max_attempts": 2, "delay": 5, "jitter": 0}
+    reads = {"with": {"x": "${{ tasks.x.output }}"}, "retry": retry}
+    site.release(plan_of({"x": {}, "y": {"needs": ["x"]}, "a": {"needs": ["y"], **reads}}), places=[1, 1, 0])
+    if early:
+        site.join(capacity=1)
+    site.hand(1)
+    assert site.states()[2] == "ready"
+    site.hand(0)
+    anna = site.join(capacity=1)
+    assert [key.attempt for key in anna.begun] == [1]
+    anna.fail(anna.key(task=2))
+    site.report(anna)
+    assert [key.attempt for key in anna.begun] == [1]
+    site.pass_ms(5_000)
+    assert [key.attempt for key in anna.begun] == [1, 2]
+
+
 def test_a_release_that_comes_twice_is_adopted_once(site: Site) -> None:
     """Applying twice is harmless, also for a fragment that is under way."""
     plan = plan_of(TWO)

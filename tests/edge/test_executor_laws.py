@@ -12,7 +12,7 @@ from tests.workflow.plans import documents, plan_of
 from workflow.commands import Complete
 from workflow.events import TaskAssigned, TaskCompleted, TaskFailed, TaskLost, decode
 from workflow.plan import Effect, Plan
-from workflow.states import RECONCILE
+from workflow.states import COMPLETED, RECONCILE
 
 ROBOTS = {"anna": ("pick",), "ben": ("pick", "pack"), "cleo": ("pack",)}
 WHAT = (
@@ -34,7 +34,9 @@ WHAT = (
     *("pass_little", "pass_much", "release", "cancel", "hand", "kill_site", "lie"),
 )
 Happening = tuple[str, str, int]
-happenings = st.lists(st.tuples(st.sampled_from(WHAT), st.sampled_from(sorted(ROBOTS)), st.integers(0, 9)), min_size=15, max_size=60)
+happenings = st.lists(
+    st.tuples(st.sampled_from(WHAT), st.sampled_from(sorted(ROBOTS)), st.integers(0, 9)), min_size=15, max_size=60
+)
 
 
 @dataclass
@@ -81,13 +83,24 @@ class Story:
             case "cancel" if number == 0 and self.runs:
                 self.site.cancel(self.runs[-1])
             case "hand" if self.runs:
-                elsewhere = [task for task, place in enumerate(self.places) if place]
-                for task in elsewhere[: 1 + number]:
-                    self.site.hand(task, run=self.runs[number % len(self.runs)])
+                self.hand(self.runs[number % len(self.runs)], 1 + number)
             case "kill_site":
                 self.site.restart()
             case "lie" if robot.connected:
                 self.lie(robot, number)
+
+    def hand(self, run: str, count: int) -> None:
+        """The other site's tasks are done, as far as what they need is, and their values come, each before what needs it."""
+        handed: list[int] = []
+        fragment = self.site.core.fragments.get(run)
+        for task, place in enumerate(self.places if fragment is not None else ()):
+            here = [need for need in self.plan.needs[task] if not self.places[need]]
+            there = [need for need in self.plan.needs[task] if self.places[need]]
+            done = fragment is not None and all(fragment.states[need] == COMPLETED for need in here)
+            if place and done and all(need in handed for need in there) and len(handed) < count:
+                handed.append(task)
+        for task in handed:
+            self.site.hand(task, run=run)
 
     def lie(self, robot: Robot, number: int) -> None:
         """A result for an attempt that is another agent's, or nobody's: nothing may come of it."""
@@ -143,13 +156,11 @@ class Story:
 
     def finish(self) -> None:
         """Everybody comes back and does his work: only what a person must look at may stay open."""
-        for run in self.runs:
-            for task, place in enumerate(self.places):
-                if place:
-                    self.site.hand(task, run=run)
         for _ in range(6 * len(self.plan.tasks) * len(self.runs) + 6):
             if all(RECONCILE in fragment.states for fragment in self.site.core.fragments.values()):
                 return
+            for run in self.runs:
+                self.hand(run, len(self.places))
             for name in sorted(ROBOTS):
                 robot = self.site.join(name)
                 for key in sorted(robot.hands):

@@ -19,7 +19,7 @@ from workflow.events import (
     TaskLost,
     ValueHanded,
 )
-from workflow.fragment import Fragment, load_saved, state_hash
+from workflow.fragment import DELIVERIES_MAX, Fragment, load_saved, state_hash
 from workflow.plan import Plan
 from workflow.states import CANCELLED, COMPLETED, FAILED, NAMES, READY, RECONCILE, RUNNING, SKIPPED, WAITING
 
@@ -235,6 +235,25 @@ def test_an_unknown_outcome_keeps_a_cancelled_fragment_open_until_a_person_says_
     assert do(fragment, Cancel("c2", "looked at it"))[-1] == FragmentEnded("cancelled", "looked at it")
 
 
+def test_an_unknown_outcome_keeps_a_failed_fragment_open() -> None:
+    """A failure sweeps no effect away that may have happened: it is settled first, by its agent or by a person who cancels."""
+    fragment = begin(plan_of({"a": {"effect": "once"}, "b": {}}))
+    do(fragment, assign(0), assign(1), lose(0), fail(1, retryable=False))
+    assert (fragment.outcome, fragment.states[0]) == ("", RECONCILE)
+    assert do(fragment, complete(0))[-1] == FragmentEnded("failed", "b: jam: the belt is jammed")
+
+
+def test_work_that_ends_every_agent_does_not_go_round_for_ever() -> None:
+    """Given out a hundred times without an outcome, it has failed."""
+    fragment = begin(plan_of({"a": {"effect": "repeatable"}}))
+    given = 0
+    while not fragment.outcome and given < 200:
+        given += 1
+        do(fragment, assign(0), lose(0, given))
+    assert (given, fragment.outcome) == (DELIVERIES_MAX, "failed")
+    assert fragment.detail == "a: lost: agent anna unreachable; given out 100 times without an outcome"
+
+
 def test_an_ended_fragment_cannot_be_cancelled() -> None:
     """The intent is answered, with the reason."""
     fragment = begin(plan_of({"a": {}}))
@@ -265,6 +284,16 @@ def test_a_value_of_another_site_opens_the_way() -> None:
     assert do(fragment, Receive(0, b"8", None)) == []
     assert (fragment.woken, fragment.outputs) == ([1], {0: b"7"})
     assert do(fragment, assign(1), complete(1))[-1] == FragmentEnded("completed")
+
+
+def test_a_task_waits_for_all_that_it_reads() -> None:
+    """Values may come in any order: what needs one and reads another is woken by each, and can be given out after both."""
+    reads = {"with": {"x": "${{ tasks.x.output }}"}}
+    fragment = begin(plan_of({"x": {}, "y": {"needs": ["x"]}, "a": {"needs": ["y"], **reads}}), [1, 1, 0])
+    for value, readable in ((1, False), (0, True)):
+        do(fragment, Receive(value, b"1", None))
+        woken, fragment.woken = fragment.woken, None
+        assert (woken, fragment.can_read(2)) == ([2], readable)
 
 
 def test_tasks_of_other_sites_do_not_keep_a_fragment_open() -> None:

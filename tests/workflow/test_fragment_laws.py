@@ -105,7 +105,10 @@ class Life:
             before, self.fragment.woken = bytes(self.fragment.states), None
             self.fragment.evolve(event)
             ready = [task for task, state in enumerate(self.fragment.states) if state == READY != before[task]]
-            assert self.woken() == ready, "whoever queues by `woken` queues each task once"
+            woken = self.woken()
+            assert set(ready) <= set(woken), "nobody would give it out"
+            assert len(set(woken)) == len(woken), "it would be queued twice"
+            assert all(self.fragment.states[task] == READY for task in woken)
             self.twin.evolve(decode(event.kind, encode(event)))
 
     def woken(self) -> list[int]:
