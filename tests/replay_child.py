@@ -28,6 +28,7 @@ def tasks_of(chance: random.Random) -> dict[str, dict[str, Any]]:
         task["effect"] = chance.choice(["repeatable", "once"])
         task["retry"] = {"max_attempts": chance.randint(1, 3), "delay": 1}
         task["with"] = {need: f"${{{{ tasks.{need}.output }}}}" for need in needs}
+        task["site"] = chance.choice(["airport", "depot", "harbour"])
         tasks[f"t{number}"] = task
     return tasks
 
