@@ -17,7 +17,7 @@ from cloud.planner import Planner
 from cloud.service import PlannerService
 from cloud.views import Freshness, LinkView
 from sync.actors import Loop, SystemClock, verify_slowly
-from sync.blobs import Blob, BlobMissing, BlobService, BlobStore
+from sync.blobs import Blob, BlobAway, BlobMissing, BlobService, BlobStore
 from sync.commit import Row
 from sync.driver import StreamRecovered
 from sync.log import EventLog
@@ -177,15 +177,23 @@ class GlobalPlanner:
                 pass
 
     async def fetch_blob(self, blob: Blob) -> None:
-        """Ask the sites for a blob and wait until one has brought it. Raises BlobMissing if none does."""
+        """Ask the sites for a blob, those too that come back meanwhile, and wait until one has brought it.
+
+        Raises BlobMissing if none does, BlobAway if a site that could not be asked may hold it.
+        """
         wanted = sync_pb2.BlobWanted(blobs=[events_pb2.BlobRef(sha256=blob.sha256, size=blob.size)])
-        for link in self.exchange.links.values():
-            link.say(sync_pb2.SyncMessage(blob_wanted=wanted))
+        asked: set[Link] = set()
         deadline = self.loop.clock.now().mono_ms + BLOB_WAIT_MS
         while not (await asyncio.to_thread(self.blobs.stat, blob)).complete:
+            for link in self.exchange.links.values():
+                if link not in asked:
+                    asked.add(link)
+                    link.say(sync_pb2.SyncMessage(blob_wanted=wanted))
             if self.loop.clock.now().mono_ms > deadline:
-                sites = ", ".join(sorted(self.exchange.links)) or "none"
-                raise BlobMissing(f"blob {blob.sha256.hex()}: no linked site brought it (linked: {sites})")
+                away = sorted(self.planner.fleet.sites.keys() - {link.peer for link in asked})
+                if away:
+                    raise BlobAway(f"blob {blob.sha256.hex()}: no linked site brought it; {', '.join(away)} could not be asked")
+                raise BlobMissing(f"blob {blob.sha256.hex()}: none of {', '.join(sorted(self.exchange.links))} brought it")
             await asyncio.sleep(0.05)
 
     # For those who wait and watch -------------------------------------------------------------------------------------

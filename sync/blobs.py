@@ -28,7 +28,7 @@ TRANSFER_TIMEOUT_S = 600.0
 
 
 class BlobError(Exception):
-    """A blob could not be stored or read. The tree: BlobRefused, BlobMissing, BlobGap, BlobMismatch."""
+    """A blob could not be stored or read. The tree: BlobRefused, BlobMissing, BlobAway, BlobGap, BlobMismatch."""
 
 
 class BlobRefused(BlobError):
@@ -37,6 +37,10 @@ class BlobRefused(BlobError):
 
 class BlobMissing(BlobError):
     """The store does not hold the blob, or not yet all of it."""
+
+
+class BlobAway(BlobError):
+    """Who holds the blob cannot be asked just now: try again later."""
 
 
 class BlobGap(BlobError):
@@ -54,6 +58,7 @@ class BlobMismatch(BlobError):
 _STATUSES = {
     BlobRefused: grpc.StatusCode.INVALID_ARGUMENT,
     BlobMissing: grpc.StatusCode.NOT_FOUND,
+    BlobAway: grpc.StatusCode.UNAVAILABLE,
     BlobGap: grpc.StatusCode.FAILED_PRECONDITION,
     BlobMismatch: grpc.StatusCode.DATA_LOSS,
 }
