@@ -59,6 +59,7 @@ class LocalSystem:
             self._cluster.start()
             tell("Starting the cloud, the sites and their agents")
             self._start_nodes(self._run.path)
+            self._cluster.keep_spare()
         except BaseException:
             self.stop()
             raise
@@ -68,7 +69,10 @@ class LocalSystem:
         assert self._cluster is not None, "poll() is for a system that runs"
         if lost := self._cluster.lost():
             raise ClusterLost(f"Ray's {lost} has ended")
-        return [change for node in self._nodes() if (change := node.look_after()) is not None]
+        changes = [change for node in self._nodes() if (change := node.look_after()) is not None]
+        if changes:
+            self._cluster.keep_spare()
+        return changes
 
     def pids(self) -> dict[str, int]:
         """The process of each node, by name: `cloud`, SITE, and `SITE agents`."""

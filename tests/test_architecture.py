@@ -184,9 +184,7 @@ def test_no_body_is_too_long() -> None:
     refuse(f"{where}: the body has {lines} lines" for lines, where in found if lines > BODY_LINES_MAX)
     lengths = [lines for lines, _ in found]
     longest = "\n".join(f"{where}: {lines} lines" for lines, where in found[-len(found) // 10 :])
-    assert statistics.median(lengths) <= BODY_LINES_MEDIAN_MAX, (
-        f"the median body is too long; the longest are\n{longest}"
-    )
+    assert statistics.median(lengths) <= BODY_LINES_MEDIAN_MAX, f"the median body is too long; the longest are\n{longest}"
     p90 = lengths[len(lengths) * 9 // 10]
     assert p90 <= BODY_LINES_P90_MAX, f"p90 of bodies is {p90} lines; the longest are\n{longest}"
 
@@ -194,9 +192,7 @@ def test_no_body_is_too_long() -> None:
 def bodies() -> list[tuple[int, str]]:
     """Lines of each function body without its docstring, shortest first, and where it is."""
     return sorted(
-        (body_lines(node), f"{place(path, node.lineno)}: {node.name}")
-        for path in our_sources()
-        for node in functions(path)
+        (body_lines(node), f"{place(path, node.lineno)}: {node.name}") for path in our_sources() for node in functions(path)
     )
 
 
@@ -214,11 +210,7 @@ def body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 def test_every_module_says_what_it_is_for() -> None:
     """Every module, of source and of tests, begins with a docstring."""
-    refuse(
-        f"{place(path)}: no module docstring"
-        for path in our_sources() + our_tests()
-        if not ast.get_docstring(tree(path))
-    )
+    refuse(f"{place(path)}: no module docstring" for path in our_sources() + our_tests() if not ast.get_docstring(tree(path)))
 
 
 def test_every_test_is_a_sentence() -> None:
