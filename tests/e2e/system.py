@@ -47,7 +47,7 @@ class System:
         self.directory, self.sites = directory, sites or SITES
         self.run_dir = Path(tempfile.mkdtemp(prefix="tcl-", dir="/tmp"))  # Socket paths end at 107 bytes.
         self.run_dir.chmod(0o700)
-        self._stock = self._plenty()
+        self._stock = plenty(_made(directory))
         self._agents = {site: (*agents, _extra(site)) for site, agents in load_agents(EXAMPLES / "agents.yaml").items()}
         api, links = free_port(), free_port()
         data = self.data("cloud")
@@ -204,17 +204,6 @@ class System:
             settings={"site": site, "ledger": str(work / "ledger"), "inventory": str(self._stock)},
         )
 
-    def _plenty(self) -> Path:
-        """The example's inventory, with so much on every shelf that no order of a long test fails for want of goods."""
-        path = _made(self.directory) / "inventory.csv"
-        with (EXAMPLES / "inventory.csv").open(newline="") as file, path.open("w", newline="") as copy:
-            rows = csv.DictReader(file)
-            assert rows.fieldnames is not None
-            written = csv.DictWriter(copy, rows.fieldnames)
-            written.writeheader()
-            written.writerows({**row, "quantity": 1_000_000} for row in rows)
-        return path
-
     def _log(self, name: str) -> Path:
         return _made(self.directory / "logs") / f"{name}.log"
 
@@ -223,6 +212,18 @@ def with_config(child: Child, **changes: object) -> Service:
     """The child's service with some of its node's configuration changed."""
     assert isinstance(child.service.config, CloudConfig | EdgeConfig)
     return replace(child.service, config=replace(child.service.config, **changes))  # type: ignore[arg-type]
+
+
+def plenty(directory: Path) -> Path:
+    """The example's inventory, with so much on every shelf that no order of a long test fails for want of goods."""
+    path = directory / "inventory.csv"
+    with (EXAMPLES / "inventory.csv").open(newline="") as file, path.open("w", newline="") as copy:
+        rows = csv.DictReader(file)
+        assert rows.fieldnames is not None
+        written = csv.DictWriter(copy, rows.fieldnames)
+        written.writeheader()
+        written.writerows({**row, "quantity": 1_000_000} for row in rows)
+    return path
 
 
 def free_port() -> int:

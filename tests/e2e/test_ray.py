@@ -1,0 +1,100 @@
+"""The system as `tiercel up` runs it: Ray restarts what is killed, and nothing of the work passes through Ray."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import psutil
+import pytest
+
+from agents.config import load_agents
+from agents.ledger import Ledger
+from deploy.layout import SiteConfig, SystemConfig
+from deploy.nodes import Change
+from deploy.system import LocalSystem
+from sync.log import verify
+from tests.e2e.storm import seed_of_this_run
+from tests.e2e.system import free_port, plenty
+from tests.examples.warehouse import EXAMPLES, definition_of, inputs_of, orders
+from tiercel.answers import RunRequest
+from tiercel.client import Client
+
+pytestmark = pytest.mark.timeout(300)
+
+PATIENCE_S = 120.0
+ORDERS = 8
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[LocalSystem]:
+    """One site with the example's agents; afterwards no process of it is left."""
+    agents = load_agents(EXAMPLES / "agents.yaml")["harbour"]
+    settings = {"site": "harbour", "ledger": str(tmp_path / "ledger"), "inventory": str(plenty(tmp_path))}
+    site = SiteConfig("harbour", free_port(), agents, (str(EXAMPLES / "capabilities.py"),), settings)
+    system = LocalSystem(SystemConfig(tmp_path / "data", (site,), api_port=free_port(), sync_port=free_port()))
+    try:
+        system.start()
+        yield system
+    finally:
+        system.stop()
+
+
+def test_ray_restarts_what_is_killed(system: LocalSystem) -> None:
+    """The processes of the site, of its agents and of the cloud are killed at seeded moments; all orders complete, once."""
+    chance = Random(seed_of_this_run())
+    chosen = [order for order in orders() if definition_of(order) == "fulfilment" and order["site"] == "harbour"][:ORDERS]
+    items: list[RunRequest] = [{"inputs": inputs_of(order)} for order in chosen]
+    with Client(system.config.api_url) as client:
+        client.register((EXAMPLES / "fulfilment.yaml").read_text())
+        await_agents(client)
+        runs = [item["id"] for item in client.start_batch("fulfilment", items)]
+        for node in ("harbour", "harbour agents", "cloud"):
+            time.sleep(chance.uniform(0.1, 1.0))
+            kill(system, node)
+        for run in runs:
+            assert await_end(client, run) == "completed", client.run(run)
+        found = client.diff("harbour")
+        assert (found["compared"], found["equal"], found["behind"]) == (ORDERS, ORDERS, 0)
+    pids = list(system.pids().values())
+    system.stop()
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+    check_effects(system.config.data_dir.parent, runs)
+    for name in ("cloud/cloud.db", "harbour/edge.db"):
+        verify(system.config.data_dir / name)
+
+
+def await_agents(client: Client) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while len(client.agents()) < 4:
+        assert time.monotonic() < deadline, client.agents()
+        time.sleep(0.05)
+
+
+def kill(system: LocalSystem, node: str) -> None:
+    """kill -9, and wait until Ray has started it again."""
+    before = system.pids()[node]
+    psutil.Process(before).kill()
+    deadline = time.monotonic() + PATIENCE_S
+    changes: list[Change] = []
+    while not changes:
+        assert time.monotonic() < deadline, f"Ray does not start {node} again"
+        time.sleep(0.05)
+        changes = [change for change in system.poll() if change.node == node]
+    assert (changes[0].pid_before, changes[0].reason) == (before, "")
+    assert changes[0].pid not in (0, before)
+
+
+def await_end(client: Client, run: str) -> str:
+    deadline = time.monotonic() + PATIENCE_S
+    while (state := client.run(run, wait_s=5)["run"]["state"]) in ("pending", "active"):
+        assert time.monotonic() < deadline, client.run(run)
+    return state
+
+
+def check_effects(home: Path, runs: list[str]) -> None:
+    """One entry per order and effect."""
+    for kind in ("charge", "pick", "inspect", "pack", "label", "load"):
+        assert sorted(Ledger(home / "ledger" / kind).entries()) == sorted(f"{run}/{kind}" for run in runs)
+    waybills = [path for path in (home / "data" / "harbour" / "files" / "waybills").iterdir() if not path.name.startswith(".")]
+    assert len(waybills) == len(runs)
