@@ -1,0 +1,134 @@
+"""A cloud, two sites and their agents in one process and one event loop, over real sockets and logs."""
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from cloud.driver import CloudConfig, GlobalPlanner
+from edge.driver import EdgeConfig, EdgeNode
+from tiercel import Agent
+
+PATIENCE_S = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Whole:
+    """The system. `client` speaks to its API; agents are joined by tests."""
+
+    def __init__(self, folder: Path, run_dir: Path, stack: AsyncExitStack) -> None:
+        self.folder, self.run_dir, self._stack = folder, run_dir, stack
+        self.links = f"127.0.0.1:{free_port()}"
+        self.api_port = free_port()
+        self.edges: dict[str, EdgeNode] = {}
+        self.cloud: GlobalPlanner
+        self.client: httpx.AsyncClient
+
+    async def start(self, *sites: str) -> None:
+        self.cloud = GlobalPlanner(CloudConfig(self._data("cloud"), api_port=self.api_port, sync_listen=self.links))
+        await self.run(self.cloud.serve())
+        address = f"http://127.0.0.1:{self.api_port}"
+        self.client = await self._stack.enter_async_context(httpx.AsyncClient(base_url=address, timeout=PATIENCE_S))
+        await until(self._answers)
+        for site in sites:
+            edge = self.edges[site] = EdgeNode(EdgeConfig(site, self._data(site), self.run_dir, self.links))
+            ready = asyncio.Event()
+            await self.run(edge.serve(ready))
+            await asyncio.wait_for(ready.wait(), PATIENCE_S)
+
+    async def join(self, site: str, agent: Agent) -> None:
+        """The agent works at the site from now on; returns once the cloud knows it."""
+        await self.run(agent.serve(f"unix:{self.edges[site].config.socket}"))
+
+        async def is_known() -> bool:
+            agents = (await self.client.get("/api/v1/agents")).json()["items"]
+            return any(known["id"] == agent.name and known["state"] == "available" for known in agents)
+
+        await until(is_known)
+
+    def agent(self, name: str, **settings: Any) -> Agent:
+        return Agent(name, journal=self.folder / f"{name}.journal", **settings)
+
+    async def run(self, serving: Any) -> None:
+        """Run until the system stops; what ends by itself before, ends it with its error."""
+        task = asyncio.ensure_future(serving)
+        self._stack.push_async_callback(_end, task)
+        await asyncio.sleep(0)
+
+    async def _answers(self) -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return (await self.client.get("/readyz")).status_code == 200
+        return False
+
+    def _data(self, name: str) -> Path:
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    # What tests ask of the API
+
+    async def start_run(
+        self, tasks: dict[str, Any], *, inputs: dict[str, Any] | None = None, declared: dict[str, Any] | None = None
+    ) -> str:
+        """Start a run of a definition made of these tasks; its id."""
+        name = f"story-{abs(hash(str(tasks))) % 10**12}"
+        definition = {"name": name, "version": "1", "tasks": tasks, "inputs": declared or {}}
+        answer = await self.client.post("/api/v1/workflows", json={"definition": definition, "inputs": inputs or {}})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    async def ended(self, run: str) -> dict[str, Any]:
+        """The whole picture of a run once it has ended."""
+        picture: dict[str, Any] = (await self.client.get(f"/api/v1/workflows/{run}", params={"wait": 30})).json()
+        assert picture["run"]["state"] in ("completed", "failed", "cancelled"), picture
+        return picture
+
+    async def history(self, run: str) -> list[dict[str, Any]]:
+        """All events of a run, read in small pages."""
+        entries: list[dict[str, Any]] = []
+        after: int | None = 0
+        while after is not None:
+            page = (await self.client.get(f"/api/v1/workflows/{run}/history", params={"after": after, "limit": 7})).json()
+            entries += page["items"]
+            after = page.get("next") or None
+        return entries
+
+
+@asynccontextmanager
+async def whole(folder: Path, *sites: str) -> AsyncIterator[Whole]:
+    """A running system; afterwards nothing of it is left."""
+    run_dir = Path(tempfile.mkdtemp(prefix="tcl-", dir="/tmp"))  # Socket paths end at 107 bytes.
+    try:
+        async with AsyncExitStack() as stack:
+            system = Whole(folder, run_dir, stack)
+            await system.start(*sites)
+            yield system
+    finally:
+        shutil.rmtree(run_dir)
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    ended_by_itself = task.done()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert not ended_by_itself, "it was to serve until the end"
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Ask until it is so."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not await condition():  # noqa: ASYNC110 - The API rings no bell for it.
+            await asyncio.sleep(0.02)
