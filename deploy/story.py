@@ -23,7 +23,7 @@ CUT_AT = 0.5
 CUT_S = 8.0
 CUT_LINE_EVERY_S = 2.0
 IN_FLIGHT_S = 1.0
-"""What was on its way when the cable was cut may still be counted after this long."""
+"""What the cloud had learned when the link broke reaches those who watch it in so long."""
 
 READY_S_MAX = 60.0
 WORK_S_MAX = 300.0
@@ -106,7 +106,8 @@ class Story:
         )
         before, began = count_effects(self._home(site)), time.monotonic()
         proxy.cut()
-        self._follow(lambda: time.monotonic() - began >= IN_FLIGHT_S, WORK_S_MAX)
+        self._follow(lambda: not self._is_known(site), LEVEL_S_MAX)
+        self._follow_until(time.monotonic() + IN_FLIGHT_S)
         known = self._share(site).done
         for line in range(1, int(CUT_S / CUT_LINE_EVERY_S) + 1):
             self._follow_until(began + line * CUT_LINE_EVERY_S)
