@@ -38,6 +38,7 @@ PROTOCOL_OLDEST = 1
 HEARTBEATS_PER_LEASE = 4
 INLINE_BYTES_MAX = 64 * 1024
 CAPACITY_MAX = 4_096
+FACE_BYTES_MAX = 64 * 1024
 ACK_DELAY_S = 0.005
 REGISTER_TIMEOUT_S = 10.0
 OUTGOING_MAX = 4_096
@@ -171,9 +172,9 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
             goodbye = reader.done() and not reader.cancelled() and reader.exception() is None and reader.result()
         finally:
             del self._sessions[conversation.session]
-            self.loop.post(AgentClosed(conversation.session, conversation.agent, goodbye))
             for task in (writer, reader):
                 task.cancel()
+            self.loop.post(AgentClosed(conversation.session, conversation.agent, goodbye))
             await asyncio.gather(writer, reader, return_exceptions=True)
 
     def _check(self, first: agent_pb2.AgentMessage | None) -> agent_pb2.Refused | None:
@@ -191,6 +192,9 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
         if not register.agent or not register.boot or not 1 <= register.capacity <= CAPACITY_MAX:
             got = f"agent {register.agent!r}, boot {register.boot!r}, capacity {register.capacity}"
             message = f"Register needs an agent id, a boot id and a capacity of 1 to {CAPACITY_MAX}; got {got}"
+            return agent_pb2.Refused(code="invalid_register", message=message)
+        if (size := _face_bytes(register)) > FACE_BYTES_MAX:
+            message = f"name, capabilities and labels have {size:,} bytes together; at most {FACE_BYTES_MAX:,} are taken"
             return agent_pb2.Refused(code="invalid_register", message=message)
         return None
 
@@ -234,6 +238,12 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
                 await context.write(message)
                 if conversation.closing and message.WhichOneof("kind") == "refused":
                     return
+
+
+def _face_bytes(register: agent_pb2.Register) -> int:
+    """What becomes an event. The attempts in its hands do not count: they are as many as its capacity."""
+    labels = (len(key) + len(value) for key, value in register.labels.items())
+    return len(register.agent) + len(register.boot) + sum(map(len, register.capabilities)) + sum(labels)
 
 
 def _opened(session: int, register: agent_pb2.Register) -> AgentOpened:
