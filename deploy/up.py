@@ -47,7 +47,8 @@ def command(
     insecure: Annotated[bool, typer.Option("--insecure", help=INSECURE[0].upper() + INSECURE[1:] + ".")] = False,
 ) -> None:
     """Run a cloud, its sites and local agents on this machine until Ctrl-C, over a directory that outlives them."""
-    modules = tuple(capabilities or _example_capabilities())
+    # The agents' processes have another working directory.
+    modules = tuple(str(Path(m).resolve()) if m.endswith(".py") else m for m in capabilities or _example_capabilities())
     try:
         names = _sites(site or SITES, gateway_port)
         sites = tuple(_site(data.resolve(), name, port, agents, modules) for name, port in names.items())
@@ -148,7 +149,7 @@ def _hints(config: SystemConfig) -> Iterator[str]:
     if config.api_url != DEFAULT_SERVER:
         yield f"export TIERCEL_SERVER={config.api_url}"
     examples = _shown(EXAMPLES)
-    if (EXAMPLES / "orders.csv").is_file():
+    if (EXAMPLES / "orders.csv").is_file() and {site.name for site in config.sites if site.agents} >= set(SITES):
         yield f"tiercel run start {examples}/fulfilment.yaml --inputs-file {examples}/orders.csv --watch"
     else:
         yield "tiercel run start FILE --input NAME=VALUE --watch"
