@@ -40,6 +40,8 @@ CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", 4 << 20),
     # A second server on a port is refused. By default both would serve, and a site would reach now one cloud, now the other.
     ("grpc.so_reuseport", 0),
+    # The way to the cloud is named by the operator: a proxy for the web, found in the environment, is not it.
+    ("grpc.enable_http_proxy", 0),
 )
 
 log = structlog.get_logger()

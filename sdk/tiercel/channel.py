@@ -21,6 +21,8 @@ OPTIONS: list[tuple[str, Any]] = [
     ("grpc.min_reconnect_backoff_ms", 5_000),
     # A channel that is built anew must not inherit the broken connection of the one before.
     ("grpc.use_local_subchannel_pool", 1),
+    # A site's gateway is on its own network: a proxy for the web, found in the environment, is not the way there.
+    ("grpc.enable_http_proxy", 0),
 ]
 
 LOCAL = {

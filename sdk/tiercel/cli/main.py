@@ -36,7 +36,8 @@ def main() -> None:
     try:
         app(prog_name="tiercel")
     except ApiError as error:
-        say(f"{error} ({error.status} {error.code})", error.problems)
+        said = [problem for problem in error.problems if problem not in error.detail]
+        say(f"{error} ({error.status} {error.code})", said)
         sys.exit(REFUSED)
     except ServerUnreachable as error:
         say(f"{error}", ["is it running? `tiercel up` starts one; --server or TIERCEL_SERVER names another"])
