@@ -29,7 +29,6 @@ from tiercel.v1 import agent_pb2_grpc, blob_pb2_grpc, sync_pb2, sync_pb2_grpc
 from workflow.fragment import load_saved, state_hash
 
 RECONNECT_S_MAX = 3.0
-FIRST_LINK_WAIT_S = 1.0
 DIGEST_PAGE = 500
 CLOUD = "cloud"
 
@@ -38,7 +37,11 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class EdgeConfig:
-    """A site's settings, read once. `run_dir` is short (socket paths end at 107 bytes) and 0700; `data_dir` holds the log."""
+    """A site's settings, read once. `run_dir` is short (socket paths end at 107 bytes) and 0700; `data_dir` holds the log.
+
+    `first_link_wait_s`: how long the gateway stays shut at a start for the link to come up. What a log restored from a copy lacks
+    can be fetched back only before it has been written to again.
+    """
 
     site: str
     data_dir: Path
@@ -47,6 +50,7 @@ class EdgeConfig:
     listen: str = ""
     lease_ms: int = LEASE_MS
     page_count_max: int = 0
+    first_link_wait_s: float = 1.0
     insecure: bool = False
 
     @property
@@ -89,7 +93,7 @@ class EdgeNode:
         server = self._make_server()
         try:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._compared.wait(), FIRST_LINK_WAIT_S)
+                await asyncio.wait_for(self._compared.wait(), self.config.first_link_wait_s)
             if not self._recovering and not self.halted:
                 self.loop.release()
             await server.start()
