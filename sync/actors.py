@@ -227,17 +227,21 @@ class Loop:
         while inbox and len(inputs) < self._batch_max:
             inputs.append(inbox.popleft())
         self.driver.turn(inputs)
-        if 2 * len(inbox) < self._inbox_max:
-            self._room.set()
+        self._make_room()
         if inbox:
             self._kick()
         self._set_alarm()
+
+    def _make_room(self) -> None:
+        if 2 * len(self._inbox) < self._inbox_max:
+            self._room.set()
 
     def _store_recovered(self) -> None:
         stored = [input for input in self._inbox if type(input) is Recovered]
         if stored:
             self._inbox = deque(input for input in self._inbox if type(input) is not Recovered)
             self.driver.store(stored)
+            self._make_room()
 
     def _set_alarm(self) -> None:
         """Wake for the next deadline. Deadlines are UTC and waited for on the monotonic clock; with any pending, a look every
