@@ -1,13 +1,24 @@
 """Systems for the tests, ended with every process of theirs, also when the test fails."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.storm import SEEDS
 from tests.e2e.system import System
 
 Build = Callable[..., System]
+
+# Forking, pidfds and limits of other processes: only Linux has all of it.
+collect_ignore_glob = [] if sys.platform == "linux" else ["test_*.py"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """A seed that did no harm is worth knowing too."""
+    for seed in SEEDS:
+        terminalreporter.write_line(f"kills at moments of TIERCEL_SEED={seed}")
 
 
 @pytest.fixture

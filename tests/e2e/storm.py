@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 
-from agents.durable import TEMPORARY_PREFIX
 from agents.ledger import Ledger
 from tests.e2e.children import Child, Kill
 from tests.e2e.system import PATIENCE_S, SITES, System
@@ -51,11 +50,14 @@ PLANS = {name: plan_of(name) for name in ("fulfilment", "transfer")} | {"notes":
 INDEX = {name: {task.id: task.index for task in plan.tasks} for name, plan in PLANS.items()}
 
 
+SEEDS: list[int] = []
+"""Those used so far; the summary of the tests names them."""
+
+
 def seed_of_this_run() -> int:
     """TIERCEL_SEED, or a fresh one; it is printed either way."""
-    seed = int(os.environ.get("TIERCEL_SEED") or random.SystemRandom().randrange(10**9))
-    print(f"TIERCEL_SEED={seed}")
-    return seed
+    SEEDS.append(int(os.environ.get("TIERCEL_SEED") or random.SystemRandom().randrange(10**9)))
+    return SEEDS[-1]
 
 
 @dataclass
@@ -171,11 +173,6 @@ class Account:
         """How often each task has left a line, at any site."""
         paths = [self.storm.system.work(site) / "ledger" / name for site in self.storm.system.sites]
         return Counter(line.split()[0] for path in paths for line in _lines(path))
-
-    def waybills(self) -> list[Path]:
-        """The files that `record` wrote; a killed host leaves some of its temporary ones behind."""
-        found = (p for site in self.storm.system.sites for p in (self.storm.system.work(site) / "files" / "waybills").glob("*"))
-        return [path for path in found if not path.name.startswith(TEMPORARY_PREFIX)]
 
 
 def _lines(path: Path) -> list[str]:

@@ -7,8 +7,8 @@ import pytest
 
 from tests.e2e.conftest import Build
 from tests.e2e.system import System, with_config
-from tests.e2e.test_cut import await_adopted, link, start_orders, waybills
 from tests.e2e.trail import rows_of
+from tests.e2e.work import await_adopted, link, start_orders, waybills
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -12,7 +12,7 @@ from tests.e2e.conftest import Build
 from tests.e2e.node import Service
 from tests.e2e.raw import RawAgent
 from tests.e2e.system import System
-from tests.e2e.test_cut import open_gate, start_gated
+from tests.e2e.work import open_gate, start_gated
 from tiercel.answers import ApiError
 from tiercel.v1 import agent_pb2, events_pb2
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.conftest import Build
 from tests.e2e.system import System
-from tests.e2e.test_cut import link
+from tests.e2e.work import link
 from tiercel.answers import ApiError
 
 pytestmark = pytest.mark.timeout(300)
