@@ -96,12 +96,13 @@ class Station:
 
     def recovering(self, peer: str) -> None:
         self.heard.append("recovering")
-        self.is_recovering = True
+        self.is_recovering = self.loop.held = True
 
     def recovered(self, peer: str) -> None:
         if self.is_recovering:
             self.heard.append("recovered")
             self.is_recovering = False
+            self.loop.release()
             self.loop.refold_when_idle(StreamRecovered("whole again"))
 
     def diverged(self, peer: str, refused: LinkRefused) -> None:

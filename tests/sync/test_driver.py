@@ -312,3 +312,47 @@ def test_stamps_never_run_backwards_even_if_the_clock_does(driver: Driver, log: 
     log.finish()
     stamps = [row.time for row in log.disk.rows]
     assert sorted(set(stamps)) == stamps
+
+
+def test_stamps_follow_what_was_heard(driver: Driver, log: MemoryLog, clock: StillClock) -> None:
+    """An event is stamped later than the peers' events that were there before it, over a restart too; but a stamp from far
+    in the future is not believed."""
+    scribe = Scribe(pos=clock.wall_ms - 1_800_000_000_000 + 40_000)  # Its clock is 40 s ahead.
+    rows = from_cloud(2, scribe)
+    driver.turn([Replicated(CLOUD, rows)])
+    driver.turn([Note(1, "r1", "a")])
+    log.finish_all()
+    again = Driver(Notebook, log, clock, Outbox())
+    again.turn([Note(2, "r1", "b")])
+    log.finish_all()
+    stamps = [row.time for row in log.disk.rows]
+    assert sorted(set(stamps)) == stamps
+    scribe.pos += 3_600_000
+    again.turn([Replicated(CLOUD, from_cloud(1, scribe))])
+    again.turn([Note(3, "r1", "c")])
+    log.finish_all()
+    assert log.disk.rows[-1].time < log.disk.rows[-2].time
+    third = Driver(Notebook, log, clock, Outbox())
+    third.turn([Note(4, "r1", "d")])
+    log.finish_all()
+    assert stamps[-1] < log.disk.rows[-1].time < log.disk.rows[-3].time
+
+
+def test_what_is_stored_only_is_not_decided_upon(driver: Driver, log: MemoryLog, out: Outbox) -> None:
+    """Events fetched back for both streams are stored in order, and the core neither steps nor settles for them."""
+    settled = notebook(driver).settled
+    driver.store([Recovered(CLOUD, from_cloud(2)), Recovered(CLOUD, from_cloud(2))])
+    log.finish_all()
+    assert [row.seq for row in log.disk.rows] == [1, 2]
+    assert (notebook(driver).heard, notebook(driver).settled) == ({}, settled)
+    assert out.sent == [Acknowledge(CLOUD, 2)] * 2
+
+
+def test_an_effect_can_be_held_behind_all_that_was_decided(driver: Driver, log: MemoryLog, out: Outbox) -> None:
+    """It leaves with the latest commit, or at once if none is under way."""
+    driver.hold(Reply(1, "now"))
+    driver.turn([Note(2, "r1", "a")])
+    driver.hold(Reply(3, "then"))
+    assert list(out.replies()) == [1]
+    log.finish()
+    assert list(out.replies()) == [1, 2, 3]

@@ -109,7 +109,8 @@ async def test_credits_bound_what_is_under_way(cloud: Station, harbour: Station)
     assert 0 < most <= CREDITS
 
 
-async def test_a_site_restored_from_an_old_copy_fetches_its_events_back(tmp_path: Path, cloud: Station) -> None:
+@pytest.mark.parametrize("inbox_max", [65_536, 2])
+async def test_a_site_restored_from_an_old_copy_fetches_its_events_back(tmp_path: Path, cloud: Station, inbox_max: int) -> None:
     """An edge that holds less of its own stream than the cloud takes nothing upon itself before it is whole again."""
     async with served(cloud) as address:
         async with station("harbour", tmp_path / "harbour") as harbour, linked(harbour, address):
@@ -120,6 +121,7 @@ async def test_a_site_restored_from_an_old_copy_fetches_its_events_back(tmp_path
             await asyncio.gather(harbour.note(2_500), cloud.note(1_200))
             await level(harbour, cloud)
         async with station("harbour", tmp_path / "old") as harbour:
+            harbour.loop._inbox_max = inbox_max
             assert len(harbour.notebook.pages["r1"]) == 20
             async with linked(harbour, address):
                 await until(lambda: "linked with cloud" in harbour.heard)

@@ -152,6 +152,45 @@ async def test_a_refold_waits_for_every_event_that_came_back(tmp_path: Path) -> 
         assert await here.loop.ask(lambda token: Note(token, "r1", "new")) == 4
 
 
+async def test_a_held_loop_decides_nothing(tmp_path: Path) -> None:
+    """While held, inputs and timers wait and only what is fetched back is stored; released, everything goes on."""
+    payload = Notebook().encode(Noted("back again"))
+    rows = [row._replace(pos=0) for row in Scribe().rows(3, StreamId("cloud>harbour@1"), "r1", payload, "Noted")]
+    async with world(tmp_path) as here:
+        here.loop.post(Wake("r1", "past", 1))
+        await until(lambda: len(here.shown) == 1)
+        here.loop.held = True
+        asked = asyncio.ensure_future(here.loop.ask(lambda token: Note(token, "r2", "a")))
+        here.loop.post(Wake("r2", "past", 1))
+        await asyncio.sleep(0.05)
+        assert (asked.done(), len(here.rows)) == (False, 1)
+        here.loop.post(Recovered(StreamId("cloud>harbour@1"), rows))
+        await until(lambda: len(here.rows) == 4)
+        assert not asked.done()
+        here.loop.release()
+        assert await asyncio.wait_for(asked, PATIENCE_S) == 1
+        await until(lambda: len(here.shown) == 3)
+
+
+async def test_what_is_durable_can_be_waited_for(tmp_path: Path) -> None:
+    """`durable` returns when everything decided so far is in the log, at once if nothing is under way."""
+    async with world(tmp_path) as here:
+        await here.loop.durable()
+        here.loop.post(Note(-1, "r1", "a"))
+        await until(lambda: bool(here.loop.driver.in_flight) or bool(here.rows))
+        await asyncio.wait_for(here.loop.durable(), PATIENCE_S)
+        assert len(here.rows) == 1
+
+
+async def test_a_thousand_timers_at_once_take_several_turns(tmp_path: Path) -> None:
+    """Timers that fall due together come in batches, and all of them come."""
+    async with world(tmp_path, inbox_max=4_000) as here:
+        for number in range(1_000):
+            here.loop.post(Wake("r1", f"k{number}", 1))
+        await until(lambda: len(here.shown) == 1_000)
+        assert len(here.pages["r1"]) == 1_000
+
+
 async def test_a_broken_belief_ends_the_node(tmp_path: Path) -> None:
     """An assertion that fails in a turn ends what the node serves, and everybody who waits or asks later hears why."""
     async with world(tmp_path) as here:
