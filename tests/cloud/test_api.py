@@ -398,7 +398,7 @@ def test_a_watcher_that_reads_nothing_holds_up_nobody(api: Api) -> None:
         while [run, "completed"] not in [[r["id"], r["state"]] for r in json.loads(watcher.recv(10))["runs"]]:
             pass
 
-    with connect(ws(client), max_queue=1) as sleeper, connect(ws(client)) as watcher:
+    with connect(ws(client), max_queue=1, max_size=None) as sleeper, connect(ws(client), max_size=None) as watcher:
         watcher.recv(10)
         for n in range(20):
             told(planner, [RunSummary(f"x{n}-{i}", "pick@1", "active", 0, 1, 0, detail="x" * 500) for i in range(500)])
