@@ -109,15 +109,39 @@ def test_a_site_whose_files_may_not_grow(build: Build) -> None:
     system = build("harbour")
     harbour = system.edges["harbour"]
     harbour.service = replace(harbour.service, file_bytes_max=1_500_000)
+    runs = fill_site(system)
+    give_room(harbour.pid)
+    check_done(system, runs)
+
+
+def test_a_site_at_its_limit_of_pages(build: Build) -> None:
+    """The same when the limit is its own; it is started again with a larger one."""
+    system = build("harbour")
+    harbour = system.edges["harbour"]
+    harbour.service = with_config(harbour, page_count_max=300)
+    runs = fill_site(system)
+    harbour.halt()
+    harbour.service = with_config(harbour, page_count_max=0)
+    harbour.start().await_serving()
+    check_done(system, runs)
+
+
+def fill_site(system: System) -> list[str]:
+    """Start more runs than harbour's disk has room for, and wait until it says so."""
     system.start()
     system.client.register(BULKY)
     items: list[RunRequest] = [{"inputs": {"load": LOAD}} for _ in range(50)]
     runs = [item["id"] for item in system.client.start_batch("bulky", items)]
+    harbour = system.edges["harbour"]
     log = harbour.service.log_file
     system.await_true(lambda: log.read_text().count("no room in the log") >= 5, "the site says that its disk is full")
     assert set(map(system.state, runs)) != {"completed"}
     assert harbour.pid, "the site lives"
-    give_room(harbour.pid)
+    return runs
+
+
+def check_done(system: System, runs: list[str]) -> None:
+    """All have completed, each with one effect."""
     assert set(system.await_ended(runs).values()) == {"completed"}
     lines = (system.work("harbour") / "ledger" / "appended.log").read_text().splitlines()
     assert Counter(line.split()[0] for line in lines) == Counter({f"{run}/note": 1 for run in runs})
