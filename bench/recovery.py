@@ -6,7 +6,8 @@ first, on the same system: its median is U. At the kill, U minus the time since 
     recover_s = completion - kill - work left = completion - submit - U
 
 and what was under way when the process died, and has to be done again, counts as recovery. The first repeat kills at
-half of U; the last one near the end, while lines are being written, which is when an effect could be done twice.
+half of U. The last one kills once a quarter of the lines is there, for an effect can be done twice only while effects
+are under way; the others are in between.
 """
 
 import statistics
@@ -20,7 +21,9 @@ from bench.options import Options
 from bench.system import System, note, running, settings
 
 UNDISTURBED_TIMES = 3
-FIRST_KILL, LAST_KILL = 0.5, 0.95
+FIRST_KILL, LINES_BEGIN, LAST_KILL = 0.5, 0.9, 10.0
+LINES_SHARE_MAX = 0.25
+LOOK_EVERY_S = 0.002
 VICTIMS = {"edge": ("edge",), "site": ("edge", "agents")}
 
 
@@ -48,6 +51,7 @@ def measure(options: Options) -> dict[str, object]:
         definition, tasks = system.warm_up(document), task_count(document)
         undisturbed = [run_load(system, definition, options.runs, tasks) for _ in range(UNDISTURBED_TIMES)]
         undisturbed_s = statistics.median(undisturbed)
+        peak_mb = system.peak_rss_mb()
         note(f"undisturbed: {', '.join(f'{value:.3f}' for value in undisturbed)} s")
         load = Load(definition, options.runs, tasks, undisturbed_s)
         outcomes = [kill_midway(system, load, options.kill, at) for at in kill_moments(options.repeats)]
@@ -56,7 +60,7 @@ def measure(options: Options) -> dict[str, object]:
             "twice": sum(outcome.twice for outcome in outcomes),
             "recover_s": round(statistics.median(outcome.recover_s for outcome in outcomes), 3),
             "undisturbed_s": round(undisturbed_s, 3),
-            "peak_rss_mb": system.peak_rss_mb(),
+            "peak_rss_mb": max(peak_mb, system.peak_rss_mb()),
             "settings": settings(options),
         }
 
@@ -72,19 +76,19 @@ def run_load(system: System, definition: str, runs: int, tasks: int) -> float:
 
 
 def kill_moments(repeats: int) -> list[float]:
-    """When to kill, as shares of the undisturbed time."""
-    step = (LAST_KILL - FIRST_KILL) / max(1, repeats - 1)
-    return [FIRST_KILL + step * number for number in range(repeats)]
+    """When to kill, as shares of the undisturbed time; the last is far beyond it, so that there the lines decide."""
+    step = (LINES_BEGIN - FIRST_KILL) / max(1, repeats - 1)
+    return [FIRST_KILL + step * number for number in range(max(1, repeats - 1))] + [LAST_KILL] * (repeats > 1)
 
 
 def kill_midway(system: System, load: Load, kill: str, at: float) -> Outcome:
-    """The load once more; when the share `at` of its usual time is over, the processes are killed."""
+    """The load once more. When the share `at` of its usual time is over, or a quarter of the lines is written, the
+    processes are killed."""
     known = len(read_lines(system.directory))
     pids = system.pids()
     begin = time.perf_counter()
     started = system.client.start_many(load.definition, load.runs)
-    time.sleep(max(0.0, begin + load.undisturbed_s * at - time.perf_counter()))
-    done = len(read_lines(system.directory)) - known
+    done = await_moment(system, begin + load.undisturbed_s * at, known + int(load.runs * LINES_SHARE_MAX)) - known
     system.kill(*(pids[name] for name in VICTIMS[kill]))
     killed = time.perf_counter()
     system.client.wait_all(started[-1])
@@ -96,6 +100,15 @@ def kill_midway(system: System, load: Load, kill: str, at: float) -> Outcome:
         f"all completed after {seconds:.3f} s: lost {outcome.lost}, twice {outcome.twice}, recover {outcome.recover_s:.3f} s"
     )
     return outcome
+
+
+def await_moment(system: System, at: float, lines_max: int) -> int:
+    """Sleep until `at` (of the performance counter), at most until there are `lines_max` lines; how many there are."""
+    lines = len(read_lines(system.directory))
+    while lines < lines_max and time.perf_counter() < at:
+        time.sleep(LOOK_EVERY_S)
+        lines = len(read_lines(system.directory))
+    return lines
 
 
 def count_effects(runs: list[str], lines: list[str]) -> tuple[int, int]:

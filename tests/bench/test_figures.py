@@ -56,4 +56,4 @@ def test_the_first_kill_is_midway_and_the_last_near_the_end() -> None:
     assert kill_moments(1) == [0.5]
     moments = kill_moments(3)
     assert (len(moments), moments[0]) == (3, 0.5)
-    assert moments[0] < moments[1] < moments[2] < 1
+    assert moments[0] < moments[1] < 1 < moments[2]
