@@ -2,6 +2,7 @@
 
 import os
 import random
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -81,20 +82,25 @@ class Storm:
         for text in ((EXAMPLES / "fulfilment.yaml").read_text(), (EXAMPLES / "transfer.yaml").read_text(), NOTES):
             self.system.patiently(lambda text=text: self.system.client.register(text))  # type: ignore[misc]
         while kinds:
-            begun = self._begin_round()
-            for kind in kinds[:KILLS_PER_ROUND]:
+            of_round = kinds[:KILLS_PER_ROUND]
+            del kinds[:KILLS_PER_ROUND]
+            begun = self._begin_round(of_round)
+            for kind in of_round:
                 time.sleep(self.chance.choice((0.0, 1.0, 1.0)) * self.chance.uniform(0.05, GAP_S_MAX))
                 self.kills.append(self._target(kind).kill())
-            del kinds[:KILLS_PER_ROUND]
             self._end_round(begun)
 
     def _target(self, kind: str) -> Child:
         system, site = self.system, self.chance.choice(SITES)
         return {"cloud": system.cloud, "edge": system.edges[site], "agents": system.hosts[site]}[kind]
 
-    def _begin_round(self) -> list[str]:
-        """Start orders of both kinds, and notes; a request that a kill has met is repeated under its key, and counts once."""
+    def _begin_round(self, kinds: list[str]) -> list[str]:
+        """Start orders of both kinds, and notes. If the cloud's turn comes in this round, it is killed while it is being asked:
+        the request is repeated under its key, and counts once."""
         batch = self.chance.sample(orders(), ORDERS_PER_ROUND)
+        if "cloud" in kinds:
+            kinds.remove("cloud")
+            threading.Timer(self.chance.uniform(0.0, 0.06), lambda: self.kills.append(self.system.cloud.kill())).start()
         begun = []
         for name in ("fulfilment", "transfer"):
             begun += self._start(name, [inputs_of(order) for order in batch if definition_of(order) == name])
