@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cloud.runs import Run, load_saved_run
-from cloud.views import FragmentView, HistoryEntry, RunSummary, RunView, TaskView
+from cloud.views import FailureView, FragmentView, HistoryEntry, RunSummary, RunView, TaskView
 from sync.clock import wall_ms
 from sync.commit import Row, Snapshot
 from workflow.events import (
@@ -44,10 +44,12 @@ def run_picture(run: Run, rows: list[Row], node: "GlobalPlanner") -> RunView:
     )
 
 
-def history_entries(rows: list[Row]) -> list[HistoryEntry]:
-    """Events as the API shows them: fields by name, outputs as JSON."""
+def history_entries(run: Run, rows: list[Row]) -> list[HistoryEntry]:
+    """Events as the API shows them: fields by name, outputs as JSON, and what the attempt is called in its agent's log."""
     return [
-        HistoryEntry(row.stream, row.seq, row.epoch, row.kind, wall_ms(row.time), _event_fields(decode(row.kind, row.payload)))
+        HistoryEntry(
+            row.stream, row.seq, row.epoch, row.kind, wall_ms(row.time), _event_fields(run, decode(row.kind, row.payload))
+        )
         for row in rows
     ]
 
@@ -78,15 +80,19 @@ def _paint(tasks: list[TaskView], row: Row, event: Event) -> None:
         case TaskAssigned(task, attempt, agent):
             view = tasks[task]
             view.attempt, view.agent, view.started, view.ended, view.error = attempt, agent, time, 0, ""
+            view.failure = None
         case TaskCompleted(task, _, agent, output, blob):
             view = tasks[task]
-            view.agent, view.ended, view.error = agent or view.agent, time, ""
+            view.agent, view.ended, view.error, view.failure = agent or view.agent, time, "", None
             if blob is None:
                 view.output = msgspec.Raw(output)
             else:
                 view.blob = f"sha256:{blob.sha256.hex()} ({blob.size} bytes)"
         case TaskFailed(task, _, code, message):
-            tasks[task].ended, tasks[task].error = time, f"{code}: {message}"
+            view = tasks[task]
+            view.ended, view.error = time, f"{code}: {message}"
+            more = event.retryable, event.recoverable, event.retry_after_ms, event.correlation_id
+            view.failure = FailureView(code, message, *more)
         case TaskLost(task, _, reason):
             tasks[task].ended, tasks[task].error = time, reason
         case TaskDelayed(task, due_ms):
@@ -129,7 +135,7 @@ def _fragment_view(run: Run, site: str, node: "GlobalPlanner") -> FragmentView:
     return FragmentView(site, fragment.epoch, fragment.version, state, node.link_view(site), node.freshness(site))
 
 
-def _event_fields(event: Event) -> dict[str, object]:
+def _event_fields(run: Run, event: Event) -> dict[str, object]:
     fields: dict[str, object] = {}
     for name in event.__struct_fields__:
         value = getattr(event, name)
@@ -138,4 +144,7 @@ def _event_fields(event: Event) -> dict[str, object]:
         elif isinstance(value, bytes):
             value = list(value) if name == "placement" else msgspec.Raw(value or b"null")
         fields[name] = value
+    task, attempt = fields.get("task"), fields.get("attempt")
+    if isinstance(task, int) and attempt:
+        fields["correlation_id"] = f"{run.id}/{run.plan.tasks[task].id}/{attempt}"
     return fields

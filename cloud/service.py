@@ -180,11 +180,11 @@ class PlannerService:
 
     async def history(self, run: str, *, after: int, limit: int) -> tuple[list[HistoryEntry], int]:
         """A run's events in the order of this log: those behind the first `after`, and where to go on (0: that was all)."""
-        _, last = await self._find_with_last(run)
+        known, last = await self._find_with_last(run)
         rows = await self._rows(last)
         page = rows[after : after + limit]
         following = after + len(page)
-        return history_entries(page), following if following < len(rows) else 0
+        return history_entries(known, page), following if following < len(rows) else 0
 
     async def command(self, command: str) -> CommandView:
         """An intent and what has come of it."""

@@ -33,6 +33,17 @@ class FragmentView(msgspec.Struct):
     freshness: Freshness
 
 
+class FailureView(msgspec.Struct):
+    """The last failure of a task. `retry_after_ms`: what the agent asked for; `correlation_id` finds the attempt in its log."""
+
+    code: str
+    message: str
+    retryable: bool
+    recoverable: bool
+    retry_after_ms: int
+    correlation_id: str
+
+
 class TaskView(msgspec.Struct, omit_defaults=True):
     """One task of a run: its state, its latest attempt, times (UTC ms), what came of it, and what it waits for."""
 
@@ -47,6 +58,7 @@ class TaskView(msgspec.Struct, omit_defaults=True):
     blob: str = ""
     error: str = ""
     waits_for: str = ""
+    failure: FailureView | None = None
 
 
 class RunSummary(msgspec.Struct, omit_defaults=True):

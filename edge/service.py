@@ -273,20 +273,27 @@ def _outcome(agent: str, item: agent_pb2.TaskResult) -> Outcome:
         case "failure" if item.failure.code == "not_started":
             return Outcome(key.run, Decline(key.task, key.attempt, agent, item.failure.message[:4_096]), key)
         case "failure":
-            failed = item.failure.code, item.failure.message[:4_096], item.failure.retryable
+            said = item.failure
+            failed = said.code, said.message[:4_096], said.retryable, said.recoverable or said.retryable, said.retry_after_ms
         case _:
-            failed = "no_outcome", "a result without an outcome", False
+            failed = "no_outcome", "a result without an outcome", False, False, 0
     return Outcome(key.run, Fail(key.task, key.attempt, agent, *failed), key)
 
 
-def _refusal_of(output: bytes) -> tuple[str, str, bool] | None:
+def _refusal_of(output: bytes) -> tuple[str, str, bool, bool, int] | None:
     """Why an inline result cannot be taken. Once it is in the log, expressions and the API rely on its being JSON."""
     if len(output) > INLINE_BYTES_MAX:
-        return "result_too_large", f"a result of {len(output)} bytes; above {INLINE_BYTES_MAX} it must be sent as a blob", False
+        return (
+            "result_too_large",
+            f"a result of {len(output)} bytes; above {INLINE_BYTES_MAX} it must be sent as a blob",
+            False,
+            False,
+            0,
+        )
     try:
         msgspec.json.decode(output)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return "invalid_output", f"the result is not JSON: {error}", False
+        return "invalid_output", f"the result is not JSON: {error}", False, False, 0
     return None
 
 

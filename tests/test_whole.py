@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.whole import Whole, until, whole
-from tiercel import Agent, TerminalError
+from tiercel import Agent, RetryableError, TerminalError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 RUNS = "/api/v1/workflows"
@@ -33,6 +33,10 @@ def picker(system: Whole) -> Agent:
     @agent.capability("break")
     async def fail(text: str) -> None:
         raise TerminalError(text)
+
+    @agent.capability("jam")
+    async def jam() -> None:
+        raise RetryableError("the belt is jammed", code="jam", retry_after_ms=20)
 
     @agent.capability("hold")
     async def hold() -> None:
@@ -107,6 +111,26 @@ async def test_a_history_is_complete(system: Whole) -> None:
     assert {entry["stream"].partition("@")[0] for entry in history} == {
         *("cloud", "cloud>harbour", "cloud>airport", "harbour", "airport")
     }
+
+
+async def test_a_failure_is_told_whole(system: Whole) -> None:
+    """Picture and history say of a failure what its agent said, and give every attempt the name that the agent's log gives it."""
+    run = await system.start_run({"unjam": {"capability": "jam", "retry": {"max_attempts": 2, "delay": "1ms"}}})
+    picture = await system.ended(run)
+    assert picture["tasks"][0]["failure"] == {
+        "code": "jam",
+        "message": "the belt is jammed",
+        "retryable": True,
+        "recoverable": True,
+        "retry_after_ms": 20,
+        "correlation_id": f"{run}/unjam/2",
+    }
+    history = await system.history(run)
+    named = [(entry["kind"], entry["event"].get("correlation_id")) for entry in history if "attempt" in entry["event"]]
+    assert named == [(kind, f"{run}/unjam/{n}") for n in (1, 2) for kind in ("TaskAssigned", "TaskFailed")]
+    first, second = (entry for entry in history if entry["kind"] == "TaskFailed")
+    assert first["event"]["retry_at_ms"] >= first["time"] + 20
+    assert second["event"]["retry_at_ms"] == 0
 
 
 async def test_cloud_and_sites_agree(system: Whole) -> None:

@@ -27,7 +27,7 @@ class Complete(msgspec.Struct, frozen=True, gc=False):
 
 
 class Fail(msgspec.Struct, frozen=True, gc=False):
-    """The agent, or the deadline, says: this attempt failed."""
+    """The agent, or the deadline, says: this attempt failed. No other begins before `retry_after_ms` have passed."""
 
     task: int
     attempt: int
@@ -35,6 +35,8 @@ class Fail(msgspec.Struct, frozen=True, gc=False):
     code: str
     message: str
     retryable: bool
+    recoverable: bool = False
+    retry_after_ms: int = 0
 
 
 class Lose(msgspec.Struct, frozen=True, gc=False):

@@ -83,7 +83,11 @@ class TaskCompleted(Event, frozen=True):
 
 
 class TaskFailed(Event, frozen=True):
-    """An attempt failed. `retry_at_ms` (UTC) is when the next may begin; 0: the task has failed for good."""
+    """An attempt failed. `retry_at_ms` (UTC) is when the next may begin; 0: the task has failed for good.
+
+    `retryable` and `recoverable` are what was said of the failure; `correlation_id` (run/task/attempt) is what the agent's log
+    calls the attempt.
+    """
 
     task: int
     attempt: int
@@ -91,6 +95,10 @@ class TaskFailed(Event, frozen=True):
     message: str
     retry_at_ms: int = 0
     agent: str = ""
+    retryable: bool = False
+    recoverable: bool = False
+    retry_after_ms: int = 0
+    correlation_id: str = ""
 
 
 class TaskLost(Event, frozen=True):

@@ -61,6 +61,8 @@ DECLINED_DELAY_MS = 1_000
 # A task that ends every agent that takes it must not go round for ever.
 DELIVERIES_MAX = 100
 DECLINES_MAX = 3_600
+# What an agent asks for is not believed beyond this.
+RETRY_AFTER_MS_MAX = 86_400_000
 
 
 class Attempt(msgspec.Struct, gc=False):
@@ -150,6 +152,10 @@ class Fragment:
         """The number of the task's latest attempt; 0 if there was none."""
         return self.attempts[task] if self.attempts is not None else 0
 
+    def correlation_id(self, task: int, attempt: int) -> str:
+        """What an attempt is called wherever somebody reads of it: in the agent's log, in the failure, in the history."""
+        return f"{self.run}/{self.plan.tasks[task].id}/{attempt}"
+
     def can_read(self, task: int) -> bool:
         """Are all outputs here that the task's parameters read?"""
         reads = self.plan.tasks[task].parameters.reads
@@ -192,7 +198,8 @@ class Fragment:
                 if not self._holds(task, attempt, agent):
                     return []
                 if attempt >= DECLINES_MAX:
-                    return [TaskFailed(task, attempt, "declined", f"{reason}; declined {attempt} times", 0, agent)]
+                    message = f"{reason}; declined {attempt} times"
+                    return [self._failed(Fail(task, attempt, agent, "declined", message, True, True), 0)]
                 lost = TaskLost(task, attempt, reason, True)
                 return [lost] if self.stopping else [lost, TaskDelayed(task, now.wall_ms + DECLINED_DELAY_MS)]
             case _:
@@ -223,8 +230,23 @@ class Fragment:
         failures = (self.failures or {}).get(task, 0) + 1
         retry_at_ms = 0
         if command.retryable and not self.stopping and failures < retry.max_attempts:
-            retry_at_ms = now.wall_ms + max(1, retry.delay_before(failures, chance))
-        return [TaskFailed(task, command.attempt, command.code, command.message, retry_at_ms, command.agent)]
+            asked_ms = min(command.retry_after_ms, RETRY_AFTER_MS_MAX)
+            retry_at_ms = now.wall_ms + max(1, asked_ms, retry.delay_before(failures, chance))
+        return [self._failed(command, retry_at_ms)]
+
+    def _failed(self, said: Fail, retry_at_ms: int) -> TaskFailed:
+        return TaskFailed(
+            said.task,
+            said.attempt,
+            said.code,
+            said.message,
+            retry_at_ms,
+            said.agent,
+            retryable=said.retryable,
+            recoverable=said.recoverable or said.retryable,
+            retry_after_ms=min(said.retry_after_ms, RETRY_AFTER_MS_MAX),
+            correlation_id=self.correlation_id(said.task, said.attempt),
+        )
 
     def _decide_loss(self, task: int, attempt: int, certain: bool, reason: str) -> list[Event]:
         held = self.live.get(task)
@@ -233,7 +255,7 @@ class Fragment:
         redeliver = certain or self.plan.tasks[task].effect is Effect.REPEATABLE
         if redeliver and attempt >= DELIVERIES_MAX:
             given_up = f"{reason}; given out {attempt} times without an outcome"
-            return [TaskFailed(task, attempt, "lost", given_up, 0, held.agent)]
+            return [self._failed(Fail(task, attempt, held.agent, "lost", given_up, False), 0)]
         return [TaskLost(task, attempt, reason, redeliver)]
 
     def _decide_cancel(self, intent: str, reason: str) -> list[Event]:

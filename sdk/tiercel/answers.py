@@ -77,6 +77,17 @@ class Fragment(TypedDict):
     freshness: Freshness
 
 
+class Failure(TypedDict):
+    """The last failure of a task. `correlation_id` (run/task/attempt) finds the attempt in its agent's log."""
+
+    code: str
+    message: str
+    retryable: bool
+    recoverable: bool
+    retry_after_ms: int
+    correlation_id: str
+
+
 class Task(TypedDict):
     """One task of a run."""
 
@@ -91,6 +102,7 @@ class Task(TypedDict):
     blob: NotRequired[str]
     error: NotRequired[str]
     waits_for: NotRequired[str]
+    failure: NotRequired[Failure]
 
 
 class RunSummary(TypedDict):

@@ -4,9 +4,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from tiercel.capability import Capability
-from tiercel.context import TaskContext
+from tiercel.context import TaskContext, correlation_id_of
 from tiercel.encoding import Key, encode
-from tiercel.errors import RetryableError, TaskCancelled, TerminalError
+from tiercel.errors import TaskCancelled, TaskError
 from tiercel.secrets import redact
 from tiercel.v1 import agent_pb2
 
@@ -55,6 +55,11 @@ class Attempt:
         self.queued: list[None] = []
         self.used_secrets: dict[str, str] = {}
 
+    @property
+    def correlation_id(self) -> str:
+        """What this attempt is called in logs and histories: run/task/attempt."""
+        return correlation_id_of(self.assignment)
+
     def stop(self, cause: str, reason: str) -> None:
         """Ask it to stop; the first cause stands. It ends when the function ends, and not before."""
         if self.stop_cause:
@@ -89,18 +94,23 @@ class Attempt:
         match error:
             case asyncio.CancelledError() | TaskCancelled():
                 return self._stopped()
-            case TerminalError():
-                return self.failure(error.code, str(error), retryable=False)
-            case RetryableError():
-                return self.failure(error.code, str(error), retryable=True)
+            case TaskError():
+                return self._said(error)
             case _:
                 text = f"capability {self.capability.name!r} raised {type(error).__name__}: {error}"
                 return self.failure(type(error).__name__, text, retryable=True)
 
     def failure(self, code: str, message: str, *, retryable: bool) -> agent_pb2.TaskResult:
+        """The result when it failed without saying more."""
         if self.used_secrets:
             message = redact(message, self.used_secrets)
-        return failed(self.assignment.key, code, message, retryable=retryable)
+        return failed(self.assignment.key, code, message, retryable=retryable, correlation_id=self.correlation_id)
+
+    def _said(self, error: TaskError) -> agent_pb2.TaskResult:
+        """The result when the capability said itself what its failure means."""
+        result = self.failure(error.code, str(error), retryable=error.retryable)
+        result.failure.recoverable, result.failure.retry_after_ms = error.recoverable, error.retry_after_ms
+        return result
 
     def _stopped(self) -> agent_pb2.TaskResult:
         cause = self.stop_cause
@@ -121,9 +131,17 @@ class Attempt:
         return self.failure(cause, text, retryable=retryable)
 
 
-def failed(key: agent_pb2.AttemptKey, code: str, message: str, *, retryable: bool) -> agent_pb2.TaskResult:
+def failed(
+    key: agent_pb2.AttemptKey, code: str, message: str, *, retryable: bool, correlation_id: str = ""
+) -> agent_pb2.TaskResult:
     """A failure as the wire has it."""
-    failure = agent_pb2.TaskFailure(code=readable(code), message=readable(message), retryable=retryable)
+    failure = agent_pb2.TaskFailure(
+        code=readable(code),
+        message=readable(message),
+        retryable=retryable,
+        recoverable=retryable,
+        correlation_id=correlation_id,
+    )
     return agent_pb2.TaskResult(key=key, failure=failure)
 
 

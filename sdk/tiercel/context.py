@@ -1,8 +1,9 @@
 """What a capability may know about the task it is doing."""
 
+import logging
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
 
 from tiercel.errors import TaskCancelled
 from tiercel.v1 import agent_pb2
@@ -11,6 +12,20 @@ if TYPE_CHECKING:
     from tiercel.lease import Lease
 
 Report = Callable[[float, str], None]
+
+log = logging.getLogger("tiercel.task")
+
+
+def correlation_id_of(assignment: agent_pb2.Assignment) -> str:
+    """What one attempt is called in logs and histories."""
+    return f"{assignment.key.run}/{assignment.task_name}/{assignment.key.attempt}"
+
+
+class _Correlated(logging.LoggerAdapter):  # type: ignore[type-arg] # It is generic for the type checker alone.
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        extra = self.extra or {}
+        kwargs["extra"] = {**extra, **(kwargs.get("extra") or {})}
+        return f"{extra['correlation_id']}: {msg}", kwargs
 
 
 class TaskContext:
@@ -54,6 +69,16 @@ class TaskContext:
     def idempotency_key(self) -> str:
         """The same for every attempt at this task of this run: write under it, and a repetition changes nothing."""
         return f"{self._assignment.key.run}/{self._assignment.task_name}"
+
+    @property
+    def correlation_id(self) -> str:
+        """Of this attempt, `run/task/attempt`: what the agent's log, the failure and the run's history all call it."""
+        return correlation_id_of(self._assignment)
+
+    @property
+    def log(self) -> "logging.LoggerAdapter[logging.Logger]":
+        """A logger whose lines begin with the correlation id; records have it as `correlation_id` too."""
+        return _Correlated(log, {"correlation_id": self.correlation_id})
 
     @property
     def cancelled(self) -> bool:

@@ -1,8 +1,9 @@
 """What can go wrong in an agent, and what each error means for the run.
 
     TiercelError
-    |- TerminalError        raised by a capability: the task failed, do not try again
-    |- RetryableError       raised by a capability: the task failed, trying again may help
+    |- TaskError            a task failed: code, message, retryable, recoverable, retry_after_ms
+    |  |- TerminalError     raised by a capability: do not try again
+    |  `- RetryableError    raised by a capability: trying again may help
     |- TaskCancelled        raised by `TaskContext.raise_if_cancelled`: the work was asked to stop, and did
     |- SecretUnavailable    a `secret://name` could not be resolved here
     |- BlobUnavailable      a large value could not be fetched or stored
@@ -12,7 +13,8 @@
     |- SessionLost          one connection ended; the agent reconnects by itself
 
 Any other exception that leaves a capability counts as retryable: most are weather, and the retry policy of the task
-decides.
+decides. A failure reaches the run's history with the attempt's correlation id (`run/task/attempt`), which every line of
+the agent's log about that attempt begins with.
 """
 
 
@@ -20,20 +22,39 @@ class TiercelError(Exception):
     """The root of the tree above."""
 
 
-class TerminalError(TiercelError):
-    """Raise it in a capability when another attempt cannot help. `code` is short and stable, for programs."""
+class TaskError(TiercelError):
+    """A task failed, and this is what is known of it. A capability raises one of the two below."""
 
-    def __init__(self, message: str, *, code: str = "terminal") -> None:
+    retryable = False
+
+    def __init__(self, message: str, *, code: str, recoverable: bool = False, retry_after_ms: int = 0) -> None:
+        """`code` is short and stable, for programs. `recoverable`: the same task can succeed once somebody has changed
+        something, such as a permission or a configuration. `retry_after_ms`: no sooner does another attempt make sense."""
         super().__init__(message)
         self.code = code
+        self.recoverable = recoverable or self.retryable
+        self.retry_after_ms = max(0, retry_after_ms)
+
+    @property
+    def message(self) -> str:
+        """What went wrong, for people."""
+        return str(self)
 
 
-class RetryableError(TiercelError):
-    """Raise it in a capability when another attempt may help. `code` is short and stable, for programs."""
+class TerminalError(TaskError):
+    """Raise it in a capability when another attempt, by itself, cannot help."""
 
-    def __init__(self, message: str, *, code: str = "retryable") -> None:
-        super().__init__(message)
-        self.code = code
+    def __init__(self, message: str, *, code: str = "terminal", recoverable: bool = False) -> None:
+        super().__init__(message, code=code, recoverable=recoverable)
+
+
+class RetryableError(TaskError):
+    """Raise it in a capability when another attempt may help; the retry policy of the task says how many there are."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, code: str = "retryable", retry_after_ms: int = 0) -> None:
+        super().__init__(message, code=code, retry_after_ms=retry_after_ms)
 
 
 class TaskCancelled(TiercelError):

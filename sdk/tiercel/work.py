@@ -18,10 +18,10 @@ from tiercel import attempt as causes
 from tiercel.attempt import Attempt, failed, readable
 from tiercel.blobs import REFERENCE, Blobs
 from tiercel.capability import Capability, Runs
-from tiercel.context import TaskContext
+from tiercel.context import TaskContext, correlation_id_of
 from tiercel.delivery import Delivery
 from tiercel.encoding import Key, decode, key_of
-from tiercel.errors import BlobUnavailable, SecretUnavailable, SessionLost, TaskCancelled
+from tiercel.errors import BlobUnavailable, SecretUnavailable, SessionLost, TaskCancelled, TaskError
 from tiercel.lease import Lease
 from tiercel.outbox import Outbox
 from tiercel.secrets import PREFIX, Secrets, redact
@@ -114,12 +114,10 @@ class Work:
             attempt.timer.cancel()
         if attempt.context is not None:
             self._tools.outbox.forget_progress(attempt.key)
-        if error is not None and not isinstance(error, asyncio.CancelledError | TaskCancelled):
-            log.debug("attempt %s failed", attempt.key, exc_info=None if attempt.used_secrets else error)
         if attempt.stop_cause == causes.CLOSING and isinstance(error, asyncio.CancelledError | TaskCancelled):
             return  # The goodbye says that it was not done; what its effect allows is for the site to decide.
         if error is not None:
-            self._delivery.finish(attempt.key, attempt.unfinished(error), durable=attempt.durable)
+            self._delivery.finish(attempt.key, _logged(attempt, error), durable=attempt.durable)
             return
         try:
             output = attempt.output(value)
@@ -170,7 +168,9 @@ class Work:
     def _decline(self, assignment: agent_pb2.Assignment, code: str, message: str, *, retryable: bool) -> None:
         # It is on disk like a result, because the gateway may ask again: the answer must not change to "done".
         durable = assignment.effect != agent_pb2.EFFECT_REPEATABLE
-        result = failed(assignment.key, code, message, retryable=retryable)
+        named = correlation_id_of(assignment)
+        log.info("%s: declined (%s): %s", named, code, message)
+        result = failed(assignment.key, code, message, retryable=retryable, correlation_id=named)
         self._delivery.finish(key_of(assignment.key), result, durable=durable)
 
     def _begin(self, attempt: Attempt, raw: bytes) -> None:
@@ -251,7 +251,7 @@ class Work:
             try:
                 self._loop.call_soon_threadsafe(self._collect)
             except RuntimeError:
-                log.warning("attempt %s ended after its agent had stopped; its result is lost", attempt.key)
+                log.warning("%s: ended after its agent had stopped; its result is lost", attempt.correlation_id)
 
     def _collect(self) -> None:
         # The mark goes first: a thread that still sees it has put its outcome where the loop below finds it.
@@ -282,7 +282,7 @@ class Work:
     def _time_out(self, attempt: Attempt) -> None:
         text = f"its timeout of {attempt.assignment.timeout_ms} ms is over"
         if attempt.capability.runs is Runs.THREAD:
-            log.warning("attempt %s: %s; its thread is taken until it looks at task.cancelled", attempt.key, text)
+            log.warning("%s: %s; its thread is taken until it looks at task.cancelled", attempt.correlation_id, text)
         attempt.stop(causes.TIMEOUT, text)
 
     def _watch_lease(self) -> None:
@@ -291,7 +291,7 @@ class Work:
         physical = [attempt for attempt in self._running.values() if attempt.physical]
         if self._tools.lease.stopped:
             for attempt in physical:
-                log.warning("attempt %s: stopped, the lease runs out", attempt.key)
+                log.warning("%s: stopped, the lease runs out", attempt.correlation_id)
                 attempt.stop(causes.LEASE, "the lease runs out")
         elif physical:
             wait_s = max(0.001, self._tools.lease.stop_in_s())
@@ -308,6 +308,16 @@ class Work:
     def _report(self, key: Key, progress: agent_pb2.Progress) -> None:
         if key in self._running:
             self._tools.outbox.add_progress(key, progress)
+
+
+def _logged(attempt: Attempt, error: BaseException) -> agent_pb2.TaskResult:
+    """The result of an attempt that raised, told to the log too. A traceback could hold a secret, so then there is none."""
+    result = attempt.unfinished(error)
+    if result.HasField("failure"):
+        expected = bool(attempt.used_secrets) or isinstance(error, TaskError | TaskCancelled | asyncio.CancelledError)
+        text = result.failure.code, result.failure.message
+        log.info("%s: failed (%s): %s", attempt.correlation_id, *text, exc_info=None if expected else error)
+    return result
 
 
 def _outcome(call: "partial[Any]") -> tuple[Any, BaseException | None]:

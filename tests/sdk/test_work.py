@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import json
+import logging
 import sys
 import threading
 from collections.abc import Callable
@@ -15,6 +16,36 @@ from tiercel import Agent, RetryableError, TaskContext, TerminalError, work
 from tiercel.v1 import agent_pb2
 
 NewAgent = Callable[..., Agent]
+
+
+async def test_a_failure_says_what_it_means(gateway: Gateway, new_agent: NewAgent, caplog: pytest.LogCaptureFixture) -> None:
+    """Code, whether and when to try again, and whether anybody can mend it travel; the log calls the attempt by the same name."""
+    agent = new_agent()
+
+    @agent.capability("fail")
+    def fail(task: TaskContext, kind: str) -> None:
+        task.log.warning("about to fail")
+        if kind == "later":
+            raise RetryableError("erp is down", code="circuit_open", retry_after_ms=4_000)
+        raise TerminalError("no permission", code="forbidden", recoverable=kind == "mendable")
+
+    with caplog.at_level(logging.INFO, "tiercel"):
+        async with serving(agent, gateway):
+            connection = await gateway.welcomed()
+            kinds = ["later", "mendable", "lost"]
+            await connection.assign(*[assignment("fail", i, with_={"kind": kind}) for i, kind in enumerate(kinds)])
+            results = await connection.results(3)
+    said = [r.failure for r in sorted(results, key=lambda r: r.key.task)]
+    assert [(f.code, f.retryable, f.recoverable, f.retry_after_ms) for f in said] == [
+        ("circuit_open", True, True, 4_000),
+        ("forbidden", False, True, 0),
+        ("forbidden", False, False, 0),
+    ]
+    assert [f.correlation_id for f in said] == ["r1/task-0/1", "r1/task-1/1", "r1/task-2/1"]
+    assert "r1/task-0/1: failed (circuit_open): erp is down" in caplog.text
+    own = [record for record in caplog.records if record.name == "tiercel.task"]
+    assert {record.correlation_id for record in own} == {f.correlation_id for f in said}  # type: ignore[attr-defined]
+    assert all(record.getMessage().endswith("/1: about to fail") for record in own)
 
 
 @pytest.mark.parametrize("effect", [REPEATABLE, ONCE, PHYSICAL])

@@ -19,7 +19,7 @@ from workflow.events import (
     TaskLost,
     ValueHanded,
 )
-from workflow.fragment import DELIVERIES_MAX, Fragment, load_saved, state_hash
+from workflow.fragment import DELIVERIES_MAX, RETRY_AFTER_MS_MAX, Fragment, load_saved, state_hash
 from workflow.plan import Plan
 from workflow.states import CANCELLED, COMPLETED, FAILED, NAMES, READY, RECONCILE, RUNNING, SKIPPED, WAITING
 
@@ -108,10 +108,21 @@ def test_a_failed_attempt_is_repeated_after_a_growing_delay() -> None:
     assert delays == [1_000, 2_000]
     events = do(fragment, assign(0), fail(0, 3))
     assert events[1:] == [
-        TaskFailed(0, 3, "jam", "the belt is jammed", 0, "anna"),
+        TaskFailed(0, 3, "jam", "the belt is jammed", 0, "anna", retryable=True, recoverable=True, correlation_id="r1/a/3"),
         FragmentEnded("failed", "a: jam: the belt is jammed"),
     ]
     assert list(fragment.states) == [FAILED, CANCELLED]
+
+
+@pytest.mark.parametrize(("asked_ms", "waits_ms"), [(0, 1_000), (400, 1_000), (7_000, 7_000), (1 << 60, RETRY_AFTER_MS_MAX)])
+def test_no_attempt_begins_before_the_failure_says(asked_ms: int, waits_ms: int) -> None:
+    """What the failure asks for stretches the policy's delay and never shortens it; a day is the most that is believed."""
+    fragment = begin(sequence(retry={"max_attempts": 2, "delay": 1, "jitter": 0}))
+    failed = Fail(0, 1, "anna", "circuit_open", "erp is down", True, retry_after_ms=asked_ms)
+    _, event = do(fragment, assign(0), failed)
+    assert isinstance(event, TaskFailed)
+    assert event.retry_at_ms - NOW.wall_ms == waits_ms
+    assert (event.retryable, event.recoverable, event.correlation_id) == (True, True, "r1/a/1")
 
 
 def test_a_failure_for_good_is_not_repeated() -> None:

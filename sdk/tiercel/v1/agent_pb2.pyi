@@ -492,20 +492,33 @@ class TaskFailure(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     RETRYABLE_FIELD_NUMBER: _builtins.int
+    RECOVERABLE_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
+    CORRELATION_ID_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """Stable and short, for programs: "timeout", "http_503", "validation"."""
     message: _builtins.str
     retryable: _builtins.bool
+    """Trying again, by itself, may help."""
+    recoverable: _builtins.bool
+    """The same task can still succeed, by itself or once somebody has changed something: a permission, a configuration."""
+    retry_after_ms: _builtins.int
+    """No sooner than this does another attempt make sense; 0 leaves it to the task's retry policy."""
+    correlation_id: _builtins.str
+    """Of the attempt, as the agent's log has it: run/task/attempt."""
     def __init__(
         self,
         *,
         code: _builtins.str = ...,
         message: _builtins.str = ...,
         retryable: _builtins.bool = ...,
+        recoverable: _builtins.bool = ...,
+        retry_after_ms: _builtins.int = ...,
+        correlation_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "retryable", b"retryable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "correlation_id", b"correlation_id", "message", b"message", "recoverable", b"recoverable", "retry_after_ms", b"retry_after_ms", "retryable", b"retryable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -354,17 +354,24 @@ class AgentLoad(_message.Message):
 
     AGENT_FIELD_NUMBER: _builtins.int
     RUNNING_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
+    OPEN_UNTIL_MS_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     running: _builtins.int
+    health: _builtins.str
+    """Empty for `ok`; `degraded`: its last attempts failed; `open`: it gets no work, until then at least (UTC ms)."""
+    open_until_ms: _builtins.int
     def __init__(
         self,
         *,
         agent: _builtins.str = ...,
         running: _builtins.int = ...,
+        health: _builtins.str = ...,
+        open_until_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "health", b"health", "open_until_ms", b"open_until_ms", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
