@@ -4,7 +4,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from workflow.events import Blob
+from workflow.events import Blob, TaskFailed
+
+# What an agent asks for is not believed beyond this.
+RETRY_AFTER_MS_MAX = 86_400_000
 
 
 class Assign(msgspec.Struct, frozen=True, gc=False):
@@ -37,6 +40,17 @@ class Fail(msgspec.Struct, frozen=True, gc=False):
     retryable: bool
     recoverable: bool = False
     retry_after_ms: int = 0
+
+    def event(self, retry_at_ms: int, correlation_id: str) -> TaskFailed:
+        """What is recorded of it."""
+        told = TaskFailed(self.task, self.attempt, self.code, self.message, retry_at_ms, self.agent)
+        return msgspec.structs.replace(
+            told,
+            retryable=self.retryable,
+            recoverable=self.recoverable or self.retryable,
+            retry_after_ms=min(self.retry_after_ms, RETRY_AFTER_MS_MAX),
+            correlation_id=correlation_id,
+        )
 
 
 class Lose(msgspec.Struct, frozen=True, gc=False):

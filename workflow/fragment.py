@@ -14,6 +14,7 @@ import msgspec
 
 from sync.values import Now, RunId
 from workflow.commands import (
+    RETRY_AFTER_MS_MAX,
     Assign,
     Cancel,
     CancelDone,
@@ -61,8 +62,6 @@ DECLINED_DELAY_MS = 1_000
 # A task that ends every agent that takes it must not go round for ever.
 DELIVERIES_MAX = 100
 DECLINES_MAX = 3_600
-# What an agent asks for is not believed beyond this.
-RETRY_AFTER_MS_MAX = 86_400_000
 
 
 class Attempt(msgspec.Struct, gc=False):
@@ -152,10 +151,6 @@ class Fragment:
         """The number of the task's latest attempt; 0 if there was none."""
         return self.attempts[task] if self.attempts is not None else 0
 
-    def correlation_id(self, task: int, attempt: int) -> str:
-        """What an attempt is called wherever somebody reads of it: in the agent's log, in the failure, in the history."""
-        return f"{self.run}/{self.plan.tasks[task].id}/{attempt}"
-
     def can_read(self, task: int) -> bool:
         """Are all outputs here that the task's parameters read?"""
         reads = self.plan.tasks[task].parameters.reads
@@ -235,18 +230,7 @@ class Fragment:
         return [self._failed(command, retry_at_ms)]
 
     def _failed(self, said: Fail, retry_at_ms: int) -> TaskFailed:
-        return TaskFailed(
-            said.task,
-            said.attempt,
-            said.code,
-            said.message,
-            retry_at_ms,
-            said.agent,
-            retryable=said.retryable,
-            recoverable=said.recoverable or said.retryable,
-            retry_after_ms=min(said.retry_after_ms, RETRY_AFTER_MS_MAX),
-            correlation_id=self.correlation_id(said.task, said.attempt),
-        )
+        return said.event(retry_at_ms, f"{self.run}/{self.plan.tasks[said.task].id}/{said.attempt}")
 
     def _decide_loss(self, task: int, attempt: int, certain: bool, reason: str) -> list[Event]:
         held = self.live.get(task)

@@ -4,7 +4,19 @@ import pytest
 
 from sync.values import Now, RunId
 from tests.workflow.plans import adopted, plan_of
-from workflow.commands import Assign, Cancel, CancelDone, Complete, Delay, Elapse, Fail, FragmentCommand, Lose, Receive
+from workflow.commands import (
+    RETRY_AFTER_MS_MAX,
+    Assign,
+    Cancel,
+    CancelDone,
+    Complete,
+    Delay,
+    Elapse,
+    Fail,
+    FragmentCommand,
+    Lose,
+    Receive,
+)
 from workflow.events import (
     Blob,
     CommandAnswered,
@@ -19,7 +31,7 @@ from workflow.events import (
     TaskLost,
     ValueHanded,
 )
-from workflow.fragment import DELIVERIES_MAX, RETRY_AFTER_MS_MAX, Fragment, load_saved, state_hash
+from workflow.fragment import DELIVERIES_MAX, Fragment, load_saved, state_hash
 from workflow.plan import Plan
 from workflow.states import CANCELLED, COMPLETED, FAILED, NAMES, READY, RECONCILE, RUNNING, SKIPPED, WAITING
 
