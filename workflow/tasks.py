@@ -89,9 +89,9 @@ class RetryPlan(msgspec.Struct, frozen=True, gc=False):
 
 
 class Recovery(msgspec.Struct, frozen=True, gc=False):
-    """What follows when retries are used up: `restore` (back to the last checkpoint, `times` at most), `rollback` (to `to`, a task,
-    with compensation; -1 is the start; then the task is tried again, `times` at most), `incident` (a person), `degrade` (go on
-    without the task)."""
+    """What follows when retries are used up: `restore` (back to the last checkpoint, `times` at most), `rollback` (to `to`,
+    a task, with compensation; -1 is the start; then the task is tried again, `times` at most), `incident` (a person), `degrade`
+    (go on without the task)."""
 
     strategy: str
     times: int = 1
@@ -141,8 +141,8 @@ class ChildPlan(msgspec.Struct, frozen=True, gc=False):
 
 
 class GroupPlan(msgspec.Struct, frozen=True, gc=False):
-    """`members` are the tasks directly inside; `first` those that start with the group. `quorum` of them (0: all) complete it; the
-    others are then cancelled, unless `finishes`."""
+    """`members` are the tasks directly inside; `first` those that start with the group. `quorum` of them (0: all) complete it;
+    the others are then cancelled, unless `finishes`."""
 
     members: tuple[int, ...]
     first: tuple[int, ...]
@@ -158,7 +158,7 @@ class SyncPlan(msgspec.Struct, frozen=True, gc=False):
 
 
 class TaskPlan(msgspec.Struct, frozen=True, gc=False):
-    """One task. Indices of other tasks (parent, validator ...) are of the same space as its own; -1 is none, a time of 0 no limit."""
+    """One task. Indices of other tasks (parent, validator ...) are of the same space as its own; -1: none; time 0: no limit."""
 
     index: int
     id: str
@@ -205,7 +205,7 @@ class Graph:
     """Who waits for whom, among tasks that count from 0.
 
     `needs[i]` are the tasks that task i waits for. `dependents[i]` wait for its success or its end; those of them that take any
-    end are in `ends` as (task, dependent); `fallbacks[i]` wait for its failure. The first tasks of a group wait for its start, too.
+    end are in `ends` as (task, dependent); `fallbacks[i]` wait for its failure. The first tasks of a group wait for its start.
     """
 
     tasks: tuple[TaskPlan, ...]
@@ -220,8 +220,8 @@ class Graph:
 class Body:
     """What a `map` or `repeat` makes copies of. `depth` counts bodies from the outermost, which is 1.
 
-    A map has `over` (a list) and runs at most `concurrency` copies at once (0: all); `quorum` of them complete it (0: all). A repeat
-    goes on while `again` is true, `rounds_max` at most; `again` reads the round's own tasks.
+    A map has `over` (a list) and runs at most `concurrency` copies at once (0: all); `quorum` of them complete it (0: all). A
+    repeat goes on while `again` is true, `rounds_max` at most; `again` reads the round's own tasks.
     """
 
     graph: Graph
