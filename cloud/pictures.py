@@ -19,7 +19,7 @@ from workflow.events import (
     TaskLost,
     decode,
 )
-from workflow.fragment import load_saved
+from workflow.saved import load_saved
 from workflow.states import CANCELLED, COMPLETED, ELSEWHERE, FAILED, NAMES, READY, RECONCILE, RUNNING, WAITING
 
 if TYPE_CHECKING:

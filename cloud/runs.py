@@ -7,8 +7,9 @@ import msgspec
 from cloud.views import RunSummary
 from sync.values import RunId
 from workflow.events import Blob, FragmentAdopted, TaskCompleted
-from workflow.fragment import Fragment, Saved, load_saved
+from workflow.fragment import Fragment
 from workflow.plan import Plan
+from workflow.saved import Saved, load_saved
 from workflow.states import COMPLETED, FAILED
 
 

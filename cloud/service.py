@@ -30,10 +30,10 @@ from cloud.views import (
 from sync.commit import Row
 from sync.log_errors import LogCorrupt
 from sync.values import RunId, stream_writer
-from workflow.fragment import state_hash
 from workflow.loading import load_definition
 from workflow.plan import DefinitionError, InputError, Plan, compile_plan
 from workflow.problems import Problem as InputProblem
+from workflow.saved import state_hash
 
 if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner

@@ -26,7 +26,7 @@ from sync.service import CHANNEL_OPTIONS, Exchange, Link
 from sync.values import NodeId, SiteId, StreamId, stream_id, stream_writer
 from tiercel.backoff import Backoff
 from tiercel.v1 import agent_pb2_grpc, blob_pb2_grpc, sync_pb2, sync_pb2_grpc
-from workflow.fragment import load_saved, state_hash
+from workflow.saved import load_saved, state_hash
 
 RECONNECT_S_MAX = 3.0
 DIGEST_PAGE = 500

@@ -42,8 +42,9 @@ from workflow.events import (
     decode,
     encode,
 )
-from workflow.fragment import Fragment, load_saved
+from workflow.fragment import Fragment
 from workflow.plan import Effect, Plan, plan_from_document
+from workflow.saved import load_saved
 from workflow.states import READY
 
 LEASE_MS = 10_000

@@ -7,7 +7,6 @@ a completed task costs O(its dependents). After `evolve`, `woken` holds the task
 
 from array import array
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import assert_never
 
 import msgspec
@@ -43,6 +42,7 @@ from workflow.events import (
     ValueHanded,
 )
 from workflow.plan import Effect, Plan
+from workflow.saved import Saved, flat_output
 from workflow.states import (
     CANCELLED,
     COMPLETED,
@@ -71,26 +71,6 @@ class Attempt(msgspec.Struct, gc=False):
     agent: str
     boot: str
     parameters: bytes
-
-
-class Saved(msgspec.Struct, array_like=True):
-    """A fragment's whole state, in the one order that makes equal states equal bytes."""
-
-    definition: str
-    site: str
-    epoch: int
-    version: int
-    inputs: bytes
-    states: bytes
-    failures: list[tuple[int, int]]
-    attempts: list[int]
-    live: list[tuple[int, int, str, str, bytes]]
-    past: list[tuple[int, int, str]]
-    outputs: list[tuple[int, bytes, bytes, int]]
-    due: list[tuple[int, int]]
-    stopping: str
-    outcome: str
-    detail: str
 
 
 @dataclass(slots=True)
@@ -387,7 +367,7 @@ class Fragment:
                 attempts=self.attempts.tolist() if self.attempts is not None else [],
                 live=[(t, a.number, a.agent, a.boot, a.parameters) for t, a in sorted(self.live.items())],
                 past=sorted((t, n, agent) for (t, n), agent in (self.past or {}).items()),
-                outputs=[_flat(task, outputs[task]) for task in sorted(outputs)],
+                outputs=[flat_output(task, outputs[task]) for task in sorted(outputs)],
                 due=sorted((self.due or {}).items()),
                 stopping=self.stopping,
                 outcome=self.outcome,
@@ -425,22 +405,3 @@ class Fragment:
 
 # Shared by all that have none, and never written to.
 _NO_ATTEMPTS: dict[int, Attempt] = {}
-
-
-def load_saved(body: bytes) -> Saved:
-    """Read what `Fragment.save` wrote."""
-    return _SAVED.decode(body)
-
-
-def state_hash(body: bytes) -> bytes:
-    """What two replicas of a fragment compare: SHA-256 of its saved state."""
-    return sha256(body).digest()
-
-
-_SAVED = msgspec.msgpack.Decoder(Saved)
-
-
-def _flat(task: int, output: bytes | Blob) -> tuple[int, bytes, bytes, int]:
-    if isinstance(output, Blob):
-        return (task, b"", output.sha256, output.size)
-    return (task, output, b"", 0)

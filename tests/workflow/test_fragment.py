@@ -31,8 +31,9 @@ from workflow.events import (
     TaskLost,
     ValueHanded,
 )
-from workflow.fragment import DELIVERIES_MAX, Fragment, load_saved, state_hash
+from workflow.fragment import DELIVERIES_MAX, Fragment
 from workflow.plan import Plan
+from workflow.saved import load_saved, state_hash
 from workflow.states import CANCELLED, COMPLETED, FAILED, NAMES, READY, RECONCILE, RUNNING, SKIPPED, WAITING
 
 NOW = Now(1_800_000_000_000, 5_000, 1)

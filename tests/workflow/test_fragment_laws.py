@@ -10,8 +10,9 @@ from sync.values import Now, RunId
 from tests.workflow.plans import adopted, documents, plan_of
 from workflow.commands import Assign, Cancel, CancelDone, Complete, Decline, Delay, Elapse, Fail, FragmentCommand, Lose, Receive
 from workflow.events import Blob, Event, FragmentEnded, TaskAssigned, TaskCompleted, decode, encode
-from workflow.fragment import Fragment, load_saved
+from workflow.fragment import Fragment
 from workflow.plan import Plan
+from workflow.saved import load_saved
 from workflow.states import COMPLETED, ELSEWHERE, ENDED, READY, RECONCILE, RUNNING, WAITING
 
 AGENTS = ("anna", "ben")
