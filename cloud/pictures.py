@@ -9,6 +9,7 @@ from cloud.views import FailureView, FragmentView, HistoryEntry, RunSummary, Run
 from sync.clock import wall_ms
 from sync.commit import Row, Snapshot
 from workflow.events import (
+    AttemptResumed,
     Blob,
     Event,
     TaskAssigned,
@@ -93,6 +94,10 @@ def _paint(tasks: list[TaskView], row: Row, event: Event) -> None:
             view.ended, view.error = time, f"{code}: {message}"
             more = event.retryable, event.recoverable, event.retry_after_ms, event.correlation_id
             view.failure = FailureView(code, message, *more)
+        case AttemptResumed(task, attempt, agent):
+            view = tasks[task]
+            view.attempt, view.agent, view.ended, view.error, view.waits_for = attempt, agent, 0, "", ""
+            view.failure = None
         case TaskLost(task, _, reason):
             tasks[task].ended, tasks[task].error = time, reason
         case TaskDelayed(task, due_ms):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from coordination.direct import Assigner, Direct
 from coordination.lease import LeaseTable
-from edge.dispatch import Dispatch
+from edge.dispatch import DEADLINE_GRACE_MS, Dispatch
 from edge.home import Chance, Home, timers_of
 from edge.inputs import (
     AcknowledgeResults,
@@ -25,9 +25,9 @@ from edge.inputs import (
 from edge.roster import Roster, Slot
 from sync.commit import Snapshot
 from sync.inputs import Due, FromPeer
-from sync.outputs import Append, ClearTimer, Persist, Save
+from sync.outputs import Append, ClearTimer, Persist, Save, SetTimer
 from sync.values import Now, RunId, SiteId, StreamId
-from workflow.commands import Cancel, Elapse, Fail, Lose, Receive
+from workflow.commands import Cancel, Elapse, Fail, Lose, Receive, Resume
 from workflow.events import (
     AgentDeparted,
     AgentRegistered,
@@ -277,7 +277,8 @@ class Executor:
         self.roster.ready(slot)
 
     def _reconcile(self, slot: Slot, input: AgentOpened, now: Now, out: list[object]) -> None:
-        """Compare what the log says the agent holds with what it says itself. What it says it holds, it keeps."""
+        """Compare what the log says the agent holds with what it says itself. What it says it holds, it keeps, also what had been
+        given up and waits to be reconciled; only what others have got meanwhile, or has ended, it is told to stop."""
         holding = {(key.run, key.task): key for key in input.holding}
         for (run, task), number in list(slot.held.items()):
             fragment = self.fragments[run]
@@ -288,9 +289,25 @@ class Executor:
                 never_got_it = attempt.boot == input.boot and not self.has_lost
                 reason = "never delivered" if never_got_it else f"agent {slot.agent} restarted without it"
                 self.home.decide(fragment, Lose(task, number, never_got_it, reason), now, out)
-        stale = [key for key in input.holding if slot.held.get((key.run, key.task)) != key.attempt]
+        strange = [key for key in input.holding if slot.held.get((key.run, key.task)) != key.attempt]
+        stale = [key for key in strange if not self._resume(slot, key, now, out)]
         if stale:
             self.home.stop(slot.agent, stale, "no longer assigned to this agent", out)
+        cancelled = [key for key in input.holding if key not in stale and self.fragments[key.run].stopping == "cancelled"]
+        if cancelled:
+            self.home.stop(slot.agent, cancelled, "its run is being cancelled", out)
+
+    def _resume(self, slot: Slot, key: AttemptKey, now: Now, out: list[object]) -> bool:
+        """An attempt whose outcome was to be reconciled is in its agent's hands after all: it goes on there."""
+        fragment = self.fragments.get(key.run)
+        if fragment is None or key.task >= len(fragment.states):
+            return False
+        if not self.home.decide(fragment, Resume(key.task, key.attempt, slot.agent), now, out):
+            return False
+        slot.held[(key.run, key.task)] = key.attempt
+        if (timeout_ms := fragment.plan.tasks[key.task].timeout_ms) > 0:
+            out.append(SetTimer(key.run, f"deadline/{key.task}", now.wall_ms + timeout_ms + DEADLINE_GRACE_MS))
+        return True
 
     def _close(self, input: AgentClosed, now: Now, out: list[object]) -> None:
         slot = self.roster.close(input.agent, input.session)

@@ -60,12 +60,15 @@ class Home:
     def _complete(self, fragment: Fragment, command: Complete, now: Now, out: list[object]) -> bool:
         """The path of nearly every result: one event, nothing to wait for."""
         held = fragment.live.get(command.task)
+        waited = fragment.due is not None and command.task in fragment.due
         events = fragment.decide(command, now)
         for event in events:
             out.append(Append(self.stream, fragment.run, fragment.epoch, event))
             fragment.evolve(event)
             if held is not None:
                 self._free(fragment, command.task, held, command, out)
+            elif waited:
+                out.append(ClearTimer(fragment.run, _timer_key(fragment, command.task)))
             self.after(fragment, out)
         return bool(events)
 

@@ -62,6 +62,14 @@ class Lose(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
+class Resume(NamedTuple):
+    """The agent whose attempt was given up says that it still has it in its hands."""
+
+    task: int
+    attempt: int
+    agent: str
+
+
 class Delay(NamedTuple):
     """The task is a wait: begin it."""
 
@@ -106,4 +114,4 @@ class CancelDone(NamedTuple):
     agent: str
 
 
-FragmentCommand = Assign | Complete | Fail | Lose | Delay | Elapse | Receive | Cancel | CancelDone | Decline
+FragmentCommand = Assign | Complete | Fail | Lose | Resume | Delay | Elapse | Receive | Cancel | CancelDone | Decline

@@ -110,6 +110,14 @@ class TaskLost(Event, frozen=True):
     redeliver: bool
 
 
+class AttemptResumed(Event, frozen=True):
+    """An attempt whose outcome was unknown is in its agent's hands after all: the task runs again, and nothing was repeated."""
+
+    task: int
+    attempt: int
+    agent: str
+
+
 class TaskDelayed(Event, frozen=True):
     """The task waits for a moment: `due_ms`, UTC."""
 

@@ -25,8 +25,10 @@ from workflow.commands import (
     FragmentCommand,
     Lose,
     Receive,
+    Resume,
 )
 from workflow.events import (
+    AttemptResumed,
     Blob,
     CommandAnswered,
     Event,
@@ -65,7 +67,10 @@ DECLINES_MAX = 3_600
 
 
 class Attempt(msgspec.Struct, gc=False):
-    """An attempt in an agent's hands: who holds it, and the process of the agent that it was given to."""
+    """An attempt in an agent's hands: who holds it, and the process of the agent that it was given to.
+
+    One that was resumed has no `boot`: it is known to have begun, so no process that lacks it proves that it never arrived.
+    """
 
     number: int
     agent: str
@@ -152,6 +157,8 @@ class Fragment:
                 return self._decide_failure(command, now, chance)
             case Lose(task, attempt, certain, reason):
                 return self._decide_loss(task, attempt, certain, reason)
+            case Resume(task, attempt, agent):
+                return [AttemptResumed(task, attempt, agent)] if self._is_unsettled(task, attempt, agent) else []
             case Delay(task):
                 waits = self.states[task] == READY and not self.stopping
                 return [TaskDelayed(task, now.wall_ms + self.plan.tasks[task].wait_ms)] if waits else []
@@ -167,10 +174,10 @@ class Fragment:
                     # Nobody asked for it; without an end of the task, what needs it would wait for ever.
                     failed = Fail(task, attempt, agent, "stopped", "its agent stopped it, unasked", True)
                     return self._decide_failure(failed, now, chance)
-                held = self._holds(task, attempt, agent)
-                return [TaskCancelled(task, attempt, "stopped by its agent")] if held else []
+                told = self._holds(task, attempt, agent) or self._is_unsettled(task, attempt, agent)
+                return [TaskCancelled(task, attempt, "stopped by its agent")] if told else []
             case Decline(task, attempt, agent, reason):
-                if not self._holds(task, attempt, agent):
+                if not (self._holds(task, attempt, agent) or self._is_unsettled(task, attempt, agent)):
                     return []
                 if attempt >= DECLINES_MAX:
                     message = f"{reason}; declined {attempt} times"
@@ -196,8 +203,8 @@ class Fragment:
         return [TaskCompleted(task, command.attempt, command.agent, command.output, command.blob)]
 
     def _decide_failure(self, command: Fail, now: Now, chance: float) -> list[Event]:
-        task = command.task
-        if not self._holds(task, command.attempt, command.agent):
+        task, told = command.task, (command.task, command.attempt, command.agent)
+        if not (self._holds(*told) or self._is_unsettled(*told)):
             return []
         if command.code in STOPPED_HALFWAY and self.plan.tasks[task].effect is not Effect.REPEATABLE:
             return self._decide_loss(task, command.attempt, False, f"{command.code}: {command.message}")
@@ -231,6 +238,11 @@ class Fragment:
         held = self.live.get(task)
         return held is not None and held.number == attempt and held.agent == agent
 
+    def _is_unsettled(self, task: int, attempt: int, agent: str) -> bool:
+        """Is it this attempt whose outcome nobody knows? Then whoever held it can still tell it, or go on with it."""
+        waits = self.states[task] == RECONCILE and attempt == self.attempt(task)
+        return waits and self.past is not None and self.past.get((task, attempt)) == agent
+
     def _held(self, task: int, attempt: int, agent: str) -> bool:
         """Does or did the agent hold this attempt? A result is a fact, adopted even when another attempt has begun."""
         return self._holds(task, attempt, agent) or (self.past is not None and self.past.get((task, attempt)) == agent)
@@ -259,10 +271,16 @@ class Fragment:
 
     def _evolve_rare(self, event: Event) -> None:
         match event:
-            case TaskFailed(task, _, code, message, retry_at_ms):
+            case TaskFailed(task, attempt, code, message, retry_at_ms):
+                self._part(task, attempt, unknown=code in STOPPED_HALFWAY)
                 self._fail_task(task, f"{self.plan.tasks[task].id}: {code}: {message}", retry_at_ms)
             case TaskLost(task, attempt, _, redeliver):
-                self._lose_task(task, attempt, redeliver)
+                self._part(task, attempt, unknown=True)
+                self._lose_task(task, redeliver)
+            case AttemptResumed(task, attempt, agent):
+                self._part(task, attempt, unknown=False)
+                self.states[task] = RUNNING
+                self.live = {**self.live, task: Attempt(attempt, agent, "", b"")}
             case TaskDelayed(task, due_ms):
                 self._wait(task, due_ms)
             case TaskCancelled(task):
@@ -299,8 +317,16 @@ class Fragment:
                 if not self.stopping:
                     self._wake(dependent)
 
+    def _part(self, task: int, attempt: int, *, unknown: bool) -> None:
+        """The attempt is over here. While what came of it is `unknown`, its agent's word on it is still taken."""
+        held = self.live.pop(task, None)
+        if unknown and held is not None:
+            self.past = self.past or {}
+            self.past[(task, attempt)] = held.agent
+        elif not unknown and self.past is not None:
+            self.past.pop((task, attempt), None)
+
     def _fail_task(self, task: int, detail: str, retry_at_ms: int) -> None:
-        self.live.pop(task, None)
         self.failures = self.failures or {}
         self.failures[task] = self.failures.get(task, 0) + 1
         if retry_at_ms:
@@ -310,10 +336,7 @@ class Fragment:
         if not self.stopping:
             self._stop("failed", detail)
 
-    def _lose_task(self, task: int, attempt: int, redeliver: bool) -> None:
-        held = self.live.pop(task)
-        self.past = self.past or {}
-        self.past[(task, attempt)] = held.agent
+    def _lose_task(self, task: int, redeliver: bool) -> None:
         self.states[task] = READY if redeliver else RECONCILE
         if redeliver and self.stopping:
             self._end_task(task, CANCELLED)

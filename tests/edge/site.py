@@ -259,4 +259,6 @@ class Site:
             assert not fragment.outcome
         for slot in slots:
             before, self._loads[slot.agent] = self._loads.get(slot.agent, 0), len(slot.held)
-            assert len(slot.held) <= max(slot.capacity, before), "given more than there is room for"
+            robot = self.robots.get(slot.agent)
+            kept = sum((key.run, key.task) in slot.held for key in (*robot.hands, *robot.journal)) if robot is not None else 0
+            assert len(slot.held) <= max(slot.capacity, before, kept), "given more than there is room for"

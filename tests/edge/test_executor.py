@@ -10,6 +10,7 @@ from workflow.commands import CancelDone, Complete, Fail
 from workflow.events import (
     AgentDeparted,
     AgentRegistered,
+    AttemptResumed,
     CommandAnswered,
     FragmentAdopted,
     FragmentEnded,
@@ -336,6 +337,90 @@ def test_what_the_site_gave_up_is_stopped_when_the_agent_returns(site: Site) -> 
     assert ben.begun
     site.join("anna")
     assert anna.stops == [key]
+
+
+@pytest.mark.parametrize("effect", ["once", "physical"])
+def test_what_was_to_be_reconciled_goes_on_when_its_agent_returns(site: Site, effect: str) -> None:
+    """Its lease had run out, its work had not: it comes back with it, keeps it, and it counts among what it holds."""
+    anna = site.join(capacity=1)
+    site.release(plan_of({"a": {"effect": effect, "timeout": "1h"}, "b": {"effect": effect}}))
+    key = anna.key()
+    site.hang_up(anna)
+    site.pass_ms(LEASE_MS + 200)
+    assert site.states() == ["reconcile", "ready"]
+    site.join()
+    assert (site.states(), anna.stops) == (["running", "ready"], [])
+    assert site.events(AttemptResumed) == [AttemptResumed(0, 1, "anna")]
+    assert list(site.log.disk.due) == [("r1", "deadline/0")]
+    site.restart()
+    site.join()
+    assert (site.states(), len(anna.begun)) == (["running", "ready"], 1)
+    anna.finish(key)
+    site.report(anna)
+    assert site.states() == ["completed", "running"]
+    assert site.log.disk.due == {}
+
+
+def test_what_was_resumed_and_is_then_missing_is_not_certain(site: Site) -> None:
+    """It had begun, so the same process that lacks it later does not prove that nothing has happened."""
+    anna = site.join()
+    site.release(plan_of({"a": {}}))
+    site.hang_up(anna)
+    site.pass_ms(LEASE_MS + 200)
+    site.join()
+    anna.hands.clear()
+    site.join()
+    assert (site.states(), len(anna.begun)) == (["reconcile"], 1)
+
+
+def test_a_late_failure_is_a_fact(site: Site) -> None:
+    """What was to be reconciled and has certainly failed is repeated under its retry policy."""
+    anna = site.join()
+    site.release(plan_of({"a": {"timeout": 5, "retry": {"delay": 1, "jitter": 0}}}))
+    for _ in range(5 + DEADLINE_GRACE_MS // 1_000):
+        site.pass_ms(1_000)
+        site.beat(anna)
+    assert site.states() == ["reconcile"]
+    anna.fail(anna.key())
+    site.report(anna)
+    assert (site.states(), list(site.log.disk.due)) == (["waiting"], [("r1", "retry/0")])
+    site.pass_ms(1_000)
+    assert [key.attempt for key in anna.begun] == [1, 2]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_result_after_its_deadline_is_adopted(site: Site, waits: bool) -> None:
+    """The deadline gave up on a repeatable attempt, and then it is done: while the repetition waits or runs, that counts."""
+    anna = site.join(capacity=1)
+    site.release(plan_of({"a": {"effect": "repeatable", "timeout": 5, "retry": {"delay": 1, "jitter": 0}}, "b": {}}))
+    key = anna.key()
+    for _ in range(5 + DEADLINE_GRACE_MS // 1_000):
+        site.pass_ms(1_000)
+        site.beat(anna)
+    ben = site.join("ben")
+    if not waits:
+        site.pass_ms(1_000)
+    assert site.states()[0] == ("waiting" if waits else "running")
+    anna.finish(key)
+    site.report(anna)
+    assert site.events(TaskCompleted, "r1")[0].attempt == 1
+    assert [stop.attempt for stop in ben.stops if stop.task == 0] == ([] if waits else [2])
+    assert not [timer for timer in site.log.disk.due if timer[1] == "retry/0"]
+
+
+def test_who_was_away_at_the_cancel_is_stopped_at_its_return(site: Site) -> None:
+    """The order to stop finds nobody; when the agent comes back with the work in its hands, it is given again."""
+    anna = site.join()
+    site.release(plan_of({"a": {}}))
+    key = anna.key()
+    site.hang_up(anna)
+    site.cancel()
+    assert anna.stops == []
+    site.join()
+    assert anna.stops == [key]
+    anna.stop(key)
+    site.report(anna)
+    assert site.outcome() == "cancelled"
 
 
 def test_a_second_session_replaces_the_first(site: Site) -> None:

@@ -10,7 +10,7 @@ from edge.inputs import AttemptKey
 from tests.edge.site import LEASE_MS, Robot, Site
 from tests.workflow.plans import documents, plan_of
 from workflow.commands import Complete
-from workflow.events import TaskAssigned, TaskCompleted, TaskFailed, TaskLost, decode
+from workflow.events import AttemptResumed, TaskAssigned, TaskCompleted, TaskFailed, TaskLost, decode
 from workflow.plan import Effect, Plan
 from workflow.states import COMPLETED, RECONCILE
 
@@ -124,6 +124,9 @@ class Story:
             match event:
                 case TaskAssigned(task):
                     assert states.get(task, "free") in ("free", "redeliver"), f"task {task} assigned while {states[task]}"
+                    states[task] = "held"
+                case AttemptResumed(task):
+                    assert states[task] == "unknown", f"task {task} resumed while {states[task]}"
                     states[task] = "held"
                 case TaskCompleted(task):
                     assert states.get(task) != "done", f"task {task} completed twice"

@@ -10,14 +10,17 @@ from workflow.commands import (
     Cancel,
     CancelDone,
     Complete,
+    Decline,
     Delay,
     Elapse,
     Fail,
     FragmentCommand,
     Lose,
     Receive,
+    Resume,
 )
 from workflow.events import (
+    AttemptResumed,
     Blob,
     CommandAnswered,
     Event,
@@ -187,6 +190,59 @@ def test_a_lost_repeatable_attempt_is_given_again() -> None:
     do(fragment, assign(0, "ben"))
     assert do(fragment, complete(0, 1, "anna", b'"late"')) == [TaskCompleted(0, 1, "anna", b'"late"')]
     assert do(fragment, complete(0, 2, "ben")) == []
+
+
+def test_an_attempt_that_ran_into_its_deadline_may_still_be_done() -> None:
+    """Its agent's word counts while the repetition waits, and while it runs; after the task's end it comes too late."""
+    for later in (0, 1):
+        fragment = begin(sequence(effect="repeatable", retry={"max_attempts": 2, "delay": 1}))
+        do(fragment, assign(0), Fail(0, 1, "anna", "timeout", "no outcome", True), *[assign(0, "ben")] * later)
+        assert fragment.states[0] == (RUNNING if later else WAITING)
+        assert do(fragment, complete(0)) == [TaskCompleted(0, 1, "anna", b"1")]
+        assert (fragment.live, fragment.due) == ({}, {})
+        assert do(fragment, complete(0, 2, "ben")) == []
+    fragment = begin(plan_of({"a": {"effect": "repeatable", "retry": {"max_attempts": 1}}, "b": {}}))
+    do(fragment, assign(0), assign(1), Fail(0, 1, "anna", "timeout", "no outcome", True))
+    assert do(fragment, complete(0)) == []
+
+
+@pytest.mark.parametrize("effect", ["once", "physical"])
+def test_whoever_held_a_lost_attempt_can_tell_what_came_of_it(effect: str) -> None:
+    """A certain failure, however late, is a fact under the retry policy; so is that nothing was begun. Being stopped halfway,
+    or the word of another, settles nothing."""
+    fragment = begin(sequence(effect=effect, retry={"max_attempts": 3, "delay": 1}))
+    do(fragment, assign(0), lose(0))
+    assert do(fragment, Fail(0, 1, "anna", "timeout", "stopped halfway", True)) == []
+    assert do(fragment, Fail(0, 1, "ben", "jam", "not his", True)) == []
+    assert isinstance(do(fragment, fail(0))[0], TaskFailed)
+    assert fragment.states[0] == WAITING
+    assert do(fragment, complete(0)) == [], "it has said that it failed"
+    do(fragment, assign(0), lose(0, 2))
+    assert do(fragment, fail(0)) == [], "an older attempt settles nothing"
+    events = do(fragment, Decline(0, 2, "anna", "busy"))
+    assert [event.kind for event in events] == ["TaskLost", "TaskDelayed"]
+    do(fragment, assign(0), lose(0, 3), Cancel("c1", "not wanted"))
+    assert fragment.outcome == "cancelled"
+
+
+def test_a_lost_attempt_that_is_stopped_settles_a_cancelled_run() -> None:
+    """Lost after the cancel, it keeps the run open; that its agent stopped it closes it."""
+    fragment = begin(sequence())
+    do(fragment, assign(0), Cancel("c1", "not wanted"), lose(0))
+    assert (fragment.states[0], fragment.outcome) == (RECONCILE, "")
+    do(fragment, CancelDone(0, 1, "anna"))
+    assert fragment.outcome == "cancelled"
+
+
+def test_a_lost_attempt_is_resumed_where_it_is() -> None:
+    """An agent that still has it in its hands goes on: the task runs again, as the same attempt; others cannot claim it."""
+    fragment = begin(sequence())
+    do(fragment, assign(0), lose(0))
+    assert do(fragment, Resume(0, 1, "ben")) == do(fragment, Resume(0, 2, "anna")) == []
+    assert do(fragment, Resume(0, 1, "anna")) == [AttemptResumed(0, 1, "anna")]
+    assert (fragment.states[0], fragment.live[0].number, fragment.live[0].agent) == (RUNNING, 1, "anna")
+    assert do(fragment, Resume(0, 1, "anna")) == []
+    assert do(fragment, complete(0)) == [TaskCompleted(0, 1, "anna", b"1")]
 
 
 @pytest.mark.parametrize("effect", ["once", "physical"])

@@ -8,8 +8,21 @@ from hypothesis import strategies as st
 
 from sync.values import Now, RunId
 from tests.workflow.plans import adopted, documents, plan_of
-from workflow.commands import Assign, Cancel, CancelDone, Complete, Decline, Delay, Elapse, Fail, FragmentCommand, Lose, Receive
-from workflow.events import Blob, Event, FragmentEnded, TaskAssigned, TaskCompleted, decode, encode
+from workflow.commands import (
+    Assign,
+    Cancel,
+    CancelDone,
+    Complete,
+    Decline,
+    Delay,
+    Elapse,
+    Fail,
+    FragmentCommand,
+    Lose,
+    Receive,
+    Resume,
+)
+from workflow.events import AttemptResumed, Blob, Event, FragmentEnded, TaskAssigned, TaskCompleted, decode, encode
 from workflow.fragment import Fragment
 from workflow.plan import Plan
 from workflow.saved import load_saved
@@ -65,9 +78,17 @@ class Life:
                 return Complete(task, attempt, agent, b'{"n":1}', None if variant % 4 else Blob(b"s" * 32, 70_000))
             case "late" if self.fragment.past:
                 (task, attempt), agent = sorted(self.fragment.past.items())[variant % len(self.fragment.past)]
-                return Complete(task, attempt, agent, b'"late"', None)
+                late = (
+                    Complete(task, attempt, agent, b'"late"', None),
+                    Fail(task, attempt, agent, "broken", "it broke", variant % 5 > 0),
+                    Fail(task, attempt, agent, "timeout", "stopped halfway", True),
+                    CancelDone(task, attempt, agent),
+                    Decline(task, attempt, agent, "busy"),
+                    Resume(task, attempt, agent),
+                )
+                return late[variant % len(late)]
             case "fail":
-                return Fail(task, attempt, agent, "broken", "it broke", variant % 3 > 0)
+                return Fail(task, attempt, agent, "timeout" if variant % 4 == 1 else "broken", "it broke", variant % 3 > 0)
             case "lose":
                 return Lose(task, attempt, variant % 4 == 0, "agent unreachable")
             case "delay":
@@ -125,6 +146,9 @@ class Life:
                 assert not self.fragment.stopping, "after the stop"
                 assert states[task] != RUNNING, "twice at once"
                 assert attempt == self.fragment.attempt(task) + 1
+            case AttemptResumed(task, attempt, agent):
+                assert states[task] == RECONCILE, "only what nobody knows is resumed"
+                assert (attempt, agent) == (self.fragment.attempt(task), (self.fragment.past or {})[(task, attempt)])
             case TaskCompleted(task):
                 assert task not in self.completed, "completed twice"
                 self.completed.add(task)
