@@ -19,6 +19,16 @@ def fan(tasks: int, capability: str) -> Document:
     return _document("fan", {**steps, "join": _task(capability, "repeatable", list(steps))})
 
 
+def layered(tasks: int, width: int, needs: int, capability: str) -> Document:
+    """Layers of `width` tasks; each task needs `needs` neighbouring ones of the layer before."""
+    steps = {}
+    for number in range(tasks):
+        above, place = number - number % width - width, number % width
+        near = [f"t{above + (place + step) % width}" for step in range(needs)] if above >= 0 else []
+        steps[f"t{number}"] = {"capability": capability, **({"needs": near} if near else {})}
+    return _document("layered", steps)
+
+
 def waiting(duration: str) -> Document:
     """One task that waits."""
     return _document("waiting", {"wait": {"wait": {"for": duration}}})

@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     recovery = _add(names, "recovery", "kill -9 midway", runs=500, tasks=10, repeats=3, capacity=500)
     recovery.add_argument("--kill", choices=KILLS, default="edge", help="the edge, or the edge and its agents")
     _add(names, "idle", "memory and wake-ups of runs that wait for an hour", runs=5_000)
+    _add(names, "engine", "the pure engine alone: tasks, compiling, adding dependencies", tasks=1_000, repeats=3)
     return parser
 
 

@@ -20,6 +20,7 @@ def test_defaults_are_those_of_the_figures_that_are_promised() -> None:
     assert sizes(command.parse(["fanout"]))[:3] == (0, 1_000, "")
     assert sizes(command.parse(["recovery"])) == (500, 10, "", "edge")
     assert sizes(command.parse(["idle"]))[:3] == (5_000, 0, "")
+    assert sizes(command.parse(["engine"]))[:3] == (0, 1_000, "")
 
 
 def sizes(options: Options) -> tuple[int, int, str, str]:

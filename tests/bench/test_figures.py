@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
-from bench.definitions import chain, fan, ref, task_count
+from bench.definitions import chain, fan, layered, ref, task_count
+from bench.engine import complete_run, layered_needs, random_needs
 from bench.floors import measure_floors
 from bench.latency import gaps_ms, percentile
 from bench.processes import cpu_seconds, log_thread, peak_mb, resident_mb, wakes
 from bench.recovery import count_effects, kill_moments
+from workflow.plan import read_plan
 
 
 def test_floors_are_all_measured(tmp_path: Path) -> None:
@@ -57,3 +59,17 @@ def test_the_first_kill_is_midway_and_the_last_near_the_end() -> None:
     moments = kill_moments(3)
     assert (len(moments), moments[0]) == (3, 0.5)
     assert moments[0] < moments[1] < 1 < moments[2]
+
+
+def test_the_engine_completes_every_task_of_its_run() -> None:
+    """The DAG that the engine is measured with has its tasks in layers, and all of them are completed."""
+    _, plan = read_plan(layered(60, 20, 3, "bench.noop"))
+    assert [len(needs) for needs in plan.needs] == [0] * 20 + [3] * 40
+    assert complete_run(plan) == 60
+
+
+def test_graphs_to_add_dependencies_to_have_no_circle() -> None:
+    """Every need comes before its task, and there are as many as were asked for."""
+    for needs in (random_needs(500), layered_needs(500, 100, 2)):
+        assert all(need < task for task, each in enumerate(needs) for need in each)
+    assert sum(map(len, layered_needs(500, 100, 2))) == 800
