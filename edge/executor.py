@@ -247,7 +247,7 @@ class Executor:
 
     def _report(self, input: AgentReported, now: Now, out: list[object]) -> None:
         """Fold a batch of outcomes. Every one is acknowledged, wanted or not: the agent has done its part."""
-        session, agent, outcomes = input
+        session, agent, outcomes, receipt = input
         slot = self.roster.admit(agent, session, now)
         if slot is None:
             return
@@ -258,7 +258,7 @@ class Executor:
                 continue  # It has ended here; the result was adopted before, or came too late to matter.
             if command.task >= len(fragment.states) or not self.home.decide(fragment, command, now, out):
                 slot.refused += 1
-        out.append(AcknowledgeResults(session, agent, [outcome.receipt for outcome in outcomes]))
+        out.append(AcknowledgeResults(session, agent, receipt))
 
     def _see(self, input: AgentSeen, now: Now, out: list[object]) -> None:
         self.roster.admit(input.agent, input.session, now)

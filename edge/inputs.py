@@ -45,19 +45,19 @@ class AgentClosed(NamedTuple):
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """What an agent reports of one attempt at a task of `run`. `receipt` goes back to it unread once this is durable."""
+    """What an agent reports of one attempt at a task of `run`."""
 
     run: str
     command: Complete | Fail | CancelDone | Decline
-    receipt: object
 
 
 class AgentReported(NamedTuple):
-    """A batch of outcomes of one agent."""
+    """A batch of outcomes of one agent. `receipt` goes back to it unread once they are durable."""
 
     session: int
     agent: str
     outcomes: list[Outcome]
+    receipt: object
 
 
 class Welcome(NamedTuple):
@@ -88,11 +88,11 @@ class AssignTasks(NamedTuple):
 
 
 class AcknowledgeResults(NamedTuple):
-    """Order: tell the agent that these results are durable here (or were not wanted): it may forget them."""
+    """Order: tell the agent that a batch of results is durable here (or was not wanted): it may forget them."""
 
     session: int
     agent: str
-    receipts: list[object]
+    receipt: object
 
 
 class StopTasks(NamedTuple):

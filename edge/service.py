@@ -40,6 +40,7 @@ INLINE_BYTES_MAX = 64 * 1024
 CAPACITY_MAX = 4_096
 FACE_BYTES_MAX = 64 * 1024
 ACK_DELAY_S = 0.005
+ACKS_MAX = 4_096
 REGISTER_TIMEOUT_S = 10.0
 OUTGOING_MAX = 4_096
 MESSAGE_BYTES_MAX = 1 << 20
@@ -60,7 +61,7 @@ class Conversation:
     session: int
     agent: str
     outgoing: list[agent_pb2.EdgeMessage] = field(default_factory=list)
-    acks: list[Any] = field(default_factory=list)
+    acks: agent_pb2.ResultAcks = field(default_factory=agent_pb2.ResultAcks)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     ack_timer: asyncio.TimerHandle | None = None
     closing: bool = False
@@ -74,9 +75,11 @@ class Conversation:
         self.outgoing.append(message)
         self.wake.set()
 
-    def acknowledge(self, keys: list[object]) -> None:
+    def acknowledge(self, receipt: agent_pb2.ResultAcks) -> None:
         """Results are durable. Told a little later and together: the agent only forgets by it, nobody waits."""
-        self.acks.extend(keys)
+        if len(self.acks.items) >= ACKS_MAX:
+            self.say(self._take_acks())
+        self.acks.MergeFrom(receipt)
         if self.ack_timer is None:
             self.ack_timer = asyncio.get_running_loop().call_later(ACK_DELAY_S, self._flush_acks)
 
@@ -87,12 +90,13 @@ class Conversation:
     def take(self) -> list[agent_pb2.EdgeMessage]:
         """Everything that is to be written now."""
         messages, self.outgoing = self.outgoing, []
-        if self.acks and self.ack_timer is None:
-            keys, self.acks = self.acks, []
-            for start in range(0, len(keys), 4_096):
-                acks = agent_pb2.ResultAcks(items=keys[start : start + 4_096])
-                messages.append(agent_pb2.EdgeMessage(result_acks=acks))
+        if self.ack_timer is None and (self.acks.items or self.acks.numbers):
+            messages.append(self._take_acks())
         return messages
+
+    def _take_acks(self) -> agent_pb2.EdgeMessage:
+        acks, self.acks = self.acks, agent_pb2.ResultAcks()
+        return agent_pb2.EdgeMessage(result_acks=acks)
 
 
 class Gateway(agent_pb2_grpc.AgentServiceServicer):
@@ -117,8 +121,8 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
             case AssignTasks(_, _, items):
                 for message in _assignment_messages(items):
                     conversation.say(message)
-            case AcknowledgeResults(_, _, keys):
-                conversation.acknowledge(keys)
+            case AcknowledgeResults(_, _, agent_pb2.ResultAcks() as receipt):
+                conversation.acknowledge(receipt)
             case StopTasks(_, _, keys, reason):
                 cancels = agent_pb2.Cancels(items=[_key_message(key) for key in keys], reason=reason)
                 conversation.say(agent_pb2.EdgeMessage(cancels=cancels))
@@ -204,7 +208,7 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
         async for message in incoming:
             match message.WhichOneof("kind"):
                 case "results":
-                    loop.post(AgentReported(session, agent, [self._outcome(agent, item) for item in message.results.items]))
+                    loop.post(self._reported(session, agent, message.results))
                 case "heartbeat":
                     loop.post(AgentSeen(session, agent))
                     ack = agent_pb2.HeartbeatAck(id=message.heartbeat.id)
@@ -216,12 +220,17 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
             await loop.room()
         return False
 
+    def _reported(self, session: int, agent: str, results: agent_pb2.Results) -> AgentReported:
+        numbers, items = results.numbers, results.items
+        receipt = agent_pb2.ResultAcks(numbers=numbers, items=() if numbers else [item.key for item in items])
+        return AgentReported(session, agent, [self._outcome(agent, item) for item in items], receipt)
+
     def _outcome(self, agent: str, item: agent_pb2.TaskResult) -> Outcome:
         outcome = _outcome(agent, item)
         # The event that names a blob may be written only when the blob itself is durable here.
         if item.WhichOneof("outcome") == "blob" and not self._holds(item.blob):
             key, message = item.key, f"the result names blob {item.blob.sha256.hex()}, which was not uploaded to this site"
-            return Outcome(key.run, Fail(key.task, key.attempt, agent, "blob_missing", message, True), key)
+            return Outcome(key.run, Fail(key.task, key.attempt, agent, "blob_missing", message, True))
         return outcome
 
     def _holds(self, blob: Any) -> bool:
@@ -264,20 +273,20 @@ def _outcome(agent: str, item: agent_pb2.TaskResult) -> Outcome:
     match item.WhichOneof("outcome"):
         case "output":
             if not (failed := _refusal_of(output := item.output)):
-                return Outcome(key.run, Complete(key.task, key.attempt, agent, output, None), key)
+                return Outcome(key.run, Complete(key.task, key.attempt, agent, output, None))
         case "blob":
             blob = Blob(item.blob.sha256, item.blob.size)
-            return Outcome(key.run, Complete(key.task, key.attempt, agent, b"", blob), key)
+            return Outcome(key.run, Complete(key.task, key.attempt, agent, b"", blob))
         case "cancelled":
-            return Outcome(key.run, CancelDone(key.task, key.attempt, agent), key)
+            return Outcome(key.run, CancelDone(key.task, key.attempt, agent))
         case "failure" if item.failure.code == "not_started":
-            return Outcome(key.run, Decline(key.task, key.attempt, agent, item.failure.message[:4_096]), key)
+            return Outcome(key.run, Decline(key.task, key.attempt, agent, item.failure.message[:4_096]))
         case "failure":
             said = item.failure
             failed = said.code, said.message[:4_096], said.retryable, said.recoverable or said.retryable, said.retry_after_ms
         case _:
             failed = "no_outcome", "a result without an outcome", False, False, 0
-    return Outcome(key.run, Fail(key.task, key.attempt, agent, *failed), key)
+    return Outcome(key.run, Fail(key.task, key.attempt, agent, *failed))
 
 
 def _refusal_of(output: bytes) -> tuple[str, str, bool, bool, int] | None:

@@ -18,7 +18,8 @@ from tiercel.blobs import Blobs, reference_of
 from tiercel.encoding import Key, key_of
 from tiercel.errors import BlobUnavailable
 from tiercel.journal import Journal
-from tiercel.outbox import Outbox, encode_results
+from tiercel.outbox import Outbox
+from tiercel.parcel import Parcel, packed
 from tiercel.spool import Spool
 from tiercel.threads import Threads
 from tiercel.v1 import agent_pb2
@@ -34,10 +35,10 @@ disk = Threads(1, "tiercel-disk")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Results that are recorded together, and the same as encoded Results messages."""
+    """Results that are recorded together, and the same as parcels."""
 
     results: dict[Key, agent_pb2.TaskResult]
-    encoded: list[bytes]
+    parcels: list[Parcel]
 
 
 class Delivery:
@@ -54,6 +55,7 @@ class Delivery:
         self._unspooled: dict[bytes, bytes] = {}
         self._recording: dict[Key, agent_pb2.TaskResult] = {}
         self._finished: dict[Key, agent_pb2.TaskResult] = {}
+        self._sent: dict[int, dict[Key, agent_pb2.TaskResult]] = {}
         self._durable = False
         self._flush_due = False
         self._unsynced: list[Batch] = []
@@ -97,9 +99,9 @@ class Delivery:
             return
         results, self._finished = self._finished, {}
         durable, self._durable = self._durable, False
-        batch = Batch(results, encode_results(list(results.values())))
+        batch = Batch(results, packed(results, self._journal.draw_number))
         try:
-            self._journal.append(results, batch.encoded)
+            self._journal.append(batch.parcels)
         except OSError as error:
             self._mend(error)
             durable = False
@@ -121,13 +123,17 @@ class Delivery:
 
     def send_all_again(self) -> None:
         """A session begins: everything that is not acknowledged, once more."""
+        self._sent.clear()
         self._send([key for key in self._journal.held if key not in self._recording])
 
     def acknowledged(self, acks: agent_pb2.ResultAcks) -> None:
         """The gateway has committed these results."""
-        if self._large:
-            self._drop_outputs([key_of(key) for key in acks.items])
-        self._journal.forget(acks)
+        for number in acks.numbers:
+            self._forget(self._sent.pop(number, {}), number)
+        if acks.items:
+            self._sent.clear()  # It is an older one, and acknowledges no numbers.
+            held = self._journal.held
+            self._forget({key: held[key] for item in acks.items if (key := key_of(item)) in held})
         if not self._disk_busy:
             self._journal.trim()
             if not self._mending and self._journal.mostly_forgotten():
@@ -174,20 +180,30 @@ class Delivery:
         for key in batch.results if self._recording else ():
             self._recording.pop(key, None)
         if self._large.isdisjoint(batch.results):
-            self._outbox.add_results(batch.encoded)
+            self._send_parcels(batch.parcels)
         else:
             self._send(list(batch.results))
         self._changed.set()
 
     def _send(self, keys: list[Key]) -> None:
-        inline = []
+        inline = {}
         for key in keys:
             result = self._journal.held[key]
             if not result.HasField("blob"):
-                inline.append(result)
+                inline[key] = result
             elif key not in self._uploads:
                 self._uploads[key] = self._loop.create_task(self._upload(key, result))
-        self._outbox.add_results(encode_results(inline))
+        self._send_parcels(packed(inline, self._journal.draw_number))
+
+    def _send_parcels(self, parcels: list[Parcel]) -> None:
+        if self._outbox.connected:
+            self._sent.update((parcel.number, parcel.results) for parcel in parcels)
+            self._outbox.add_results(parcels)
+
+    def _forget(self, results: dict[Key, agent_pb2.TaskResult], number: int = 0) -> None:
+        if self._large:
+            self._drop_outputs(list(results))
+        self._journal.forget(results, number)
 
     async def _upload(self, key: Key, result: agent_pb2.TaskResult) -> None:
         """The bytes first, then the result that names them. Goes on over lost sessions until the gateway has them."""
@@ -213,7 +229,7 @@ class Delivery:
             self.finish(key, lost, durable=True)
             return
         self._uploads.pop(key, None)
-        self._outbox.add_results(encode_results([result]))
+        self._send_parcels(packed({key: result}, self._journal.draw_number))
 
     def _drop_outputs(self, keys: list[Key]) -> None:
         """Remove large outputs, except those which another result names as well."""

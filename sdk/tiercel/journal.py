@@ -7,6 +7,8 @@ file tells which attempts were done, so they are answered from here and not done
     record  = length u32, crc32 u32 of the rest, kind u8, payload      (little endian; length counts kind and payload)
     kind 1  = Results: done;  kind 2 = ResultAcks: forgotten           (protobuf, see agent.proto)
 
+A record of results bears the number of its parcel, and one that forgets names numbers of this file, or attempts.
+
 What was appended with sync holds after a power cut. What was appended without it holds after the death of the
 process. A record that was cut off by either is removed when the file is opened. Anything else that does not check is
 damage: what is readable beyond it is kept, and the damaged file is set aside for a person to look at.
@@ -22,11 +24,12 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tiercel.encoding import Key, key_of
 from tiercel.errors import JournalInUse, JournalUnusable
+from tiercel.parcel import Parcel
 from tiercel.v1 import agent_pb2
 
 MAGIC = b"tiercel journal 1\n"
@@ -45,7 +48,9 @@ class Journal:
         self.path = path
         self.held: dict[Key, agent_pb2.TaskResult] = {}
         self._dead_bytes_max = dead_bytes_max
-        self._forgotten: list[bytes] = []
+        self._written: set[int] = set()
+        self._forgotten: list[tuple[int, list[Key]]] = []
+        self._number = 0
         self._broken = False
         self._size = 0
         try:
@@ -64,20 +69,26 @@ class Journal:
         if self._broken:
             self.compact(self.held.values())
 
-    def append(self, results: Mapping[Key, agent_pb2.TaskResult], encoded: Iterable[bytes]) -> None:
-        """Write results in one go, without syncing; they are held from now on. `encoded` are the same as Results
-        messages.
+    def draw_number(self) -> int:
+        """The number of the next parcel."""
+        self._number += 1
+        return self._number
+
+    def append(self, parcels: Iterable[Parcel]) -> None:
+        """Write results in one go, without syncing; they are held from now on.
 
         Raises OSError when the disk does not take them. They are held all the same, the next `append` raises too, and
         `compact` writes everything anew; what was written before stays readable.
         """
-        self.held.update(results)
         data = bytearray()
-        for acks in self._forgotten:
-            _add_record(data, FORGOTTEN, acks)
-        for batch in encoded:
-            _add_record(data, DONE, batch)
+        for acks in self._acks():
+            _add_record(data, FORGOTTEN, acks.SerializeToString())
+        for parcel in parcels:
+            self.held.update(parcel.results)
+            _add_record(data, DONE, parcel.encoded)
         self._write(data)
+        self._written.difference_update(number for number, _ in self._forgotten)
+        self._written.update(parcel.number for parcel in parcels)
         self._forgotten.clear()
 
     def sync(self) -> None:
@@ -89,19 +100,22 @@ class Journal:
             self._broken = True
             raise
 
-    def forget(self, acks: agent_pb2.ResultAcks) -> None:
-        """The gateway has these: they are held no longer. The file learns it with the next append."""
-        held = len(self.held)
-        for key in acks.items:
-            self.held.pop((key.run, key.task, key.attempt), None)
-        if len(self.held) < held:
-            self._forgotten.append(acks.SerializeToString())
+    def forget(self, results: dict[Key, agent_pb2.TaskResult], number: int = 0) -> None:
+        """The gateway has these, all of the parcel if it is given its number: they are held no longer. An attempt of which
+        another result is held by now stays. The file learns it with the next append."""
+        held = self.held
+        gone = [key for key, result in results.items() if held.get(key) is result]
+        for key in gone:
+            del held[key]
+        if gone:
+            self._forgotten.append((number, gone))
 
     def trim(self) -> None:
         """Empty the file when nothing is held and it has grown: the cheap way to stay small."""
         if not self.held and not self._broken and self._size > self._dead_bytes_max:
             os.ftruncate(self._fd, len(MAGIC))
             self._size = len(MAGIC)
+            self._written.clear()
             self._forgotten.clear()
 
     @property
@@ -121,7 +135,7 @@ class Journal:
         """
         data = bytearray(MAGIC)
         for result in held:
-            _add_record(data, DONE, agent_pb2.Results(items=[result]).SerializeToString())
+            _add_record(data, DONE, agent_pb2.Results(items=(result,)).SerializeToString())
         fresh = self.path.with_name(self.path.name + ".new")
         fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
@@ -134,12 +148,13 @@ class Journal:
             raise
         os.close(self._fd)
         self._fd, self._size, self._broken = fd, len(data), False
+        self._written.clear()
 
     def close(self) -> None:
         """Write what is forgotten, close the file and give up the lock."""
         try:
             if self._forgotten and not self._broken:
-                self.append({}, ())
+                self.append(())
         except OSError:
             log.warning("the journal %s could not note what was acknowledged; it will be sent once more", self.path)
         os.close(self._fd)
@@ -171,10 +186,12 @@ class Journal:
             sync_directory(self.path.parent)
             return len(MAGIC)
         end, damaged = len(MAGIC), False
+        parcels: dict[int, dict[Key, agent_pb2.TaskResult]] = {}
         for start, kind, payload, stop in _records(data):
             damaged = damaged or start != end
-            self._apply(kind, payload)
+            self._apply(kind, payload, parcels)
             end = stop
+        self._number = max(parcels, default=0)
         if damaged:
             aside = self.path.with_name(self.path.name + ".damaged")
             shutil.copy(self.path, aside)
@@ -185,16 +202,32 @@ class Journal:
             os.ftruncate(fd, end)
         return end
 
-    def _apply(self, kind: int, payload: bytes) -> None:
+    def _apply(self, kind: int, payload: bytes, parcels: dict[int, dict[Key, agent_pb2.TaskResult]]) -> None:
         match kind:
             case 1:
-                for result in agent_pb2.Results.FromString(payload).items:
-                    self.held[key_of(result.key)] = result
+                done = agent_pb2.Results.FromString(payload)
+                results = {key_of(result.key): result for result in done.items}
+                self.held.update(results)
+                parcels.update((number, results) for number in done.numbers)
             case 2:
-                for key in agent_pb2.ResultAcks.FromString(payload).items:
+                acks = agent_pb2.ResultAcks.FromString(payload)
+                for key in acks.items:
                     self.held.pop(key_of(key), None)
+                for key, result in (item for number in acks.numbers for item in parcels.get(number, {}).items()):
+                    if self.held.get(key) is result:
+                        del self.held[key]
             case _:
                 log.warning("the journal %s holds a record of kind %d, of a later version; skipped", self.path, kind)
+
+    def _acks(self) -> Iterator[agent_pb2.ResultAcks]:
+        """What is forgotten, as the file should hear it: the number of a parcel only if it was written under it."""
+        numbers = [number for number, _ in self._forgotten if number in self._written]
+        if numbers:
+            yield agent_pb2.ResultAcks(numbers=numbers)
+        for number, keys in self._forgotten:
+            if number not in self._written:
+                items = [agent_pb2.AttemptKey(run=run, task=task, attempt=attempt) for run, task, attempt in keys]
+                yield agent_pb2.ResultAcks(items=items)
 
     def _write(self, data: bytes | bytearray) -> None:
         if self._broken:

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Iterable, Iterator
 
 from tiercel.encoding import Key
+from tiercel.parcel import PARCEL_BYTES_MAX, Parcel
 from tiercel.v1 import agent_pb2
 
-RESULTS_BYTES_MAX = 1024 * 1024 - 4096
-"""A Results message stays below 1 MiB with its envelope."""
 PROGRESS_EVERY_S = 0.1
 
 
@@ -44,10 +43,10 @@ class Outbox:
         """There is a session, and somebody will take what is added."""
         return self._open
 
-    def add_results(self, encoded: Iterable[bytes]) -> None:
-        """Results messages, each below RESULTS_BYTES_MAX."""
+    def add_results(self, parcels: Iterable[Parcel]) -> None:
+        """They leave in this order."""
         if self._open:
-            self._results.extend(encoded)
+            self._results.extend(parcel.encoded for parcel in parcels)
             self._filled.set()
 
     def add_heartbeat(self, id: int) -> None:
@@ -97,22 +96,12 @@ class Outbox:
             self._filled.set()
 
 
-def encode_results(results: list[agent_pb2.TaskResult]) -> list[bytes]:
-    """The results as Results messages below RESULTS_BYTES_MAX, in their order. No single result is larger."""
-    whole = agent_pb2.Results(items=results)
-    if whole.ByteSize() <= RESULTS_BYTES_MAX:
-        return [whole.SerializeToString()] if results else []
-    middle = len(results) // 2
-    assert middle, f"one result of {whole.ByteSize()} bytes should have been a blob"
-    return encode_results(results[:middle]) + encode_results(results[middle:])
-
-
 def _joined(results: list[bytes]) -> Iterator[bytes]:
     """Results messages in as few AgentMessages as there can be. Encoded messages that follow each other are their union."""
     parts: list[bytes] = []
     size = 0
     for encoded in results:
-        if size + len(encoded) > RESULTS_BYTES_MAX:
+        if size + len(encoded) > PARCEL_BYTES_MAX:
             yield _in_envelope(b"".join(parts))
             parts, size = [], 0
         parts.append(encoded)

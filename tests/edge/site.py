@@ -170,12 +170,13 @@ class Site:
 
     def report(self, robot: Robot, *keys: AttemptKey) -> None:
         """Send finished attempts (all of the journal if none is named), as far as there is a connection."""
-        outcomes = [Outcome(key.run, robot.journal[key], key) for key in keys or sorted(robot.journal)]
-        if robot.connected and outcomes:
-            self.turn(AgentReported(robot.session, robot.name, outcomes))
+        receipt = list(keys or sorted(robot.journal))
+        if robot.connected and receipt:
+            outcomes = [Outcome(key.run, robot.journal[key]) for key in receipt]
+            self.turn(AgentReported(robot.session, robot.name, outcomes, receipt))
 
     def lie(self, robot: Robot, key: AttemptKey, command: Command) -> None:
-        self.turn(AgentReported(robot.session, robot.name, [Outcome(key.run, command, key)]))
+        self.turn(AgentReported(robot.session, robot.name, [Outcome(key.run, command)], [key]))
 
     def done(self, robot: Robot, run: str = "r1", task: int = 0, output: bytes = b"1") -> None:
         """Finish one task and report it."""
@@ -206,9 +207,8 @@ class Site:
                     assert item.key not in (*robot.hands, *robot.journal), "handed out twice"
                     robot.hands[item.key] = item
                     robot.begun.append(item.key)
-            case AcknowledgeResults(receipts=receipts):
-                for key in receipts:
-                    assert isinstance(key, AttemptKey)
+            case AcknowledgeResults(receipt=list() as keys):
+                for key in keys:
                     robot.journal.pop(key, None)
             case StopTasks(keys=keys):
                 robot.stops += keys

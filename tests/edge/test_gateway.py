@@ -189,3 +189,16 @@ async def test_an_agent_that_never_reads_is_cut_off(edge: EdgeNode) -> None:
     async with caller(edge) as anna:
         await anna.register("anna")
         await anna.hear("welcome")
+
+
+async def test_results_are_acknowledged_as_they_came(edge: EdgeNode) -> None:
+    """A message with numbers by its numbers, all of them; one without, of an older agent, by each of its attempts."""
+    keys = [agent_pb2.AttemptKey(run="r9", task=task, attempt=1, epoch=5) for task in range(3)]
+    results = [agent_pb2.TaskResult(key=key, output=b"1") for key in keys]
+    async with caller(edge) as anna:
+        await anna.register()
+        await anna.hear("welcome")
+        await anna.say(results=agent_pb2.Results(items=results, numbers=[7, 8]))
+        assert await anna.hear("result_acks") == agent_pb2.ResultAcks(numbers=[7, 8])
+        await anna.say(results=agent_pb2.Results(items=results))
+        assert await anna.hear("result_acks") == agent_pb2.ResultAcks(items=keys)

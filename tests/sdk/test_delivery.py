@@ -4,6 +4,7 @@ import asyncio
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 
 from tests.sdk.gateway import ONCE, REPEATABLE, Gateway, assignment, serving
 from tiercel import Agent, delivery
-from tiercel.outbox import RESULTS_BYTES_MAX, Outbox, encode_results
+from tiercel.encoding import key_of
+from tiercel.outbox import Outbox
+from tiercel.parcel import PARCEL_BYTES_MAX, Parcel, packed
 from tiercel.v1 import agent_pb2
 
 NewAgent = Callable[..., Agent]
@@ -76,18 +79,25 @@ def test_results_of_any_size_are_messages_below_a_mebibyte(sizes: list[int], hea
         agent_pb2.TaskResult(key=agent_pb2.AttemptKey(run="r", task=n), output=b"x" * size) for n, size in enumerate(sizes)
     ]
 
+    sent: list[Parcel] = []
+
     async def drained() -> list[bytes]:
         outbox = Outbox(asyncio.get_running_loop())
         outbox.open()
         outbox.add_heartbeat(heartbeat)
-        middle = len(results) // 2
-        outbox.add_results(encode_results(results[:middle]))
-        outbox.add_results(encode_results(results[middle:]))
+        middle, numbers = len(results) // 2, count(1)
+        for part in (results[:middle], results[middle:]):
+            parcels = packed({key_of(result.key): result for result in part}, lambda: next(numbers))
+            outbox.add_results(parcels)
+            sent.extend(parcels)
         return list(await outbox.drain())
 
     messages = asyncio.run(drained())
     decoded = [agent_pb2.AgentMessage.FromString(message) for message in messages]
     assert [item for message in decoded for item in message.results.items] == results
     assert [message.heartbeat.id for message in decoded if message.HasField("heartbeat")] == ([heartbeat] if heartbeat else [])
+    for message in (message.results for message in decoded if message.HasField("results")):
+        named = [parcel for parcel in sent if parcel.number in message.numbers]
+        assert [result for parcel in named for result in parcel.results.values()] == list(message.items)
     assert all(len(message) < 1024 * 1024 for message in messages)
-    assert len(messages) <= 2 * sum(sizes) // RESULTS_BYTES_MAX + 4
+    assert len(messages) <= 2 * sum(sizes) // PARCEL_BYTES_MAX + 4

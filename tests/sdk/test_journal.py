@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tiercel.encoding import Key, key_of
 from tiercel.errors import JournalInUse, JournalUnusable
 from tiercel.journal import MAGIC, Journal
+from tiercel.parcel import Parcel, packed
 from tiercel.v1 import agent_pb2
 
 KEYS = st.builds(lambda run, task, attempt: (f"r{run}", task, attempt), *[st.integers(0, 3)] * 3)
@@ -30,14 +31,14 @@ def results_of(batch: dict[Key, bytes]) -> dict[Key, agent_pb2.TaskResult]:
     }
 
 
-def append(journal: Journal, batch: dict[Key, bytes]) -> None:
-    results = results_of(batch)
-    journal.append(results, [agent_pb2.Results(items=results.values()).SerializeToString()])
+def append(journal: Journal, batch: dict[Key, bytes]) -> Parcel:
+    (parcel,) = packed(results_of(batch), journal.draw_number)
+    journal.append([parcel])
+    return parcel
 
 
-def acks(*keys: Key) -> agent_pb2.ResultAcks:
-    items = [agent_pb2.AttemptKey(run=run, task=task, attempt=attempt) for run, task, attempt in keys]
-    return agent_pb2.ResultAcks(items=items)
+def forget(journal: Journal, *keys: Key) -> None:
+    journal.forget({key: journal.held[key] for key in keys if key in journal.held})
 
 
 def held(journal: Journal) -> dict[Key, bytes]:
@@ -82,6 +83,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("append"), BATCHES),
         st.tuples(st.just("forget"), st.lists(KEYS, max_size=4)),
+        st.tuples(st.just("forget a parcel"), st.integers(0, 5)),
         st.tuples(st.sampled_from(["compact", "trim", "open again", "sync"]), st.none()),
     ),
     max_size=20,
@@ -95,13 +97,20 @@ def test_it_holds_what_a_dictionary_would(steps: list[tuple[str, object]]) -> No
     with TemporaryDirectory() as directory:
         path = Path(directory) / "journal"
         journal, model = Journal(path, dead_bytes_max=50), dict[Key, bytes]()
+        parcels: list[Parcel] = []
         for step, argument in steps:
             match step, argument:
                 case "append", dict(batch):
-                    append(journal, batch)
+                    parcels.append(append(journal, batch))
                     model |= batch
+                case "forget a parcel", int(back) if back < len(parcels):
+                    parcel = parcels[-1 - back]
+                    for key, result in parcel.results.items():
+                        if journal.held.get(key) is result:
+                            del model[key]
+                    journal.forget(parcel.results, parcel.number)
                 case "forget", list(keys):
-                    journal.forget(acks(*keys))
+                    forget(journal, *keys)
                     model = {key: output for key, output in model.items() if key not in keys}
                 case "compact", _:
                     journal.compact(list(journal.held.values()))
@@ -109,9 +118,10 @@ def test_it_holds_what_a_dictionary_would(steps: list[tuple[str, object]]) -> No
                     journal.trim()
                 case "sync", _:
                     journal.sync()
-                case _:
+                case "open again", _:
                     journal.close()
                     journal = Journal(path, dead_bytes_max=50)
+                    parcels.clear()
             assert held(journal) == model
         journal.close()
         with opened(path) as journal:
@@ -162,9 +172,24 @@ def test_what_is_forgotten_stays_forgotten_after_a_clean_end(tmp_path: Path) -> 
     path = tmp_path / "journal"
     with opened(path) as journal:
         append(journal, {("r", 0, 1): b"1", ("r", 1, 1): b"2"})
-        journal.forget(acks(("r", 0, 1)))
+        forget(journal, ("r", 0, 1))
     with opened(path) as journal:
         assert list(journal.held) == [("r", 1, 1)]
+
+
+def test_a_parcel_is_forgotten_in_a_few_bytes(tmp_path: Path) -> None:
+    """The file names its number and not its attempts; a result that was replaced since it was packed stays."""
+    path = tmp_path / "journal"
+    with opened(path) as journal:
+        parcel = append(journal, {("r", number, 1): b"1" for number in range(1000)})
+        append(journal, {("r", 0, 1): b"other"})
+        before = path.stat().st_size
+        journal.forget(parcel.results, parcel.number)
+        assert held(journal) == {("r", 0, 1): b"other"}
+    assert path.stat().st_size - before < 20
+    with opened(path) as journal:
+        assert held(journal) == {("r", 0, 1): b"other"}
+        assert journal.draw_number() > parcel.number
 
 
 def test_the_file_stays_small(tmp_path: Path) -> None:
@@ -173,13 +198,13 @@ def test_the_file_stays_small(tmp_path: Path) -> None:
     with opened(path, dead_bytes_max=1000) as journal:
         for number in range(1000):
             append(journal, {("r", number, 1): b"x" * 100})
-            journal.forget(acks(("r", number, 1)))
+            forget(journal, ("r", number, 1))
             journal.trim()
             assert path.stat().st_size < 2000
         append(journal, {("keep", 0, 1): b"1"})
         for number in range(100):
             append(journal, {("r", number, 1): b"x" * 100})
-            journal.forget(acks(("r", number, 1)))
+            forget(journal, ("r", number, 1))
             journal.trim()
         assert journal.mostly_forgotten()
         journal.compact(list(journal.held.values()))

@@ -75,6 +75,29 @@ async def test_what_is_done_is_not_done_again(gateway: Gateway, new_agent: NewAg
     assert (len(done), len(done_again)) == (1, 0)
 
 
+async def test_numbers_acknowledge_whole_messages(gateway: Gateway, new_agent: NewAgent) -> None:
+    """A message of results is forgotten by its numbers; one of a lost session is sent again under others."""
+    agent = new_agent(capacity=8)
+    counting(agent)
+    async with serving(agent, gateway):
+        first = await gateway.welcomed()
+        await first.assign(*(assignment("count", number) for number in range(4)))
+        kept = (await first.hear("results")).results
+        await first.assign(assignment("count", 4), assignment("count", 5))
+        lost = (await first.hear("results")).results
+        await first.say(result_acks=agent_pb2.ResultAcks(numbers=kept.numbers))
+        await first.assign(assignment("count", 6))
+        await first.hear("results")  # What was said before has been read.
+        first.drop()
+        second = await gateway.welcomed()
+        again = (await second.hear("results")).results
+        assert {item.key.task for item in again.items} == {4, 5, 6}
+        assert not set(again.numbers) & {*kept.numbers, *lost.numbers}
+        await second.say(result_acks=agent_pb2.ResultAcks(numbers=again.numbers))
+        agent.stop()
+        await second.hear("goodbye")  # It leaves when nothing is left to be acknowledged.
+
+
 async def test_what_runs_is_not_started_twice(gateway: Gateway, new_agent: NewAgent) -> None:
     """Work goes on over a reconnect, is named as held, and a second delivery of it is ignored."""
     agent = new_agent()
@@ -158,11 +181,14 @@ async def test_many_agents_share_one_channel(gateway: Gateway, tmp_path: Path) -
         counting(agent)
     serves = [asyncio.create_task(agent.serve(channel)) for agent in agents]
     connections = {c.register.agent: c for c in [await gateway.welcomed() for _ in agents]}
+    for name in ("a0", "a1", "a2", "a3", "a4"):  # An agent that has answered has taken note of its welcome, and will say goodbye.
+        await connections[name].assign(assignment("count", 0))
+        await connections[name].acknowledge(await connections[name].result())
     agents[0].stop()
     await connections["a0"].hear("goodbye")
     await serves[0]
     for name in ("a1", "a2", "a3", "a4"):
-        await connections[name].assign(assignment("count"))
+        await connections[name].assign(assignment("count", 1))
         await connections[name].acknowledge(await connections[name].result())
     for agent in agents[1:]:
         agent.stop()
