@@ -103,11 +103,7 @@ class Journal:
     def forget(self, results: dict[Key, agent_pb2.TaskResult], number: int = 0) -> None:
         """The gateway has these, all of the parcel if it is given its number: they are held no longer. An attempt of which
         another result is held by now stays. The file learns it with the next append."""
-        held = self.held
-        gone = [key for key, result in results.items() if held.get(key) is result]
-        for key in gone:
-            del held[key]
-        if gone:
+        if gone := self._drop(results):
             self._forgotten.append((number, gone))
 
     def trim(self) -> None:
@@ -211,13 +207,19 @@ class Journal:
                 parcels.update((number, results) for number in done.numbers)
             case 2:
                 acks = agent_pb2.ResultAcks.FromString(payload)
-                for key in acks.items:
-                    self.held.pop(key_of(key), None)
-                for key, result in (item for number in acks.numbers for item in parcels.get(number, {}).items()):
-                    if self.held.get(key) is result:
-                        del self.held[key]
+                for item in acks.items:
+                    self.held.pop(key_of(item), None)
+                for number in acks.numbers:
+                    self._drop(parcels.get(number, {}))
             case _:
                 log.warning("the journal %s holds a record of kind %d, of a later version; skipped", self.path, kind)
+
+    def _drop(self, results: dict[Key, agent_pb2.TaskResult]) -> list[Key]:
+        held = self.held
+        gone = [key for key, result in results.items() if held.get(key) is result]
+        for key in gone:
+            del held[key]
+        return gone
 
     def _acks(self) -> Iterator[agent_pb2.ResultAcks]:
         """What is forgotten, as the file should hear it: the number of a parcel only if it was written under it."""
