@@ -12,7 +12,7 @@ import grpc
 import structlog
 
 from cloud import api
-from cloud.inputs import RunFinished, SiteLoads
+from cloud.inputs import AgentLoad, RunFinished, SiteLoads
 from cloud.planner import Planner
 from cloud.service import PlannerService
 from cloud.views import Freshness, LinkView
@@ -168,7 +168,7 @@ class GlobalPlanner:
         """Messages of a link that are not replication."""
         match message.WhichOneof("kind"):
             case "loads":
-                agents = {load.agent: load.running for load in message.loads.agents}
+                agents = {a.agent: AgentLoad(a.running, a.health or "ok", a.open_until_ms) for a in message.loads.agents}
                 self.loop.post(SiteLoads(link.peer, agents, message.loads.ready, message.loads.running))
             case "digest_reply":
                 if (waiting := self._digests.get(message.digest_reply.id)) is not None:

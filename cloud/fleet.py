@@ -19,6 +19,8 @@ class FleetAgent(msgspec.Struct):
     state: str
     since: int
     running: int = 0
+    health: str = "ok"
+    open_until_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -69,6 +71,7 @@ class Fleet:
             case AgentDeparted(agent, reason):
                 if (known := entry.agents.get(agent)) is not None:
                     known.state, known.since, known.running = reason, time_ms, 0
+                    known.health, known.open_until_ms = "ok", 0
             case _:
                 return
         self._count(entry)

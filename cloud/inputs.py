@@ -49,11 +49,22 @@ class CancelRun(NamedTuple):
     reason: str
 
 
+class AgentLoad(NamedTuple):
+    """How busy an agent is; its `health` (ok, degraded, open), and until when (UTC ms) it is given no work."""
+
+    running: int = 0
+    health: str = "ok"
+    open_until_ms: int = 0
+
+
+UNHEARD = AgentLoad()
+
+
 class SiteLoads(NamedTuple):
-    """Telemetry of a site: how busy its agents are."""
+    """Telemetry of a site: how its agents do."""
 
     site: str
-    agents: dict[str, int]
+    agents: dict[str, AgentLoad]
     ready: int
     running: int
 

@@ -11,7 +11,7 @@ import msgspec
 
 from cloud.answers import encode_answer
 from cloud.fleet import Fleet
-from cloud.inputs import CancelRun, RegisterDefinition, RunFinished, SiteLoads, StartRuns
+from cloud.inputs import UNHEARD, CancelRun, RegisterDefinition, RunFinished, SiteLoads, StartRuns
 from cloud.intents import Intents
 from cloud.placement import Placement, Unplaceable, place
 from cloud.port import Problem, Started
@@ -417,7 +417,7 @@ class Planner:
         site = self.fleet.site(input.site)
         site.ready_tasks, site.running_tasks = input.ready, input.running
         for name, agent in site.agents.items():
-            agent.running = input.agents.get(name, 0)
+            agent.running, agent.health, agent.open_until_ms = input.agents.get(name, UNHEARD)
 
     # Ids and events ---------------------------------------------------------------------------------------------------
 

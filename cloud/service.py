@@ -205,7 +205,11 @@ class PlannerService:
     async def agents(self) -> list[AgentView]:
         """All agents of all sites."""
         return [
-            AgentView(a.id, site.id, a.kind, a.state, a.capabilities, a.capacity, a.running, a.since, a.labels)
+            AgentView(
+                *(a.id, site.id, a.kind, a.state, a.capabilities, a.capacity, a.running, a.since, a.labels),
+                health=a.health,
+                open_until=a.open_until_ms,
+            )
             for _, site in sorted(self._node.planner.fleet.sites.items())
             for _, a in sorted(site.agents.items())
         ]

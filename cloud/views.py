@@ -101,7 +101,10 @@ class HistoryEntry(msgspec.Struct):
 
 
 class AgentView(msgspec.Struct):
-    """An agent as its site last reported it. `state`: available, unreachable or left."""
+    """An agent as its site last reported it. `state`: available, unreachable or left.
+
+    `health`: ok, degraded (its last attempts failed) or open (it gets no work until `open_until`, UTC ms, as it kept failing).
+    """
 
     id: str
     site: str
@@ -112,6 +115,8 @@ class AgentView(msgspec.Struct):
     running: int
     since: int
     labels: dict[str, str] = {}
+    health: str = "ok"
+    open_until: int = 0
 
 
 class SiteView(msgspec.Struct):

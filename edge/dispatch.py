@@ -99,7 +99,7 @@ class Dispatch:
         assert fragment.states[task] == RUNNING
         self.home.changed[fragment.run] = None
         attempt = fragment.attempt(task)
-        self.home.roster.take(slot, fragment.run, task, attempt)
+        self.home.roster.take(slot, fragment.run, task, attempt, now)
         if was_waiting:
             out.append(ClearTimer(fragment.run, f"retry/{task}"))
         if plan.timeout_ms:

@@ -14,6 +14,7 @@ import grpc
 import structlog
 
 from edge.executor import LEASE_MS, Executor
+from edge.roster import Roster, Slot
 from edge.service import Gateway
 from sync.actors import Loop, verify_slowly
 from sync.blobs import Blob, BlobError, BlobService, BlobStore, pull, push
@@ -227,7 +228,7 @@ class EdgeNode:
         """How busy the agents are; only when it has changed."""
         executor = self._executor()
         loads = sync_pb2.AgentLoads(
-            agents=[sync_pb2.AgentLoad(agent=s.agent, running=len(s.held)) for _, s in sorted(executor.roster.slots.items())],
+            agents=[_load(executor.roster, slot) for _, slot in sorted(executor.roster.slots.items())],
             ready=executor.ready_tasks(),
             running=sum(len(s.held) for s in executor.roster.slots.values()),
         )
@@ -285,3 +286,9 @@ class EdgeNode:
         core = self.loop.driver.core
         assert isinstance(core, Executor)
         return core
+
+
+def _load(roster: Roster, slot: Slot) -> sync_pb2.AgentLoad:
+    health, until_ms = roster.health.view(slot.agent)
+    health = "" if health == "ok" else health  # Nearly always, so it costs nothing on the wire.
+    return sync_pb2.AgentLoad(agent=slot.agent, running=len(slot.held), health=health, open_until_ms=until_ms)

@@ -103,6 +103,7 @@ class Executor:
         end_ms = self.roster.leases.next_end_ms()
         if end_ms is not None and end_ms <= now.mono_ms:
             self._expire(now, out)
+        self.roster.recheck(now)
         self.dispatch.settle(now, out)
         return out
 
@@ -195,8 +196,8 @@ class Executor:
         return run == "" or run in self.fragments
 
     def wake_mono_ms(self) -> int | None:
-        """When the next lease ends."""
-        return self.roster.leases.next_end_ms()
+        """When the next lease ends, or an agent that kept failing may prove itself."""
+        return self.roster.wake_ms()
 
     def encode(self, event: object) -> bytes:
         """An event's payload."""
@@ -274,7 +275,7 @@ class Executor:
             out.append(CloseSession(replaced, input.agent, "replaced", "the agent registered again over another connection"))
         out.append(Welcome(input.session, input.agent, self.lease_ms))
         self._reconcile(slot, input, now, out)
-        self.roster.ready(slot)
+        self.roster.ready(slot, now)
 
     def _reconcile(self, slot: Slot, input: AgentOpened, now: Now, out: list[object]) -> None:
         """Compare what the log says the agent holds with what it says itself. What it says it holds, it keeps, also what had been

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import msgspec
 
+from edge.health import judge
 from edge.inputs import AttemptKey, StopTasks
 from edge.roster import Roster
 from sync.outputs import Append, ClearTimer, Save, SetTimer
@@ -52,7 +53,7 @@ class Home:
         over = [waiter for waiter in waiting if waiter not in (fragment.due or ())]
         out.extend(ClearTimer(fragment.run, _timer_key(fragment, waiter)) for waiter in over)
         if before is not None and task not in fragment.live:
-            self._free(fragment, task, before, command, out)
+            self._free(fragment, task, before, command, now, out)
         if events:
             self.after(fragment, out)
         return bool(events)
@@ -66,14 +67,14 @@ class Home:
             out.append(Append(self.stream, fragment.run, fragment.epoch, event))
             fragment.evolve(event)
             if held is not None:
-                self._free(fragment, command.task, held, command, out)
+                self._free(fragment, command.task, held, command, now, out)
             elif waited:
                 out.append(ClearTimer(fragment.run, _timer_key(fragment, command.task)))
             self.after(fragment, out)
         return bool(events)
 
-    def _free(self, fragment: Fragment, task: int, held: Attempt, command: FragmentCommand, out: list[object]) -> None:
-        self.roster.drop(held.agent, fragment.run, task)
+    def _free(self, fragment: Fragment, task: int, held: Attempt, command: FragmentCommand, now: Now, out: list[object]) -> None:
+        self.roster.drop(held.agent, fragment.run, task, judge(command, fragment.run, held), now)
         if fragment.plan.tasks[task].timeout_ms:
             out.append(ClearTimer(fragment.run, f"deadline/{task}"))
         if getattr(command, "agent", held.agent) != held.agent:

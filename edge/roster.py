@@ -10,6 +10,7 @@ import msgspec
 
 from coordination.direct import Assigner
 from coordination.lease import FencedResource, LeaseTable, StaleEpoch
+from edge.health import Health, Verdict
 from edge.inputs import AgentOpened
 from sync.values import AgentId, Now
 from workflow.events import AgentDeparted, AgentRegistered
@@ -41,6 +42,7 @@ class Roster:
     leases: LeaseTable
     slots: dict[str, Slot] = field(default_factory=dict)
     epochs: dict[int, int] = field(default_factory=dict)
+    health: Health = field(default_factory=Health)
 
     def open(self, opened: AgentOpened, now: Now) -> tuple[Slot, int]:
         """Bind a session to the agent. Returns the slot and the session that this one replaces (0: none)."""
@@ -51,9 +53,22 @@ class Roster:
         self.epochs[opened.session] = slot.epoch
         return slot, replaced
 
-    def ready(self, slot: Slot) -> None:
-        """The agent's hands are known: it may get work."""
-        self.assigner.join(slot.agent, list(slot.capabilities), slot.capacity, len(slot.held))
+    def ready(self, slot: Slot, now: Now) -> None:
+        """The agent's hands are known: it may get work, as far as its health allows."""
+        held = len(slot.held)
+        self.assigner.join(slot.agent, list(slot.capabilities), self.health.room(slot.agent, slot.capacity, held, now), held)
+
+    def recheck(self, now: Now) -> None:
+        """Agents that got no work for a while because they kept failing: let each prove itself by one attempt."""
+        if self.health.standings:
+            for slot in map(self.slots.__getitem__, self.health.due(now)):
+                if slot.session:
+                    self.ready(slot, now)
+
+    def wake_ms(self) -> int | None:
+        """When (monotonic ms) a lease ends or an agent may prove itself."""
+        ends = self.leases.next_end_ms(), self.health.next_due_ms() if self.health.standings else None
+        return min((end for end in ends if end is not None), default=None)
 
     def is_news(self, opened: AgentOpened) -> bool:
         """Does the log know the agent as it now presents itself?"""
@@ -89,15 +104,22 @@ class Roster:
             if slot.present:
                 slot.epoch = self.leases.grant(slot.agent, slot.agent, now).epoch
 
-    def take(self, slot: Slot, run: str, task: int, attempt: int) -> None:
+    def take(self, slot: Slot, run: str, task: int, attempt: int, now: Now) -> None:
         """The agent holds an attempt."""
         slot.held[(run, task)] = attempt
-        self.assigner.take(slot.agent)
+        if self.health.standings and self.health.taken(slot.agent, (run, task), now):
+            self.ready(slot, now)
+        else:
+            self.assigner.take(slot.agent)
 
-    def drop(self, agent: str, run: str, task: int) -> None:
-        """The agent no longer holds the task."""
+    def drop(self, agent: str, run: str, task: int, verdict: Verdict, now: Now) -> None:
+        """The agent no longer holds the task, which says something of it if it is here: nobody is blamed for being away."""
         slot = self.slots.get(agent)
-        if slot is not None and slot.held.pop((run, task), None) is not None:
+        if slot is None or slot.held.pop((run, task), None) is None:
+            return
+        if slot.session and self.health.ended(agent, (run, task), verdict, now):
+            self.ready(slot, now)
+        else:
             self.assigner.free(slot.agent)
 
     def evolve(self, event: object) -> None:

@@ -170,7 +170,8 @@ class Definition(TypedDict):
 
 
 class AgentStatus(TypedDict):
-    """An agent as its site last reported it. `state`: available, unreachable or left."""
+    """An agent as its site last reported it. `state`: available, unreachable or left. `health`: ok, degraded or open, which
+    it is until `open_until` (UTC ms) at least: it kept failing and is given no work."""
 
     id: str
     site: str
@@ -181,6 +182,8 @@ class AgentStatus(TypedDict):
     running: int
     since: int
     labels: dict[str, str]
+    health: NotRequired[str]
+    open_until: NotRequired[int]
 
 
 class Site(TypedDict):

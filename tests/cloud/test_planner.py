@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cloud.answers import decode_answer, encode_answer
-from cloud.inputs import NewRun, Refusal, RegisterDefinition, SiteLoads, StartRuns
+from cloud.inputs import AgentLoad, NewRun, Refusal, RegisterDefinition, SiteLoads, StartRuns
 from cloud.port import Problem, Started
 from cloud.views import CommandView
 from tests.cloud.control import Control
@@ -130,11 +130,13 @@ def test_telemetry_is_shown_and_changes_nothing_else(cloud: Control) -> None:
     """How busy agents are is known as last told; an agent that is not named is idle."""
     cloud.join("harbour", "pick")
     length = len(cloud.log.disk.rows)
-    cloud.turn(SiteLoads("harbour", {"anna": 3}, 7, 3))
+    cloud.turn(SiteLoads("harbour", {"anna": AgentLoad(3, "open", 9_000)}, 7, 3))
     site = cloud.planner.fleet.site("harbour")
-    assert (site.ready_tasks, site.running_tasks, site.agents["anna"].running) == (7, 3, 3)
+    anna = site.agents["anna"]
+    assert (site.ready_tasks, site.running_tasks, anna.running) == (7, 3, 3)
+    assert (anna.health, anna.open_until_ms) == ("open", 9_000)
     cloud.turn(SiteLoads("harbour", {}, 0, 0))
-    assert site.agents["anna"].running == 0
+    assert (anna.running, anna.health, anna.open_until_ms) == (0, "ok", 0)
     assert len(cloud.log.disk.rows) == length
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from tiercel.answers import AgentStatus
 from tiercel.cli.options import REFUSED, Format, Output, Server, noun
 from tiercel.cli.show import Table, link, print_json
 from tiercel.cli.text import age, when
@@ -26,11 +27,18 @@ def list_agents(server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) 
     if output is Format.JSON:
         print_json(found)
         return
-    table = Table(("agent", "site", "kind", "state", "running", "capabilities", "since"))
+    table = Table(("agent", "site", "kind", "state", "health", "running", "capabilities", "since"))
     for each in found:
         load, skills = f"{each['running']}/{each['capacity']}", ",".join(each["capabilities"])
-        table.rows.append((each["id"], each["site"], each["kind"], each["state"], load, skills, when(each["since"])))
+        who = each["id"], each["site"], each["kind"], each["state"], health(each)
+        table.rows.append((*who, load, skills, when(each["since"])))
     table.print()
+
+
+def health(agent: AgentStatus) -> str:
+    """`open until 12:00:07`: it kept failing and is given no work until then."""
+    said, until = agent.get("health", "ok"), agent.get("open_until", 0)
+    return f"{said} until {when(until)}" if until else said
 
 
 @sites.command("list")
