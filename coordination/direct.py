@@ -1,7 +1,7 @@
 """The default protocol: the least loaded capable agent, ties by id. And the interface that all protocols of assignment share."""
 
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 from typing import Protocol
 
 from sync.values import AgentId
@@ -27,11 +27,16 @@ class _Member:
 
 @dataclass(slots=True)
 class Direct:
-    """Least loaded first. A heap per capability; an entry counts only while it tells the agent's present load."""
+    """Least loaded first. A heap per capability, in which every agent with room has an entry that tells its load, or less.
+
+    Whoever takes work keeps its entry until it comes to the top, and is put in its place then; whoever is freed gets a new one
+    before the next choice. So a batch of results costs one entry for each agent, and not one for each result.
+    """
 
     _members: dict[AgentId, _Member] = field(default_factory=dict)
     _heaps: dict[str, list[tuple[int, AgentId]]] = field(default_factory=dict)
     _counts: dict[str, int] = field(default_factory=dict)
+    _freed: set[AgentId] = field(default_factory=set)
 
     def join(self, agent: AgentId, capabilities: list[str], capacity: int, load: int) -> None:
         """The agent takes work from now on, up to `capacity` at once, `load` of which it holds."""
@@ -54,31 +59,41 @@ class Direct:
         """The agent holds one attempt more."""
         if (member := self._members.get(agent)) is not None:
             member.load += 1
-            self._offer(agent, member)
 
     def free(self, agent: AgentId) -> None:
         """The agent holds one attempt less."""
         if (member := self._members.get(agent)) is not None:
             member.load -= 1
-            self._offer(agent, member)
+            self._freed.add(agent)
 
     def choose(self, capability: str) -> AgentId | None:
         """The least loaded agent with room, or None. `@name` asks for one agent."""
         if capability.startswith("@"):
             named = self._members.get(AgentId(capability[1:]))
             return AgentId(capability[1:]) if named is not None and named.load < named.capacity else None
+        if self._freed:
+            self._offer_freed()
         heap = self._heaps.get(capability)
         while heap:
             load, agent = heap[0]
             member = self._members.get(agent)
-            if member is not None and member.load == load < member.capacity and capability in member.capabilities:
+            if member is None or not load <= member.load < member.capacity or capability not in member.capabilities:
+                heappop(heap)
+            elif member.load == load:
                 return agent
-            heappop(heap)
+            else:
+                heapreplace(heap, (member.load, agent))
         return None
 
     def capable(self, capability: str) -> bool:
         """Is any agent there that could ever do it?"""
         return capability in self._counts or AgentId(capability.removeprefix("@")) in self._members
+
+    def _offer_freed(self) -> None:
+        for agent in self._freed:
+            if (member := self._members.get(agent)) is not None:
+                self._offer(agent, member)
+        self._freed.clear()
 
     def _offer(self, agent: AgentId, member: _Member) -> None:
         if member.load >= member.capacity:
