@@ -197,10 +197,17 @@ class AgentDeparted(Event, frozen=True):
 
 KINDS: dict[str, type[Event]] = {}
 _DECODERS: dict[str, msgspec.msgpack.Decoder[Event]] = {}
-for _event in Event.__subclasses__():
-    _event.kind = _event.__name__
-    KINDS[_event.kind] = _event
-    _DECODERS[_event.kind] = msgspec.msgpack.Decoder(_event)
+
+
+def register(*kinds: type[Event]) -> None:
+    """Let `decode` know these kinds. Modules with events of their own call it, and whoever folds these imports the module."""
+    for event in kinds:
+        event.kind = event.__name__
+        KINDS[event.kind] = event
+        _DECODERS[event.kind] = msgspec.msgpack.Decoder(event)
+
+
+register(*Event.__subclasses__())
 
 encode = msgspec.msgpack.Encoder().encode
 

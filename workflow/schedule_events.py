@@ -1,0 +1,80 @@
+"""What can happen to a schedule, as facts. Whoever decides for it writes them: the cloud, or the site that it belongs to."""
+
+from workflow.events import Event, register
+
+
+class ScheduleCreated(Event, frozen=True):
+    """A schedule is there from here on. `spec` is its JSON, `definition` the `name@version` that its firings start for now.
+
+    In the cloud's stream for a site it hands the schedule to the site; in the site's own stream the site has taken it.
+    """
+
+    schedule: str
+    spec: bytes
+    definition: str
+    created_ms: int
+
+
+class ScheduleChanged(Event, frozen=True):
+    """It was paused or goes on, and starts `definition` from here on. `command` is the order of the cloud that asked for it."""
+
+    schedule: str
+    paused: bool
+    definition: str
+    at_ms: int
+    reason: str = ""
+    command: str = ""
+
+
+class ScheduleFired(Event, frozen=True):
+    """Runs were started: `runs[i]` for the firing at `firings[i]` (UTC ms). `active` are the runs that later firings look at.
+
+    `cause`: time, buffer (it had waited for an earlier run to end), backfill or run_now.
+    """
+
+    schedule: str
+    firings: list[int]
+    runs: list[str]
+    active: list[str]
+    cause: str
+    command: str = ""
+
+
+class ScheduleBuffered(Event, frozen=True):
+    """The firing waits for the runs that are under way; `cancels` are those that it asked to stop."""
+
+    schedule: str
+    firing_ms: int
+    cancels: list[str]
+
+
+class ScheduleSkipped(Event, frozen=True):
+    """Of the firings from `first_ms` to `last_ms`, both included, none was made, for this reason."""
+
+    schedule: str
+    first_ms: int
+    last_ms: int
+    reason: str
+    command: str = ""
+
+
+class ScheduleRemoved(Event, frozen=True):
+    """The schedule is there no more. Runs that it has started go on."""
+
+    schedule: str
+    command: str = ""
+
+
+class ScheduleOrdered(Event, frozen=True):
+    """An intent of the cloud for a schedule whose home is the site: pause, resume, run_now, backfill (`firings`), pin (its
+    definition) or remove. The home answers with what it did, under the same `command`."""
+
+    schedule: str
+    command: str
+    order: str
+    reason: str
+    firings: list[int]
+    definition: str
+
+
+register(ScheduleCreated, ScheduleChanged, ScheduleFired, ScheduleBuffered, ScheduleSkipped, ScheduleRemoved, ScheduleOrdered)
