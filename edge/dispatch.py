@@ -9,18 +9,16 @@ from heapq import heappop, heappush
 import msgspec
 
 from coordination.direct import Assigner
-from edge.home import Home, attempt_epoch, value_of
+from edge.home import Home, attempt_epoch, deadline_of, value_of
 from edge.inputs import Assigned, AssignTasks, AttemptKey
 from edge.roster import Slot
-from sync.outputs import Append, ClearTimer, SetTimer
+from sync.outputs import Append, ClearTimer
 from sync.values import AgentId, Now
 from workflow.commands import Assign, Delay, Fail
 from workflow.expression import ExpressionError
 from workflow.fragment import Fragment
 from workflow.plan import TaskPlan
 from workflow.states import READY, RUNNING, WAITING
-
-DEADLINE_GRACE_MS = 5_000
 
 
 @dataclass(slots=True)
@@ -103,8 +101,7 @@ class Dispatch:
         if was_waiting:
             out.append(ClearTimer(fragment.run, f"retry/{task}"))
         if plan.timeout_ms:
-            deadline_ms = now.wall_ms + plan.timeout_ms + DEADLINE_GRACE_MS
-            out.append(SetTimer(fragment.run, f"deadline/{task}", deadline_ms))
+            out.append(deadline_of(fragment, task, now.wall_ms))
         key = AttemptKey(fragment.run, task, attempt, attempt_epoch(fragment.epoch, attempt))
         return Assigned(key, plan.id, plan.capability, rendered if constant is None else constant, plan.effect, plan.timeout_ms)
 

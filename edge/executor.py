@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from coordination.direct import Assigner, Direct
 from coordination.lease import LeaseTable
-from edge.dispatch import DEADLINE_GRACE_MS, Dispatch
-from edge.home import Chance, Home, timers_of
+from edge.dispatch import Dispatch
+from edge.home import Chance, Home, deadline_of, timers_of
 from edge.inputs import (
     AcknowledgeResults,
     AgentClosed,
@@ -31,6 +31,7 @@ from workflow.commands import Cancel, Elapse, Fail, Lose, Receive, Resume
 from workflow.events import (
     AgentDeparted,
     AgentRegistered,
+    AttemptResumed,
     CancelRequested,
     CommandAnswered,
     DefinitionRegistered,
@@ -38,6 +39,7 @@ from workflow.events import (
     FragmentAdopted,
     FragmentEnded,
     FragmentReleased,
+    TaskAssigned,
     ValueHanded,
     decode,
     encode,
@@ -45,7 +47,7 @@ from workflow.events import (
 from workflow.fragment import Fragment
 from workflow.plan import Effect, Plan, plan_from_document
 from workflow.saved import load_saved
-from workflow.states import READY
+from workflow.states import READY, WAITING
 
 LEASE_MS = 10_000
 
@@ -71,6 +73,7 @@ class Executor:
     plans: dict[str, Plan] = field(init=False)
     _persisted: set[str] = field(default_factory=set)
     _unheard: dict[str, list[Event]] = field(default_factory=dict)
+    _begun_ms: dict[tuple[str, int], int] = field(default_factory=dict)
     _steps: dict[type, Callable[..., None]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -129,7 +132,9 @@ class Executor:
                     # Folding too: what a start folds must be in the next snapshots, for the floor moves past its events.
                     self.home.changed[run] = None
                     fragment.evolve(event)
-                    if type(event) is FragmentEnded:
+                    if type(event) is TaskAssigned or type(event) is AttemptResumed:
+                        self._begun_ms[(run, event.task)] = time_ms
+                    elif type(event) is FragmentEnded:
                         del self.fragments[run]
 
     def _heard(self, run: str, event: Event) -> None:
@@ -176,6 +181,7 @@ class Executor:
             self.home.woken.append(fragment)
         self.roster.await_return(now)
         out: list[object] = [t for fragment in self.fragments.values() if fragment.due for t in timers_of(fragment)]
+        out += self._deadlines(now)
         for ref, plan in self.plans.items():
             if f"definition/{ref}" not in self._persisted:
                 out.append(Persist(f"definition/{ref}", plan.document))
@@ -184,6 +190,17 @@ class Executor:
             for event in events:
                 self._hear(FromPeer(self.stream, run, event, now.wall_ms), now, out)
         return out
+
+    def _deadlines(self, now: Now) -> list[SetTimer]:
+        """The deadlines of what was begun since the last snapshots. The log's timers hold them, unless the events were lost and
+        fetched back. A stamp may run ahead of the clock; a deadline never counts from later than now."""
+        begun_ms, self._begun_ms = self._begun_ms, {}
+        return [
+            deadline_of(fragment, task, min(begun_ms[(run, task)], now.wall_ms))
+            for run, fragment in self.fragments.items()
+            for task in fragment.live
+            if (run, task) in begun_ms and fragment.plan.tasks[task].timeout_ms
+        ]
 
     def saves(self) -> list[Save]:
         """What has changed since the last time."""
@@ -306,8 +323,8 @@ class Executor:
         if not self.home.decide(fragment, Resume(key.task, key.attempt, slot.agent), now, out):
             return False
         slot.held[(key.run, key.task)] = key.attempt
-        if (timeout_ms := fragment.plan.tasks[key.task].timeout_ms) > 0:
-            out.append(SetTimer(key.run, f"deadline/{key.task}", now.wall_ms + timeout_ms + DEADLINE_GRACE_MS))
+        if fragment.plan.tasks[key.task].timeout_ms:
+            out.append(deadline_of(fragment, key.task, now.wall_ms))
         return True
 
     def _close(self, input: AgentClosed, now: Now, out: list[object]) -> None:
@@ -343,13 +360,16 @@ class Executor:
         elif kind == "wait":
             out.append(ClearTimer(*input[:2]))
             self.home.decide(fragment, Elapse(task), now, out)
-        else:
+        elif fragment.states[task] == WAITING:
             self.dispatch.queue(fragment, task)
+        else:
+            out.append(ClearTimer(*input[:2]))  # Of an old copy of the log: what it was set for is long over.
 
     def _overdue(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> None:
         """The agent has not ended the attempt by its deadline and some grace: stop believing that it will."""
         attempt = fragment.live.get(task)
         if attempt is None:
+            out.append(ClearTimer(fragment.run, f"deadline/{task}"))
             return
         self.home.stop(attempt.agent, [self.home.key(fragment, task, attempt)], "deadline passed", out)
         if fragment.plan.tasks[task].effect is Effect.REPEATABLE:

@@ -15,6 +15,8 @@ from workflow.events import Blob, TaskDelayed, TaskFailed
 from workflow.fragment import Attempt, Fragment
 from workflow.plan import Plan
 
+DEADLINE_GRACE_MS = 5_000
+
 
 class Chance(Protocol):
     """A seeded generator: jitter is an argument too."""
@@ -107,6 +109,12 @@ class Home:
 def attempt_epoch(fragment_epoch: int, attempt: int) -> int:
     """The fencing token of an attempt: grows with every attempt, and with every new home of the fragment."""
     return (fragment_epoch << 20) | attempt
+
+
+def deadline_of(fragment: Fragment, task: int, begun_ms: int) -> SetTimer:
+    """When an attempt that was given out, or taken up again, at `begun_ms` (UTC) has had its time and some grace."""
+    due_ms = begun_ms + fragment.plan.tasks[task].timeout_ms + DEADLINE_GRACE_MS
+    return SetTimer(fragment.run, f"deadline/{task}", due_ms)
 
 
 def timers_of(fragment: Fragment) -> list[SetTimer]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge.dispatch import DEADLINE_GRACE_MS
+from edge.home import DEADLINE_GRACE_MS
 from edge.inputs import AttemptKey
 from tests.edge.site import LEASE_MS, Site
 from tests.workflow.plans import plan_of

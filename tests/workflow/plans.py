@@ -48,6 +48,8 @@ def documents(draw: st.DrawFn, tasks_max: int = 7) -> dict[str, dict[str, Any]]:
             task["capability"] = draw(st.sampled_from(["pick", "pack"]))
             task["effect"] = draw(st.sampled_from(["repeatable", "once", "physical"]))
             task["retry"] = {"max_attempts": draw(st.integers(1, 3)), "delay": 1, "jitter": 0}
+            if draw(st.integers(0, 2)) == 0:
+                task["timeout"] = draw(st.sampled_from([2, 20]))
             readable = sorted(need for need in above if "wait" not in tasks[need])
             task["with"] = {need: f"${{{{ tasks.{need}.output }}}}" for need in readable[: draw(st.integers(0, 3))]}
         tasks[f"t{number}"] = task
