@@ -44,6 +44,8 @@ class Loaded(Protocol):
     @property
     def persisted(self) -> dict[str, bytes]: ...
     @property
+    def stamps(self) -> dict[StreamId, int]: ...
+    @property
     def tail(self) -> Iterable[Row]: ...
 
 
@@ -121,6 +123,8 @@ class Driver:
     _tips: dict[StreamId, _Tip] = field(init=False, default_factory=dict)
     _held: deque[_Batch] = field(init=False, default_factory=deque)
     _floor: int = field(init=False, default=0)
+    # Were events fetched back that the core has not seen? Then no floor may move past them before the refold.
+    _unfolded: bool = field(init=False, default=False)
     _positions: dict[tuple[str, str], int] = field(init=False, default_factory=dict)
     _answers_swept_ms: int = field(init=False, default=0)
 
@@ -138,7 +142,7 @@ class Driver:
             else:
                 self._take(self.core.step(input, now), now, commit, effects)
         self._take(self.core.settle(now), now, commit, effects)
-        if self.pos - self._floor >= SNAPSHOT_EVERY:
+        if self.pos - self._floor >= SNAPSHOT_EVERY and not self._unfolded:
             self._snapshot(commit)
         self._submit(commit, effects, now)
 
@@ -229,6 +233,7 @@ class Driver:
         tip = self._tips.get(stream) or self._tip(stream)
         last, keep, decode = self._last, commit.rows.append, self.core.decode
         events = input.events if type(input) is Replicated else None
+        self._unfolded = self._unfolded or type(input) is Recovered
         for number, row in enumerate(rows):
             _, _, seq, epoch, kind, run, time, payload, digest, _ = row
             if seq <= tip.seq:
@@ -322,13 +327,14 @@ class Driver:
         self._last = {snapshot.run: snapshot.last for snapshot in loaded.snapshots}
         self.pos = self.committed_pos = loaded.pos
         self._tips = {stream: _Tip(head.seq, head.hash, stream.encode()) for stream, head in loaded.heads.items()}
-        self._floor = loaded.floor
+        self._floor, self._unfolded = loaded.floor, False
+        for stream, stamp in loaded.stamps.items():
+            if stream_writer(stream) == self.log.node:
+                self._stamps.last = max(self._stamps.last, stamp)
+            else:
+                self._observe(stamp, now_ms)
         for row in loaded.tail:
             self._last[row.run] = row.pos
-            if stream_writer(row.stream) == self.log.node:
-                self._stamps.last = max(self._stamps.last, row.time)
-            else:
-                self._observe(row.time, now_ms)
             self.core.evolve(row.stream, row.run, self.core.decode(row.kind, row.payload), wall_ms(row.time))
         self._last = {run: pos for run, pos in self._last.items() if self.core.holds(run)}
         self.timers = TimerQueue()

@@ -43,7 +43,8 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """All that a start or a refold needs. `tail` holds the events behind `floor`, in the order of this log.
+    """All that a start or a refold needs. `tail` holds the events behind `floor`, in the order of this log; `stamps` the time of
+    each stream's last event, wherever the floor is.
 
     `snapshots` are the node's own, under the empty run id, and those of all runs that have not ended.
     """
@@ -56,6 +57,7 @@ class Loaded:
     answers: list[Answer]
     persisted: dict[str, bytes]
     positions: dict[tuple[str, str], int]
+    stamps: dict[StreamId, int]
     tail: list[Row]
 
 
@@ -170,6 +172,7 @@ class LogReader:
             answers=self._answers(since_ms),
             persisted=self._persisted(),
             positions=self._positions(),
+            stamps=self._stamps(),
             tail=tail,
         )
 
@@ -192,6 +195,10 @@ class LogReader:
     def _positions(self) -> dict[tuple[str, str], int]:
         found = self._execute("SELECT peer, stream, value FROM positions ORDER BY peer, stream", ())
         return {(peer, stream): value for peer, stream, value in found}
+
+    def _stamps(self) -> dict[StreamId, int]:
+        newest = "SELECT time FROM events WHERE stream = ? ORDER BY seq DESC LIMIT 1"
+        return {name: int(time) for name, number in self._extent.ids.items() for (time,) in self._execute(newest, (number,))}
 
     def _snapshots(self, where: str, *parameters: str) -> Iterator[Snapshot]:
         for run, pos, last, ended, state, body, crc in self._execute(SNAPSHOTS + where, parameters):

@@ -56,6 +56,7 @@ class Loaded:
     snapshots: list[Snapshot]
     timers: list[tuple[str, str, int]]
     persisted: dict[str, bytes]
+    stamps: dict[StreamId, int]
     tail: list[Row]
 
 
@@ -90,7 +91,8 @@ class MemoryLog:
         snapshots = [snapshot for _, snapshot in sorted(disk.saved.items()) if not snapshot.ended]
         timers = [(run, key, due_ms) for (run, key), due_ms in sorted(disk.due.items())]
         tail = disk.rows[disk.floor :]
-        return Loaded(disk.pos, dict(disk.heads), disk.floor, snapshots, timers, dict(disk.persisted), tail)
+        stamps = {row.stream: row.time for row in disk.rows}
+        return Loaded(disk.pos, dict(disk.heads), disk.floor, snapshots, timers, dict(disk.persisted), stamps, tail)
 
     def finish(self, count: int = 1) -> None:
         """The next commits are durable."""

@@ -231,6 +231,25 @@ def test_recovered_events_are_folded_by_the_refold(driver: Driver, log: MemoryLo
     assert (out.replies(), log.disk.rows[-1].seq) == ({1: 3}, 3)
 
 
+def test_no_floor_moves_past_what_was_not_folded(
+    monkeypatch: pytest.MonkeyPatch, driver: Driver, log: MemoryLog, clock: StillClock
+) -> None:
+    """However many events come back and whatever is decided meanwhile, the refold and every later start fold all of them."""
+    monkeypatch.setattr(sync.driver, "SNAPSHOT_EVERY", 1)
+    payload = Notebook().encode(Noted("lost and found"))
+    rows = Scribe().rows(2, StreamId("harbour@1"), run="r1", payload=payload, kind="Noted")
+    driver.turn([Recovered(StreamId("harbour@1"), [row._replace(pos=0) for row in rows])])
+    driver.turn([Note(1, "r2", "meanwhile")])
+    log.finish_all()
+    driver.refold(RuntimeError("whole again"))
+    pages = {"r1": ["lost and found"] * 2, "r2": ["meanwhile"]}
+    assert notebook(driver).pages == pages
+    driver.turn([Note(2, "r3", "on it goes")])
+    log.finish_all()
+    assert log.disk.floor == log.disk.pos == 4
+    assert notebook(Driver(Notebook, log, clock, Outbox())).pages == {**pages, "r3": ["on it goes"]}
+
+
 # Timers
 
 

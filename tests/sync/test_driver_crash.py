@@ -150,3 +150,21 @@ def test_a_real_log_gives_the_same_state_back(tmp_path: Path, monkeypatch: pytes
             driver.turn([*inputs, Tear(99, run)] if turn % 4 == 3 else inputs)
         log.close()
         states.append(state_of(driver))
+
+
+def test_stamps_go_on_behind_the_floor_when_the_clock_was_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nothing behind the snapshots' floor, a start still knows the last stamp ever given, and gives later ones."""
+    monkeypatch.setattr(sync.driver, "SNAPSHOT_EVERY", 1)
+    clock = StillClock()
+    for token in range(3):
+        log = EventLog.open(tmp_path / "edge.db", NodeId("harbour"))
+        assert log.load().tail == []
+        driver = Driver(Notebook, log, clock, Outbox())
+        driver.turn([Note(token, "r1", "a line")])
+        log.close()
+        clock.wall_ms -= 3_600_000
+    log = EventLog.open(tmp_path / "edge.db", NodeId("harbour"))
+    stamps = [row.time for row in log.read(lambda reader: reader.all_events(0, 10)).result()]
+    log.close()
+    assert len(stamps) == 3
+    assert sorted(set(stamps)) == stamps
