@@ -179,7 +179,7 @@ class Runs:
         wait = wait_s(request.query_params.get("wait", "2"))
         outcome = await self._planner.cancel(run, reason=reason, wait_s=wait)
         if isinstance(outcome, CommandView):
-            return _answer(outcome, 202, {"Location": f"/api/v1/commands/{quote(outcome.id, safe='')}"})
+            return _answer(outcome, 202, {"Location": f"/api/v1/commands/{quote(outcome.command, safe='')}"})
         return _answer(outcome)
 
     async def history(self, run: str, after: Annotated[int, Query(ge=0)] = 0, limit: Limit = 100) -> Response:

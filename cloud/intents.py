@@ -3,34 +3,47 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from cloud.views import CommandView
+import msgspec
+
 from workflow.events import CommandAnswered
 
 COMMANDS_KEPT = 10_000
+
+
+class Intent(msgspec.Struct, omit_defaults=True):
+    """One command. `homes` are the sites whose streams carry it; `state`: pending (no home has answered), accepted or refused."""
+
+    id: str
+    run: str
+    kind: str
+    state: str
+    created: int
+    homes: list[str]
+    detail: str = ""
 
 
 @dataclass(slots=True)
 class Intents:
     """The latest commands and what has become of each; the oldest are forgotten."""
 
-    commands: dict[str, CommandView] = field(default_factory=dict)
+    commands: dict[str, Intent] = field(default_factory=dict)
 
     def note(self, command: str, run: str, home: str, reason: str, time_ms: int) -> None:
         """The command was given; it is in the stream for `home` from now on (empty: for none yet)."""
-        view = self.commands.get(command)
-        if view is None:
-            view = self.commands[command] = CommandView(command, run, "cancel", "pending", time_ms, [], reason)
+        intent = self.commands.get(command)
+        if intent is None:
+            intent = self.commands[command] = Intent(command, run, "cancel", "pending", time_ms, [], reason)
             while len(self.commands) > COMMANDS_KEPT:
                 del self.commands[next(iter(self.commands))]
         if home:
-            view.homes.append(home)
+            intent.homes.append(home)
 
     def answer(self, event: CommandAnswered) -> None:
         """A home has decided. One that accepted is enough: the others had ended before."""
-        if (view := self.commands.get(event.command)) is not None:
-            view.state = "accepted" if event.accepted or view.state == "accepted" else "refused"
-            view.detail = event.detail or view.detail
+        if (intent := self.commands.get(event.command)) is not None:
+            intent.state = "accepted" if event.accepted or intent.state == "accepted" else "refused"
+            intent.detail = event.detail or intent.detail
 
-    def restore(self, commands: Iterable[CommandView]) -> None:
+    def restore(self, commands: Iterable[Intent]) -> None:
         """Begin from a snapshot."""
         self.commands = {command.id: command for command in commands}

@@ -12,11 +12,10 @@ import msgspec
 from cloud.answers import encode_answer
 from cloud.fleet import Fleet
 from cloud.inputs import UNHEARD, CancelRun, RegisterDefinition, RunFinished, SiteLoads, StartRuns
-from cloud.intents import Intents
+from cloud.intents import Intent, Intents
 from cloud.placement import Placement, Unplaceable, place
 from cloud.port import Problem, Started
 from cloud.runs import Run, load_saved_run, restore_run
-from cloud.views import CommandView
 from sync.commit import Answer, Snapshot
 from sync.inputs import FromPeer, PeerLinked, PeerLost
 from sync.outputs import Append, Persist, Remember, Reply, Save
@@ -439,4 +438,4 @@ class Planner:
             self.era, self._counter = int(era, 16), int(counter, 16)
 
 
-_NODE = msgspec.msgpack.Decoder(tuple[bytes, list[CommandView]])
+_NODE = msgspec.msgpack.Decoder(tuple[bytes, list[Intent]])

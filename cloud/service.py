@@ -188,11 +188,24 @@ class PlannerService:
 
     async def command(self, command: str) -> CommandView:
         """An intent and what has come of it."""
-        view = self._node.planner.intents.commands.get(command)
-        if view is None:
+        intent = self._node.planner.intents.commands.get(command)
+        if intent is None:
             raise Problem(404, "command_unknown", f"command {command} is not known here: it is too old, or never was")
-        link = self._node.link_view(view.homes[0]) if view.homes else None
-        return msgspec.structs.replace(view, link=link)
+        homes = list(dict.fromkeys((*intent.homes, *self._unwritten_homes(intent.run, command))))
+        links = [self._node.link_view(home) for home in homes]
+        link = min(links, key=lambda link: (link.state == "up", link.since), default=None)
+        return CommandView(intent.id, intent.run, intent.kind, intent.state, intent.created, homes, intent.detail, link)
+
+    def _unwritten_homes(self, run: str, command: str) -> list[str]:
+        """Sites that will get the command as soon as they have greeted this cloud: until then their streams are not written."""
+        known = self._node.planner.runs.get(run)
+        if known is None or known.cancelling != command:
+            return []
+        return [
+            site
+            for site, fragment in zip(known.sites, known.fragments, strict=True)
+            if (fragment is None or not fragment.outcome) and not self._node.planner.fleet.site(site).greeted
+        ]
 
     async def definitions(self) -> list[DefinitionView]:
         """All definitions, by name and version."""

@@ -146,9 +146,12 @@ class DiffView(msgspec.Struct):
 
 
 class CommandView(msgspec.Struct, omit_defaults=True):
-    """An intent for the home of a run. `state`: pending (the home has not answered), accepted or refused."""
+    """An intent for the homes of a run. `state`: pending (no home has answered), accepted or refused.
 
-    id: str
+    `homes` are the sites that decide; `link` is the link to the one that is hardest to reach: down before up, longest first.
+    """
+
+    command: str
     run: str
     kind: str
     state: str

@@ -147,9 +147,12 @@ class HistoryEntry(TypedDict):
 
 @final
 class Command(TypedDict):
-    """An intent for the home of a run. `state`: pending, accepted or refused."""
+    """An intent for the homes of a run. `state`: pending, accepted or refused.
 
-    id: str
+    `homes` are the sites that decide; `link` is the link to the one that is hardest to reach.
+    """
+
+    command: str
     run: str
     kind: str
     state: str

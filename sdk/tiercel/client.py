@@ -92,7 +92,7 @@ class Client:
         return cast(Run, self._request("GET", _path("workflows", run), {"wait": wait_s}, wait_s=wait_s))
 
     def cancel(self, run: str, *, reason: str = "", wait_s: float = 2.0) -> Run | Command:
-        """Cancel a run. If its home does not answer within `wait_s`, the command that waits for it."""
+        """Cancel a run; the run once it has ended. If its homes do not answer within `wait_s` (the API says 202), the command."""
         parameters: dict[str, str | float] = {"wait": wait_s, "reason": reason}
         return cast(Run | Command, self._request("DELETE", _path("workflows", run), parameters, wait_s=wait_s))
 

@@ -139,7 +139,7 @@ class MemoryPlanner:
         if self.cut_off:
             link = LinkView("down", 1_700_000_000_000)
             command = CommandView(f"c-{run}", run, "cancel", "pending", 3_000, ["harbour"], reason, link)
-            self.commands[command.id] = command
+            self.commands[command.command] = command
             return command
         await self.finish(run, "cancelled")
         return view

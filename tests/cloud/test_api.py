@@ -228,7 +228,8 @@ def test_a_home_that_is_cut_off_is_not_spoken_for(api: Api) -> None:
     assert answer.headers["location"] == "/api/v1/commands/c-r1"
     command = client.get(answer.headers["location"]).json()
     assert command == answer.json()
-    assert (command["state"], command["homes"], command["link"]["state"]) == ("pending", ["harbour"], "down")
+    assert (command["command"], command["state"], command["homes"]) == ("c-r1", "pending", ["harbour"])
+    assert command["link"] == {"state": "down", "since": 1_700_000_000_000}
 
 
 def test_history_is_read_page_by_page(api: Api) -> None:

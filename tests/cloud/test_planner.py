@@ -6,8 +6,8 @@ import pytest
 
 from cloud.answers import decode_answer, encode_answer
 from cloud.inputs import AgentLoad, NewRun, Refusal, RegisterDefinition, SiteLoads, StartRuns
+from cloud.intents import Intent
 from cloud.port import Problem, Started
-from cloud.views import CommandView
 from tests.cloud.control import Control
 from tests.workflow.plans import plan_of
 from workflow.commands import Assign, Cancel, Lose
@@ -372,7 +372,7 @@ def test_a_cancellation_is_known_after_the_floor(cloud: Control, monkeypatch: py
     command = cloud.cancel(run)
     cloud.restart()
     assert cloud.cancel(run) == command
-    assert isinstance(cloud.planner.intents.commands[str(command)], CommandView)
+    assert isinstance(cloud.planner.intents.commands[str(command)], Intent)
 
 
 def test_an_unknown_input_is_ignored_and_a_definition_is_registered_by_its_reference(cloud: Control) -> None:

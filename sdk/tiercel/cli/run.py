@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from tiercel.answers import HistoryEntry, Problem, Run, RunRequest, RunSummary, Started
+from tiercel.answers import Command, HistoryEntry, Problem, Run, RunRequest, RunSummary, Started
 from tiercel.cli.definition import register_file
 from tiercel.cli.options import INTERRUPTED, REFUSED, Format, Output, Server, noun
 from tiercel.cli.show import Table, link, note, print_json, run_table, state, task_table
@@ -241,12 +241,19 @@ def cancel(
     if output is Format.JSON:
         print_json(outcome)
     elif "kind" in outcome:
-        where = f" (link {link(outcome['link'])})" if "link" in outcome else ""
-        homes = ", ".join(outcome["homes"])
-        note(f"{homes}{where} has not answered yet: the run goes on there until it has; command {outcome['id']}")
-        Table(("command", "run", "state"), [(outcome["id"], outcome["run"], outcome["state"])]).print()
+        _note_command(outcome)
+        Table(("command", "run", "state"), [(outcome["command"], outcome["run"], outcome["state"])]).print()
     else:
         Table(("run", "state"), [(outcome["run"]["id"], state(outcome["run"]))]).print()
+
+
+def _note_command(command: Command) -> None:
+    homes = ", ".join(command["homes"])
+    where = f"{homes} (link {link(command['link'])})" if "link" in command else homes
+    if command["state"] == "pending":
+        note(f"{where} has not answered yet: the run goes on there until it has; command {command['command']}")
+    else:
+        note(f"{where}: {command['state']}; the run ends when its attempts in hand have; command {command['command']}")
 
 
 def _until_left(following: Callable[[Screen], Coroutine[Any, Any, _Outcome]], output: Format, left: str) -> _Outcome:
