@@ -79,6 +79,7 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         path = self.gateway.removeprefix("unix:")
         if path != self.gateway and len(path.encode()) > SOCKET_PATH_BYTES_MAX:
             problems.append(f"the socket path {path} has more than {SOCKET_PATH_BYTES_MAX} bytes: put it in a shorter directory")
+        problems += [f"http.breaker: {problem}" for problem in self.http.breaker.problems()]
         if problems:
             raise HostConfigError(problems)
 

@@ -11,6 +11,8 @@ import pytest
 
 from agents.config import AgentDescription, HostConfig, HostConfigError
 from agents.host import AgentHost
+from agents.http import HttpPolicy
+from coordination.breaker import BreakerPolicy
 from tests.agents.gateway import WAIT_S, Gateway
 from tiercel.errors import JournalInUse
 from tiercel.journal import Journal
@@ -200,8 +202,9 @@ def test_a_journal_in_use_is_waited_for(gateway: Gateway, start: Start, tmp_path
         ({"functions": {"double": "os.system"}}, "'os.system' is not of the form python:module.function"),
         ({"functions": {"double": "python:os.no_such"}}, "module os has no function no_such"),
         ({"functions": {"csv.parse": "python:os.getpid"}}, "csv.parse is provided already"),
-        ({"functions": {}}, "agent 'clerk': nothing provides double; there is: csv.parse"),
+        ({"functions": {}}, "agent 'clerk': nothing provides double; there is: api_call, csv.parse"),
         ({"root": Path("/no/such/root")}, "the allowed root /no/such/root cannot be used"),
+        ({"http": HttpPolicy(breaker=BreakerPolicy(probes=0))}, "http.breaker: factor 2.0 and probes 0 must be at least 1"),
         ({"gateway": "unix:/" + "x" * 120}, "has more than 107 bytes"),
     ],
 )

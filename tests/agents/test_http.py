@@ -3,13 +3,17 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import quote, unquote
 
 import pytest
 
 from agents.http import Http, HttpPolicy
+from coordination.breaker import BreakerPolicy
 from tests.agents.attempts import context
 from tiercel import RetryableError, TerminalError
 
@@ -18,13 +22,16 @@ class Service(BaseHTTPRequestHandler):
     """Answers by path; tells what it was asked."""
 
     protocol_version = "HTTP/1.1"
+    calls: ClassVar[list[str]] = []
+    well: ClassVar[set[str]] = set()
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-        kind, _, rest = self.path[1:].partition("/")
+        path, _, query = self.path[1:].partition("?")
+        kind, _, rest = path.partition("/")
         match kind:
             case "echo":
-                told = {"method": self.command, "headers": dict(self.headers), "body": body}
+                told = {"method": self.command, "headers": dict(self.headers), "body": body, "query": query}
                 self.answer(200, json.dumps(told).encode(), "application/json")
             case "status":
                 self.answer(int(rest), b"because", "text/plain", Location="/echo")
@@ -38,6 +45,11 @@ class Service(BaseHTTPRequestHandler):
                 self.answer(200, b"", "text/plain", **{"Set-Cookie": "session=mine"})
             case "slow":
                 threading.Event().wait(30)
+            case "later":
+                self.answer(503, b"", "text/plain", **{"Retry-After": unquote(rest)})
+            case "sick":
+                self.calls.append(rest)
+                self.answer(200 if rest in self.well else 500, b"", "text/plain")
             case "cut":
                 self.close_connection = True
 
@@ -199,6 +211,119 @@ def test_what_is_no_address_is_terminal(url: str) -> None:
     with pytest.raises(TerminalError) as caught:
         call(url, policy=HttpPolicy(allowed_hosts=("127.0.0.1",)))
     assert caught.value.code == "http_invalid"
+
+
+@pytest.mark.parametrize(
+    ("expected", "status", "fine"),
+    [(201, 201, True), ([200, 202], 202, True), (201, 200, False), (404, 404, True), ([], 200, False)],
+)
+def test_what_is_expected_and_nothing_else(service: str, expected: Any, status: int, fine: bool) -> None:
+    """With `expected_status` a success that is not expected fails, and a failure that is expected succeeds."""
+    if fine:
+        assert call(f"{service}/status/{status}", expected_status=expected)["status"] == status
+    else:
+        with pytest.raises(TerminalError, match="expected") as caught:
+            call(f"{service}/status/{status}", expected_status=expected)
+        assert caught.value.code == f"http_{status}"
+
+
+def test_the_answer_is_mapped(service: str) -> None:
+    """`response` names what is wanted of the answer by JSON Pointers, and only that is the output."""
+    mapped = {"asked": "/json/query", "status": "/status", "kind": "/headers/content-type"}
+    answer = call(f"{service}/echo?a=1", query={"b": "x&y", "c": ["1", "2"]}, response=mapped)
+    assert answer == {"asked": "a=1&b=x%26y&c=1&c=2", "status": 200, "kind": "application/json"}
+    with pytest.raises(TerminalError) as caught:
+        call(f"{service}/echo", response={"id": "/json/id"})
+    assert caught.value.code == "validation"
+
+
+def test_the_key_goes_where_it_is_wanted(service: str) -> None:
+    """An interface that has another name for the idempotency key gets it under that name."""
+    headers = call(f"{service}/echo", method="POST", body="x", idempotency_header="X-Request-Id")["json"]["headers"]
+    assert {name.lower(): value for name, value in headers.items()}["x-request-id"] == "run-1/write"
+    assert "Idempotency-Key" not in headers
+
+
+def in_an_hour() -> str:
+    return formatdate(time.time() + 3_600, usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "least_ms", "most_ms"),
+    [("7", 7_000, 7_000), (in_an_hour(), 60_000, 3_600_000), ("soon", 0, 0), ("999999999", 86_400_000, 86_400_000)],
+)
+def test_the_other_side_says_when_to_come_again(service: str, said: str, least_ms: int, most_ms: int) -> None:
+    """Retry-After, in seconds or as a date, reaches the task's retry; nonsense says nothing, a day is the most."""
+    with pytest.raises(RetryableError) as caught:
+        call(f"{service}/later/{quote(said)}")
+    assert least_ms <= caught.value.retry_after_ms <= most_ms
+
+
+def test_a_failing_endpoint_is_left_alone(service: str) -> None:
+    """After enough failures nothing reaches it and the attempt fails at once, saying when to try again; one probe closes it."""
+    patience = BreakerPolicy(window=3, calls_min=3, open_ms=300, open_ms_max=300)
+    policy = HttpPolicy(allowed_hosts=(service.split("/")[2],), breaker=patience)
+
+    async def calls() -> None:
+        http = Http(policy)
+        try:
+            for _ in range(3):
+                assert await code_of(http, "me") == ("http_500", 0)
+            code, wait_ms = await code_of(http, "me")
+            assert (code, len(Service.calls)) == ("circuit_open", 3)
+            assert 0 < wait_ms <= 300
+            Service.well.add("me")
+            async with asyncio.timeout(30):
+                while await code_of(http, "me") != ("", 0):  # noqa: ASYNC110 - The circuit rings no bell.
+                    await asyncio.sleep(0.05)
+            assert len(Service.calls) == 4, "what was let through was the probe"
+            assert await code_of(http, "me") == ("", 0)
+        finally:
+            await http.close()
+
+    async def code_of(http: Http, path: str) -> tuple[str, int]:
+        try:
+            await http.request(context(), f"{service}/sick/{path}")
+        except RetryableError as error:
+            return error.code, error.retry_after_ms
+        return "", 0
+
+    Service.calls.clear()
+    asyncio.run(calls())
+
+
+def test_endpoints_are_apart_and_cancelled_calls_count_for_nothing(service: str) -> None:
+    """Another port is another endpoint; refusals and cancelled calls open nothing."""
+    policy = HttpPolicy(
+        allowed_hosts=("127.0.0.1:1", service.split("/")[2]), breaker=BreakerPolicy(window=1, calls_min=1, open_ms=60_000)
+    )
+
+    async def calls() -> None:
+        http = Http(policy)
+        try:
+            for code in ("http_unreachable", "circuit_open"):
+                with pytest.raises(RetryableError) as caught:
+                    await http.request(context(), "http://127.0.0.1:1/x")
+                assert caught.value.code == code
+            for status in (404, 429):
+                with pytest.raises((RetryableError, TerminalError)):
+                    await http.request(context(), f"{service}/status/{status}")
+            slow = asyncio.ensure_future(http.request(context(), f"{service}/slow"))
+            await asyncio.sleep(0.1)
+            slow.cancel()
+            await asyncio.gather(slow, return_exceptions=True)
+            assert (await http.request(context(), f"{service}/echo"))["status"] == 200
+        finally:
+            await http.close()
+
+    asyncio.run(calls())
+
+
+def test_its_names_are_one(service: str) -> None:
+    """`http`, `api_call` and `http.request` are the same capability, with the same circuits."""
+    offered = Http(HttpPolicy()).capabilities()
+    assert sorted(offered) == ["api_call", "http", "http.request"]
+    assert len({function.__func__ for function in offered.values()}) == 1  # type: ignore[attr-defined]
 
 
 def test_no_cookie_is_kept(service: str) -> None:
