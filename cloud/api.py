@@ -25,7 +25,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from cloud.frames import FRAMES_PER_SECOND_MAX, SNAPSHOT_RUNS_MAX, Frame, Unseen
+from cloud.frames import FRAMES_PER_SECOND_MAX, SNAPSHOT_RUNS_MAX, Unseen, frames
 from cloud.port import PlannerPort, Problem, RunRequest, Started
 from cloud.problems import ProblemDocument, document, of_parameters, of_router
 from cloud.requests import (
@@ -256,7 +256,7 @@ def _knowledge(knowledge: Knowledge) -> APIRouter:
 
 
 class Watchers:
-    """Clients of `WS /ws/workflows`: a snapshot first, then what has changed, at most five frames per second each."""
+    """Clients of `WS /ws/workflows`: a snapshot first, then what has changed, told at most five times per second each."""
 
     def __init__(self, planner: PlannerPort) -> None:
         self._planner = planner
@@ -312,14 +312,16 @@ class Watchers:
             changed.clear()
             if unseen.lost:
                 unseen.forget()
-                await client.send_text((await self._snapshot()).decode())
-            elif unseen:
-                await client.send_text(unseen.update(_wall_ms()).decode())
+                told = await self._snapshot()
+            else:
+                told = unseen.update(_wall_ms()) if unseen else iter(())
+            for frame in told:
+                await client.send_text(frame.decode())
             await asyncio.sleep(1 / FRAMES_PER_SECOND_MAX)
 
-    async def _snapshot(self) -> bytes:
+    async def _snapshot(self) -> Iterator[bytes]:
         runs, _ = await self._planner.runs(state="", limit=SNAPSHOT_RUNS_MAX, cursor="")
-        return _encode(Frame("snapshot", runs, await self._planner.sites(), _wall_ms()))
+        return frames("snapshot", runs, await self._planner.sites(), _wall_ms())
 
 
 async def _gone(client: WebSocket) -> None:

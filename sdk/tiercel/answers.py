@@ -216,12 +216,16 @@ class Diff(TypedDict):
 
 
 class Frame(TypedDict):
-    """One message to a watcher. `type`: `snapshot` (forget what you had) or `update` (these have changed)."""
+    """One message to a watcher. `type`: `snapshot` (forget what you had) or `update` (these have changed).
+
+    `more`: updates that belong to this one follow at once.
+    """
 
     type: str
     runs: list[RunSummary]
     sites: list[Site]
     at: int
+    more: bool
 
 
 class RunPage(TypedDict):

@@ -38,8 +38,6 @@ DEFAULT_SERVER = "http://127.0.0.1:8003"
 ANSWER_S_MAX = 30.0
 """How long to wait for an answer, beyond the time that the request itself asks to wait."""
 
-FRAME_BYTES_MAX = 64 << 20
-
 
 class Client:
     """Each method is one request. Raises ApiError (the API refused) or ServerUnreachable. May be used by several threads."""
@@ -142,7 +140,7 @@ class Client:
         url = f"ws{self.base_url.removeprefix('http')}/ws/workflows"
         proxy: Literal[True] | None = True if self._proxied else None
         try:
-            async with connect(url, proxy=proxy, max_size=FRAME_BYTES_MAX) as socket:
+            async with connect(url, proxy=proxy) as socket:
                 while True:
                     try:
                         text = await asyncio.wait_for(socket.recv(), idle_s)

@@ -147,17 +147,23 @@ async def watch_run(client: Client, run: str, show: Callable[[Picture], None]) -
 async def watch_runs(client: Client, ids: Sequence[str], show: Callable[[Picture], None]) -> list[RunSummary]:
     """Show how many of the runs have ended, until all have; returns how, in the order of `ids`."""
     known: dict[str, RunSummary] = {}
-    wanted = frozenset(ids)
+    wanted, told, is_snapshot = frozenset(ids), set[str](), False
     async with aclosing(_frames(client)) as frames:
         async for frame in frames:
             if frame is None:
                 continue
+            if frame["type"] == "snapshot":
+                told, is_snapshot = set(), True
             seen = {run["id"]: run for run in frame["runs"] if run["id"] in wanted}
             known.update(seen)
-            if frame["type"] == "snapshot":
+            told |= seen.keys()
+            if frame["more"]:
+                continue
+            if is_snapshot:
                 # It shows the newest runs only, and may follow a time of which nothing is known.
+                is_snapshot = False
                 for run in ids:
-                    if run not in seen and (run not in known or known[run]["state"] not in ENDED):
+                    if run not in told and (run not in known or known[run]["state"] not in ENDED):
                         view = await _look(client, run)
                         known.update({run: view["run"]} if view is not None else {})
             show(BatchPicture(known, len(ids)))
