@@ -1,11 +1,16 @@
 """The sites and their agents, as their own logs tell it, and which of them could do a task."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import msgspec
 
 from sync.values import SiteId
 from workflow.events import AgentDeparted, AgentRegistered
+
+NAMED_MAX = 5
+"""Agents that a message names."""
 
 
 class FleetAgent(msgspec.Struct):
@@ -22,10 +27,17 @@ class FleetAgent(msgspec.Struct):
     health: str = "ok"
     open_until_ms: int = 0
 
+    def offers(self, capability: str) -> bool:
+        """Can it do that? `@name` stands for the agent itself."""
+        return capability in self.capabilities or capability == f"@{self.id}"
+
 
 @dataclass(slots=True)
 class Site:
-    """One site. `linked_since_ms` is when its link last went up or down (UTC); `open_tasks` counts what it was released."""
+    """One site. `linked_since_ms` is when its link last went up or down (UTC); `open_tasks` counts what it was released.
+
+    `capabilities` (with how many agents have each) and `capacity` are those of the agents that are available.
+    """
 
     id: SiteId
     linked: bool = False
@@ -44,6 +56,10 @@ class Site:
     def load(self) -> float:
         """Open tasks per unit of capacity; infinite without any."""
         return self.open_tasks / self.capacity if self.capacity else float("inf")
+
+    def silent(self, capability: str) -> list[FleetAgent]:
+        """Agents that could do it and are unreachable: they may come back."""
+        return [agent for agent in self.agents.values() if agent.state == "unreachable" and agent.offers(capability)]
 
 
 @dataclass(slots=True)
@@ -79,14 +95,14 @@ class Fleet:
     def _count(self, entry: Site) -> None:
         capabilities: dict[str, int] = {}
         for agent in entry.agents.values():
-            # Unreachable is not dead: it may come back, so work is still released to its site. Only who left is left out.
-            if agent.state != "left":
+            # Unreachable is not dead, but no promise either: no new work goes to its site for its sake until it is back.
+            if agent.state == "available":
                 for capability in (*agent.capabilities, f"@{agent.id}"):
                     capabilities[capability] = capabilities.get(capability, 0) + 1
         if capabilities.keys() != entry.capabilities.keys():
             self.version += 1
         entry.capabilities = capabilities
-        entry.capacity = sum(agent.capacity for agent in entry.agents.values() if agent.state != "left")
+        entry.capacity = sum(agent.capacity for agent in entry.agents.values() if agent.state == "available")
 
     def save(self) -> bytes:
         """What the logs have told, as bytes; links are of the moment and not kept."""
@@ -101,6 +117,18 @@ class Fleet:
             entry.definitions = set(definitions)
             entry.agents = {agent.id: agent for agent in agents}
             self._count(entry)
+
+
+def described(silent: Sequence[tuple[str, FleetAgent]]) -> str:
+    """Silent agents (with their sites) in words: who, where, since when; those silent for longest first."""
+    longest_first = sorted(silent, key=lambda pair: (pair[1].since, pair[1].id))
+    names = [f"{agent.id} at {site} since {_utc(agent.since)}" for site, agent in longest_first[:NAMED_MAX]]
+    more = len(silent) - len(names)
+    return ", ".join(names) + (f", and {more} more" if more else "")
+
+
+def _utc(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms // 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
 _SAVED = msgspec.msgpack.Decoder(list[tuple[str, list[str], list[FleetAgent]]])

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from cloud.fleet import described
 from cloud.runs import Run, load_saved_run
 from cloud.views import FailureView, FragmentView, HistoryEntry, RunSummary, RunView, TaskView
 from sync.clock import wall_ms
@@ -114,8 +115,11 @@ def _set_state(view: TaskView, state: int, site: str, run: Run, task: int, node:
     entry = node.planner.fleet.site(site)
     if state == READY:
         wanted = plan.capability or f"@{plan.agent}"
-        known = wanted in entry.capabilities
-        view.waits_for = f"a free agent with {wanted} at {site}" if known else f"an agent with {wanted}: none at {site}"
+        if wanted in entry.capabilities:
+            view.waits_for = f"a free agent with {wanted} at {site}"
+        else:
+            silent = [(site, agent) for agent in entry.silent(wanted)]
+            view.waits_for = f"an agent with {wanted}: " + (f"unreachable: {described(silent)}" if silent else f"none at {site}")
     elif state == RUNNING:
         agent = entry.agents.get(view.agent)
         view.state = "unreachable" if agent is not None and agent.state == "unreachable" else view.state

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from cloud.fleet import Fleet, Site
+from cloud.fleet import Fleet, Site, described
 from sync.values import SiteId
 from workflow.expression import ExpressionError
 from workflow.plan import Plan, TaskPlan
@@ -29,7 +29,8 @@ class Unplaceable:
 def place(plan: Plan, inputs: bytes, fleet: Fleet) -> Placement | Unplaceable:
     """Place every task of a run. One site that can do all of it comes first: fewer hand-overs, and no cut between its tasks.
 
-    Only sites that have greeted the cloud since its start are considered: see ARCHITECTURE.md.
+    Only sites that have greeted the cloud since its start are considered: see ARCHITECTURE.md. What only unreachable agents could
+    do waits until one of them is back.
     """
     sites = [site for site in fleet.sites.values() if site.greeted]
     if not sites:
@@ -99,9 +100,16 @@ def _choose(task: TaskPlan, plan: Plan, chosen: list[str], main: Site | None, si
         return near[0] if near else min(sites, key=_preference).id
     able = [site for site in sites if capability in site.capabilities]
     if not able:
-        what = f"agent {task.agent}" if task.agent else f"an agent with capability {capability}"
-        return Unplaceable(f"task {task.id}: {what}; no site has one")
+        return _unable(task, capability, sites)
     return min(able, key=lambda site: (site.id not in near, *_preference(site))).id
+
+
+def _unable(task: TaskPlan, capability: str, sites: list[Site]) -> Unplaceable:
+    what = f"agent {task.agent}" if task.agent else f"an agent with capability {capability}"
+    silent = [(site.id, agent) for site in sites for agent in site.silent(capability)]
+    if silent:
+        return Unplaceable(f"task {task.id}: {what} to come back; unreachable: {described(silent)}")
+    return Unplaceable(f"task {task.id}: {what}; no site has one")
 
 
 def _capability(task: TaskPlan) -> str:

@@ -158,14 +158,44 @@ def test_a_site_that_has_not_greeted_yet_gets_nothing() -> None:
             assert waits(plan, fleet) == "a site to link to the cloud"
 
 
-@pytest.mark.parametrize(("reason", "counts"), [("unreachable", True), ("left", False)])
-def test_who_is_unreachable_may_come_back(reason: str, counts: bool) -> None:
-    """Silent is not dead: its site still gets work; only an agent that said goodbye is left out."""
-    fleet = fleet_of(harbour="pick")
+@pytest.mark.parametrize("reason", ["unreachable", "left"])
+def test_who_is_away_is_no_capacity(reason: str) -> None:
+    """A site whose agents are silent or gone gets nothing while another can do it, however busy that one is."""
+    plan, fleet = plan_of({"a": {"capability": "pick"}}), fleet_of(airport="pick", harbour="pick")
     version = fleet.version
-    fleet.evolve("harbour", AgentDeparted("harbour-1", reason))
-    assert ("pick" in fleet.site("harbour").capabilities) is counts
-    assert (fleet.version > version) is not counts
+    fleet.site("harbour").open_tasks = 1_000
+    fleet.evolve("airport", AgentDeparted("airport-1", reason))
+    assert (fleet.site("airport").capacity, fleet.site("airport").capabilities) == (0, {})
+    assert fleet.version > version
+    assert placed(plan, fleet) == ["harbour"]
+
+
+def test_a_run_waits_for_silent_agents_by_name() -> None:
+    """If all who could do it are unreachable, none of their sites is chosen, and it says who they are and since when."""
+    plan, fleet = plan_of({"a": {"capability": "pick"}}), fleet_of(airport="pick", harbour="pick", depot="pack")
+    fleet.evolve("harbour", AgentDeparted("harbour-1", "unreachable"), 1_800_000_000_000)
+    fleet.evolve("airport", AgentDeparted("airport-1", "unreachable"), 1_800_000_060_000)
+    assert waits(plan, fleet) == (
+        "task a: an agent with capability pick to come back; unreachable: "
+        "harbour-1 at harbour since 2027-01-15T08:00:00Z, airport-1 at airport since 2027-01-15T08:01:00Z"
+    )
+    fleet.evolve("airport", AgentDeparted("airport-1", "left"))
+    assert "airport-1" not in waits(plan, fleet)
+    assert waits(plan_of({"a": {"agent": "harbour-1"}}), fleet).startswith("task a: agent harbour-1 to come back; unreachable: ")
+    version = fleet.version
+    fleet.evolve("harbour", AgentRegistered("harbour-1", "robot", "b2", ["pick"], 4))
+    assert fleet.version > version
+    assert placed(plan, fleet) == ["harbour"]
+
+
+def test_few_of_many_silent_agents_are_named() -> None:
+    """A message stays readable however many are away."""
+    fleet = fleet_of(harbour="")
+    for number in range(9):
+        fleet.evolve("harbour", AgentRegistered(f"robot-{number}", "robot", "b1", ["pick"], 4))
+        fleet.evolve("harbour", AgentDeparted(f"robot-{number}", "unreachable"), number * 1_000)
+    told = waits(plan_of({"a": {"capability": "pick"}}), fleet)
+    assert told.endswith("robot-4 at harbour since 1970-01-01T00:00:04Z, and 4 more")
 
 
 def test_a_fleet_comes_back_from_its_snapshot() -> None:

@@ -52,6 +52,21 @@ def test_a_run_is_released_to_the_site_that_can_do_it(cloud: Control) -> None:
     assert epochs == [1, 2]
 
 
+def test_a_run_is_placed_as_soon_as_a_silent_agent_is_back(cloud: Control) -> None:
+    """Until then it waits and says for whom, over a restart too; what was released before stays where it is."""
+    cloud.join("harbour", "pick")
+    (before,) = cloud.start(PICK)
+    cloud.leave("harbour", "unreachable")
+    (run,) = cloud.start(PICK)
+    assert (cloud.planner.runs[before].sites, cloud.planner.runs[run].sites) == (["harbour"], [])
+    assert "anna at harbour since" in cloud.planner.runs[run].waits_for
+    cloud.restart()
+    assert cloud.planner.runs[run].sites == []
+    assert "anna at harbour since" in cloud.planner.runs[run].waits_for
+    cloud.join("harbour", "pick")
+    assert (cloud.planner.runs[run].sites, cloud.planner.runs[run].waits_for) == (["harbour"], "")
+
+
 def test_a_definition_travels_once_to_each_site(cloud: Control) -> None:
     """However many runs follow, and over a restart, it is registered and sent to a site once."""
     for site in ("harbour", "airport"):
