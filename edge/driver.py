@@ -1,7 +1,9 @@
 """EdgeNode: a site. It joins the Driver of its executor, the gateway for its agents and the link to the cloud.
 
 `EdgeNode.serve()` runs until cancelled. It starts without a network: its own log is the authority for the site. It only gives the
-link a moment first, for a log restored from a copy can be completed only before it has been written to again.
+link a moment first, for a log restored from a copy can be completed only before it has been written to again. A log that is known
+to lack events (the process died while they came back) waits for the link as long as it takes: what a site without a network wrote
+into it would take the place of what it had promised.
 """
 
 import asyncio
@@ -71,7 +73,7 @@ class EdgeNode:
         self.halted: str = ""
         self._channel: grpc.aio.Channel | None = None
         self._errands: set[asyncio.Future[None]] = set()
-        self._recovering = self._has_lost = False
+        self._recovering = False
         self._compared: asyncio.Event
         self._last_telemetry = b""
 
@@ -95,11 +97,13 @@ class EdgeNode:
         try:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._compared.wait(), self.config.first_link_wait_s)
-            if not self._recovering and not self.halted:
+            if self.loop.driver.lacks_events and not self._compared.is_set():
+                log.warning("the site waits for its link: not all of its lost events have come back", site=self.config.site)
+            elif not self._recovering and not self.halted:
                 self.loop.release()
             await server.start()
             self._protect_socket()
-            self.gateway.accepting = not self.halted and not self._recovering
+            self.gateway.accepting = not self.halted and not self.loop.held
             log.info(
                 "site serves",
                 site=self.config.site,
@@ -124,7 +128,7 @@ class EdgeNode:
     def _make_executor(self) -> Executor:
         # The seed makes a simulated edge repeatable; a real one may as well be seeded by its name and boot.
         chance = random.Random(f"{self.config.site}/{self.log.boot}")
-        return Executor(SiteId(self.config.site), self.stream, chance, self.config.lease_ms, has_lost=self._has_lost)
+        return Executor(SiteId(self.config.site), self.stream, chance, self.config.lease_ms)
 
     def _make_server(self) -> grpc.aio.Server:
         self.config.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -197,7 +201,7 @@ class EdgeNode:
 
     def recovering(self, peer: str) -> None:
         """Events of our own stream come back from the cloud: no work until they have."""
-        self._recovering = self.loop.held = self._has_lost = True
+        self._recovering = self.loop.held = True
         self.gateway.accepting = False
         self.gateway.close_all("recovering", f"site {self.config.site} fetches lost events back from the cloud")
 
@@ -206,9 +210,9 @@ class EdgeNode:
         self._last_telemetry = b""  # The peer may have forgotten it.
         if self._recovering:
             self._recovering = False
-            self.loop.release()
             self.loop.refold_when_idle(StreamRecovered(f"the stream {self.stream} is whole again"))
         self._compared.set()
+        self.loop.release()
         self.gateway.accepting = not self.halted
 
     def diverged(self, peer: str, refused: LinkRefused) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from coordination.direct import Assigner, Direct
 from coordination.lease import LeaseTable
 from edge.dispatch import Dispatch
+from edge.doubts import Doubts
 from edge.home import Chance, Home, deadline_of, timers_of
 from edge.inputs import (
     AcknowledgeResults,
@@ -24,7 +25,7 @@ from edge.inputs import (
 )
 from edge.roster import Roster, Slot
 from sync.commit import Snapshot
-from sync.inputs import Due, FromPeer
+from sync.inputs import LACKS_TO, Due, FromPeer, PeerLinked
 from sync.outputs import Append, ClearTimer, Persist, Save, SetTimer
 from sync.values import Now, RunId, SiteId, StreamId
 from workflow.commands import Cancel, Elapse, Fail, Lose, Receive, Resume
@@ -63,8 +64,6 @@ class Executor:
     stream: StreamId
     chance: Chance
     lease_ms: int = LEASE_MS
-    # Were events of this log lost and fetched back in this boot? Then what came after the last of them is not known.
-    has_lost: bool = False
     assigner: Assigner = field(default_factory=Direct)
     roster: Roster = field(init=False)
     home: Home = field(init=False)
@@ -74,6 +73,7 @@ class Executor:
     _persisted: set[str] = field(default_factory=set)
     _unheard: dict[str, list[Event]] = field(default_factory=dict)
     _begun_ms: dict[tuple[str, int], int] = field(default_factory=dict)
+    _doubts: Doubts = field(default_factory=Doubts)
     _steps: dict[type, Callable[..., None]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,6 +87,7 @@ class Executor:
             AgentOpened: self._open,
             AgentClosed: self._close,
             FromPeer: self._hear,
+            PeerLinked: self._compared,
             Due: self._elapse,
         }
 
@@ -161,6 +162,7 @@ class Executor:
 
     def restore(self, snapshots: Sequence[Snapshot], persisted: dict[str, bytes]) -> None:
         """Begin from the last snapshots: definitions, agents, fragments."""
+        self._doubts = Doubts.load(int(persisted.get(LACKS_TO + self.stream, b"0")), persisted.get("doubts", b""))
         for key, document in persisted.items():
             if key.startswith("definition/"):
                 self.plans[key.removeprefix("definition/")] = plan_from_document(document)
@@ -173,7 +175,12 @@ class Executor:
             self.fragments[snapshot.run] = Fragment.restore(RunId(snapshot.run), self.plans[saved.definition], saved)
 
     def restored(self, now: Now) -> list[object]:
-        """The log has been folded: put attempts back into their agents' hands and give these a lease to return in."""
+        """The log has been folded: put attempts back into their agents' hands and give these a lease to return in.
+
+        What the cloud had said and our log does not answer is left alone until the link has compared both sides: after a crash in
+        the middle of a recovery our answers are among what is still to come back, and a second answer would take their place.
+        Without a link the site goes on with what it had adopted; it only takes nothing new, which without a link it could not.
+        """
         for run, fragment in self.fragments.items():
             for task, attempt in fragment.live.items():
                 self.roster.slots[attempt.agent].held[(run, task)] = attempt.number
@@ -185,11 +192,17 @@ class Executor:
         for ref, plan in self.plans.items():
             if f"definition/{ref}" not in self._persisted:
                 out.append(Persist(f"definition/{ref}", plan.document))
+        self._doubts.cast((run, task, a.number) for run, f in self.fragments.items() for task, a in f.live.items())
+        return out
+
+    def _compared(self, input: PeerLinked, now: Now, out: list[object]) -> None:
+        """Our stream is whole: nothing that we had answered is still to come back, so what is unanswered never was."""
         unheard, self._unheard = self._unheard, {}
         for run, events in unheard.items():
             for event in events:
                 self._hear(FromPeer(self.stream, run, event, now.wall_ms), now, out)
-        return out
+        if self._doubts.settle():
+            out.append(Persist("doubts", self._doubts.save()))
 
     def _deadlines(self, now: Now) -> list[SetTimer]:
         """The deadlines of what was begun since the last snapshots. The log's timers hold them, unless the events were lost and
@@ -304,7 +317,7 @@ class Executor:
             said = holding.get((run, task))
             if said is None or said.attempt != number:
                 # The same process that does not know the attempt never got it; a new process may have begun and forgotten.
-                never_got_it = attempt.boot == input.boot and not self.has_lost
+                never_got_it = attempt.boot == input.boot and (run, task, number) not in self._doubts.attempts
                 reason = "never delivered" if never_got_it else f"agent {slot.agent} restarted without it"
                 self.home.decide(fragment, Lose(task, number, never_got_it, reason), now, out)
         strange = [key for key in input.holding if slot.held.get((key.run, key.task)) != key.attempt]

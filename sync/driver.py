@@ -17,7 +17,7 @@ from typing import Protocol
 from sync.chain import GENESIS, Head, record_hash
 from sync.clock import ClockAhead, HybridClock, wall_ms
 from sync.commit import Commit, Row, Snapshot, make_row
-from sync.inputs import Due, FromPeer, Recovered, Replicated
+from sync.inputs import LACKS_TO, Due, FromPeer, Recovered, Replicated
 from sync.log_errors import LogCorrupt, LogFailed
 from sync.outputs import Acknowledge, Append, ClearTimer, Failed, Persist, Remember, Reply, Save, SetTimer
 from sync.timers import TimerQueue
@@ -125,6 +125,7 @@ class Driver:
     _floor: int = field(init=False, default=0)
     # Were events fetched back that the core has not seen? Then no floor may move past them before the refold.
     _unfolded: bool = field(init=False, default=False)
+    _lacks_to: dict[str, int] = field(init=False, default_factory=dict)
     _positions: dict[tuple[str, str], int] = field(init=False, default_factory=dict)
     _answers_swept_ms: int = field(init=False, default=0)
 
@@ -233,7 +234,11 @@ class Driver:
         tip = self._tips.get(stream) or self._tip(stream)
         last, keep, decode = self._last, commit.rows.append, self.core.decode
         events = input.events if type(input) is Replicated else None
-        self._unfolded = self._unfolded or type(input) is Recovered
+        if type(input) is Recovered:
+            self._unfolded = True
+            if input.lacks_to:
+                self._lacks_to[input.lacks] = input.lacks_to
+                commit.persisted[LACKS_TO + input.lacks] = b"%d" % input.lacks_to
         for number, row in enumerate(rows):
             _, _, seq, epoch, kind, run, time, payload, digest, _ = row
             if seq <= tip.seq:
@@ -267,6 +272,13 @@ class Driver:
     def heads(self) -> dict[StreamId, Head]:
         """Where each stream ends, committed or about to be."""
         return {stream: Head(tip.seq, tip.hash) for stream, tip in self._tips.items()}
+
+    @property
+    def lacks_events(self) -> bool:
+        """Does an own stream still lack events that it had lost, and that a peer was giving back when the process died? Whatever
+        is written to it before they are all here takes their place, and makes two histories under one name."""
+        heads = self.heads
+        return any(seq > heads.get(StreamId(stream), GENESIS).seq for stream, seq in self._lacks_to.items())
 
     # Held until durable -----------------------------------------------------------------------------------------------
 
@@ -328,6 +340,8 @@ class Driver:
         self.pos = self.committed_pos = loaded.pos
         self._tips = {stream: _Tip(head.seq, head.hash, stream.encode()) for stream, head in loaded.heads.items()}
         self._floor, self._unfolded = loaded.floor, False
+        marks = {key.removeprefix(LACKS_TO): int(seq) for key, seq in loaded.persisted.items() if key.startswith(LACKS_TO)}
+        self._lacks_to = marks
         for stream, stamp in loaded.stamps.items():
             if stream_writer(stream) == self.log.node:
                 self._stamps.last = max(self._stamps.last, stamp)

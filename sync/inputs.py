@@ -7,6 +7,9 @@ import msgspec
 from sync.commit import Row
 from sync.values import StreamId
 
+# Beside the events, under this and a stream's name: how far a peer held it when it gave back what was lost.
+LACKS_TO = "lacks_to/"
+
 
 class Due(NamedTuple):
     """The timer (run, key) fell due at `due_ms` (UTC). It stays in the log, and falls due again after a restart, until the core
@@ -29,11 +32,17 @@ class Replicated(NamedTuple):
 
 
 class Recovered(NamedTuple):
-    """Verified events of this node's own stream that it had lost and fetched back. They are stored, and folded by the refold
-    that follows the last of them."""
+    """Verified events of this node's own stream that it had lost and fetched back, or of the peer's that come meanwhile. They are
+    stored, and folded by the refold that follows the last of them.
+
+    The stream `lacks` has lost events up to `lacks_to`. That is kept with the first of them that come back, so that a crash in
+    the middle does not forget it.
+    """
 
     stream: StreamId
     rows: list[Row]
+    lacks: StreamId = StreamId("")
+    lacks_to: int = 0
 
 
 class FromPeer(msgspec.Struct, frozen=True, gc=False):

@@ -279,7 +279,8 @@ class Exchange:
             # While we have lost events of our own nothing is acted upon: all is stored, and folded together in the end.
             stored_only = link.session.recover_to > 0
             events = self._decoded(rows)
-            self.loop.post(Recovered(stream, rows) if stored_only else Replicated(stream, rows, events))
+            stored = Recovered(stream, rows, link.session.sends, link.session.recover_to)
+            self.loop.post(stored if stored_only else Replicated(stream, rows, events))
             if stored_only and stream == link.session.receives:
                 self._fetch_if_level(link)
 

@@ -92,10 +92,10 @@ class Site:
         self._loads: dict[str, int] = {}
         self.begin()
 
-    def begin(self, *, has_lost: bool = False) -> None:
-        """A new process on the same log; with `has_lost` one that fetches lost events back."""
+    def begin(self) -> None:
+        """A new process on the same log."""
         self.driver = Driver(
-            lambda: Executor(SiteId("harbour"), HARBOUR, random.Random(7), self.lease_ms, has_lost=has_lost),
+            lambda: Executor(SiteId("harbour"), HARBOUR, random.Random(7), self.lease_ms),
             self.log,
             self.clock,
             self,

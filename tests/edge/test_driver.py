@@ -1,0 +1,73 @@
+"""A site's start, over a real log and a real link: when it begins to decide, and for what it waits."""
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from cloud.driver import CloudConfig, GlobalPlanner
+from edge.driver import EdgeConfig, EdgeNode
+from sync.commit import Commit
+from sync.inputs import LACKS_TO
+from sync.log import EventLog
+from sync.values import NodeId
+from tests.whole import PATIENCE_S, free_port, until
+
+
+@pytest_asyncio.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Any:
+    run_dir = Path(tempfile.mkdtemp(prefix="tcl-", dir="/tmp"))  # Socket paths end at 107 bytes.
+    yield EdgeConfig("harbour", tmp_path / "edge", run_dir / "run", f"127.0.0.1:{free_port()}", first_link_wait_s=0.05)
+    shutil.rmtree(run_dir)
+
+
+@asynccontextmanager
+async def serving(node: EdgeNode | GlobalPlanner) -> AsyncIterator[None]:
+    ready = asyncio.Event()
+    task = asyncio.ensure_future(node.serve(ready))
+    await asyncio.wait_for(ready.wait(), PATIENCE_S)
+    yield
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.asyncio
+async def test_a_site_starts_without_its_cloud(config: EdgeConfig, stack: AsyncExitStack) -> None:
+    """Its log is the authority: after a moment it takes work, link or not."""
+    node = EdgeNode(config)
+    await stack.enter_async_context(serving(node))
+    assert (node.loop.held, node.gateway.accepting) == (False, True)
+
+
+@pytest.mark.asyncio
+async def test_a_site_that_knows_its_log_to_be_incomplete_waits_for_its_link(config: EdgeConfig, stack: AsyncExitStack) -> None:
+    """It died while lost events came back. Without a link it decides nothing, for that would take their place; when both sides
+    have compared their logs, it goes on."""
+    log = EventLog.open(config.data_dir / "edge.db", NodeId("harbour"))
+    log.submit(Commit(persisted={f"{LACKS_TO}harbour@1": b"5"}), lambda error: None)
+    log.close()
+    node = EdgeNode(config)
+    await stack.enter_async_context(serving(node))
+    assert (node.loop.held, node.gateway.accepting) == (True, False)
+    api_port = free_port()
+    cloud = GlobalPlanner(CloudConfig(config.data_dir.parent / "cloud", api_port=api_port, sync_listen=config.cloud))
+    await stack.enter_async_context(serving(cloud))
+
+    async def goes_on() -> bool:
+        return not node.loop.held and node.gateway.accepting
+
+    await until(goes_on)
