@@ -14,6 +14,7 @@ from typing import Any
 
 from agents import transform
 from agents.config import HostConfig, HostConfigError
+from agents.file_operation import FileOperation
 from agents.files import Files
 from agents.http import Http
 from agents.parameters import checked
@@ -56,7 +57,7 @@ class Registry:
         functions = {**transform.capabilities(), **self._http.capabilities()}
         if config.root is not None:
             try:
-                functions |= Files(config.root).capabilities()
+                functions |= Files(config.root).capabilities() | FileOperation(config.root).capabilities()
             except OSError as error:
                 raise HostConfigError([f"the allowed root {config.root} cannot be used: {error.strerror}"]) from error
         return functions

@@ -5,7 +5,9 @@ import threading
 from collections.abc import Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from tiercel.encoding import decode
 from tiercel.errors import TaskCancelled
+from tiercel.secrets import PREFIX
 from tiercel.v1 import agent_pb2
 
 if TYPE_CHECKING:
@@ -64,6 +66,16 @@ class TaskContext:
     @property
     def capability(self) -> str:
         return self._assignment.capability
+
+    @property
+    def effect(self) -> str:
+        """What an unknown outcome of this task allows: "repeatable", "once" or "physical"."""
+        return agent_pb2.Effect.Name(self._assignment.effect).removeprefix("EFFECT_").lower()
+
+    def was_secret(self, parameter: str) -> bool:
+        """Did the task give this parameter as a reference to a secret of the site, and not as a value of its own?"""
+        given = decode(self._assignment.parameters or b"{}").get(parameter)
+        return isinstance(given, str) and given.startswith(PREFIX)
 
     @property
     def idempotency_key(self) -> str:

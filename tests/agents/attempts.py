@@ -1,15 +1,20 @@
 """A task's context without an agent around it: what a capability sees of one attempt."""
 
+import json
+
 from tiercel.context import TaskContext
 from tiercel.lease import Lease
 from tiercel.v1 import agent_pb2
 
 
-def context(run: str = "run-1", task: str = "write", attempt: int = 1, agent: str = "a1") -> TaskContext:
-    """The context of one attempt of effect class repeatable."""
+def context(
+    run: str = "run-1", task: str = "write", attempt: int = 1, agent: str = "a1", effect: str = "repeatable", given: object = None
+) -> TaskContext:
+    """The context of one attempt; `given` are the parameters as the workflow gave them, before secrets were resolved."""
     assignment = agent_pb2.Assignment(
         key=agent_pb2.AttemptKey(run=run, task=0, attempt=attempt, epoch=attempt),
         task_name=task,
-        effect=agent_pb2.EFFECT_REPEATABLE,
+        effect=agent_pb2.Effect.Value(f"EFFECT_{effect.upper()}"),
+        parameters=json.dumps(given or {}).encode(),
     )
     return TaskContext(agent, assignment, Lease(), lambda fraction, note: None)
