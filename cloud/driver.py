@@ -23,7 +23,7 @@ from sync.driver import StreamRecovered
 from sync.log import EventLog
 from sync.outputs import Acknowledge, Reply
 from sync.replication import LinkRefused
-from sync.service import CHANNEL_OPTIONS, Exchange, Link, SyncServer
+from sync.service import CHANNEL_OPTIONS, Exchange, Health, Link, SyncServer
 from sync.values import NodeId, SiteId, StreamId, site_name_problem, stream_id, stream_writer
 from tiercel.v1 import blob_pb2_grpc, events_pb2, sync_pb2, sync_pb2_grpc
 
@@ -64,6 +64,7 @@ class GlobalPlanner:
 
     async def serve(self, ready: asyncio.Event | None = None) -> None:
         """Serve until cancelled."""
+        self.health = Health("tiercel.v1.SyncService")
         self.exchange = Exchange(NODE, self.log, self, dials=False)
         self.loop = Loop(self._make_planner, self.log, self)
         self.exchange.loop = self.loop
@@ -71,10 +72,13 @@ class GlobalPlanner:
         server = grpc.aio.server(options=CHANNEL_OPTIONS)
         sync_pb2_grpc.add_SyncServiceServicer_to_server(SyncServer(self.exchange), server)
         blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(self.blobs, self.fetch_blob), server)
+        self.health.join(server)
         server.add_insecure_port(self.config.sync_listen)
-        tasks = [asyncio.ensure_future(self._feed_watchers()), asyncio.ensure_future(verify_slowly(self.log, self._damaged))]
+        errands = (self._feed_watchers(), verify_slowly(self.log, self._damaged), self.health.keep())
+        tasks = [asyncio.ensure_future(errand) for errand in errands]
         try:
             await server.start()
+            self._tell_health()
             log.info(
                 "cloud serves",
                 api=f"http://{self.config.api_host}:{self.config.api_port}",
@@ -95,7 +99,11 @@ class GlobalPlanner:
 
     def _damaged(self, what: str) -> None:
         self.damaged = what
+        self._tell_health()
         log.error("the cloud has stopped taking work", reason=what)
+
+    def _tell_health(self) -> None:
+        self.health.tell(serving=not self.damaged and not self.recovering_from)
 
     def _make_planner(self) -> Planner:
         return Planner(NODE, self._era, self.log.incarnation)
@@ -149,11 +157,13 @@ class GlobalPlanner:
     def recovering(self, peer: str) -> None:
         """Events that we wrote for the site come back from it: no work until they have."""
         self.recovering_from.add(peer)
+        self._tell_health()
 
     def recovered(self, peer: str) -> None:
         """Our stream for the site is whole."""
         if peer in self.recovering_from:
             self.recovering_from.discard(peer)
+            self._tell_health()
             self.loop.refold_when_idle(StreamRecovered(f"the stream for {peer} is whole again"))
 
     def diverged(self, peer: str, refused: LinkRefused) -> None:

@@ -25,7 +25,7 @@ from sync.driver import StreamRecovered
 from sync.log import EventLog
 from sync.outputs import Acknowledge, Reply
 from sync.replication import LinkRefused
-from sync.service import CHANNEL_OPTIONS, Exchange, Link
+from sync.service import CHANNEL_OPTIONS, Exchange, Health, Link
 from sync.values import NodeId, SiteId, StreamId, stream_id, stream_writer
 from tiercel.backoff import Backoff
 from tiercel.v1 import agent_pb2_grpc, blob_pb2_grpc, sync_pb2, sync_pb2_grpc
@@ -81,6 +81,7 @@ class EdgeNode:
         """Serve until cancelled."""
         self._compared = asyncio.Event()
         self.gateway = Gateway(self.config.site, self.log.boot, lambda blob: self.blobs.stat(blob).complete)
+        self.health = Health("tiercel.v1.AgentService")
         self.exchange = Exchange(
             self.config.site,
             self.log,
@@ -93,6 +94,7 @@ class EdgeNode:
         self.gateway.loop = self.exchange.loop = self.loop
         self.exchange.ring.begin(self.loop.driver.heads)
         link = asyncio.ensure_future(self.loop.guard(self._keep_link()))
+        self._errands.add(asyncio.ensure_future(self.health.keep()))
         server = self._make_server()
         try:
             with contextlib.suppress(TimeoutError):
@@ -103,7 +105,7 @@ class EdgeNode:
                 self.loop.release()
             await server.start()
             self._protect_socket()
-            self.gateway.accepting = not self.halted and not self.loop.held
+            self._accept(not self.halted and not self.loop.held)
             log.info(
                 "site serves",
                 site=self.config.site,
@@ -136,6 +138,7 @@ class EdgeNode:
         server = grpc.aio.server(options=CHANNEL_OPTIONS)
         agent_pb2_grpc.add_AgentServiceServicer_to_server(self.gateway, server)
         blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(self.blobs, self._fetch_blob), server)
+        self.health.join(server)
         server.add_insecure_port(f"unix:{self.config.socket}")
         if self.config.listen:
             server.add_insecure_port(self.config.listen)
@@ -202,7 +205,7 @@ class EdgeNode:
     def recovering(self, peer: str) -> None:
         """Events of our own stream come back from the cloud: no work until they have."""
         self._recovering = self.loop.held = True
-        self.gateway.accepting = False
+        self._accept(False)
         self.gateway.close_all("recovering", f"site {self.config.site} fetches lost events back from the cloud")
 
     def recovered(self, peer: str) -> None:
@@ -213,7 +216,7 @@ class EdgeNode:
             self.loop.refold_when_idle(StreamRecovered(f"the stream {self.stream} is whole again"))
         self._compared.set()
         self.loop.release()
-        self.gateway.accepting = not self.halted
+        self._accept(not self.halted)
 
     def diverged(self, peer: str, refused: LinkRefused) -> None:
         """Two histories under one name: stop before it gets worse."""
@@ -223,10 +226,14 @@ class EdgeNode:
     def _halt(self, reason: str) -> None:
         """What this log holds cannot be trusted: take no more work, and say why to every agent that asks."""
         self.halted = self.gateway.halted = reason
-        self.gateway.accepting = False
+        self._accept(False)
         self.gateway.close_all("halted", reason)
         self.loop.stop()
         log.error("the site has stopped taking work", site=self.config.site, reason=reason)
+
+    def _accept(self, accepting: bool) -> None:
+        self.gateway.accepting = accepting
+        self.health.tell(serving=accepting)
 
     def telemetry(self) -> sync_pb2.SyncMessage | None:
         """How busy the agents are; only when it has changed."""

@@ -148,8 +148,8 @@ async def test_cloud_and_sites_agree(system: Whole) -> None:
 
 async def test_many_runs_at_once(system: Whole) -> None:
     """A batch is accepted whole, item by item, and all of it ends."""
-    await system.start_run(ORDER, inputs={"sku": "C-3"}, declared=SKU)
-    name = (await system.client.get("/api/v1/definitions")).json()["items"][-1]["ref"]
+    run = await system.start_run(ORDER, inputs={"sku": "C-3"}, declared=SKU)
+    name = (await system.ended(run))["run"]["definition"]
     items: list[dict[str, Any]] = [{"inputs": {"sku": f"D-{number}"}} for number in range(60)]
     items[7] = {"inputs": {"sku": 7}}
     answer = await system.client.post(f"{RUNS}:batch", json={"definition": name, "runs": items})
@@ -218,7 +218,7 @@ async def test_a_cancellation_nobody_waits_for_is_an_intent(system: Whole) -> No
     body = answer.json()
     assert (body["homes"], body["link"]["state"]) == (["harbour"], "up")
     command = await system.client.get(answer.headers["location"])
-    assert command.json()["id"] == body["id"]
+    assert command.json()["command"] == body["command"]
     picture = await system.ended(run)
     assert (picture["run"]["state"], picture["tasks"][0]["state"]) == ("cancelled", "cancelled")
     assert (await system.client.get(answer.headers["location"])).json()["state"] == "accepted"
