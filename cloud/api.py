@@ -54,12 +54,14 @@ _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 
-def make_app(planner: PlannerPort) -> FastAPI:
-    """The application. It keeps nothing but its WebSocket clients, so it may be made anew at any time."""
+def make_app(planner: PlannerPort, *more: APIRouter) -> FastAPI:
+    """The application, with routers of others. It keeps nothing but its WebSocket clients: it may be made anew at any time."""
     # Bodies are no pydantic models, so the description that FastAPI generates would leave them out: none is served.
     app = FastAPI(title="Tiercel", openapi_url=None, redirect_slashes=False)
     app.include_router(_runs(Runs(planner)))
     app.include_router(_knowledge(Knowledge(planner)))
+    for router in more:
+        app.include_router(router)
     app.add_api_websocket_route("/ws/workflows", Watchers(planner).watch)
     app.add_middleware(SameOrigin)
     _answer_errors(app)
@@ -152,39 +154,39 @@ class Runs:
 
     async def start(self, request: Request) -> Response:
         key = idempotency_key(request.headers.get("idempotency-key", ""))
-        body = await _body(request)
+        body = await body_of(request)
         asked = start_request(body)
         run = RunRequest(asked.inputs, asked.labels)
         started = (await self._planner.start(asked.definition, [run], idempotency_key=key, body=body))[0]
         if isinstance(started, Problem):
             raise started
-        return _answer(started, 201, {"Location": f"/api/v1/workflows/{quote(started.id, safe='')}"})
+        return answer(started, 201, {"Location": f"/api/v1/workflows/{quote(started.id, safe='')}"})
 
     async def start_batch(self, request: Request) -> Response:
         key = idempotency_key(request.headers.get("idempotency-key", ""))
-        body = await _body(request)
+        body = await body_of(request)
         asked = batch_request(body)
         items = await self._planner.start(asked.definition, asked.runs, idempotency_key=key, body=body)
-        return _answer({"items": [_item(item) for item in items]})
+        return answer({"items": [_item(item) for item in items]})
 
     async def list(self, state: RunState = "", limit: Limit = 100, cursor: str = "") -> Response:
         items, following = await self._planner.runs(state=state, limit=limit, cursor=cursor)
-        return _answer({"items": items, "next": following})
+        return answer({"items": items, "next": following})
 
     async def get(self, request: Request) -> Response:
         wait = wait_s(request.query_params.get("wait"))
-        return _answer(await self._planner.run(request.path_params["run"], wait_s=wait))
+        return answer(await self._planner.run(request.path_params["run"], wait_s=wait))
 
     async def cancel(self, run: str, request: Request, reason: Annotated[str, Query(max_length=1_000)] = "") -> Response:
         wait = wait_s(request.query_params.get("wait", "2"))
         outcome = await self._planner.cancel(run, reason=reason, wait_s=wait)
         if isinstance(outcome, CommandView):
-            return _answer(outcome, 202, {"Location": f"/api/v1/commands/{quote(outcome.command, safe='')}"})
-        return _answer(outcome)
+            return answer(outcome, 202, {"Location": f"/api/v1/commands/{quote(outcome.command, safe='')}"})
+        return answer(outcome)
 
     async def history(self, run: str, after: Annotated[int, Query(ge=0)] = 0, limit: Limit = 100) -> Response:
         items, following = await self._planner.history(run, after=after, limit=limit)
-        return _answer({"items": items, "next": following})
+        return answer({"items": items, "next": following})
 
 
 def _runs(runs: Runs) -> APIRouter:
@@ -205,39 +207,39 @@ class Knowledge:
         self._planner = planner
 
     async def register(self, request: Request, source: Annotated[str, Query(max_length=255)] = "<request>") -> Response:
-        text = definition_text(await _body(request), request.headers.get("content-type", ""))
+        text = definition_text(await body_of(request), request.headers.get("content-type", ""))
         definition = await self._planner.register(text, source)
-        return _answer(definition, 201, {"Location": f"/api/v1/definitions/{quote(definition.ref, safe='@')}"})
+        return answer(definition, 201, {"Location": f"/api/v1/definitions/{quote(definition.ref, safe='@')}"})
 
     async def definitions(self) -> Response:
-        return _answer({"items": await self._planner.definitions()})
+        return answer({"items": await self._planner.definitions()})
 
     async def definition(self, ref: str) -> Response:
-        return _answer(await self._planner.definition(ref))
+        return answer(await self._planner.definition(ref))
 
     async def agents(self) -> Response:
-        return _answer({"items": await self._planner.agents()})
+        return answer({"items": await self._planner.agents()})
 
     async def sites(self) -> Response:
-        return _answer({"items": await self._planner.sites()})
+        return answer({"items": await self._planner.sites()})
 
     async def diff(self, site: str) -> Response:
-        return _answer(await self._planner.diff(site))
+        return answer(await self._planner.diff(site))
 
     async def command(self, command: str) -> Response:
-        return _answer(await self._planner.command(command))
+        return answer(await self._planner.command(command))
 
     async def verify(self) -> Response:
-        return _answer({"items": await self._planner.verify()})
+        return answer({"items": await self._planner.verify()})
 
     async def alive(self) -> Response:
-        return _answer({"status": "ok"})
+        return answer({"status": "ok"})
 
     async def ready(self) -> Response:
         missing = self._planner.ready()
         if missing:
             raise Problem(503, "not_ready", "the planner does not take work yet", missing)
-        return _answer({"status": "ready"})
+        return answer({"status": "ready"})
 
 
 def _knowledge(knowledge: Knowledge) -> APIRouter:
@@ -394,7 +396,8 @@ def _of_log(error: Exception) -> Problem:
     return Problem(503, "log_unavailable", f"the cloud's log did not take the change: {error}")
 
 
-def _answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def answer(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A value as JSON."""
     return Response(_encode(value), status, headers, "application/json")
 
 
@@ -409,7 +412,7 @@ def _item(item: Started | Problem) -> Started | dict[str, ProblemDocument]:
     return {"error": document(item)} if isinstance(item, Problem) else item
 
 
-async def _body(request: Request) -> bytes:
+async def body_of(request: Request) -> bytes:
     """The whole body. Raises Problem (413) as soon as it is known to be too large."""
     chunks, size = list[bytes](), int(request.headers.get("content-length") or 0)
     if size <= BODY_BYTES_MAX:

@@ -14,6 +14,8 @@ import structlog
 from cloud import api
 from cloud.inputs import AgentLoad, RunFinished, SiteLoads
 from cloud.planner import Planner
+from cloud.schedule.api import schedule_routes
+from cloud.schedule.service import ScheduleService
 from cloud.service import PlannerService
 from cloud.views import Freshness, LinkView
 from sync.actors import Loop, SystemClock, verify_slowly
@@ -87,7 +89,7 @@ class GlobalPlanner:
             )
             if ready is not None:
                 ready.set()
-            app = api.make_app(PlannerService(self))
+            app = api.make_app(PlannerService(self), schedule_routes(ScheduleService(self)))
             await self.loop.guard(api.serve(app, self.config.api_host, self.config.api_port))
         finally:
             for task in tasks:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from cloud.inputs import UNHEARD, SiteLoads
 from sync.values import SiteId
 from workflow.events import AgentDeparted, AgentRegistered
 
@@ -53,6 +54,11 @@ class Site:
     running_tasks: int = 0
     ready_tasks: int = 0
 
+    def take_on(self, tasks: int) -> None:
+        """One more run goes on there, with so many tasks for the site."""
+        self.active_runs += 1
+        self.open_tasks += tasks
+
     def load(self) -> float:
         """Open tasks per unit of capacity; infinite without any."""
         return self.open_tasks / self.capacity if self.capacity else float("inf")
@@ -77,6 +83,27 @@ class Fleet:
             known = self.sites[SiteId(site)] = Site(SiteId(site))
             self.version += 1
         return known
+
+    def link(self, site: str, wall_ms: int) -> bool:
+        """The link is up; is it the site's first greeting since the cloud's start?"""
+        entry = self.site(site)
+        first, entry.greeted = not entry.greeted, True
+        entry.linked, entry.linked_since_ms = True, wall_ms
+        self.version += 1
+        return first
+
+    def unlink(self, site: str, wall_ms: int) -> None:
+        """The link is down."""
+        entry = self.site(site)
+        if entry.linked:
+            entry.linked, entry.linked_since_ms = False, wall_ms
+
+    def note_loads(self, loads: SiteLoads) -> None:
+        """Telemetry: how busy the site and its agents are."""
+        entry = self.site(loads.site)
+        entry.ready_tasks, entry.running_tasks = loads.ready, loads.running
+        for name, agent in entry.agents.items():
+            agent.running, agent.health, agent.open_until_ms = loads.agents.get(name, UNHEARD)
 
     def evolve(self, site: str, event: object, time_ms: int = 0) -> None:
         """Fold what a site's log says of its agents."""

@@ -7,15 +7,16 @@ fragment is released the cloud decides no more for it: commands become intents, 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
 from cloud.answers import encode_answer
 from cloud.fleet import Fleet
-from cloud.inputs import UNHEARD, CancelRun, RegisterDefinition, RunFinished, SiteLoads, StartRuns
-from cloud.intents import Intent, Intents
+from cloud.ids import Ids
+from cloud.inputs import CancelRun, RegisterDefinition, RunFinished, SiteLoads, StartRuns
+from cloud.intents import Intents
 from cloud.placement import Placement, Unplaceable, place
 from cloud.port import Problem, Started
 from cloud.runs import Run, load_saved_run, restore_run
+from cloud.saved import load_saved_node, save_node
+from cloud.schedule.core import CloudSchedules
 from sync.commit import Answer, Snapshot
 from sync.inputs import FromPeer, PeerLinked, PeerLost
 from sync.outputs import Append, Persist, Remember, Reply, Save
@@ -39,7 +40,7 @@ from workflow.events import (
     encode,
 )
 from workflow.plan import Plan, plan_from_document
-from workflow.states import ELSEWHERE, RECONCILE
+from workflow.states import ELSEWHERE
 
 BORN_EPOCH = 1
 RELEASED_EPOCH = 2
@@ -61,15 +62,16 @@ class Planner:
     latest: dict[str, str] = field(default_factory=dict)
     intents: Intents = field(default_factory=Intents)
     changed: dict[str, None] = field(default_factory=dict)
+    ids: Ids = field(init=False)
+    schedules: CloudSchedules = field(init=False)
     _unplaced: dict[str, None] = field(default_factory=dict)
     _unsaved: dict[str, None] = field(default_factory=dict)
-    _counter: int = 0
     _placed_version: int = 0
-    _writers: dict[StreamId, str] = field(default_factory=dict)
     _persisted: set[str] = field(default_factory=set)
     _steps: dict[type, Callable[..., None]] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.ids, self.schedules = Ids(self.era), CloudSchedules(self)
         self._steps = {
             FromPeer: self._hear,
             StartRuns: self._start,
@@ -78,6 +80,7 @@ class Planner:
             PeerLinked: self._link,
             PeerLost: self._unlink,
             SiteLoads: self._loads,
+            **self.schedules.steps(),
         }
 
     @property
@@ -102,6 +105,7 @@ class Planner:
     def settle(self, now: Now) -> list[object]:
         """After a batch: whatever waits for a place may have one now, if the fleet has changed."""
         out: list[object] = []
+        self.schedules.settle(now, out)
         if self._unplaced and self._placed_version != self.fleet.version:
             self._placed_version = self.fleet.version
             for run in list(self._unplaced):
@@ -110,15 +114,19 @@ class Planner:
 
     def evolve(self, stream: StreamId, run: str, event: object, time_ms: int) -> None:
         """Fold one event of any stream: our own, those we keep for sites, and the sites' own."""
-        writer = self._writer(stream)
+        writer = stream_writer(stream)
         if writer == self.node:
             self._evolve_own(stream_reader(stream), run, event, time_ms)
         elif run and (known := self.runs.get(run)) is not None:
             self._evolve_fragment(known, writer, event)
         elif isinstance(event, CommandAnswered):
             self.intents.answer(event)
+        elif isinstance(event, RunCreated):
+            self._take_in(run, writer, event)
         elif isinstance(event, AgentRegistered | AgentDeparted):
             self.fleet.evolve(writer, event, time_ms)
+        elif isinstance(event, Event):
+            self.schedules.evolve_site(writer, event)
 
     def restore(self, snapshots: Sequence[Snapshot], persisted: dict[str, bytes]) -> None:
         """Begin from the last snapshots."""
@@ -129,24 +137,21 @@ class Planner:
         self.latest |= {key.removeprefix("latest/"): ref.decode() for key, ref in persisted.items() if key.startswith("latest/")}
         for snapshot in snapshots:
             if not snapshot.run:
-                fleet, commands = _NODE.decode(snapshot.body)
-                self.fleet.restore(fleet)
-                self.intents.restore(commands)
+                saved_node = load_saved_node(snapshot.body)
+                self.fleet.restore(saved_node.fleet)
+                self.intents.restore(saved_node.commands)
+                self.schedules.restore(saved_node.schedules)
                 continue
             saved = load_saved_run(snapshot.body)
             run = self.runs[snapshot.run] = restore_run(snapshot.run, self.plans[saved.definition], saved)
-            self._count_id(snapshot.run)
+            self.ids.note(snapshot.run)
             if not run.sites:
                 self._unplaced[run.id] = None
 
     def restored(self, now: Now) -> list[object]:
         """The log has been folded: count what each site has, and look for places anew."""
         for run in self.runs.values():
-            for site, fragment in zip(run.sites, run.fragments, strict=True):
-                if fragment is None or not fragment.outcome:
-                    entry = self.fleet.site(site)
-                    entry.active_runs += 1
-                    entry.open_tasks += run.places.count(run.sites.index(site))
+            self._count_in(run)
         for entry in self.fleet.sites.values():
             entry.linked, entry.linked_since_ms = False, now.wall_ms
         self._placed_version = -1
@@ -159,10 +164,11 @@ class Planner:
             outcome, detail = run.ending()
             if outcome:
                 self._end(run, outcome, detail, now, out)
+        self.schedules.restored(out)
         return out
 
     def _save_node(self) -> bytes:
-        return msgspec.msgpack.encode((self.fleet.save(), list(self.intents.commands.values())))
+        return save_node(self.fleet.save(), list(self.intents.commands.values()), self.schedules.save())
 
     def saves(self) -> list[Save]:
         """What has changed since the last time."""
@@ -193,11 +199,11 @@ class Planner:
             self._unsaved[run] = None
         match event:
             case RunCreated(definition, inputs, labels, created_ms):
-                self._count_id(run)
+                self.ids.note(run)
                 if run not in self.runs:
                     self._admit(run, definition, inputs, labels, created_ms)
             case FragmentReleased():
-                self._count_id(run)
+                self.ids.note(run)
                 if run not in self.runs:
                     # The cloud's own stream was lost with its disk; the site has kept this one, which tells all of the run.
                     self._admit(run, event.definition, event.inputs, event.labels, event.created_ms)
@@ -217,12 +223,20 @@ class Planner:
                     ended.outcome, ended.detail, ended.ended_ms = outcome, detail, time_ms
                     self._unplaced.pop(run, None)
             case _:
-                pass
+                self.schedules.evolve_own(reader, event)  # type: ignore[arg-type]
 
     def _admit(self, run: str, definition: str, inputs: bytes, labels: dict[str, str], created_ms: int) -> None:
         plan = self.plans[definition]
         self.runs[run] = Run(RunId(run), plan, inputs, labels, created_ms, [], b"", [])
         self._unplaced[run] = None
+
+    def _take_in(self, run: str, site: str, event: RunCreated) -> None:
+        """A site has begun a run by itself, for a schedule of its own: it is the run's home from the first event on."""
+        self._admit(run, event.definition, event.inputs, event.labels, event.created_ms)
+        known = self.runs[run]
+        known.sites, known.places, known.fragments = [site], bytes(len(known.plan.tasks)), [None]
+        del self._unplaced[run]
+        self._unsaved[run] = self.changed[run] = None
 
     def _evolve_fragment(self, run: Run, site: str, event: object) -> None:
         self._unsaved[run.id] = self.changed[run.id] = None
@@ -238,12 +252,6 @@ class Planner:
             fragment.evolve(event)  # type: ignore[arg-type]
             fragment.woken = None
 
-    def _writer(self, stream: StreamId) -> str:
-        writer = self._writers.get(stream)
-        if writer is None:
-            writer = self._writers[stream] = stream_writer(stream)
-        return writer
-
     def _know(self, ref: str, document: bytes) -> None:
         if ref not in self.plans:
             plan = self.plans[ref] = plan_from_document(document)
@@ -251,7 +259,7 @@ class Planner:
 
     def _intend(self, command: str, run: str, site: str, reason: str, time_ms: int) -> None:
         self.intents.note(command, run, site, reason, time_ms)
-        self._count_id(command)
+        self.ids.note(command)
         if (known := self.runs.get(run)) is not None:
             known.cancelling = command
 
@@ -260,15 +268,18 @@ class Planner:
     def _start(self, input: StartRuns, now: Now, out: list[object]) -> None:
         started: list[Started] = []
         for new in input.runs:
-            run = self._next_id("r")
-            created = RunCreated(input.definition, new.inputs, new.labels, now.wall_ms)
-            self._emit(self.stream, run, BORN_EPOCH, created, now, out)
-            self._place(self.runs[run], now, out)
+            run = self.ids.next("r")
+            self.begin(run, input.definition, new.inputs, new.labels, now, out)
             started.append(Started(run, "pending", input.definition))
         if input.idempotency is not None:
             key, body_sha256 = input.idempotency
             out.append(Remember(Answer(key, body_sha256, encode_answer(started, input.refused), now.wall_ms)))
         out.append(Reply(input.token, started))
+
+    def begin(self, run: str, definition: str, inputs: bytes, labels: dict[str, str], now: Now, out: list[object]) -> None:
+        """Create the run, and place it if it can be."""
+        self._emit(self.stream, run, BORN_EPOCH, RunCreated(definition, inputs, labels, now.wall_ms), now, out)
+        self._place(self.runs[run], now, out)
 
     def _register(self, input: RegisterDefinition, now: Now, out: list[object]) -> None:
         known = self.plans.get(input.ref)
@@ -283,6 +294,7 @@ class Planner:
             self._emit(self.stream, "", 0, DefinitionRegistered(input.ref, input.document), now, out)
             out.append(Persist(f"definition/{input.ref}", input.document))
             out.append(Persist(f"latest/{input.ref.partition('@')[0]}", input.ref.encode()))
+            self.schedules.registered(input.ref, now, out)
         out.append(Reply(input.token, self.plans[input.ref]))
 
     def _place(self, run: Run, now: Now, out: list[object]) -> None:
@@ -298,8 +310,7 @@ class Planner:
     def _release(self, run: Run, site: str, placement: Placement, now: Now, out: list[object]) -> None:
         entry = self.fleet.site(site)
         stream = self.site_stream(site)
-        if run.plan.ref not in entry.definitions:
-            self._emit(stream, "", 0, DefinitionRegistered(run.plan.ref, run.plan.document), now, out)
+        self.acquaint(site, run.plan, now, out)
         released = FragmentReleased(
             run.plan.ref,
             run.inputs,
@@ -311,8 +322,12 @@ class Planner:
             run.created_ms,
         )
         self._emit(stream, run.id, RELEASED_EPOCH, released, now, out)
-        entry.active_runs += 1
-        entry.open_tasks += placement.places.count(placement.sites.index(site))
+        entry.take_on(placement.places.count(placement.sites.index(site)))
+
+    def acquaint(self, site: str, plan: Plan, now: Now, out: list[object]) -> None:
+        """Let the site know the definition, once."""
+        if plan.ref not in self.fleet.site(site).definitions:
+            self.note(site, DefinitionRegistered(plan.ref, plan.document), now, out)
 
     def _cancel(self, input: CancelRun, now: Now, out: list[object]) -> None:
         run = self.runs.get(input.run)
@@ -320,21 +335,23 @@ class Planner:
             detail = f"run {input.run} is not active: it has ended or never was; look at GET /api/v1/workflows/{input.run}"
             out.append(Reply(input.token, Problem(409, "run_not_active", detail)))
             return
+        out.append(Reply(input.token, self.stop(run, input.reason, now, out)))
+
+    def stop(self, run: Run, reason: str, now: Now, out: list[object]) -> str:
+        """Ask the run's homes to cancel it; the command's id, or nothing if it had no home yet and has ended at once."""
         if not run.sites:
-            self._end(run, "cancelled", input.reason, now, out)
-            out.append(Reply(input.token, ""))
-            return
+            self._end(run, "cancelled", reason, now, out)
+            return ""
         command = run.cancelling
         if not command or self._is_stuck(run, command):
-            command = self._next_id("c")
-            self._cancel_fragments(run, command, input.reason, now, out)
-        out.append(Reply(input.token, command))
+            command = self.ids.next("c")
+            self._cancel_fragments(run, command, reason, now, out)
+        return command
 
     def _is_stuck(self, run: Run, command: str) -> bool:
         """Cancelled, and the home has answered, but an attempt's outcome is unknown: cancelling again settles it."""
         view = self.intents.commands.get(command)
-        unsettled = any(f is not None and not f.outcome and f.states.find(RECONCILE) >= 0 for f in run.fragments)
-        return unsettled and (view is None or view.state != "pending")
+        return run.is_unsettled() and (view is None or view.state != "pending")
 
     def _cancel_fragments(self, run: Run, command: str, reason: str, now: Now, out: list[object]) -> None:
         """Record the intent here, then for every home that may be written to; the others get it when they link."""
@@ -361,16 +378,21 @@ class Planner:
         known = self.runs.get(run) if run else None
         if kind is TaskCompleted:
             if known is not None and len(known.sites) > 1:
-                self._hand_over(known, self._writer(stream), event, now, out)  # type: ignore[arg-type]
+                self._hand_over(known, event, now, out)  # type: ignore[arg-type]
+        elif kind is RunCreated and known is not None:
+            self._count_in(known)
         elif kind is FragmentEnded and known is not None:
-            self._fragment_ended(known, self._writer(stream), event, now, out)  # type: ignore[arg-type]
+            self._fragment_ended(known, stream_writer(stream), event, now, out)  # type: ignore[arg-type]
 
-    def _hand_over(self, run: Run, site: str, event: TaskCompleted, now: Now, out: list[object]) -> None:
+    def _count_in(self, run: Run) -> None:
+        for number, (site, fragment) in enumerate(zip(run.sites, run.fragments, strict=True)):
+            if fragment is None or not fragment.outcome:
+                self.fleet.site(site).take_on(run.places.count(number))
+
+    def _hand_over(self, run: Run, event: TaskCompleted, now: Now, out: list[object]) -> None:
         """Give a value to every other site with a task that needs or reads it."""
-        plan, done = run.plan, event.task
-        readers = [task.index for task in plan.tasks if done in task.parameters.reads] if plan.retained[done] else []
-        needing = {run.sites[run.places[task]] for task in (*plan.dependents[done], *readers)} - {site}
-        for other in sorted(needing):
+        done = event.task
+        for other in run.needing(done):
             fragment = run.fragment(other)
             if (fragment is None or fragment.states[done] == ELSEWHERE) and self.fleet.site(other).greeted:
                 value = ValueHanded(done, event.output, event.blob)
@@ -384,15 +406,12 @@ class Planner:
         if outcome:
             self._end(run, outcome, detail, now, out)
         elif event.outcome != "completed" and not run.cancelling:
-            self._cancel_fragments(run, self._next_id("c"), f"{site}: {event.outcome}: {event.detail}", now, out)
+            self._cancel_fragments(run, self.ids.next("c"), f"{site}: {event.outcome}: {event.detail}", now, out)
 
     def _link(self, input: PeerLinked, now: Now, out: list[object]) -> None:
-        site = self.fleet.site(input.peer)
-        first, site.greeted = not site.greeted, True
-        site.linked, site.linked_since_ms = True, now.wall_ms
-        self.fleet.version += 1
-        if first:
-            self._catch_up(site.id, now, out)
+        if self.fleet.link(input.peer, now.wall_ms):
+            self._catch_up(input.peer, now, out)
+            self.schedules.send(input.peer, now, out)
 
     def _catch_up(self, site: str, now: Now, out: list[object]) -> None:
         """The site may be written to from now on: what was decided for it before, and is not in its stream."""
@@ -404,38 +423,21 @@ class Planner:
             if view is not None and site not in view.homes and (fragment is None or not fragment.outcome):
                 request = CancelRequested(view.id, view.detail)
                 self._emit(self.site_stream(site), run.id, RELEASED_EPOCH, request, now, out)
-            for task, event in run.completed_elsewhere(site) if len(run.sites) > 1 else ():
-                self._hand_over(run, run.sites[run.places[task]], event, now, out)
+            for _, event in run.completed_elsewhere(site) if len(run.sites) > 1 else ():
+                self._hand_over(run, event, now, out)
 
     def _unlink(self, input: PeerLost, now: Now, out: list[object]) -> None:
-        site = self.fleet.site(input.peer)
-        if site.linked:
-            site.linked, site.linked_since_ms = False, now.wall_ms
+        self.fleet.unlink(input.peer, now.wall_ms)
 
     def _loads(self, input: SiteLoads, now: Now, out: list[object]) -> None:
-        site = self.fleet.site(input.site)
-        site.ready_tasks, site.running_tasks = input.ready, input.running
-        for name, agent in site.agents.items():
-            agent.running, agent.health, agent.open_until_ms = input.agents.get(name, UNHEARD)
+        self.fleet.note_loads(input)
 
     # Ids and events ---------------------------------------------------------------------------------------------------
+
+    def note(self, reader: str, event: Event, now: Now, out: list[object]) -> None:
+        """An event of no run, for our own stream or the one for a site."""
+        self._emit(self.site_stream(reader) if reader else self.stream, "", 0, event, now, out)
 
     def _emit(self, stream: StreamId, run: str, epoch: int, event: Event, now: Now, out: list[object]) -> None:
         out.append(Append(stream, run, epoch, event))
         self._evolve_own(stream_reader(stream), run, event, now.wall_ms)
-
-    def _next_id(self, prefix: str) -> str:
-        """Ids sort by time and need no chance: the era and a counter."""
-        self._counter += 1
-        return f"{prefix}{self.era:08x}-{self._counter:06x}"
-
-    def _count_id(self, name: str) -> None:
-        """Never give an id twice, even if the clock that gave the era has gone backwards."""
-        era, _, counter = name[1:].partition("-")
-        if int(era, 16) == self.era:
-            self._counter = max(self._counter, int(counter, 16))
-        elif int(era, 16) > self.era:
-            self.era, self._counter = int(era, 16), int(counter, 16)
-
-
-_NODE = msgspec.msgpack.Decoder(tuple[bytes, list[Intent]])

@@ -10,7 +10,7 @@ from workflow.events import Blob, FragmentAdopted, TaskCompleted
 from workflow.fragment import Fragment
 from workflow.plan import Plan
 from workflow.saved import Saved, load_saved
-from workflow.states import COMPLETED, FAILED
+from workflow.states import COMPLETED, FAILED, RECONCILE
 
 
 class SavedRun(msgspec.Struct, array_like=True):
@@ -69,6 +69,18 @@ class Run:
                 blob = output if isinstance(output, Blob) else None
                 found.append((task, TaskCompleted(task, 0, "", b"" if isinstance(output, Blob) else output, blob)))
         return found
+
+    def needing(self, done: int) -> list[str]:
+        """The other sites with a task that needs or reads what the task gave."""
+        plan = self.plan
+        readers = [task.index for task in plan.tasks if done in task.parameters.reads] if plan.retained[done] else []
+        return sorted(
+            {self.sites[self.places[task]] for task in (*plan.dependents[done], *readers)} - {self.sites[self.places[done]]}
+        )
+
+    def is_unsettled(self) -> bool:
+        """Is there an attempt whose outcome nobody knows, so that a person must settle it?"""
+        return any(f is not None and not f.outcome and f.states.find(RECONCILE) >= 0 for f in self.fragments)
 
     def ending(self) -> tuple[str, str]:
         """How the run ended, once all its fragments have: failed before cancelled before completed. Empty while any goes on."""

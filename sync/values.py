@@ -5,6 +5,7 @@ All ids are strings with a type of their own. A stream id says who writes it, fo
 """
 
 import re
+from functools import lru_cache
 from typing import NewType
 
 import msgspec
@@ -45,11 +46,13 @@ def stream_id(writer: str, incarnation: int, reader: str = "") -> StreamId:
     return StreamId(f"{writer}>{reader}@{incarnation}" if reader else f"{writer}@{incarnation}")
 
 
+@lru_cache(maxsize=4096)
 def stream_writer(stream: StreamId) -> NodeId:
     """Who alone may write the stream."""
     return NodeId(stream.partition("@")[0].partition(">")[0])
 
 
+@lru_cache(maxsize=4096)
 def stream_reader(stream: StreamId) -> NodeId:
     """For whom the stream is kept; empty if for everybody."""
     return NodeId(stream.partition("@")[0].partition(">")[2])

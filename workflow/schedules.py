@@ -26,6 +26,7 @@ from workflow.schedule_events import (
     ScheduleChanged,
     ScheduleCreated,
     ScheduleFired,
+    ScheduleOrdered,
     ScheduleRemoved,
     ScheduleSkipped,
 )
@@ -281,6 +282,30 @@ class Schedules:
         """Begin from what `save` gave."""
         self.known = {state.spec.id: state for state in saved}
         self.waiting = {id: None for id, state in self.known.items() if state.buffered_ms}
+
+
+def command_of(order: ScheduleOrdered) -> Command:
+    """What an order of the cloud asks of the schedule."""
+    match order.order:
+        case "pause":
+            return Pause(order.reason, order.command)
+        case "resume":
+            return Resume(order.reason, order.command)
+        case "run_now":
+            return RunNow(order.command)
+        case "backfill":
+            return Backfill(order.firings, order.command)
+        case "pin":
+            return Pin(order.definition, order.command)
+        case "remove":
+            return Remove(order.command)
+        case unknown:
+            raise AssertionError(f"order {order.command} asks for {unknown!r}, which no schedule can do")
+
+
+def timer_key(id: str) -> str:
+    """The key of a schedule's timer at its home; its run is empty."""
+    return f"schedule/{id}"
 
 
 def created(event: ScheduleCreated) -> ScheduleState:

@@ -115,6 +115,28 @@ class Client:
     def definition(self, ref: str) -> Definition:
         return cast(Definition, self._request("GET", _path("definitions", ref)))
 
+    def create_schedule(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Keep a schedule: `id`, `definition`, `cron` or `every`, and what else it says. The very same again changes nothing."""
+        return self._post("/api/v1/schedules", document, "")
+
+    def schedules(self) -> list[dict[str, Any]]:
+        return self._items("/api/v1/schedules")
+
+    def schedule(self, schedule: str) -> dict[str, Any]:
+        return self._request("GET", _path("schedules", schedule))
+
+    def order_schedule(self, schedule: str, order: str, reason: str = "") -> dict[str, Any]:
+        """`pause`, `resume` or `run-now`. Of a schedule that a site decides for, `orders` says what is on its way."""
+        return self._request("POST", f"{_path('schedules', schedule)}:{order}", {"reason": reason} if reason else None)
+
+    def backfill_schedule(self, schedule: str, first: str, last: str) -> dict[str, Any]:
+        """Make the firings from `first` to `last` (ISO 8601 with an offset) that have no run yet, 1,000 at most."""
+        return self._post(f"{_path('schedules', schedule)}:backfill", {"from": first, "until": last}, "")
+
+    def delete_schedule(self, schedule: str) -> dict[str, Any]:
+        """Remove it. Runs that it has started go on."""
+        return self._request("DELETE", _path("schedules", schedule))
+
     def agents(self) -> list[AgentStatus]:
         return cast(list[AgentStatus], self._items("/api/v1/agents"))
 

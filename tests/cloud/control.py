@@ -169,6 +169,14 @@ class Control:
         )
         return [run.id for run in started]
 
+    def pass_ms(self, duration_ms: int) -> None:
+        """Time passes, and every timer is heard at its moment, or at once if that is past."""
+        end_ms = self.clock.wall_ms + duration_ms
+        while (due_ms := self.driver.due()) is not None and due_ms <= end_ms:
+            self.clock.pass_ms(max(0, due_ms - self.clock.wall_ms))
+            self.turn(*self.driver.take_due())
+        self.clock.pass_ms(end_ms - self.clock.wall_ms)
+
     def cancel(self, run: str, reason: str = "not wanted") -> object:
         return self.ask(lambda token: CancelRun(token, run, reason))
 
@@ -250,4 +258,5 @@ class Control:
         runs = {run: (known.save(), known.state(), known.waits_for) for run, known in sorted(planner.runs.items())}
         commands = {name: msgspec.to_builtins(view) for name, view in planner.intents.commands.items()}
         loads = {name: (site.active_runs, site.open_tasks) for name, site in sorted(planner.fleet.sites.items())}
-        return runs, commands, loads, planner.fleet.save(), planner.latest, sorted(planner.plans)
+        schedules = msgspec.to_builtins(planner.schedules.save())
+        return runs, commands, loads, planner.fleet.save(), planner.latest, sorted(planner.plans), schedules

@@ -13,6 +13,7 @@ GROUP = "tiercel.commands"
 NOUNS = {
     "run": ("tiercel.cli.run:app", "Start runs, look at them, watch them, cancel them."),
     "definition": ("tiercel.cli.definition:app", "Register and look at workflow definitions."),
+    "schedule": ("tiercel.cli.schedule:app", "Create schedules, look at them, pause them, make up what they missed."),
     "agent": ("tiercel.cli.fleet:agents", "Look at the agents of all sites."),
     "site": ("tiercel.cli.fleet:sites", "Look at the sites, and compare them with the cloud."),
     "log": ("tiercel.cli.log:app", "Check that a log holds what was written to it."),

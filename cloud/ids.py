@@ -1,0 +1,28 @@
+"""Ids that a node gives: they sort by time and need no chance."""
+
+from dataclasses import dataclass
+
+from workflow.schedule import is_run_of_firing
+
+
+@dataclass(slots=True)
+class Ids:
+    """`era` (the second of the node's start) and a counter; no id is given twice, even by a clock that went backwards."""
+
+    era: int
+    counter: int = 0
+
+    def next(self, prefix: str) -> str:
+        """An id that was never given before."""
+        self.counter += 1
+        return f"{prefix}{self.era:08x}-{self.counter:06x}"
+
+    def note(self, name: str) -> None:
+        """The id was given before: later ones come after it. Those of firings name a moment, not this node."""
+        if is_run_of_firing(name):
+            return
+        era, _, counter = name[1:].partition("-")
+        if int(era, 16) == self.era:
+            self.counter = max(self.counter, int(counter, 16))
+        elif int(era, 16) > self.era:
+            self.era, self.counter = int(era, 16), int(counter, 16)
