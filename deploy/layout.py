@@ -35,9 +35,16 @@ class SiteConfig:
     cloud: str = ""
 
 
+FIRST_LINK_WAIT_S_MAX = 30.0
+"""Less than what a node may take to start."""
+
+
 @dataclass(frozen=True, slots=True)
 class SystemConfig:
-    """What runs, and where. All ports listen on `host`, which is of this machine only unless `insecure`."""
+    """What runs, and where. All ports listen on `host`, which is of this machine only unless `insecure`.
+
+    `first_link_wait_s`: how long each site waits for the cloud at its start before it goes on without it.
+    """
 
     data_dir: Path
     sites: tuple[SiteConfig, ...]
@@ -45,6 +52,7 @@ class SystemConfig:
     api_port: int = 8003
     sync_port: int = 7443
     insecure: bool = False
+    first_link_wait_s: float = 1.0
 
     @property
     def api_url(self) -> str:
@@ -76,6 +84,9 @@ class SystemConfig:
                     f"site {name!r}: a site has a name of its own, of up to 40 small letters, digits and -, "
                     f"and not {' or '.join(_RESERVED)}"
                 )
+        if not 0 <= self.first_link_wait_s <= FIRST_LINK_WAIT_S_MAX:
+            longest = f"0 to {FIRST_LINK_WAIT_S_MAX:g} seconds"
+            raise ValueError(f"first link wait: {longest}, not {self.first_link_wait_s:g}; a start must come to its end")
         for port in self.ports():
             check_address(f"{self.host}:{port}", insecure=self.insecure)
 

@@ -118,6 +118,7 @@ def start_edge(config: SystemConfig, site: SiteConfig, data: Path, run_dir: Path
         run_dir=run_dir,
         cloud=site.cloud or config.reach(config.sync_port),
         listen=f"{config.host}:{site.gateway_port}",
+        first_link_wait_s=config.first_link_wait_s,
         insecure=config.insecure,
     )
     return Node(site.name, lambda: edge_actor.remote(edge, str(log_file)))

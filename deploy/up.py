@@ -44,6 +44,9 @@ def command(
     sync_port: Annotated[int, typer.Option(help="Port that the sites dial.")] = 7443,
     gateway_port: Annotated[int, typer.Option(help="Port of the first site's gateway; the next sites take the next.")] = 7444,
     host: Annotated[str, typer.Option(help="Address that all ports listen on.")] = "127.0.0.1",
+    first_link_wait: Annotated[
+        float, typer.Option(help="Seconds that a site waits for the cloud at its start before it goes on without it.")
+    ] = 1.0,
     insecure: Annotated[bool, typer.Option("--insecure", help=INSECURE[0].upper() + INSECURE[1:] + ".")] = False,
 ) -> None:
     """Run a cloud, its sites and local agents on this machine until Ctrl-C, over a directory that outlives them."""
@@ -52,7 +55,7 @@ def command(
     try:
         names = _sites(site or SITES, gateway_port)
         sites = tuple(_site(data.resolve(), name, port, agents, modules) for name, port in names.items())
-        config = SystemConfig(data, sites, host, api_port, sync_port, insecure)
+        config = SystemConfig(data, sites, host, api_port, sync_port, insecure, first_link_wait)
         config.validate()
     except (ValueError, OSError) as error:
         refuse(error)

@@ -31,6 +31,7 @@ from tiercel.backoff import Backoff
 from tiercel.v1 import agent_pb2_grpc, blob_pb2_grpc, sync_pb2, sync_pb2_grpc
 from workflow.saved import load_saved, state_hash
 
+FIRST_LINK_WAIT_S_MAX = 3_600.0
 RECONNECT_S_MAX = 3.0
 DIGEST_PAGE = 500
 CLOUD = "cloud"
@@ -55,6 +56,10 @@ class EdgeConfig:
     page_count_max: int = 0
     first_link_wait_s: float = 1.0
     insecure: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.first_link_wait_s <= FIRST_LINK_WAIT_S_MAX:
+            raise ValueError(f"first link wait: 0 to {FIRST_LINK_WAIT_S_MAX:g} seconds, not {self.first_link_wait_s:g}")
 
     @property
     def socket(self) -> Path:

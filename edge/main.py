@@ -14,6 +14,10 @@ from sync.listen import check_address
 from sync.log_errors import LogError
 from sync.values import site_name_problem
 
+FIRST_LINK_WAIT = (
+    "seconds that a start waits for the cloud before the site goes on without it; longer is safer after a restored copy: what "
+    "it lacks can be fetched back only before the site has written anything new"
+)
 INSECURE = "listen on addresses that other machines can reach, without authentication"
 
 
@@ -25,6 +29,7 @@ def command(
     run_dir: Annotated[
         Path | None, typer.Option(help="short directory for sockets; default /run/user/UID/tiercel or /tmp")
     ] = None,
+    first_link_wait: Annotated[float, typer.Option(help=FIRST_LINK_WAIT)] = 1.0,
     insecure: Annotated[bool, typer.Option("--insecure", help=INSECURE)] = False,
 ) -> None:
     """Run one site: its executor, the gateway for its agents, its link to the cloud. Ctrl-C stops it."""
@@ -38,7 +43,15 @@ def command(
             typer.echo("WARNING: --insecure: connections are not authenticated; whoever reaches them can run work", err=True)
         data_dir = (data or Path(".tiercel") / site).resolve()
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        config = EdgeConfig(site, data_dir, run_dir or default_run_dir(), cloud, listen, insecure=insecure)
+        config = EdgeConfig(
+            site,
+            data_dir,
+            run_dir or default_run_dir(),
+            cloud,
+            listen,
+            first_link_wait_s=first_link_wait,
+            insecure=insecure,
+        )
         asyncio.run(run_until_signalled(lambda: EdgeNode(config)))
     except (LogError, ValueError, OSError, RuntimeError) as error:
         typer.echo(f"tiercel edge: {error}", err=True)

@@ -13,11 +13,12 @@ import typer
 import yaml
 
 from cloud.main import command as cloud
+from deploy.up import command as up
 from edge.main import command as edge
 from sync.listen import ListenRefused, check_address
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
-COMMANDS: dict[str, Callable[..., None]] = {"cloud": cloud, "edge": edge}
+COMMANDS: dict[str, Callable[..., None]] = {"cloud": cloud, "edge": edge, "up": up}
 
 
 def parsed(arguments: Sequence[str]) -> dict[str, Any]:
@@ -84,6 +85,13 @@ def test_the_service_runs_a_command_that_exists() -> None:
     options = parsed(shlex.split(found[1]))
     assert options["site"] == "${TIERCEL_SITE}"
     assert options["insecure"] is False
+
+
+def test_the_commands_take_a_wait_for_the_first_link() -> None:
+    """`tiercel edge` and `tiercel up` know the option that the README names."""
+    assert "tiercel edge --first-link-wait 60" in (DEPLOY / "README.md").read_text()
+    assert parsed(["tiercel", "edge", "--site", "harbour", "--first-link-wait", "60"])["first_link_wait"] == 60.0
+    assert parsed(["tiercel", "up", "--first-link-wait", "5"])["first_link_wait"] == 5.0
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")

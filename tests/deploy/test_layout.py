@@ -40,6 +40,13 @@ def test_only_loopback_without_insecure() -> None:
     assert open_to_all.api_url == "http://127.0.0.1:8003"
 
 
+def test_a_start_comes_to_its_end() -> None:
+    """A site may not be told to wait for its cloud longer than a node may take to start."""
+    for seconds in (-1.0, 31.0, float("nan")):
+        with pytest.raises(ValueError, match="first link wait: 0 to 30 seconds"):
+            SystemConfig(Path("data"), (SiteConfig("harbour", 7444),), first_link_wait_s=seconds).validate()
+
+
 def test_a_taken_port_is_named() -> None:
     """A port in use is named with its purpose and its owner."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,26 @@ async def test_a_site_that_knows_its_log_to_be_incomplete_waits_for_its_link(con
         return not node.loop.held and node.gateway.accepting
 
     await until(goes_on)
+
+
+@pytest.mark.asyncio
+async def test_a_site_waits_for_its_first_link_as_long_as_it_was_told(config: EdgeConfig, stack: AsyncExitStack) -> None:
+    """The cloud comes up after the site, within the time: the site has compared its log before it takes work."""
+    node, ready = EdgeNode(replace(config, first_link_wait_s=PATIENCE_S)), asyncio.Event()
+    task = asyncio.ensure_future(node.serve(ready))
+    stack.callback(task.cancel)
+    (config.data_dir.parent / "cloud").mkdir()
+    cloud = CloudConfig(config.data_dir.parent / "cloud", api_port=free_port(), sync_listen=config.cloud)
+    await stack.enter_async_context(serving(GlobalPlanner(cloud)))
+    assert not ready.is_set()
+    await asyncio.wait_for(ready.wait(), PATIENCE_S)
+    assert (list(node.exchange.links), node.gateway.accepting) == (["cloud"], True)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 3_601.0, float("nan"), float("inf")])
+def test_a_wait_that_makes_no_sense_is_refused(seconds: float) -> None:
+    """With what is allowed."""
+    with pytest.raises(ValueError, match="first link wait: 0 to 3600 seconds"):
+        EdgeConfig("harbour", Path("data"), Path("run"), "127.0.0.1:1", first_link_wait_s=seconds)
