@@ -24,6 +24,7 @@ from edge.inputs import (
     Welcome,
 )
 from edge.roster import Roster, Slot
+from edge.unheard import UNHEARD, Unheard
 from sync.commit import Snapshot
 from sync.inputs import LACKS_TO, Due, FromPeer, PeerLinked
 from sync.outputs import Append, ClearTimer, Persist, Save, SetTimer
@@ -71,7 +72,7 @@ class Executor:
     fragments: dict[str, Fragment] = field(init=False)
     plans: dict[str, Plan] = field(init=False)
     _persisted: set[str] = field(default_factory=set)
-    _unheard: dict[str, list[Event]] = field(default_factory=dict)
+    _unheard: Unheard = field(default_factory=Unheard)
     _begun_ms: dict[tuple[str, int], int] = field(default_factory=dict)
     _doubts: Doubts = field(default_factory=Doubts)
     _steps: dict[type, Callable[..., None]] = field(init=False)
@@ -115,20 +116,20 @@ class Executor:
         """Fold one event of the log; of fragments that have ended, nothing is left to fold."""
         match event:
             case FragmentAdopted():
-                self._heard(run, event)
+                self._unheard.answer(run, event)
                 self.home.changed[run] = None
                 self.fragments[run] = Fragment.adopt(RunId(run), self.plans[event.definition], event)
             case FragmentReleased() | CancelRequested():
-                self._unheard.setdefault(run, []).append(event)
+                self._unheard.note(run, event)
             case ValueHanded() if stream != self.stream:
-                self._unheard.setdefault(run, []).append(event)
+                self._unheard.note(run, event)
             case DefinitionRegistered(ref, document):
                 if ref not in self.plans:
                     self.plans[ref] = plan_from_document(document)
             case AgentRegistered() | AgentDeparted():
                 self.roster.evolve(event)
             case Event():
-                self._heard(run, event)
+                self._unheard.answer(run, event)
                 if (fragment := self.fragments.get(run)) is not None:
                     # Folding too: what a start folds must be in the next snapshots, for the floor moves past its events.
                     self.home.changed[run] = None
@@ -138,30 +139,9 @@ class Executor:
                     elif type(event) is FragmentEnded:
                         del self.fragments[run]
 
-    def _heard(self, run: str, event: Event) -> None:
-        """Our own event answers something that the cloud had said. Only while folding is anything of the kind left over: for what
-        was fetched back after a loss nobody has acted upon yet."""
-        if isinstance(event, CommandAnswered):
-            # It may have been answered without a run: after its end.
-            for name, said in self._unheard.items():
-                self._unheard[name] = [s for s in said if not (isinstance(s, CancelRequested) and s.command == event.command)]
-            return
-        unheard = self._unheard.get(run)
-        if not unheard:
-            return
-        match event:
-            case FragmentAdopted():
-                left = [said for said in unheard if not isinstance(said, FragmentReleased)]
-            case ValueHanded(task):
-                left = [said for said in unheard if not (isinstance(said, ValueHanded) and said.task == task)]
-            case FragmentEnded():
-                left = []
-            case _:
-                return
-        self._unheard[run] = left
-
     def restore(self, snapshots: Sequence[Snapshot], persisted: dict[str, bytes]) -> None:
         """Begin from the last snapshots: definitions, agents, fragments."""
+        self._unheard = Unheard.load(persisted.get(UNHEARD, b""))
         self._doubts = Doubts.load(int(persisted.get(LACKS_TO + self.stream, b"0")), persisted.get("doubts", b""))
         for key, document in persisted.items():
             if key.startswith("definition/"):
@@ -192,17 +172,24 @@ class Executor:
         for ref, plan in self.plans.items():
             if f"definition/{ref}" not in self._persisted:
                 out.append(Persist(f"definition/{ref}", plan.document))
+        self._keep_unheard(out)
         self._doubts.cast((run, task, a.number) for run, f in self.fragments.items() for task, a in f.live.items())
         return out
 
     def _compared(self, input: PeerLinked, now: Now, out: list[object]) -> None:
-        """Our stream is whole: nothing that we had answered is still to come back, so what is unanswered never was."""
-        unheard, self._unheard = self._unheard, {}
-        for run, events in unheard.items():
-            for event in events:
-                self._hear(FromPeer(self.stream, run, event, now.wall_ms), now, out)
+        """Our stream is whole: nothing that we had decided is still to come back. So what is unanswered was not answered, or its
+        answer is gone for good, and what has nothing left to do and did not end, ends now."""
+        for run, event in self._unheard.take():
+            self._hear(FromPeer(self.stream, run, event, now.wall_ms), now, out)
+        self._keep_unheard(out)
+        for fragment in [f for f in self.fragments.values() if f.stopping or not f.open]:
+            self.home.after(fragment, out)
         if self._doubts.settle():
             out.append(Persist("doubts", self._doubts.save()))
+
+    def _keep_unheard(self, out: list[object]) -> None:
+        if (saved := self._unheard.save()) is not None:
+            out.append(Persist(UNHEARD, saved))
 
     def _deadlines(self, now: Now) -> list[SetTimer]:
         """The deadlines of what was begun since the last snapshots. The log's timers hold them, unless the events were lost and

@@ -99,9 +99,10 @@ class Roster:
         return slot
 
     def await_return(self, now: Now) -> None:
-        """After a restart: a lease for everybody that the log knows as present, in which to come back."""
+        """After a restart: a lease for everybody that the log knows as present, in which to come back. Also for who has left and
+        still holds work: that the work was given up then is among what was lost."""
         for slot in self.slots.values():
-            if slot.present:
+            if slot.present or slot.held:
                 slot.epoch = self.leases.grant(slot.agent, slot.agent, now).epoch
 
     def take(self, slot: Slot, run: str, task: int, attempt: int, now: Now) -> None:

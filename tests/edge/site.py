@@ -244,6 +244,10 @@ class Site:
         tombstone = self.log.disk.saved.get(run)
         return tombstone.state if tombstone is not None and tombstone.ended else ""
 
+    def recount(self) -> None:
+        """After a loss agents may hold more than what they said last before it."""
+        self._loads = {slot.agent: len(slot.held) for slot in self.core.roster.slots.values()}
+
     def check(self) -> None:
         """A task that is live is in exactly one agent's hands as the site sees them, within that agent's capacity."""
         live = {

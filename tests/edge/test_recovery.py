@@ -4,17 +4,19 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sync.driver
 from sync.commit import Row
 from sync.inputs import PeerLinked, Recovered
 from sync.values import StreamId
-from tests.edge.site import CLOUD, HARBOUR, Site
+from tests.edge.site import CLOUD, HARBOUR, LEASE_MS, Site
 from tests.edge.test_executor_laws import Happening, Story, happenings
 from tests.ports import Disk
 from tests.workflow.plans import documents, plan_of
-from workflow.events import CommandAnswered, FragmentAdopted, TaskAssigned, TaskCompleted, TaskLost
+from workflow.events import CancelRequested, CommandAnswered, FragmentAdopted, TaskAssigned, TaskCompleted, TaskLost, decode
 
 
 @dataclass
@@ -24,9 +26,10 @@ class Loss:
     story: Story
     old: Disk
 
-    def recover(self, crash_at: int | None = None) -> None:
+    def recover(self, crash_at: int | None = None, unsent: int = 0) -> None:
         """The old copy starts; the cloud's stream comes back first, then the site's own, and then all of it is folded. With
-        `crash_at` the process dies when it has stored so many events, and a new one begins."""
+        `crash_at` the process dies when it has stored so many events, and a new one begins. The last `unsent` events of the site
+        never reached the cloud."""
         site = self.story.site
         full = site.log.disk
         site.log.disk = self.old
@@ -35,8 +38,10 @@ class Loss:
             robot.connected = False
         site.sessions += 1_000
         site.begin()
-        head = full.heads[HARBOUR].seq
+        kept = self.old.heads[HARBOUR].seq if HARBOUR in self.old.heads else 0
+        head = max(kept, full.heads[HARBOUR].seq - unsent)
         lost = [row._replace(pos=0, prev=0) for stream in (CLOUD, HARBOUR) for row in self.lost(stream, full)]
+        lost = [row for row in lost if row.stream == CLOUD or row.seq <= head]
         for number, row in enumerate(lost):
             if number == crash_at:
                 self.die(full, head)
@@ -97,6 +102,40 @@ def test_a_site_that_lost_events_is_what_it_was(
     assert story.begun_blindly() == []
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    documents(tasks_max=5),
+    st.lists(st.integers(0, 3), min_size=5, max_size=5),
+    happenings,
+    st.integers(0, 30),
+    st.integers(0, 12),
+)
+def test_wherever_the_stream_was_cut_off_all_ends(
+    tasks: dict[str, dict[str, Any]], places: list[int], events: list[Happening], copied_at: int, unsent: int
+) -> None:
+    """The cloud knows a part of what the site wrote in one turn: an agent's end without what became of its work, a last result
+    without the end. What is missing is decided after the recovery; nothing waits for ever, and every intent is answered."""
+    plan = plan_of(tasks)
+    story = Story(plan, [0, *(int(place == 3) for place in places)][: len(plan.tasks)])
+    old = copy.deepcopy(story.site.log.disk)
+    for number, happening in enumerate(events):
+        if number == copied_at:
+            old = copy.deepcopy(story.site.log.disk)
+        story.live(*happening)
+    site = story.site
+    for robot in site.robots.values():
+        robot.restart()
+        robot.journal.clear()  # What only it and the lost events knew is gone: this law is about the site's own part.
+    Loss(story, old).recover(unsent=unsent)
+    site.recount()
+    site.turn()
+    site.pass_ms(3 * LEASE_MS)
+    assert not any(fragment.live for fragment in site.core.fragments.values()), "nobody has it, and nobody gave it up"
+    story.finish()
+    asked = {event.command for row in site.log.disk.rows if isinstance(event := decode(row.kind, row.payload), CancelRequested)}
+    assert {event.command for event in site.events(CommandAnswered)} == asked
+
+
 def saved(site: Site) -> dict[str, bytes]:
     return {run: fragment.save() for run, fragment in sorted(site.core.fragments.items())}
 
@@ -143,8 +182,13 @@ def test_what_came_back_is_doubted_in_every_later_start() -> None:
     assert [event.reason for event in site.events(TaskLost, "r2")] == ["never delivered"]
 
 
-def test_without_a_link_a_site_goes_on_and_answers_nothing_that_it_may_have_answered() -> None:
-    """A release, a value and a cancel that came back with the cloud's stream wait for the link; its adopted work does not."""
+@pytest.mark.parametrize("snapshot_every", [1, 50_000])
+def test_without_a_link_a_site_goes_on_and_answers_nothing_that_it_may_have_answered(
+    monkeypatch: pytest.MonkeyPatch, snapshot_every: int
+) -> None:
+    """A release and a cancel that came back with the cloud's stream wait for the link, however long, and over restarts from
+    snapshots too; the work that it had adopted does not."""
+    monkeypatch.setattr(sync.driver, "SNAPSHOT_EVERY", snapshot_every)
     site = Site()
     anna = site.join(capacity=2)
     site.release(plan_of({"a": {}, "b": {}}))
@@ -162,8 +206,10 @@ def test_without_a_link_a_site_goes_on_and_answers_nothing_that_it_may_have_answ
     site.done(anna)
     assert (list(site.core.fragments), site.states()) == (["r1"], ["completed", "running"])
     assert site.events(CommandAnswered) == []
+    site.restart()
     site.turn(PeerLinked("cloud"))
     assert [event.command for event in site.events(CommandAnswered)] == ["c1"]
     assert len(site.events(FragmentAdopted, "r2")) == 1
+    site.restart()
     site.turn(PeerLinked("cloud"))
     assert len(site.events(CommandAnswered)) == 1

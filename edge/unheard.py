@@ -1,0 +1,85 @@
+"""What the cloud had said and our log does not answer: left over only when events came back after a loss.
+
+While a log is folded, what the cloud said is noted, and what we then wrote answers it. It is kept beside the events, too, for the
+floor of the snapshots may move past what is not answered yet.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from workflow.events import (
+    CancelRequested,
+    CommandAnswered,
+    Event,
+    FragmentAdopted,
+    FragmentEnded,
+    FragmentReleased,
+    ValueHanded,
+    decode,
+    encode,
+)
+
+UNHEARD = "unheard"
+
+
+@dataclass(slots=True)
+class Unheard:
+    """Events of the cloud by run, in their order."""
+
+    said: dict[str, list[Event]] = field(default_factory=dict)
+    _saved: bytes = b""
+
+    @classmethod
+    def load(cls, saved: bytes) -> "Unheard":
+        """Begin from what the log keeps beside its events."""
+        unheard = cls(_saved=saved)
+        for run, kind, payload in _SAVED.decode(saved) if saved else ():
+            unheard.note(run, decode(kind, payload))
+        return unheard
+
+    def note(self, run: str, event: Event) -> None:
+        """The cloud said this."""
+        said = self.said.setdefault(run, [])
+        if event not in said:  # Kept beside the events and folded again from them: it was said once.
+            said.append(event)
+
+    def answer(self, run: str, event: Event) -> None:
+        """Our own event may answer something."""
+        match event:
+            case CommandAnswered(command):
+                # It may have been answered without a run: after its end.
+                for name in list(self.said):
+                    self._drop(name, lambda said: isinstance(said, CancelRequested) and said.command == command)
+            case FragmentAdopted():
+                self._drop(run, lambda said: isinstance(said, FragmentReleased))
+            case ValueHanded(task):
+                self._drop(run, lambda said: isinstance(said, ValueHanded) and said.task == task)
+            case FragmentEnded():
+                self.said.pop(run, None)
+
+    def take(self) -> list[tuple[str, Event]]:
+        """All of it, to be acted upon; nothing is left."""
+        said, self.said = self.said, {}
+        return [(run, event) for run, events in said.items() for event in events]
+
+    def save(self) -> bytes | None:
+        """What `load` reads; None if that is what the log keeps already."""
+        events = [(run, event.kind, encode(event)) for run, said in self.said.items() for event in said]
+        saved = msgspec.msgpack.encode(events) if events else b""
+        if saved == self._saved:
+            return None
+        self._saved = saved
+        return saved
+
+    def _drop(self, run: str, is_answered: Callable[[Event], bool]) -> None:
+        if run in self.said:
+            left = [said for said in self.said[run] if not is_answered(said)]
+            if left:
+                self.said[run] = left
+            else:
+                del self.said[run]
+
+
+_SAVED = msgspec.msgpack.Decoder(list[tuple[str, str, bytes]])
