@@ -156,7 +156,7 @@ class Runs:
         key = idempotency_key(request.headers.get("idempotency-key", ""))
         body = await body_of(request)
         asked = start_request(body)
-        run = RunRequest(asked.inputs, asked.labels)
+        run = RunRequest(asked.inputs, asked.labels, asked.priority, asked.fairness_key)
         started = (await self._planner.start(asked.definition, [run], idempotency_key=key, body=body))[0]
         if isinstance(started, Problem):
             raise started

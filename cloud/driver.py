@@ -12,6 +12,7 @@ import grpc
 import structlog
 
 from cloud import api
+from cloud.admission import RUNS_ACTIVE_MAX, Admission
 from cloud.inputs import AgentLoad, RunFinished, SiteLoads
 from cloud.planner import Planner
 from cloud.schedule.api import schedule_routes
@@ -46,6 +47,7 @@ class CloudConfig:
     sync_listen: str = "127.0.0.1:7443"
     page_count_max: int = 0
     insecure: bool = False
+    runs_active_max: int = RUNS_ACTIVE_MAX
 
 
 class GlobalPlanner:
@@ -108,7 +110,7 @@ class GlobalPlanner:
         self.health.tell(serving=not self.damaged and not self.recovering_from)
 
     def _make_planner(self) -> Planner:
-        return Planner(NODE, self._era, self.log.incarnation)
+        return Planner(NODE, self._era, self.log.incarnation, admission=Admission(self.config.runs_active_max))
 
     @property
     def planner(self) -> Planner:

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from workflow.fair import PRIORITY
+
 
 class Refusal(NamedTuple):
     """An item of a batch that was not accepted: its place, and the Problem's fields."""
@@ -14,10 +16,12 @@ class Refusal(NamedTuple):
 
 
 class NewRun(NamedTuple):
-    """One run to start: its checked inputs (a JSON object) and labels."""
+    """One run to start: its checked inputs (a JSON object) and labels, and where it stands in line."""
 
     inputs: bytes
     labels: dict[str, str]
+    priority: int = PRIORITY
+    fairness_key: str = ""
 
 
 class StartRuns(NamedTuple):

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cloud.admission import RUNS_ACTIVE_MAX
 from cloud.driver import CloudConfig, GlobalPlanner
 from sync.actors import configure_logging, run_until_signalled
 from sync.listen import check_address
@@ -19,6 +20,9 @@ def command(
     api: Annotated[str, typer.Option(help="address of the API")] = "127.0.0.1:8003",
     listen: Annotated[str, typer.Option(help="address that the edges dial")] = "127.0.0.1:7443",
     insecure: Annotated[bool, typer.Option("--insecure", help=INSECURE)] = False,
+    runs_active_max: Annotated[
+        int, typer.Option(min=1, help="so many runs are active at once, the others wait for their turn")
+    ] = RUNS_ACTIVE_MAX,
 ) -> None:
     """Run the cloud: the planner, its API and the links of all sites. Ctrl-C stops it."""
     configure_logging(None)
@@ -29,7 +33,7 @@ def command(
             typer.echo("WARNING: --insecure: connections are not authenticated; whoever reaches them can run work", err=True)
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         host, _, port = api.rpartition(":")
-        config = CloudConfig(data.resolve(), host, int(port), listen, insecure=insecure)
+        config = CloudConfig(data.resolve(), host, int(port), listen, insecure=insecure, runs_active_max=runs_active_max)
         asyncio.run(run_until_signalled(lambda: GlobalPlanner(config)))
     except (LogError, ValueError, OSError, RuntimeError) as error:
         typer.echo(f"tiercel cloud: {error}", err=True)

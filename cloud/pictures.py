@@ -42,7 +42,7 @@ def run_picture(run: Run, rows: list[Row], node: "GlobalPlanner") -> RunView:
         inputs=msgspec.Raw(run.inputs),
         tasks=tasks,
         fragments=[_fragment_view(run, site, node) for site in run.sites],
-        waits_for=run.waits_for,
+        waits_for=node.planner.admission.waits_for(run.id) or run.waits_for,
     )
 
 
@@ -73,6 +73,8 @@ def tombstone_summary(snapshot: Snapshot) -> RunSummary:
         labels=saved.labels,
         ended=saved.ended_ms,
         detail=saved.detail,
+        priority=saved.priority,
+        fairness_key=saved.fairness_key,
     )
 
 

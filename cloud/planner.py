@@ -7,10 +7,13 @@ fragment is released the cloud decides no more for it: commands become intents, 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
+from cloud.admission import Admission
 from cloud.answers import encode_answer
 from cloud.fleet import Fleet
 from cloud.ids import Ids
-from cloud.inputs import CancelRun, RegisterDefinition, RunFinished, SiteLoads, StartRuns
+from cloud.inputs import CancelRun, NewRun, RegisterDefinition, RunFinished, SiteLoads, StartRuns
 from cloud.intents import Intents
 from cloud.placement import Placement, Unplaceable, place
 from cloud.port import Problem, Started
@@ -64,9 +67,8 @@ class Planner:
     changed: dict[str, None] = field(default_factory=dict)
     ids: Ids = field(init=False)
     schedules: CloudSchedules = field(init=False)
-    _unplaced: dict[str, None] = field(default_factory=dict)
+    admission: Admission = field(default_factory=Admission)
     _unsaved: dict[str, None] = field(default_factory=dict)
-    _placed_version: int = 0
     _persisted: set[str] = field(default_factory=set)
     _steps: dict[type, Callable[..., None]] = field(init=False)
 
@@ -103,13 +105,11 @@ class Planner:
         return out
 
     def settle(self, now: Now) -> list[object]:
-        """After a batch: whatever waits for a place may have one now, if the fleet has changed."""
+        """After a batch: whoever's turn it is gets a place, as far as there are free ones."""
         out: list[object] = []
         self.schedules.settle(now, out)
-        if self._unplaced and self._placed_version != self.fleet.version:
-            self._placed_version = self.fleet.version
-            for run in list(self._unplaced):
-                self._place(self.runs[run], now, out)
+        while (run := self.admission.next(self.fleet.version)) is not None:
+            self._place(self.runs[run], now, out)
         return out
 
     def evolve(self, stream: StreamId, run: str, event: object, time_ms: int) -> None:
@@ -145,8 +145,9 @@ class Planner:
             saved = load_saved_run(snapshot.body)
             run = self.runs[snapshot.run] = restore_run(snapshot.run, self.plans[saved.definition], saved)
             self.ids.note(snapshot.run)
-            if not run.sites:
-                self._unplaced[run.id] = None
+            self.admission.accept(run.id, run.priority, run.fairness_key)
+            if run.sites:
+                self.admission.activate(run.id)
 
     def restored(self, now: Now) -> list[object]:
         """The log has been folded: count what each site has, and look for places anew."""
@@ -154,7 +155,6 @@ class Planner:
             self._count_in(run)
         for entry in self.fleet.sites.values():
             entry.linked, entry.linked_since_ms = False, now.wall_ms
-        self._placed_version = -1
         out: list[object] = []
         for ref, plan in self.plans.items():
             # Known only from what was fetched back after a loss.
@@ -198,20 +198,20 @@ class Planner:
         if run:
             self._unsaved[run] = None
         match event:
-            case RunCreated(definition, inputs, labels, created_ms):
+            case RunCreated():
                 self.ids.note(run)
                 if run not in self.runs:
-                    self._admit(run, definition, inputs, labels, created_ms)
+                    self._admit(run, event)
             case FragmentReleased():
                 self.ids.note(run)
                 if run not in self.runs:
                     # The cloud's own stream was lost with its disk; the site has kept this one, which tells all of the run.
-                    self._admit(run, event.definition, event.inputs, event.labels, event.created_ms)
+                    self._admit(run, RunCreated(event.definition, event.inputs, event.labels, event.created_ms))
                 known = self.runs[run]
                 known.sites, known.places = event.sites, event.placement
                 known.fragments = known.fragments or [None] * len(event.sites)
                 known.waits_for = ""
-                self._unplaced.pop(run, None)
+                self.admission.activate(run)
             case DefinitionRegistered(ref, document):
                 self._know(ref, document)
                 if reader:
@@ -221,21 +221,22 @@ class Planner:
             case RunEnded(outcome, detail):
                 if (ended := self.runs.pop(run, None)) is not None:
                     ended.outcome, ended.detail, ended.ended_ms = outcome, detail, time_ms
-                    self._unplaced.pop(run, None)
+                    self.admission.forget(run)
             case _:
                 self.schedules.evolve_own(reader, event)  # type: ignore[arg-type]
 
-    def _admit(self, run: str, definition: str, inputs: bytes, labels: dict[str, str], created_ms: int) -> None:
+    def _admit(self, run: str, created: RunCreated) -> None:
+        definition, inputs, labels, created_ms, priority, key = msgspec.structs.astuple(created)
         plan = self.plans[definition]
-        self.runs[run] = Run(RunId(run), plan, inputs, labels, created_ms, [], b"", [])
-        self._unplaced[run] = None
+        self.runs[run] = Run(RunId(run), plan, inputs, labels, created_ms, [], b"", [], priority=priority, fairness_key=key)
+        self.admission.accept(run, priority, key)
 
     def _take_in(self, run: str, site: str, event: RunCreated) -> None:
         """A site has begun a run by itself, for a schedule of its own: it is the run's home from the first event on."""
-        self._admit(run, event.definition, event.inputs, event.labels, event.created_ms)
+        self._admit(run, event)
         known = self.runs[run]
         known.sites, known.places, known.fragments = [site], bytes(len(known.plan.tasks)), [None]
-        del self._unplaced[run]
+        self.admission.activate(run)
         self._unsaved[run] = self.changed[run] = None
 
     def _evolve_fragment(self, run: Run, site: str, event: object) -> None:
@@ -267,19 +268,23 @@ class Planner:
 
     def _start(self, input: StartRuns, now: Now, out: list[object]) -> None:
         started: list[Started] = []
+        if (refusal := self.admission.refusal(len(input.runs))) is not None:
+            out.append(Reply(input.token, refusal))
+            return
         for new in input.runs:
             run = self.ids.next("r")
-            self.begin(run, input.definition, new.inputs, new.labels, now, out)
+            self.begin(run, input.definition, new, now, out)
             started.append(Started(run, "pending", input.definition))
         if input.idempotency is not None:
             key, body_sha256 = input.idempotency
             out.append(Remember(Answer(key, body_sha256, encode_answer(started, input.refused), now.wall_ms)))
         out.append(Reply(input.token, started))
 
-    def begin(self, run: str, definition: str, inputs: bytes, labels: dict[str, str], now: Now, out: list[object]) -> None:
-        """Create the run, and place it if it can be."""
-        self._emit(self.stream, run, BORN_EPOCH, RunCreated(definition, inputs, labels, now.wall_ms), now, out)
-        self._place(self.runs[run], now, out)
+    def begin(self, run: str, definition: str, new: NewRun, now: Now, out: list[object]) -> None:
+        """Create the run; it is given to a site when its turn comes."""
+        created = RunCreated(definition, new.inputs, new.labels, now.wall_ms, new.priority, new.fairness_key)
+        self._emit(self.stream, run, BORN_EPOCH, created, now, out)
+        self.changed[run] = None
 
     def _register(self, input: RegisterDefinition, now: Now, out: list[object]) -> None:
         known = self.plans.get(input.ref)

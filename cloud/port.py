@@ -5,11 +5,19 @@ the API renders as problem+json.
 """
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
 
 from cloud.views import AgentView, CommandView, DefinitionView, DiffView, HistoryEntry, RunSummary, RunView, SiteView
+from workflow.fair import PRIORITY, PRIORITY_MAX
+
+FAIRNESS_KEY_MAX = 255
+"""Characters of a fairness key."""
+
+
+Priority = Annotated[int, msgspec.Meta(ge=0, le=PRIORITY_MAX)]
+FairnessKey = Annotated[str, msgspec.Meta(max_length=FAIRNESS_KEY_MAX)]
 
 
 class Problem(Exception):
@@ -21,10 +29,13 @@ class Problem(Exception):
 
 
 class RunRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """One run to start: inputs (a JSON object) and labels."""
+    """One run to start: inputs (a JSON object) and labels; and, should it have to wait for a free place, its priority (9 is the
+    most urgent) and the key that takes turns with others of that priority."""
 
     inputs: dict[str, object] = {}
     labels: dict[str, str] = {}
+    priority: Priority = PRIORITY
+    fairness_key: FairnessKey = ""
 
 
 class Started(msgspec.Struct):

@@ -5,8 +5,9 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from cloud.port import Problem, RunRequest
+from cloud.port import FairnessKey, Priority, Problem, RunRequest
 from cloud.problems import of_shape
+from workflow.fair import PRIORITY
 
 BODY_BYTES_MAX = 8 << 20
 """A request above this is refused with 413: a batch of 1,000 runs has 8 KiB for each."""
@@ -31,6 +32,8 @@ class StartRequest(msgspec.Struct, forbid_unknown_fields=True):
     definition: str | dict[str, object]
     inputs: dict[str, object] = {}
     labels: dict[str, str] = {}
+    priority: Priority = PRIORITY
+    fairness_key: FairnessKey = ""
 
 
 class BatchRequest(msgspec.Struct, forbid_unknown_fields=True):

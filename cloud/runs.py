@@ -7,6 +7,7 @@ import msgspec
 from cloud.views import RunSummary
 from sync.values import RunId
 from workflow.events import Blob, FragmentAdopted, TaskCompleted
+from workflow.fair import PRIORITY
 from workflow.fragment import Fragment
 from workflow.plan import Plan
 from workflow.saved import Saved, load_saved
@@ -27,6 +28,8 @@ class SavedRun(msgspec.Struct, array_like=True):
     detail: str
     ended_ms: int
     cancelling: str = ""
+    priority: int = PRIORITY
+    fairness_key: str = ""
 
 
 @dataclass(slots=True)
@@ -46,6 +49,8 @@ class Run:
     ended_ms: int = 0
     waits_for: str = ""
     cancelling: str = ""
+    priority: int = PRIORITY
+    fairness_key: str = ""
 
     def adopt(self, event: FragmentAdopted) -> None:
         """The site has become the fragment's home."""
@@ -114,6 +119,8 @@ class Run:
                 self.detail,
                 self.ended_ms,
                 self.cancelling,
+                self.priority,
+                self.fairness_key,
             )
         )
 
@@ -135,6 +142,8 @@ class Run:
             ended=self.ended_ms,
             detail=self.detail,
             cancelling=bool(self.cancelling) and not self.outcome,
+            priority=self.priority,
+            fairness_key=self.fairness_key,
         )
 
     def _completed(self) -> int:
@@ -159,6 +168,8 @@ def restore_run(run: str, plan: Plan, saved: SavedRun) -> Run:
         detail=saved.detail,
         ended_ms=saved.ended_ms,
         cancelling=saved.cancelling,
+        priority=saved.priority,
+        fairness_key=saved.fairness_key,
     )
 
 

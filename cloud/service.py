@@ -91,11 +91,13 @@ class PlannerService:
                 refused.append(Refusal(len(answers), 422, "invalid_inputs", str(error), tuple(problems)))
                 answers.append(Problem(422, "invalid_inputs", str(error), problems))
                 continue
-            accepted.append(NewRun(inputs, run.labels))
+            accepted.append(NewRun(inputs, run.labels, run.priority, run.fairness_key))
             answers.append(None)
         started: list[Started] = []
         if accepted:
             reply = await self._node.loop.ask(lambda token: StartRuns(token, plan.ref, accepted, idempotency, tuple(refused)))
+            if isinstance(reply, Problem):
+                raise reply
             assert isinstance(reply, list)
             started = reply
         following = iter(started)

@@ -6,6 +6,8 @@ Times are UTC ms; `staleness_ms` is how long ago the cloud last knew itself leve
 
 import msgspec
 
+from workflow.fair import PRIORITY
+
 
 class LinkView(msgspec.Struct):
     """The link to a site: `up` or `down`, and since when (UTC ms)."""
@@ -77,6 +79,8 @@ class RunSummary(msgspec.Struct, omit_defaults=True):
     ended: int = 0
     detail: str = ""
     cancelling: bool = False
+    priority: int = PRIORITY
+    fairness_key: str = ""
 
 
 class RunView(msgspec.Struct, omit_defaults=True):

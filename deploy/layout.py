@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from agents.config import AgentDescription
+from cloud.admission import RUNS_ACTIVE_MAX
 from sync.listen import check_address
 
 _SITE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -53,6 +54,7 @@ class SystemConfig:
     sync_port: int = 7443
     insecure: bool = False
     first_link_wait_s: float = 1.0
+    runs_active_max: int = RUNS_ACTIVE_MAX
 
     @property
     def api_url(self) -> str:

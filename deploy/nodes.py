@@ -106,6 +106,7 @@ def start_cloud(config: SystemConfig, data: Path, log_file: Path) -> Node:
         api_port=config.api_port,
         sync_listen=f"{config.host}:{config.sync_port}",
         insecure=config.insecure,
+        runs_active_max=config.runs_active_max,
     )
     return Node("cloud", lambda: planner_actor.remote(cloud, str(log_file)))
 

@@ -13,6 +13,7 @@ import typer
 
 from agents.config import AgentDescription, HostConfig, HostConfigError
 from agents.registry import Registry
+from cloud.admission import RUNS_ACTIVE_MAX
 from deploy.directories import DirectoryInUse
 from deploy.layout import PortsTaken, SiteConfig, SystemConfig
 from tiercel.client import DEFAULT_SERVER, ApiError, Client, ServerUnreachable
@@ -48,6 +49,9 @@ def command(
         float, typer.Option(help="Seconds that a site waits for the cloud at its start before it goes on without it.")
     ] = 1.0,
     insecure: Annotated[bool, typer.Option("--insecure", help=INSECURE[0].upper() + INSECURE[1:] + ".")] = False,
+    runs_active_max: Annotated[
+        int, typer.Option(min=1, help="So many runs are active at once; the others wait for their turn.")
+    ] = RUNS_ACTIVE_MAX,
 ) -> None:
     """Run a cloud, its sites and local agents on this machine until Ctrl-C, over a directory that outlives them."""
     # The agents' processes have another working directory.
@@ -55,7 +59,7 @@ def command(
     try:
         names = _sites(site or SITES, gateway_port)
         sites = tuple(_site(data.resolve(), name, port, agents, modules) for name, port in names.items())
-        config = SystemConfig(data, sites, host, api_port, sync_port, insecure, first_link_wait)
+        config = SystemConfig(data, sites, host, api_port, sync_port, insecure, first_link_wait, runs_active_max=runs_active_max)
         config.validate()
     except (ValueError, OSError) as error:
         refuse(error)

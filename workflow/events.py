@@ -30,12 +30,15 @@ class DefinitionRegistered(Event, frozen=True):
 
 
 class RunCreated(Event, frozen=True):
-    """The cloud accepted a run: its definition, its checked inputs (a JSON object), the client's labels."""
+    """The cloud accepted a run: its definition, its checked inputs (a JSON object), the client's labels, and its place among
+    those that wait (see workflow.fair)."""
 
     definition: str
     inputs: bytes
     labels: dict[str, str]
     created_ms: int
+    priority: int = 4
+    fairness_key: str = ""
 
 
 class FragmentReleased(Event, frozen=True):

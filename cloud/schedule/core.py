@@ -10,8 +10,10 @@ from typing import Protocol
 
 import msgspec
 
+from cloud.admission import Admission
 from cloud.fleet import Fleet
 from cloud.ids import Ids
+from cloud.inputs import NewRun
 from cloud.port import Problem
 from cloud.runs import Run
 from cloud.schedule.inputs import CreateSchedule, OrderSchedule
@@ -50,8 +52,10 @@ class Planning(Protocol):
     def fleet(self) -> Fleet: ...
     @property
     def ids(self) -> Ids: ...
+    @property
+    def admission(self) -> Admission: ...
     def note(self, reader: str, event: Event, now: Now, out: list[object]) -> None: ...
-    def begin(self, run: str, definition: str, inputs: bytes, labels: dict[str, str], now: Now, out: list[object]) -> None: ...
+    def begin(self, run: str, definition: str, new: NewRun, now: Now, out: list[object]) -> None: ...
     def stop(self, run: Run, reason: str, now: Now, out: list[object]) -> str: ...
     def acquaint(self, site: str, plan: Plan, now: Now, out: list[object]) -> None: ...
 
@@ -227,7 +231,7 @@ class CloudSchedules:
             self.planner.note("", event, now, out)
             if isinstance(event, ScheduleFired):
                 for run in event.runs:
-                    self.planner.begin(run, ref, inputs, {**state.spec.labels, LABEL: id}, now, out)
+                    self.planner.begin(run, ref, NewRun(inputs, {**state.spec.labels, LABEL: id}), now, out)
             elif isinstance(event, ScheduleBuffered):
                 for run in event.cancels:
                     self.planner.stop(self.planner.runs[run], f"schedule {id} starts the next run", now, out)
@@ -239,6 +243,8 @@ class CloudSchedules:
         plan = self.planner.plans.get(ref)
         if plan is None:
             return "", b"", f"definition {spec.definition} is not registered"
+        if (refusal := self.planner.admission.refusal(1)) is not None:
+            return "", b"", refusal.detail
         try:
             return ref, msgspec.json.encode(plan.check_inputs(spec.inputs)), ""
         except InputError as error:

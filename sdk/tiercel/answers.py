@@ -40,6 +40,8 @@ class RunRequest(TypedDict, total=False):
 
     inputs: dict[str, object]
     labels: dict[str, str]
+    priority: int
+    fairness_key: str
 
 
 class Started(TypedDict):
@@ -121,6 +123,8 @@ class RunSummary(TypedDict):
     ended: NotRequired[int]
     detail: NotRequired[str]
     cancelling: NotRequired[bool]
+    priority: NotRequired[int]
+    fairness_key: NotRequired[str]
 
 
 @final

@@ -63,14 +63,20 @@ class Client:
         inputs: dict[str, object] | None = None,
         labels: dict[str, str] | None = None,
         *,
+        priority: int | None = None,
+        fairness_key: str = "",
         idempotency_key: str = "",
     ) -> Started:
         """Start a run of `name@version`, `name` (the latest) or a document. It is durable once this returns.
 
-        Asked again under the same key it starts nothing and answers as before; the same key with other content is
-        refused.
+        Of runs that wait for a free place the most urgent (`priority` from 0 to 9) go first; of those, each fairness key in
+        its turn. Asked again under the same idempotency key it starts nothing and answers as before; the same key with other
+        content is refused.
         """
         body: dict[str, object] = {"definition": definition, "inputs": inputs or {}, "labels": labels or {}}
+        body |= ({"priority": priority} if priority is not None else {}) | (
+            {"fairness_key": fairness_key} if fairness_key else {}
+        )
         return cast(Started, self._post("/api/v1/workflows", body, idempotency_key))
 
     def start_batch(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from cloud.admission import Admission
 from cloud.inputs import CancelRun, NewRun, RegisterDefinition, RunFinished, StartRuns
 from cloud.planner import Planner
 from cloud.port import Problem, Started
@@ -110,7 +111,8 @@ class Outpost:
 class Control:
     """The cloud. Everything between it and its outposts happens when a test says so, or at once with `settle`."""
 
-    def __init__(self) -> None:
+    def __init__(self, active_max: int = 1_000) -> None:
+        self.active_max = active_max
         self.log, self.clock = MemoryLog(at_once=True, node="cloud"), StillClock()
         self.outposts: dict[str, Outpost] = {}
         self.sent: list[object] = []
@@ -118,7 +120,7 @@ class Control:
         self.driver = self._begin()
 
     def _begin(self) -> Driver:
-        return Driver(lambda: Planner("cloud", self.log.boot), self.log, self.clock, self)
+        return Driver(lambda: Planner("cloud", self.log.boot, admission=Admission(self.active_max)), self.log, self.clock, self)
 
     @property
     def planner(self) -> Planner:
@@ -255,7 +257,10 @@ class Control:
     def state(self) -> object:
         """All that the planner knows and a restart must know again; links are of the moment."""
         planner = self.planner
-        runs = {run: (known.save(), known.state(), known.waits_for) for run, known in sorted(planner.runs.items())}
+        runs = {
+            run: (known.save(), known.state(), "" if planner.admission.waits_for(run) else known.waits_for)
+            for run, known in sorted(planner.runs.items())
+        }
         commands = {name: msgspec.to_builtins(view) for name, view in planner.intents.commands.items()}
         loads = {name: (site.active_runs, site.open_tasks) for name, site in sorted(planner.fleet.sites.items())}
         schedules = msgspec.to_builtins(planner.schedules.save())

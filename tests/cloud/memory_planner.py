@@ -75,6 +75,7 @@ class MemoryPlanner:
         summary = RunSummary(
             *(run, document.ref, "active", 1_700_000_000_000, len(tasks), 0), sites=["harbour"], labels=asked.labels
         )
+        summary.priority, summary.fairness_key = asked.priority, asked.fairness_key
         fragments = [FragmentView("harbour", 2, 7, "active", LINK, FRESH)]
         self.known[run] = RunView(summary, msgspec.Raw(msgspec.json.encode(asked.inputs)), tasks, fragments)
         if asked.inputs.get("instant"):

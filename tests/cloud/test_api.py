@@ -79,6 +79,20 @@ def test_a_run_starts_and_can_be_looked_at(api: Api) -> None:
     assert [task["id"] for task in view["tasks"]] == ["t0", "t1", "last"]
 
 
+@pytest.mark.parametrize("path", ["", ":batch"])
+def test_a_run_is_given_its_place_in_line(api: Api, path: str) -> None:
+    """With its priority and its key; what is usual is not shown."""
+    client, planner = api
+    place = {"priority": 9, "fairness_key": "ann"}
+    body = {"definition": "pick"} | ({"runs": [place, {}]} if path else place)
+    assert client.post(f"/api/v1/workflows{path}", json=body).is_success
+    run = client.get("/api/v1/workflows/r1").json()["run"]
+    assert (run["priority"], run["fairness_key"]) == (9, "ann")
+    if path:
+        assert not {"priority", "fairness_key"} & client.get("/api/v1/workflows/r2").json()["run"].keys()
+    assert planner.known["r1"].run.priority == 9
+
+
 def test_a_document_may_be_started_without_registering_it(api: Api) -> None:
     """A definition may be given in place of its name."""
     client, _ = api
@@ -112,6 +126,12 @@ def test_a_single_run_that_is_refused_is_an_error(api: Api) -> None:
         ("", {"definition": "pick", "input": {}}, "allowed: definition, inputs, labels"),
         ("", {}, "the body: Object missing required field `definition`"),
         ("", {"definition": 7}, "definition: Expected `str | object`, got `int`"),
+        ("", {"definition": "pick", "priority": 10}, "priority: Expected `int` <= 9"),
+        (
+            ":batch",
+            {"definition": "pick", "runs": [{"fairness_key": "x" * 256}]},
+            "runs[0].fairness_key: Expected `str` of length",
+        ),
         ("", {"definition": "pick", "labels": {"a": 1}}, "labels[...]: Expected `str`, got `int`"),
         (":batch", {"definition": "pick", "runs": [{}, {"x": 1}]}, "runs[1]: Object contains unknown field `x`"),
         (":batch", {"definition": "pick", "runs": [{}, {"x": 1}]}, "allowed: inputs, labels"),

@@ -68,13 +68,15 @@ def finish(planner: MemoryPlanner, run: str, state: str) -> None:
 def test_a_file_is_registered_and_started(api: Api, definition: str) -> None:
     """A file, again the same file, and its name start runs; the definition says how inputs are read."""
     server, planner = api
-    typed = ("--input", "order=0042", "--input", "quantity=3", "--label", "who=me")
+    typed = ("--input", "order=0042", "--input", "quantity=3", "--label", "who=me", "--priority", "7", "--fairness-key", "ann")
     assert answer(server, "run", "start", definition, *typed) == {"id": "r1", "state": "active", "definition": "pick@1"}
     assert answer(server, "run", "start", definition)["id"] == "r2"
     assert answer(server, "run", "start", "pick", "--input", "order=7")["id"] == "r3"
     assert json.loads(bytes(planner.known["r1"].inputs)) == {"order": "0042", "quantity": 3}
     assert json.loads(bytes(planner.known["r3"].inputs)) == {"order": "7"}
-    assert planner.known["r1"].run.labels == {"who": "me"}
+    run = planner.known["r1"].run
+    assert (run.labels, run.priority, run.fairness_key) == ({"who": "me"}, 7, "ann")
+    assert (planner.known["r2"].run.priority, planner.known["r2"].run.fairness_key) == (4, "")
 
 
 def test_other_content_under_a_version_is_refused(api: Api, definition: str) -> None:

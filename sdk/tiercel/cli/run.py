@@ -33,6 +33,10 @@ def start(
     ] = None,
     label: Annotated[list[str] | None, typer.Option("--label", help="NAME=TEXT, to find the run by.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow it until it ends.")] = False,
+    priority: Annotated[
+        int | None, typer.Option(min=0, max=9, help="Of runs that wait for a free place, 9 goes first and 0 last.")
+    ] = None,
+    fairness_key: Annotated[str, typer.Option("--fairness-key", help="Runs that wait take turns by key, as of tenants.")] = "",
     idempotency_key: Annotated[
         str, typer.Option("--idempotency-key", help="Asked again under the same key, nothing is started twice.")
     ] = "",
@@ -40,7 +44,11 @@ def start(
     output: Output = Format.TABLE,
 ) -> None:
     """Start a run, or one per line of an inputs file. A definition file is registered first."""
-    labels = pairs(label or [], "--label")
+    asked: RunRequest = {"labels": pairs(label or [], "--label")}
+    if priority is not None:
+        asked["priority"] = priority
+    if fairness_key:
+        asked["fairness_key"] = fairness_key
     typed = pairs(input or [], "--input")
     with Client(server) as client:
         ref, document = _definition(client, target, needed=bool(typed or inputs))
@@ -49,9 +57,9 @@ def start(
         rows, several = inputs_file(inputs, parse) if inputs is not None else ([{}], False)
         rows = [{**row, **common} for row in rows]
         if several:
-            _start_many(client, ref, rows, labels, idempotency_key, watch, output)
+            _start_many(client, ref, rows, asked, idempotency_key, watch, output)
         else:
-            _start_one(client, ref, rows[0], labels, idempotency_key, watch, output)
+            _start_one(client, ref, {**asked, "inputs": rows[0]}, idempotency_key, watch, output)
 
 
 def _definition(client: Client, target: str, *, needed: bool) -> tuple[str, dict[str, Any] | None]:
@@ -68,13 +76,12 @@ def _definition(client: Client, target: str, *, needed: bool) -> tuple[str, dict
 def _start_one(
     client: Client,
     ref: str,
-    inputs: dict[str, object],
-    labels: dict[str, str],
+    asked: RunRequest,
     key: str,
     watch: bool,
     output: Format,
 ) -> None:
-    started = client.start(ref, inputs, labels, idempotency_key=key)
+    started = client.start(ref, **asked, idempotency_key=key)
     if watch:
         if output is Format.TABLE:
             note(f"started {started['id']} ({started['definition']})")
@@ -89,14 +96,14 @@ def _start_many(
     client: Client,
     ref: str,
     rows: list[dict[str, object]],
-    labels: dict[str, str],
+    asked: RunRequest,
     key: str,
     watch: bool,
     output: Format,
 ) -> None:
     items = list[Started]()
     for number, group in zip(count(1), batches(rows), strict=False):
-        runs: list[RunRequest] = [{"inputs": row, "labels": labels} for row in group]
+        runs: list[RunRequest] = [{**asked, "inputs": row} for row in group]
         # Each request has a key of its own: the same key would stand for the same runs.
         items += client.start_batch(ref, runs, idempotency_key=f"{key}#{number}" if key else "")
     ids = [item["id"] for item in items if "error" not in item]
