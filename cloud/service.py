@@ -19,6 +19,7 @@ from cloud.port import Problem, RunRequest, Started
 from cloud.runs import Run, load_saved_run, restore_run
 from cloud.views import (
     AgentView,
+    ClockView,
     CommandView,
     DefinitionView,
     DiffView,
@@ -253,9 +254,14 @@ class PlannerService:
                     active_runs=site.active_runs,
                     running_tasks=site.running_tasks,
                     ready_tasks=site.ready_tasks,
+                    clock=self._clock_view(name),
                 )
             )
         return views
+
+    def _clock_view(self, site: str) -> ClockView | None:
+        ahead = self._node.loop.driver.clocks.writers.get(site)
+        return ClockView(ahead.ahead_ms, ahead.at_ms, ahead.count) if ahead is not None else None
 
     async def diff(self, site: str) -> DiffView:
         """Ask the site for the hashes of its fragments and compare with the replicas here."""

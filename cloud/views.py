@@ -123,6 +123,17 @@ class AgentView(msgspec.Struct):
     open_until: int = 0
 
 
+class ClockView(msgspec.Struct):
+    """A site's clock is ahead of the cloud's: by how much, as of when, and how many stamps were not believed for it.
+
+    Until the clocks agree, what that site stamps is ordered by the cloud's own clock.
+    """
+
+    ahead_ms: int
+    at: int
+    count: int
+
+
 class SiteView(msgspec.Struct):
     """A site: its link, how far its log is known here, how far ours is known there, and what it is doing."""
 
@@ -136,6 +147,7 @@ class SiteView(msgspec.Struct):
     active_runs: int
     running_tasks: int
     ready_tasks: int
+    clock: ClockView | None = None
 
 
 class DiffView(msgspec.Struct):

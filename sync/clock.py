@@ -4,13 +4,14 @@ A stamp is one integer: milliseconds since 1970 in the upper bits, a 16-bit coun
 Clocks", 2014. A remote stamp too far ahead is refused, for otherwise one bad clock would win every last-write rule for ever.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType
 
 HybridTime = NewType("HybridTime", int)
 
 COUNTER_BITS = 16
 AHEAD_MS_MAX = 60_000
+SAY_AGAIN_MS = 600_000
 
 
 class ClockAhead(Exception):
@@ -45,3 +46,35 @@ class HybridClock:
         if ahead_ms > self.ahead_ms_max:
             raise ClockAhead(ahead_ms, self.ahead_ms_max)
         self.last = max(self.last, remote)
+
+
+@dataclass(slots=True)
+class Ahead:
+    """Stamps of one writer that were not believed: how many, how far ahead the last was, and when it came (UTC ms, our clock)."""
+
+    count: int = 0
+    ahead_ms: int = 0
+    at_ms: int = 0
+    said_ms: int = 0
+
+
+@dataclass(slots=True)
+class Disbelieved:
+    """Writers whose clock, as far as their last stamp shows, is too far ahead of ours."""
+
+    writers: dict[str, Ahead] = field(default_factory=dict)
+
+    def note(self, writer: str, ahead_ms: int, now_wall_ms: int) -> bool:
+        """One more stamp that was not believed. Is it time to say so? At the first, then every SAY_AGAIN_MS."""
+        seen = self.writers.get(writer)
+        if seen is None:
+            seen = self.writers[writer] = Ahead(said_ms=-SAY_AGAIN_MS)
+        seen.count, seen.ahead_ms, seen.at_ms = seen.count + 1, ahead_ms, now_wall_ms
+        if abs(now_wall_ms - seen.said_ms) < SAY_AGAIN_MS:
+            return False
+        seen.said_ms = now_wall_ms
+        return True
+
+    def forget(self, writer: str) -> None:
+        """Its latest stamp is believed: the clocks agree again."""
+        self.writers.pop(writer, None)

@@ -10,12 +10,13 @@ The asyncio shell that feeds it is `sync.actors.Loop`.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import structlog
+
 from sync.chain import GENESIS, Head, record_hash
-from sync.clock import ClockAhead, HybridClock, wall_ms
+from sync.clock import ClockAhead, Disbelieved, HybridClock, wall_ms
 from sync.commit import Commit, Row, Snapshot, make_row
 from sync.inputs import LACKS_TO, Due, FromPeer, Recovered, Replicated
 from sync.log_errors import LogCorrupt, LogFailed
@@ -26,6 +27,8 @@ from sync.values import Now, StreamId, stream_writer
 ANSWERS_KEPT_MS = 7 * 24 * 3600 * 1000
 SNAPSHOT_EVERY = 50_000
 IN_FLIGHT_MAX = 2
+
+log = structlog.get_logger()
 
 
 class Loaded(Protocol):
@@ -118,6 +121,7 @@ class Driver:
     timers: TimerQueue = field(init=False)
     pos: int = field(init=False, default=0)
     committed_pos: int = field(init=False, default=0)
+    clocks: Disbelieved = field(init=False, default_factory=Disbelieved)
     _stamps: HybridClock = field(init=False, default_factory=HybridClock)
     _last: dict[str, int] = field(init=False, default_factory=dict)
     _tips: dict[StreamId, _Tip] = field(init=False, default_factory=dict)
@@ -254,12 +258,19 @@ class Driver:
                 heard = FromPeer(stream, run, event, wall_ms(time))
                 if outputs := self.core.step(heard, now):
                     self._take(outputs, now, commit, effects)
-        self._observe(rows[-1].time, now.wall_ms)
+        self._observe(stream, rows[-1].time, now.wall_ms)
         effects.append(Acknowledge(stream, rows[-1].seq))
 
-    def _observe(self, stamp: int, now_ms: int) -> None:
-        with suppress(ClockAhead):  # Not believed: our own stamps go on by our own clock.
+    def _observe(self, stream: StreamId, stamp: int, now_ms: int) -> None:
+        writer = stream_writer(stream)
+        try:
             self._stamps.observe(stamp, now_ms)
+        except ClockAhead as error:  # Not believed: our own stamps go on by our own clock.
+            if self.clocks.note(writer, error.ahead_ms, now_ms):
+                count = self.clocks.writers[writer].count
+                log.warning("a clock is ahead; its stamps are not believed", node=writer, ahead_ms=error.ahead_ms, count=count)
+        else:
+            self.clocks.forget(writer)
 
     def _snapshot(self, commit: Commit) -> None:
         """Save what has changed since the last floor, so that a restart folds only what comes after this commit."""
@@ -346,7 +357,7 @@ class Driver:
             if stream_writer(stream) == self.log.node:
                 self._stamps.last = max(self._stamps.last, stamp)
             else:
-                self._observe(stamp, now_ms)
+                self._observe(stream, stamp, now_ms)
         for row in loaded.tail:
             self._last[row.run] = row.pos
             self.core.evolve(row.stream, row.run, self.core.decode(row.kind, row.payload), wall_ms(row.time))

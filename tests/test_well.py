@@ -7,15 +7,22 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
+import httpx
 import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cloud.driver import CloudConfig, GlobalPlanner
 from edge.driver import EdgeConfig, EdgeNode
+from sync.clock import wall_ms
+from sync.inputs import Replicated
 from sync.replication import LinkRefused
-from tests.whole import free_port
+from sync.values import StreamId
+from tests.sync.chained import Scribe
+from tests.whole import free_port, until
+from workflow.events import AgentRegistered, encode
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 PATIENCE_S = 60.0
@@ -114,3 +121,27 @@ def test_a_node_that_is_not_there_is_not_well(tmp_path: Path) -> None:
         done = asked_as_containers_do(address)
         assert done.returncode == 1
         assert said in done.stderr
+
+
+async def test_a_site_whose_clock_is_ahead_is_shown(cloud: GlobalPlanner) -> None:
+    """The cloud's picture of the site says by how much, as of when, and how often it was not believed."""
+    payload = encode(AgentRegistered("anna", "robot", "b1", ["pick"], 4))
+    depot, ahead_ms = StreamId("depot@1"), 3_600_000
+    began_ms = cloud.loop.clock.now().wall_ms
+    scribe = Scribe(pos=began_ms + ahead_ms - wall_ms(Scribe().rows(1)[0].time))
+    (row,) = scribe.rows(1, depot, run="", payload=payload, kind="AgentRegistered")
+    cloud.loop.post(Replicated(depot, [row]))
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{cloud.config.api_port}", timeout=PATIENCE_S) as client:
+
+        async def site() -> dict[str, Any]:
+            found: list[dict[str, Any]] = (await client.get("/api/v1/sites")).json()["items"]
+            return {item["id"]: item for item in found}.get("depot", {})
+
+        async def is_known() -> bool:
+            return bool(await site())
+
+        await until(is_known)
+        clock = (await site())["clock"]
+    assert ahead_ms - PATIENCE_S * 1_000 < clock["ahead_ms"] <= ahead_ms
+    assert clock["at"] >= began_ms
+    assert clock["count"] == 1

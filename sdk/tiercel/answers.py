@@ -193,6 +193,14 @@ class AgentStatus(TypedDict):
     open_until: NotRequired[int]
 
 
+class Clock(TypedDict):
+    """A site's clock is ahead of the cloud's: by how much, as of when, and how many stamps were not believed for it."""
+
+    ahead_ms: int
+    at: int
+    count: int
+
+
 class Site(TypedDict):
     """A site: its link, how far its log is known at the cloud, and what it is doing."""
 
@@ -206,6 +214,7 @@ class Site(TypedDict):
     active_runs: int
     running_tasks: int
     ready_tasks: int
+    clock: Clock | None
 
 
 class Diff(TypedDict):

@@ -14,6 +14,7 @@ from cloud.api import make_app, serve
 from cloud.port import Problem, RunRequest, Started
 from cloud.views import (
     AgentView,
+    ClockView,
     CommandView,
     DefinitionView,
     DiffView,
@@ -160,7 +161,8 @@ class MemoryPlanner:
         return [AgentView("picker-1", "harbour", "robot", "available", ["pick-item"], 4, 1, 1_000)]
 
     async def sites(self) -> list[SiteView]:
-        return [SiteView("harbour", LINK, FRESH, 12, 0, 1, 4, len(self.known), 1, 0)]
+        clock = ClockView(3_600_000, 1_700_000_000_000, 7) if self.cut_off else None
+        return [SiteView("harbour", LINK, FRESH, 12, 0, 1, 4, len(self.known), 1, 0, clock)]
 
     async def diff(self, site: str) -> DiffView:
         return DiffView(site, 3, 2, 0, ["r1: version 7"], 4_000) if self.cut_off else DiffView(site, 3, 3, 0, [], 4_000)

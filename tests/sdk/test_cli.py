@@ -263,6 +263,7 @@ def test_the_fleet_is_shown(api: Api) -> None:
     assert "harbour  up since" in tiercel(server, "site", "list")[0]
     assert answer(server, "site", "diff", "harbour")["different"] == []
     planner.cut_off = True
+    assert "1 h ahead, 2023-11-1" in tiercel(server, "site", "list")[0]
     assert "different: r1: version 7" in tiercel(server, "site", "diff", "harbour", code=1)[0]
 
 

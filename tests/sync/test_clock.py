@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.clock import AHEAD_MS_MAX, ClockAhead, HybridClock, wall_ms
+from sync.clock import AHEAD_MS_MAX, SAY_AGAIN_MS, ClockAhead, Disbelieved, HybridClock, wall_ms
 
 NOW_MS = 1_800_000_000_000
 readings = st.integers(NOW_MS - 10_000, NOW_MS + 10_000)
@@ -43,3 +43,16 @@ def test_a_stamp_from_too_far_ahead_is_not_believed() -> None:
     assert clock.last == before
     clock.observe((NOW_MS + AHEAD_MS_MAX) << 16, NOW_MS)
     assert clock.tick(NOW_MS) > (NOW_MS + AHEAD_MS_MAX) << 16
+
+
+def test_a_clock_that_is_ahead_is_said_now_and_then() -> None:
+    """Each disbelieved stamp counts; it is said at the first and every ten minutes, for each writer, until the clocks agree."""
+    clocks = Disbelieved()
+    moments = [NOW_MS + step * SAY_AGAIN_MS // 4 for step in range(9)]
+    assert [clocks.note("harbour", 90_000, moment) for moment in moments] == [True, False, False, False] * 2 + [True]
+    assert clocks.note("airport", 70_000, NOW_MS)
+    harbour = clocks.writers["harbour"]
+    assert (harbour.count, harbour.ahead_ms, harbour.at_ms) == (9, 90_000, moments[-1])
+    clocks.forget("harbour")
+    assert list(clocks.writers) == ["airport"]
+    assert clocks.note("harbour", 90_000, moments[-1])

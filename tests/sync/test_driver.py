@@ -1,6 +1,7 @@
 """The Driver's promises: nothing leaves before it is durable, nothing durable is forgotten, and a failed commit never was."""
 
 import pytest
+from structlog.testing import capture_logs
 
 import sync.driver
 from sync.commit import Row
@@ -355,6 +356,22 @@ def test_stamps_follow_what_was_heard(driver: Driver, log: MemoryLog, clock: Sti
     third.turn([Note(4, "r1", "d")])
     log.finish_all()
     assert stamps[-1] < log.disk.rows[-1].time < log.disk.rows[-3].time
+
+
+def test_a_clock_that_is_ahead_is_named(driver: Driver, log: MemoryLog, clock: StillClock) -> None:
+    """Which node's, by how much, as of when, how often: kept, and logged once, not with every batch. It ends with a stamp that
+    is believed."""
+    scribe = Scribe(pos=3_600_000)  # Its clock is 1 h ahead.
+    with capture_logs() as said:
+        for _ in range(5):
+            driver.turn([Replicated(CLOUD, from_cloud(1, scribe))])
+            log.finish_all()
+    assert [(line["log_level"], line["node"], line["ahead_ms"]) for line in said] == [("warning", "cloud", 3_600_000)]
+    ahead = driver.clocks.writers["cloud"]
+    assert (ahead.count, ahead.ahead_ms, ahead.at_ms) == (5, 3_600_004, clock.wall_ms)
+    clock.pass_ms(3_600_000)
+    driver.turn([Replicated(CLOUD, from_cloud(1, scribe))])
+    assert driver.clocks.writers == {}
 
 
 def test_what_is_stored_only_is_not_decided_upon(driver: Driver, log: MemoryLog, out: Outbox) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from tiercel.answers import AgentStatus
+from tiercel.answers import AgentStatus, Site
 from tiercel.cli.options import REFUSED, Format, Output, Server, noun
 from tiercel.cli.show import Table, link, print_json
 from tiercel.cli.text import age, when
@@ -41,6 +41,11 @@ def health(agent: AgentStatus) -> str:
     return f"{said} until {when(until)}" if until else said
 
 
+def _clock(site: Site) -> str:
+    ahead = site["clock"]
+    return f"{age(ahead['ahead_ms'])} ahead, {when(ahead['at'])}" if ahead is not None else "ok"
+
+
 @sites.command("list")
 def list_sites(server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -> None:
     """List the sites: their links, how old our knowledge is, what they are doing."""
@@ -49,12 +54,12 @@ def list_sites(server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -
     if output is Format.JSON:
         print_json(found)
         return
-    table = Table(("site", "link", "knowledge", "agents", "running", "ready", "runs", "received", "unacknowledged"))
+    table = Table(("site", "link", "knowledge", "agents", "running", "ready", "runs", "received", "unacknowledged", "clock"))
     for each in found:
         freshness = age(each["freshness"]["staleness_ms"])
         load = each["agents"], f"{each['running_tasks']}/{each['capacity']}", each["ready_tasks"], each["active_runs"]
         events = each["events_received"], each["events_unacknowledged"]
-        table.rows.append((each["id"], link(each["link"]), freshness, *load, *events))
+        table.rows.append((each["id"], link(each["link"]), freshness, *load, *events, _clock(each)))
     table.print()
 
 
