@@ -8,7 +8,10 @@ from typing import Literal
 import msgspec
 
 from agents.http import HttpPolicy
+from coordination.breaker import BreakerPolicy
 
+ROWS_MAX = 10_000
+"""The most that one query may answer, whoever asks."""
 SOCKET_PATH_BYTES_MAX = 107
 """sun_path of a Unix socket on Linux, without its closing zero."""
 _AGENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -44,6 +47,16 @@ class AgentDescription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         return found
 
 
+class DatabaseSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One database. `url` is SQLAlchemy's (`postgresql+psycopg://user@host/name`, `sqlite:////path`), or `secret://name`."""
+
+    url: str
+    read_only: bool = False
+    rows_max: int = 1_000
+    connections: int = 5
+    breaker: BreakerPolicy = BreakerPolicy()
+
+
 class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything an AgentHost knows of the world. Workflows can change none of it.
 
@@ -51,7 +64,8 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     `data_dir`     the agents' journals; belongs to this host alone and outlives it
     `secrets`      the site's secrets file (mode 0600)
     `root`         what `file.read` and `file.write` may reach; without it they are not offered
-    `http`         what `http.request` may reach
+    `http`         what `http` may reach
+    `databases`    what `database_query` may reach, by name
     `modules`      Python modules (dotted name, or path of a .py file) with `capabilities(settings) -> {name: function}`
     `functions`    capability name -> "python:module.function"
     `settings`     handed to the modules: directories, addresses, names
@@ -63,6 +77,7 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     secrets: Path | None = None
     root: Path | None = None
     http: HttpPolicy = HttpPolicy()
+    databases: dict[str, DatabaseSource] = {}
     modules: tuple[str, ...] = ()
     functions: dict[str, str] = {}
     settings: dict[str, str] = {}
@@ -80,6 +95,8 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if path != self.gateway and len(path.encode()) > SOCKET_PATH_BYTES_MAX:
             problems.append(f"the socket path {path} has more than {SOCKET_PATH_BYTES_MAX} bytes: put it in a shorter directory")
         problems += [f"http.breaker: {problem}" for problem in self.http.breaker.problems()]
+        for name, source in self.databases.items():
+            problems += [f"databases.{name}.breaker: {problem}" for problem in source.breaker.problems()]
         if problems:
             raise HostConfigError(problems)
 

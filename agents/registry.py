@@ -3,6 +3,7 @@
 A workflow names a capability and never a function: what Python code may run here is decided by who configures the host.
 """
 
+import asyncio
 import importlib
 import importlib.util
 import sys
@@ -31,6 +32,7 @@ class Registry:
         """Imports what the configuration names. Raises HostConfigError if that fails, or if a name is given twice."""
         self._functions: dict[str, Function] = {}
         self._http = Http(config.http)
+        self._closers: list[Callable[[], None]] = []
         self._add_all("the built-in capabilities", {name: checked(f) for name, f in self._built_in(config).items()})
         for name in config.modules:
             self._add_all(f"module {name}", _of_module(name, config.settings))
@@ -52,9 +54,18 @@ class Registry:
     async def close(self) -> None:
         """Let go of what functions hold open; call it in the loop that they ran in."""
         await self._http.close()
+        for close in self._closers:
+            await asyncio.to_thread(close)
 
     def _built_in(self, config: HostConfig) -> dict[str, Function]:
         functions = {**transform.capabilities(), **self._http.capabilities()}
+        if config.databases or config.secrets is not None:
+            # SQLAlchemy takes 0.2 s to import, which a host without databases does not pay.
+            from agents.database import Databases  # noqa: PLC0415
+
+            databases = Databases(config.databases, config.secrets)
+            self._closers.append(databases.close)
+            functions |= databases.capabilities()
         if config.root is not None:
             try:
                 functions |= Files(config.root).capabilities() | FileOperation(config.root).capabilities()
