@@ -35,6 +35,18 @@ FIRST_LINK_WAIT_S_MAX = 3_600.0
 RECONNECT_S_MAX = 3.0
 DIGEST_PAGE = 500
 CLOUD = "cloud"
+# What somebody waits for: it is sent at once and not a few milliseconds later with others.
+URGENT = frozenset(
+    (
+        "FragmentEnded",
+        "CommandAnswered",
+        "AgentRegistered",
+        "ScheduleCreated",
+        "ScheduleChanged",
+        "ScheduleFired",
+        "ScheduleRemoved",
+    )
+)
 
 log = structlog.get_logger()
 
@@ -92,7 +104,9 @@ class EdgeNode:
             self.log,
             self,
             dials=True,
-            urgent=frozenset(("FragmentEnded", "CommandAnswered", "AgentRegistered")),
+            urgent=frozenset(
+                ("FragmentEnded", "CommandAnswered", "AgentRegistered", "ScheduleCreated", "ScheduleChanged", "ScheduleFired")
+            ),
         )
         self.loop = Loop(self._make_executor, self.log, self)
         self.loop.held = True

@@ -24,6 +24,8 @@ from edge.inputs import (
     Welcome,
 )
 from edge.roster import Roster, Slot
+from edge.saved import load_saved_site, save_site
+from edge.schedules import SiteSchedules
 from edge.unheard import UNHEARD, Unheard
 from sync.commit import Snapshot
 from sync.inputs import LACKS_TO, Due, FromPeer, PeerLinked
@@ -49,6 +51,7 @@ from workflow.events import (
 from workflow.fragment import Fragment
 from workflow.plan import Effect, Plan, plan_from_document
 from workflow.saved import load_saved
+from workflow.schedule_events import ScheduleEvent
 from workflow.states import READY, WAITING
 
 LEASE_MS = 10_000
@@ -71,6 +74,7 @@ class Executor:
     dispatch: Dispatch = field(init=False)
     fragments: dict[str, Fragment] = field(init=False)
     plans: dict[str, Plan] = field(init=False)
+    schedules: SiteSchedules = field(init=False)
     _persisted: set[str] = field(default_factory=set)
     _unheard: Unheard = field(default_factory=Unheard)
     _begun_ms: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -82,6 +86,7 @@ class Executor:
         self.home = Home(self.site, self.stream, self.chance, self.roster)
         self.dispatch = Dispatch(self.home, self.assigner)
         self.fragments, self.plans = self.home.fragments, self.home.plans
+        self.schedules = SiteSchedules(self.home, self._cancel)
         self._steps = {
             AgentReported: self._report,
             AgentSeen: self._see,
@@ -109,6 +114,7 @@ class Executor:
         if end_ms is not None and end_ms <= now.mono_ms:
             self._expire(now, out)
         self.roster.recheck(now)
+        self.schedules.settle(now, out)
         self.dispatch.settle(now, out)
         return out
 
@@ -128,6 +134,11 @@ class Executor:
                     self.plans[ref] = plan_from_document(document)
             case AgentRegistered() | AgentDeparted():
                 self.roster.evolve(event)
+            case ScheduleEvent() if stream != self.stream:
+                self._unheard.note(run, event)
+            case ScheduleEvent():
+                self._unheard.answer(run, event)
+                self.schedules.book.evolve(event)
             case Event():
                 self._unheard.answer(run, event)
                 if (fragment := self.fragments.get(run)) is not None:
@@ -149,7 +160,9 @@ class Executor:
                 self._persisted.add(key)
         for snapshot in snapshots:
             if not snapshot.run:
-                self.roster.restore(snapshot.body)
+                node = load_saved_site(snapshot.body)
+                self.roster.restore(node.roster)
+                self.schedules.book.restore(node.schedules)
                 continue
             saved = load_saved(snapshot.body)
             self.fragments[snapshot.run] = Fragment.restore(RunId(snapshot.run), self.plans[saved.definition], saved)
@@ -169,6 +182,7 @@ class Executor:
         self.roster.await_return(now)
         out: list[object] = [t for fragment in self.fragments.values() if fragment.due for t in timers_of(fragment)]
         out += self._deadlines(now)
+        self.schedules.restored(out)
         for ref, plan in self.plans.items():
             if f"definition/{ref}" not in self._persisted:
                 out.append(Persist(f"definition/{ref}", plan.document))
@@ -206,7 +220,8 @@ class Executor:
         """What has changed since the last time."""
         changed, self.home.changed = self.home.changed, {}
         held = [fragment for run in changed if (fragment := self.fragments.get(run)) is not None]
-        return [Save("", False, "node", self.roster.save()), *(Save(f.run, False, "active", f.save()) for f in held)]
+        node = save_site(self.roster.save(), self.schedules.book.save())
+        return [Save("", False, "node", node), *(Save(f.run, False, "active", f.save()) for f in held)]
 
     def holds(self, run: str) -> bool:
         """Is the run in memory here?"""
@@ -245,6 +260,8 @@ class Executor:
                 self._decide(run, Receive(task, output, blob), now, out)
             case CancelRequested(command, reason):
                 self._cancel(run, command, reason, now, out)
+            case ScheduleEvent():
+                self.schedules.hear(event, now, out)
             case _:
                 pass
 
@@ -349,6 +366,9 @@ class Executor:
             self.home.decide(self.fragments[run], lost, now, out)
 
     def _elapse(self, input: Due, now: Now, out: list[object]) -> None:
+        if not input.run:
+            self.schedules.elapse(input, now, out)
+            return
         fragment = self.fragments.get(input.run)
         if fragment is None:
             out.append(ClearTimer(*input[:2]))

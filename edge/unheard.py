@@ -20,6 +20,7 @@ from workflow.events import (
     decode,
     encode,
 )
+from workflow.schedule_events import ScheduleEvent
 
 UNHEARD = "unheard"
 
@@ -58,6 +59,8 @@ class Unheard:
                 self._drop(run, lambda said: isinstance(said, ValueHanded) and said.task == task)
             case FragmentEnded():
                 self.said.pop(run, None)
+            case ScheduleEvent():
+                self._drop(run, lambda said: isinstance(said, ScheduleEvent) and said.word() == event.word())
 
     def take(self) -> list[tuple[str, Event]]:
         """All of it, to be acted upon; nothing is left."""

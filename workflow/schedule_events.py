@@ -3,22 +3,31 @@
 from workflow.events import Event, register
 
 
-class ScheduleCreated(Event, frozen=True):
+class ScheduleEvent(Event, frozen=True):
+    """What all of them say: of which schedule."""
+
+    schedule: str
+
+    def word(self) -> tuple[str, str]:
+        """What an answer of the home shares with what it answers: the order's name, or which creation of the schedule it was."""
+        created_ms = getattr(self, "created_ms", 0)
+        return self.schedule, f"created {created_ms}" if created_ms else getattr(self, "command", "")
+
+
+class ScheduleCreated(ScheduleEvent, frozen=True):
     """A schedule is there from here on. `spec` is its JSON, `definition` the `name@version` that its firings start for now.
 
     In the cloud's stream for a site it hands the schedule to the site; in the site's own stream the site has taken it.
     """
 
-    schedule: str
     spec: bytes
     definition: str
     created_ms: int
 
 
-class ScheduleChanged(Event, frozen=True):
+class ScheduleChanged(ScheduleEvent, frozen=True):
     """It was paused or goes on, and starts `definition` from here on. `command` is the order of the cloud that asked for it."""
 
-    schedule: str
     paused: bool
     definition: str
     at_ms: int
@@ -26,13 +35,12 @@ class ScheduleChanged(Event, frozen=True):
     command: str = ""
 
 
-class ScheduleFired(Event, frozen=True):
+class ScheduleFired(ScheduleEvent, frozen=True):
     """Runs were started: `runs[i]` for the firing at `firings[i]` (UTC ms). `active` are the runs that later firings look at.
 
     `cause`: time, buffer (it had waited for an earlier run to end), backfill or run_now.
     """
 
-    schedule: str
     firings: list[int]
     runs: list[str]
     active: list[str]
@@ -40,36 +48,32 @@ class ScheduleFired(Event, frozen=True):
     command: str = ""
 
 
-class ScheduleBuffered(Event, frozen=True):
+class ScheduleBuffered(ScheduleEvent, frozen=True):
     """The firing waits for the runs that are under way; `cancels` are those that it asked to stop."""
 
-    schedule: str
     firing_ms: int
     cancels: list[str]
 
 
-class ScheduleSkipped(Event, frozen=True):
+class ScheduleSkipped(ScheduleEvent, frozen=True):
     """Of the firings from `first_ms` to `last_ms`, both included, none was made, for this reason."""
 
-    schedule: str
     first_ms: int
     last_ms: int
     reason: str
     command: str = ""
 
 
-class ScheduleRemoved(Event, frozen=True):
+class ScheduleRemoved(ScheduleEvent, frozen=True):
     """The schedule is there no more. Runs that it has started go on."""
 
-    schedule: str
     command: str = ""
 
 
-class ScheduleOrdered(Event, frozen=True):
+class ScheduleOrdered(ScheduleEvent, frozen=True):
     """An intent of the cloud for a schedule whose home is the site: pause, resume, run_now, backfill (`firings`), pin (its
     definition) or remove. The home answers with what it did, under the same `command`."""
 
-    schedule: str
     command: str
     order: str
     reason: str

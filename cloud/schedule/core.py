@@ -235,6 +235,8 @@ class CloudSchedules:
             elif isinstance(event, ScheduleBuffered):
                 for run in event.cancels:
                     self.planner.stop(self.planner.runs[run], f"schedule {id} starts the next run", now, out)
+                if event.cancels:
+                    self._decide(id, Tick(), now, out)  # Some end at once.
         self._arm(id, out)
 
     def _ready(self, spec: Schedule) -> tuple[str, bytes, str]:

@@ -116,12 +116,16 @@ class Site:
 
     def restart(self) -> None:
         """kill -9 of the edge: the log stays, all connections are gone."""
+        self.restart_quietly()
+        self.turn()
+
+    def restart_quietly(self) -> None:
+        """The same, before the first turn."""
         self.log.crash(durable=0)
         self.sessions += 1_000
         for robot in self.robots.values():
             robot.connected = False
         self.begin()
-        self.turn()
 
     # What the cloud says
 
