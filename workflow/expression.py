@@ -13,14 +13,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import cel
 import msgspec
 
 from workflow.cost import SCALAR, SMALL_WEIGHT, VALUE_DEPTH_MAX, Size, TooMuch, check_cost, measure
 from workflow.parser import parse
 from workflow.syntax import FUNCTIONS, ExpressionSyntaxError, Node, Read, Reference, Syntax
+
+if TYPE_CHECKING:
+    import cel
 
 SOURCE_BYTES_MAX = 4 << 10
 RESULT_BYTES_MAX = 64 << 10
@@ -112,7 +114,7 @@ class Computed:
     reads: tuple[Plain, ...]
     tree: Node
     has_comprehensions: bool
-    program: cel.Program = field(compare=False)
+    program: "cel.Program" = field(compare=False)
 
     def value(self, inputs: Mapping[str, object], outputs: Outputs, run_id: str) -> object:
         """The value, plain JSON. Raises ExpressionError."""
@@ -208,7 +210,11 @@ def _with_variables(source: str, syntax: Syntax) -> str:
 _LIBRARY_REFUSAL = re.compile(r"ERROR: <input>:\d+:(\d+): (.*)")
 
 
-def _compile(source: str) -> cel.Program:
+def _compile(source: str) -> "cel.Program":
+    # It brings the command line of its authors along, with a terminal's toolkit: a fifth of a second, which a site that starts
+    # again after a crash has no use for unless a definition of its computes something.
+    import cel  # noqa: PLC0415
+
     try:
         return cel.compile(source)
     except ValueError as refusal:
