@@ -160,6 +160,7 @@ class Planner:
             # Known only from what was fetched back after a loss.
             if f"definition/{ref}" not in self._persisted:
                 out.append(Persist(f"definition/{ref}", plan.document))
+                out.append(Persist(f"latest/{(name := ref.partition('@')[0])}", self.latest[name].encode()))
         for run in list(self.runs.values()):
             outcome, detail = run.ending()
             if outcome:
@@ -207,10 +208,7 @@ class Planner:
                 if run not in self.runs:
                     # The cloud's own stream was lost with its disk; the site has kept this one, which tells all of the run.
                     self._admit(run, RunCreated(event.definition, event.inputs, event.labels, event.created_ms))
-                known = self.runs[run]
-                known.sites, known.places = event.sites, event.placement
-                known.fragments = known.fragments or [None] * len(event.sites)
-                known.waits_for = ""
+                self.runs[run].release(event)
                 self.admission.activate(run)
             case DefinitionRegistered(ref, document):
                 self._know(ref, document)
@@ -311,10 +309,9 @@ class Planner:
             return
         for site in placement.sites:
             self._release(run, site, placement, now, out)
+            self.fleet.site(site).take_on(placement.places.count(placement.sites.index(site)))
 
     def _release(self, run: Run, site: str, placement: Placement, now: Now, out: list[object]) -> None:
-        entry = self.fleet.site(site)
-        stream = self.site_stream(site)
         self.acquaint(site, run.plan, now, out)
         released = FragmentReleased(
             run.plan.ref,
@@ -326,8 +323,7 @@ class Planner:
             run.labels,
             run.created_ms,
         )
-        self._emit(stream, run.id, RELEASED_EPOCH, released, now, out)
-        entry.take_on(placement.places.count(placement.sites.index(site)))
+        self._emit(self.site_stream(site), run.id, RELEASED_EPOCH, released, now, out)
 
     def acquaint(self, site: str, plan: Plan, now: Now, out: list[object]) -> None:
         """Let the site know the definition, once."""
@@ -423,6 +419,8 @@ class Planner:
         for run in list(self.runs.values()):
             if site not in run.sites:
                 continue
+            if site in run.unreleased:
+                self._release(run, site, Placement(run.sites, run.places), now, out)
             view = self.intents.commands.get(run.cancelling)
             fragment = run.fragment(site)
             if view is not None and site not in view.homes and (fragment is None or not fragment.outcome):

@@ -6,7 +6,7 @@ import msgspec
 
 from cloud.views import RunSummary
 from sync.values import RunId
-from workflow.events import Blob, FragmentAdopted, TaskCompleted
+from workflow.events import Blob, FragmentAdopted, FragmentReleased, TaskCompleted
 from workflow.fair import PRIORITY
 from workflow.fragment import Fragment
 from workflow.plan import Plan
@@ -30,11 +30,15 @@ class SavedRun(msgspec.Struct, array_like=True):
     cancelling: str = ""
     priority: int = PRIORITY
     fairness_key: str = ""
+    unreleased: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class Run:
-    """One run. `fragments[i]` is the replica of the fragment at `sites[i]`, None until that site has adopted it."""
+    """One run. `fragments[i]` is the replica of the fragment at `sites[i]`, None until that site has adopted it.
+
+    Fragments are released all at once, so `unreleased` is empty, unless the release to a site was lost before it got there.
+    """
 
     id: RunId
     plan: Plan
@@ -51,6 +55,15 @@ class Run:
     cancelling: str = ""
     priority: int = PRIORITY
     fairness_key: str = ""
+    unreleased: tuple[str, ...] = ()
+
+    def release(self, event: FragmentReleased) -> None:
+        """The stream for one of the run's sites tells it of the run."""
+        left = self.unreleased if self.sites else event.sites
+        self.sites, self.places = event.sites, event.placement
+        self.fragments = self.fragments or [None] * len(event.sites)
+        self.unreleased = tuple(site for site in left if site != event.site)
+        self.waits_for = ""
 
     def adopt(self, event: FragmentAdopted) -> None:
         """The site has become the fragment's home."""
@@ -121,6 +134,7 @@ class Run:
                 self.cancelling,
                 self.priority,
                 self.fairness_key,
+                self.unreleased,
             )
         )
 
@@ -170,6 +184,7 @@ def restore_run(run: str, plan: Plan, saved: SavedRun) -> Run:
         cancelling=saved.cancelling,
         priority=saved.priority,
         fairness_key=saved.fairness_key,
+        unreleased=saved.unreleased,
     )
 
 

@@ -92,7 +92,9 @@ class MemoryLog:
         timers = [(run, key, due_ms) for (run, key), due_ms in sorted(disk.due.items())]
         tail = disk.rows[disk.floor :]
         stamps = {row.stream: row.time for row in disk.rows}
-        return Loaded(disk.pos, dict(disk.heads), disk.floor, snapshots, timers, dict(disk.persisted), stamps, tail)
+        return Loaded(
+            disk.pos, dict(disk.heads), disk.floor, snapshots, timers, dict(sorted(disk.persisted.items())), stamps, tail
+        )
 
     def finish(self, count: int = 1) -> None:
         """The next commits are durable."""

@@ -94,3 +94,42 @@ def known(cloud: Control) -> object:
     commands = {view.id: msgspec.to_builtins(view) | {"homes": sorted(view.homes)} for view in views}
     loads = {name: (site.active_runs, site.open_tasks) for name, site in sorted(planner.fleet.sites.items())}
     return runs, commands, loads, planner.fleet.save(), planner.latest
+
+
+def test_a_release_that_never_arrived_is_given_again() -> None:
+    """The cloud lost its disk; one site tells it of a run of two sites, whose part of it the other has never seen."""
+    cloud = Control()
+    cloud.join("harbour", "pick")
+    cloud.join("airport", "pack")
+    old = copy.deepcopy(cloud.log.disk)
+    (run,) = cloud.start(plan_of({"a": {"capability": "pick"}, "b": {"capability": "pack", "needs": ["a"]}}))
+    airport = cloud.outposts["airport"]
+    airport.inbox.clear()
+    airport.heard_seq = 0
+    full = cloud.log.disk
+    full.rows = [row for row in full.rows if row.stream != cloud.planner.site_stream("airport")]
+    cloud.outposts["harbour"].take()
+    cloud.outposts["harbour"].take()
+    loss = Loss(cloud, old)
+    loss.recover(["harbour", "airport"])
+    assert [kind for name, kind in cloud.said_to("airport") if name in ("", run)] == ["DefinitionRegistered", "FragmentReleased"]
+    cloud.restart()
+    cloud.work_all(run)
+    assert cloud.outcome(run) == "completed"
+    loads = [(site.active_runs, site.open_tasks) for site in cloud.planner.fleet.sites.values()]
+    assert loads == [(0, 0)] * 2
+
+
+def test_the_latest_version_stays_the_latest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which version a name means is told by the order of registration, also after a recovery and a start from snapshots."""
+    monkeypatch.setattr(sync.driver, "SNAPSHOT_EVERY", 1)
+    cloud = Control()
+    cloud.join("harbour", "work")
+    old = copy.deepcopy(cloud.log.disk)
+    for version in ("10", "9"):
+        cloud.start(plan_of({"a": {}}, version=version))
+    cloud.start(plan_of({"a": {}}, version="11"))
+    Loss(cloud, old).recover(["harbour"])
+    assert cloud.planner.latest == {"story": "story@11"}
+    cloud.restart()
+    assert cloud.planner.latest == {"story": "story@11"}
