@@ -44,11 +44,20 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def schema_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The JSON Schema of a function's parameters, as `checked` holds them."""
+    shape = _shape_of(function)
+    schema = msgspec.json.schema(shape)
+    definition: dict[str, Any] = schema["$defs"].pop(shape.__name__)
+    definition.pop("title", None)
+    return {**definition, "$defs": schema["$defs"]} if schema["$defs"] else definition
+
+
 def _shape_of(function: Callable[..., Any]) -> type[msgspec.Struct]:
     hints = typing.get_type_hints(function)
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for name, parameter in inspect.signature(function).parameters.items():
-        if hints[name] is TaskContext:
+        if name == "self" or hints[name] is TaskContext:
             continue
         if parameter.default is inspect.Parameter.empty:
             fields.append((name, hints[name]))

@@ -6,6 +6,7 @@ A workflow names a capability and never a function: what Python code may run her
 import asyncio
 import importlib
 import importlib.util
+import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from agents import transform
+from agents import actions, transform
 from agents.config import HostConfig, HostConfigError
 from agents.file_operation import FileOperation
 from agents.files import Files
@@ -23,6 +24,8 @@ from agents.parameters import checked
 Function = Callable[..., Any]
 
 _SCHEME = "python:"
+
+log = logging.getLogger("tiercel.agents")
 
 
 class Registry:
@@ -37,6 +40,7 @@ class Registry:
         for name in config.modules:
             self._add_all(f"module {name}", _of_module(name, config.settings))
         self._add_all("functions", {name: _of_reference(name, text) for name, text in config.functions.items()})
+        self.broken = self._add_discovered()
 
     @property
     def names(self) -> list[str]:
@@ -44,10 +48,10 @@ class Registry:
         return sorted(self._functions)
 
     def choose(self, agent: str, names: Iterable[str]) -> dict[str, Function]:
-        """The functions for an agent that offers `names`. Raises HostConfigError naming those that nothing here
-        provides."""
+        """The functions for an agent that offers `names`; an action whose package is broken is left out. Raises
+        HostConfigError naming those that nothing here provides."""
         chosen = {name: self._functions[name] for name in names if name in self._functions}
-        if unknown := [name for name in names if name not in chosen]:
+        if unknown := [name for name in names if name not in chosen and name not in self.broken]:
             raise HostConfigError([f"agent {agent!r}: nothing provides {', '.join(unknown)}; there is: {', '.join(self.names)}"])
         return chosen
 
@@ -72,6 +76,19 @@ class Registry:
             except OSError as error:
                 raise HostConfigError([f"the allowed root {config.root} cannot be used: {error.strerror}"]) from error
         return functions
+
+    def _add_discovered(self) -> dict[str, str]:
+        """Add what installed packages bring; why the others cannot be used, by name. They end no host."""
+        found = actions.discover()
+        broken = dict(found.broken)
+        for name, (action, origin) in found.actions.items():
+            if name in self._functions:
+                broken[f"{name} ({origin})"] = f"{name} is provided already"
+            else:
+                self._functions[name] = actions.function_of(action)
+        for name, problem in broken.items():
+            log.warning("the action %s cannot be used: %s", name, problem)
+        return broken
 
     def _add_all(self, source: str, functions: Mapping[str, Function]) -> None:
         if twice := sorted(self._functions.keys() & functions.keys()):

@@ -22,6 +22,7 @@ NOUNS = {
 # The help must not import what it lists: `up` alone would bring Ray along.
 ADDED_HELP = {
     "up": "Run a cloud and its sites on this machine, in the foreground.",
+    "actions": "List what agents on this machine can do.",
     "demo": "Run the demonstration: orders in, report out, a link cut halfway.",
     "cloud": "Run the cloud.",
     "edge": "Run the edge node of a site.",
