@@ -1,6 +1,7 @@
 """The fragments whose home is this site: deciding, folding, and what follows from it."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -123,7 +124,13 @@ def timers_of(fragment: Fragment) -> list[SetTimer]:
 
 
 def _timer_key(fragment: Fragment, task: int) -> str:
-    return f"wait/{task}" if fragment.plan.tasks[task].wait_ms else f"retry/{task}"
+    return _task_key("wait" if fragment.plan.tasks[task].wait_ms else "retry", task)
+
+
+@lru_cache(maxsize=4_096)
+def _task_key(kind: str, task: int) -> str:
+    """One string for the timers of all runs that wait in the same place."""
+    return f"{kind}/{task}"
 
 
 def value_of(output: bytes | Blob) -> object:

@@ -265,7 +265,8 @@ class _Database:
         assert version >= SQLITE_OLDEST, f"SQLite {version} can corrupt a log; the oldest safe one is {SQLITE_OLDEST}"
         self._db.set_busy_timeout(LOCK_WAIT_MS)
         self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        for pragma in ("locking_mode = EXCLUSIVE", "mmap_size = 0", "cache_size = -8192"):
+        # 2 MB of pages: a log is appended to, and read a page at a time. More would only be filled, and kept.
+        for pragma in ("locking_mode = EXCLUSIVE", "mmap_size = 0", "cache_size = -2048"):
             self._db.execute(f"PRAGMA {pragma}")
         self._one("SELECT count(*) FROM sqlite_schema")
 
