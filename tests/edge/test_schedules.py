@@ -198,6 +198,19 @@ def test_orders_are_carried_out_and_answered(site: Site) -> None:
     assert site.driver.due() is None
 
 
+def test_an_order_is_carried_out_once(site: Site) -> None:
+    """Its answer in our log keeps it from being heard again, over restarts and greetings; a removed schedule stays removed."""
+    hand_over(site)
+    order(site, "run_now", command="c1")
+    order(site, "remove", command="c2")
+    for _ in range(2):
+        site.restart()
+        site.turn(PeerLinked("cloud"))
+    assert len(runs(site)) == 1
+    assert site.core.schedules.book.known == {}
+    assert len(site.events(ScheduleCreated)) == 1
+
+
 def test_a_newer_version_is_started_when_the_cloud_says_so(site: Site) -> None:
     """It has come before the order; without it the firing would be skipped and say why."""
     hand_over(site, overlap="allow")
