@@ -113,3 +113,20 @@ def load_agents(path: Path) -> dict[str, tuple[AgentDescription, ...]]:
     if problems := [f"{path}: {site}: {it}" for site, agents in sites.items() for a in agents for it in a.problems()]:
         raise HostConfigError(problems)
     return sites
+
+
+class Reach(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the actions of a site may reach, as its file `actions.yaml` says; the fields are those of HostConfig."""
+
+    http: HttpPolicy = HttpPolicy()
+    databases: dict[str, DatabaseSource] = {}
+
+
+def load_reach(path: Path) -> Reach:
+    """From a YAML or JSON file; without one nothing is reached. Raises HostConfigError, which names the file."""
+    try:
+        return msgspec.yaml.decode(path.read_bytes(), type=Reach)
+    except FileNotFoundError:
+        return Reach()
+    except (OSError, msgspec.DecodeError) as error:
+        raise HostConfigError([f"{path}: {error}"]) from error

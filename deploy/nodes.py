@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 
 from agents.actors import AgentHostActor
-from agents.config import HostConfig
+from agents.config import HostConfig, load_reach
 from cloud.actors import planner_actor
 from cloud.driver import CloudConfig
 from deploy.layout import SiteConfig, SystemConfig
@@ -128,12 +128,15 @@ def start_edge(config: SystemConfig, site: SiteConfig, data: Path, run_dir: Path
 def start_agents(site: SiteConfig, data: Path, run_dir: Path, log_file: Path) -> Node:
     """The local agents of a site, in one process."""
     home = data / site.name
+    reach = load_reach(home / "actions.yaml")
     host = HostConfig(
         gateway=f"unix:{run_dir / f'{site.name}.sock'}",
         data_dir=_made(home / "journals"),
         agents=site.agents,
         secrets=_secrets_file(home),
         root=_made(home / "files"),
+        http=reach.http,
+        databases=reach.databases,
         modules=site.modules,
         settings=site.settings,
     )

@@ -210,7 +210,10 @@ def _offered(site: str, modules: tuple[str, ...]) -> tuple[str, ...]:
     """The names of all capabilities, from modules that are loaded for it with a directory that is thrown away."""
     with tempfile.TemporaryDirectory() as scratch:
         settings = example_settings(Path(scratch), site)
-        host = HostConfig(gateway="", data_dir=Path(scratch), agents=(), modules=modules, settings=settings, root=Path(scratch))
+        folder = Path(scratch)
+        host = HostConfig(
+            gateway="", data_dir=folder, agents=(), modules=modules, settings=settings, root=folder, secrets=folder / "secrets"
+        )
         try:
             return tuple(Registry(host).names)
         except HostConfigError as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agents.config import AgentDescription, HostConfig, HostConfigError, load_agents
+from agents.config import AgentDescription, HostConfig, HostConfigError, load_agents, load_reach
 
 
 def test_all_problems_at_once() -> None:
@@ -65,3 +65,15 @@ def test_a_configuration_is_a_value() -> None:
     with pytest.raises(AttributeError):
         config.gateway = "unix:/y"  # type: ignore[misc]
     assert msgspec.structs.asdict(config)["http"].allowed_hosts == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("http: {hosts: []}", "unknown field `hosts`"), ("databases: {a: {}}", "missing required field `url`"), ("- 1", "array")],
+)
+def test_what_may_be_reached_is_read_strictly(tmp_path: Path, text: str, said: str) -> None:
+    """A mistake in actions.yaml is named with the file, and the agents do not start with less than was meant."""
+    (tmp_path / "actions.yaml").write_text(text)
+    with pytest.raises(HostConfigError, match=said) as caught:
+        load_reach(tmp_path / "actions.yaml")
+    assert "actions.yaml" in str(caught.value)
