@@ -13,6 +13,7 @@ import structlog
 
 from cloud import api
 from cloud.admission import RUNS_ACTIVE_MAX, Admission
+from cloud.blobs import Fetching
 from cloud.inputs import AgentLoad, RunFinished, SiteLoads
 from cloud.planner import Planner
 from cloud.schedule.api import schedule_routes
@@ -20,7 +21,7 @@ from cloud.schedule.service import ScheduleService
 from cloud.service import PlannerService
 from cloud.views import Freshness, LinkView
 from sync.actors import Loop, SystemClock, verify_slowly
-from sync.blobs import Blob, BlobAway, BlobMissing, BlobService, BlobStore
+from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobMissing, BlobService, BlobStore
 from sync.commit import Row
 from sync.driver import StreamRecovered
 from sync.log import EventLog
@@ -29,10 +30,14 @@ from sync.replication import LinkRefused
 from sync.service import CHANNEL_OPTIONS, Exchange, Health, Link, SyncServer
 from sync.values import NodeId, SiteId, StreamId, site_name_problem, stream_id, stream_writer
 from tiercel.v1 import blob_pb2_grpc, events_pb2, sync_pb2, sync_pb2_grpc
+from workflow.events import ValueHanded, decode
 
 NODE = "cloud"
 WATCH_INTERVAL_S = 0.2
 BLOB_WAIT_MS = 30_000
+BLOB_AWAY_MS = 5_000
+"""So long nothing of a blob may arrive before the cloud gives up for now. If a site that may hold it is away, sooner: whoever
+asks can only wait then, and should not keep an agent busy with it."""
 
 log = structlog.get_logger()
 
@@ -47,6 +52,7 @@ class CloudConfig:
     sync_listen: str = "127.0.0.1:7443"
     page_count_max: int = 0
     insecure: bool = False
+    blobs_bytes_max: int = STORE_BYTES_MAX
     runs_active_max: int = RUNS_ACTIVE_MAX
 
 
@@ -58,7 +64,7 @@ class GlobalPlanner:
         self.log = EventLog.open(config.data_dir / "cloud.db", NodeId(NODE), page_count_max=config.page_count_max)
         self.damaged = ""
         self._era = SystemClock(self.log.boot).now().wall_ms // 1000
-        self.blobs = BlobStore(config.data_dir / "blobs")
+        self.blobs = BlobStore(config.data_dir / "blobs", bytes_max=config.blobs_bytes_max)
         self._finished: dict[str, _Bell] = {}
         self._digests: dict[int, asyncio.Queue[sync_pb2.DigestReply]] = {}
         self._digest_count = 0
@@ -70,6 +76,7 @@ class GlobalPlanner:
         """Serve until cancelled."""
         self.health = Health("tiercel.v1.SyncService")
         self.exchange = Exchange(NODE, self.log, self, dials=False)
+        self.fetching = Fetching(self.blobs, self.fetch_blob)
         self.loop = Loop(self._make_planner, self.log, self)
         self.exchange.loop = self.loop
         self.exchange.ring.begin(self.loop.driver.heads)
@@ -78,7 +85,10 @@ class GlobalPlanner:
         blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(self.blobs, self.fetch_blob), server)
         self.health.join(server)
         server.add_insecure_port(self.config.sync_listen)
-        errands = (self._feed_watchers(), verify_slowly(self.log, self._damaged), self.health.keep())
+        for run in self.planner.runs.values():
+            for blob in run.blobs_handed():
+                self.fetching.want(blob)
+        errands = (self.fetching.run(), self._feed_watchers(), verify_slowly(self.log, self._damaged), self.health.keep())
         tasks = [asyncio.ensure_future(errand) for errand in errands]
         try:
             await server.start()
@@ -138,6 +148,12 @@ class GlobalPlanner:
     def committed(self, rows: list[Row]) -> None:
         """Rows are durable: the links may carry them."""
         self.exchange.committed(rows)
+        for row in rows:
+            if row.kind == ValueHanded.kind:
+                event = decode(row.kind, row.payload)
+                if type(event) is ValueHanded and event.blob is not None:
+                    # It is read at another site: brought now, it is there even if its own site is away by then.
+                    self.fetching.want(event.blob)
         if not self._watchers:
             self.planner.changed.clear()  # Nobody asks.
 
@@ -165,6 +181,7 @@ class GlobalPlanner:
 
     def recovered(self, peer: str) -> None:
         """Our stream for the site is whole."""
+        self.fetching.retry()
         if peer in self.recovering_from:
             self.recovering_from.discard(peer)
             self._tell_health()
@@ -191,23 +208,27 @@ class GlobalPlanner:
                 pass
 
     async def fetch_blob(self, blob: Blob) -> None:
-        """Ask the sites for a blob, those too that come back meanwhile, and wait until one has brought it.
+        """Ask the sites for a blob, those too that come back meanwhile, and wait for it as long as it grows.
 
-        Raises BlobMissing if none does, BlobAway if a site that could not be asked may hold it.
+        Raises BlobMissing if none brings it, BlobAway if a site that could not be asked may hold it.
         """
         wanted = sync_pb2.BlobWanted(blobs=[events_pb2.BlobRef(sha256=blob.sha256, size=blob.size)])
-        asked: set[Link] = set()
-        deadline = self.loop.clock.now().mono_ms + BLOB_WAIT_MS
-        while not (await asyncio.to_thread(self.blobs.stat, blob)).complete:
-            for link in self.exchange.links.values():
-                if link not in asked:
-                    asked.add(link)
+        asked: dict[str, Link] = {}
+        held, since_ms = -1, 0
+        while not (now_held := await asyncio.to_thread(self.blobs.stat, blob)).complete:
+            now_ms = self.loop.clock.now().mono_ms
+            if now_held.held != held:
+                held, since_ms = now_held.held, now_ms
+            for name, link in self.exchange.links.items():
+                if asked.get(name) is not link:
+                    asked[name], since_ms = link, now_ms
                     link.say(sync_pb2.SyncMessage(blob_wanted=wanted))
-            if self.loop.clock.now().mono_ms > deadline:
-                away = sorted(self.planner.fleet.sites.keys() - {link.peer for link in asked})
+            away = sorted(self.planner.fleet.sites.keys() - self.exchange.links.keys())
+            if now_ms - since_ms > (BLOB_AWAY_MS if away else BLOB_WAIT_MS):
+                what = f"blob {blob.sha256.hex()}"
                 if away:
-                    raise BlobAway(f"blob {blob.sha256.hex()}: no linked site brought it; {', '.join(away)} could not be asked")
-                raise BlobMissing(f"blob {blob.sha256.hex()}: none of {', '.join(sorted(self.exchange.links))} brought it")
+                    raise BlobAway(f"{what}: no linked site brought it; {', '.join(away)} cannot be asked while cut off")
+                raise BlobMissing(f"{what}: none of {', '.join(sorted(asked))} brought it")
             await asyncio.sleep(0.05)
 
     # For those who wait and watch -------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import typer
 from cloud.admission import RUNS_ACTIVE_MAX
 from cloud.driver import CloudConfig, GlobalPlanner
 from sync.actors import configure_logging, run_until_signalled
+from sync.blobs import STORE_BYTES_MAX
 from sync.listen import check_address
 from sync.log_errors import LogError
 
@@ -19,6 +20,7 @@ def command(
     data: Annotated[Path, typer.Option(help="directory of the log")] = Path(".tiercel/cloud"),
     api: Annotated[str, typer.Option(help="address of the API")] = "127.0.0.1:8003",
     listen: Annotated[str, typer.Option(help="address that the edges dial")] = "127.0.0.1:7443",
+    blobs_max: Annotated[float, typer.Option(min=0, help="GiB of large values that are kept")] = STORE_BYTES_MAX / (1 << 30),
     insecure: Annotated[bool, typer.Option("--insecure", help=INSECURE)] = False,
     runs_active_max: Annotated[
         int, typer.Option(min=1, help="so many runs are active at once, the others wait for their turn")
@@ -33,7 +35,15 @@ def command(
             typer.echo("WARNING: --insecure: connections are not authenticated; whoever reaches them can run work", err=True)
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         host, _, port = api.rpartition(":")
-        config = CloudConfig(data.resolve(), host, int(port), listen, insecure=insecure, runs_active_max=runs_active_max)
+        config = CloudConfig(
+            data.resolve(),
+            host,
+            int(port),
+            listen,
+            insecure=insecure,
+            blobs_bytes_max=int(blobs_max * (1 << 30)),
+            runs_active_max=runs_active_max,
+        )
         asyncio.run(run_until_signalled(lambda: GlobalPlanner(config)))
     except (LogError, ValueError, OSError, RuntimeError) as error:
         typer.echo(f"tiercel cloud: {error}", err=True)

@@ -1,5 +1,6 @@
 """A run as the cloud knows it: what was asked, where its fragments are, and a replica of each, folded from its home's events."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -99,6 +100,13 @@ class Run:
     def is_unsettled(self) -> bool:
         """Is there an attempt whose outcome nobody knows, so that a person must settle it?"""
         return any(f is not None and not f.outcome and f.states.find(RECONCILE) >= 0 for f in self.fragments)
+
+    def blobs_handed(self) -> Iterator[Blob]:
+        """Large outputs that another site of the run reads."""
+        for place, fragment in enumerate(self.fragments if len(self.sites) > 1 else ()):
+            for task, output in (fragment.outputs or {}).items() if fragment is not None else ():
+                if isinstance(output, Blob) and self.places[task] == place and self.needing(task):
+                    yield output
 
     def ending(self) -> tuple[str, str]:
         """How the run ended, once all its fragments have: failed before cancelled before completed. Empty while any goes on."""

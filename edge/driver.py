@@ -19,7 +19,7 @@ from edge.executor import LEASE_MS, Executor
 from edge.roster import Roster, Slot
 from edge.service import Gateway
 from sync.actors import Loop, verify_slowly
-from sync.blobs import Blob, BlobError, BlobService, BlobStore, pull, push
+from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobError, BlobService, BlobStore, pull, push
 from sync.commit import Row
 from sync.driver import StreamRecovered
 from sync.log import EventLog
@@ -68,6 +68,7 @@ class EdgeConfig:
     page_count_max: int = 0
     first_link_wait_s: float = 1.0
     insecure: bool = False
+    blobs_bytes_max: int = STORE_BYTES_MAX
 
     def __post_init__(self) -> None:
         if not 0 <= self.first_link_wait_s <= FIRST_LINK_WAIT_S_MAX:
@@ -86,13 +87,14 @@ class EdgeNode:
         self.config = config
         self.log = EventLog.open(config.data_dir / "edge.db", NodeId(config.site), page_count_max=config.page_count_max)
         self.stream = stream_id(config.site, self.log.incarnation)
-        self.blobs = BlobStore(config.data_dir / "blobs")
+        self.blobs = BlobStore(config.data_dir / "blobs", bytes_max=config.blobs_bytes_max)
         self.halted: str = ""
         self._channel: grpc.aio.Channel | None = None
         self._errands: set[asyncio.Future[None]] = set()
         self._recovering = False
         self._compared: asyncio.Event
         self._last_telemetry = b""
+        self._bringing: set[bytes] = set()
 
     async def serve(self, ready: asyncio.Event | None = None) -> None:
         """Serve until cancelled."""
@@ -210,6 +212,7 @@ class EdgeNode:
                 log.warning("link ended", site=self.config.site, code=refused.code, reason=str(refused))
             except (grpc.RpcError, OSError, asyncio.InvalidStateError) as error:
                 log.debug("no link", site=self.config.site, error=str(error))
+            self._channel = None
             await asyncio.sleep(backoff.next_s())
         await asyncio.Event().wait()  # Halted: local work goes no further, but what is here can still be read.
 
@@ -282,17 +285,27 @@ class EdgeNode:
     async def _bring_blob(self, blob: Blob) -> None:
         """The cloud wants a blob; it asks every site, and those that do not hold it stay silent."""
         channel = self._channel
-        if channel is None or not self.blobs.stat(blob).complete:
+        if channel is None or blob.sha256 in self._bringing or not self.blobs.stat(blob).complete:
             return
+        self._bringing.add(blob.sha256)
         try:
             await push(blob_pb2_grpc.BlobServiceStub(channel), self.blobs, blob)
         except (grpc.RpcError, BlobError, OSError) as error:
             log.warning("a blob could not be brought to the cloud", blob=blob.sha256.hex(), error=str(error))
+        finally:
+            self._bringing.discard(blob.sha256)
 
     async def _fetch_blob(self, blob: Blob) -> None:
-        """An agent wants a blob that another site made: it comes through the cloud."""
-        if self._channel is not None:
-            await pull(blob_pb2_grpc.BlobServiceStub(self._channel), self.blobs, blob)
+        """An agent wants a blob that another site made: it comes through the cloud. Raises BlobAway while that is cut off."""
+        channel = self._channel
+        if channel is None or CLOUD not in self.exchange.links:
+            raise BlobAway(f"blob {blob.sha256.hex()} is not held at {self.config.site}, and the cloud cannot be reached")
+        try:
+            await pull(blob_pb2_grpc.BlobServiceStub(channel), self.blobs, blob)
+        except (asyncio.CancelledError, grpc.aio.UsageError):
+            if channel is self._channel:
+                raise
+            raise BlobAway(f"blob {blob.sha256.hex()}: the link to the cloud broke on the way") from None
 
     async def _digest(self, request: sync_pb2.DigestRequest) -> sync_pb2.SyncMessage:
         """The state hashes of this site's fragments in pages, living and ended, ordered by run, newest first."""

@@ -46,7 +46,7 @@ def judge(command: FragmentCommand, run: str, held: Attempt) -> Verdict:
             return Verdict(Outcome.FAILURE, (run, task))
         case Fail():
             return _UNKNOWN if command.retryable else _SUCCESS  # Refused for good: the agent works, the task is wrong.
-        case Decline(task):
+        case Decline(task) if command.blames:
             return Verdict(Outcome.FAILURE, (run, task))
         case Lose(certain=False):
             return Verdict(Outcome.FAILURE, held.boot)

@@ -10,6 +10,7 @@ import typer
 
 from edge.driver import EdgeConfig, EdgeNode
 from sync.actors import configure_logging, run_until_signalled
+from sync.blobs import STORE_BYTES_MAX
 from sync.listen import check_address
 from sync.log_errors import LogError
 from sync.values import site_name_problem
@@ -30,6 +31,7 @@ def command(
         Path | None, typer.Option(help="short directory for sockets; default /run/user/UID/tiercel or /tmp")
     ] = None,
     first_link_wait: Annotated[float, typer.Option(help=FIRST_LINK_WAIT)] = 1.0,
+    blobs_max: Annotated[float, typer.Option(min=0, help="GiB of large values that are kept")] = STORE_BYTES_MAX / (1 << 30),
     insecure: Annotated[bool, typer.Option("--insecure", help=INSECURE)] = False,
 ) -> None:
     """Run one site: its executor, the gateway for its agents, its link to the cloud. Ctrl-C stops it."""
@@ -51,6 +53,7 @@ def command(
             listen,
             first_link_wait_s=first_link_wait,
             insecure=insecure,
+            blobs_bytes_max=int(blobs_max * (1 << 30)),
         )
         asyncio.run(run_until_signalled(lambda: EdgeNode(config)))
     except (LogError, ValueError, OSError, RuntimeError) as error:

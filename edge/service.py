@@ -38,6 +38,10 @@ PROTOCOL_OLDEST = 1
 HEARTBEATS_PER_LEASE = 4
 INLINE_BYTES_MAX = 64 * 1024
 CAPACITY_MAX = 4_096
+BLOB_AWAY = "blob_away"
+NOT_BEGUN = frozenset(("not_started", BLOB_AWAY))
+"""Failures that say that the capability was not called: the attempt is given out again, and does not count as one that failed."""
+
 FACE_BYTES_MAX = 64 * 1024
 ACK_DELAY_S = 0.02
 ACKS_MAX = 4_096
@@ -279,8 +283,9 @@ def _outcome(agent: str, item: agent_pb2.TaskResult) -> Outcome:
             return Outcome(key.run, Complete(key.task, key.attempt, agent, b"", blob))
         case "cancelled":
             return Outcome(key.run, CancelDone(key.task, key.attempt, agent))
-        case "failure" if item.failure.code == "not_started":
-            return Outcome(key.run, Decline(key.task, key.attempt, agent, item.failure.message[:4_096]))
+        case "failure" if item.failure.code in NOT_BEGUN:
+            blames = item.failure.code != BLOB_AWAY
+            return Outcome(key.run, Decline(key.task, key.attempt, agent, item.failure.message[:4_096], blames))
         case "failure":
             said = item.failure
             failed = said.code, said.message[:4_096], said.retryable, said.recoverable or said.retryable, said.retry_after_ms

@@ -11,8 +11,9 @@ import asyncio
 import hashlib
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -23,16 +24,23 @@ from tiercel.v1 import blob_pb2, blob_pb2_grpc, events_pb2
 CHUNK_BYTES_MAX = 1 << 20
 BLOB_BYTES_MAX = 1 << 30
 PARTIALS_MAX = 256
+STORE_BYTES_MAX = 50 << 30
+ABANDONED_S = 24 * 3_600
 STAT_TIMEOUT_S = 10.0
 TRANSFER_TIMEOUT_S = 600.0
 
 
 class BlobError(Exception):
-    """A blob could not be stored or read. The tree: BlobRefused, BlobMissing, BlobAway, BlobGap, BlobMismatch."""
+    """A blob could not be stored or read. The tree: BlobRefused, BlobFull, BlobMissing, BlobAway, BlobGap,
+    BlobMismatch."""
 
 
 class BlobRefused(BlobError):
     """The name, the size or the place of a chunk is none that this store takes; trying again does not help."""
+
+
+class BlobFull(BlobError):
+    """The store holds as much as it may: nothing more is taken until there is room or the limit is raised."""
 
 
 class BlobMissing(BlobError):
@@ -57,6 +65,7 @@ class BlobMismatch(BlobError):
 
 _STATUSES = {
     BlobRefused: grpc.StatusCode.INVALID_ARGUMENT,
+    BlobFull: grpc.StatusCode.RESOURCE_EXHAUSTED,
     BlobMissing: grpc.StatusCode.NOT_FOUND,
     BlobAway: grpc.StatusCode.UNAVAILABLE,
     BlobGap: grpc.StatusCode.FAILED_PRECONDITION,
@@ -88,21 +97,38 @@ class Held(NamedTuple):
 
 
 class BlobStore:
-    """Blobs of one node in `directory`. Its methods block and may be called from several threads at once."""
+    """Blobs of one node in `directory`, at most `bytes_max` bytes. Its methods block and may be called from several threads at
+    once. A start throws partial blobs away that nothing was added to for a day.
+    """
 
-    def __init__(self, directory: Path, *, blob_bytes_max: int = BLOB_BYTES_MAX, partials_max: int = PARTIALS_MAX) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        blob_bytes_max: int = BLOB_BYTES_MAX,
+        partials_max: int = PARTIALS_MAX,
+        bytes_max: int = STORE_BYTES_MAX,
+    ) -> None:
         self.directory = directory
-        self.blob_bytes_max, self.partials_max = blob_bytes_max, partials_max
+        self.blob_bytes_max, self.partials_max, self.bytes_max = blob_bytes_max, partials_max, bytes_max
         self._partials = directory / "partial"
         self._partials.mkdir(parents=True, exist_ok=True)
         _sync_directory(directory.parent)
         self._guards = [threading.Lock() for _ in range(64)]  # One blob is written by one thread at a time.
+        self._counting = threading.Lock()
+        self._forget_abandoned()
+        self._bytes = sum(path.stat().st_size for path in directory.glob("*/*"))
+
+    @property
+    def bytes_held(self) -> int:
+        """Of all blobs, complete or not."""
+        return self._bytes
 
     def put(self, data: bytes) -> BlobName:
         """Store `data` under its hash; returns its name once it is durable."""
         blob = BlobName(hashlib.sha256(data).digest(), len(data))
         if not self.stat(blob).complete:
-            with self._guard(blob):
+            with self._guard(blob), self._counted(blob, len(data) - self.stat(blob).held):
                 self._partial(blob).write_bytes(data)
             self.complete(blob)
         return blob
@@ -130,8 +156,9 @@ class BlobStore:
                 raise BlobGap(f"{_label(blob)}: a chunk at {offset}, but only {held} bytes are held: go on from there", held)
             if held == 0:
                 self._make_room()
-            with self._partial(blob).open("ab") as file:
-                file.write(data[held - offset :])
+            added = data[held - offset :]
+            with self._counted(blob, len(added)), self._partial(blob).open("ab") as file:
+                file.write(added)
             return Held(max(held, offset + len(data)), False)
 
     def complete(self, blob: Blob) -> None:
@@ -146,7 +173,7 @@ class BlobStore:
                 if held < blob.size:
                     raise BlobMissing(f"{_label(blob)}: only {held} bytes have arrived")
                 if held > blob.size or hashlib.file_digest(file, "sha256").digest() != blob.sha256:
-                    partial.unlink()
+                    self._drop(partial)
                     raise BlobMismatch(f"{_label(blob)}: what arrived has another hash; it was thrown away, send it again")
                 os.fsync(file.fileno())
             path.parent.mkdir(exist_ok=True)
@@ -198,7 +225,36 @@ class BlobStore:
         """Give up the partial blobs that nothing was added to for longest, so that broken transfers cannot pile up."""
         waiting = sorted((entry.stat().st_mtime_ns, entry.path) for entry in os.scandir(self._partials))
         for _age, path in waiting[: max(0, len(waiting) - self.partials_max + 1)]:
-            Path(path).unlink(missing_ok=True)
+            self._drop(Path(path))
+
+    def _forget_abandoned(self) -> None:
+        for entry in os.scandir(self._partials):
+            if time.time() - entry.stat().st_mtime > ABANDONED_S:
+                Path(entry.path).unlink(missing_ok=True)
+
+    @contextmanager
+    def _counted(self, blob: Blob, added: int) -> Iterator[None]:
+        """Bytes are being added. Raises BlobFull if they are too many."""
+        with self._counting:
+            if added > 0 and self._bytes + added > self.bytes_max:
+                raise BlobFull(
+                    f"{_label(blob)} does not fit: {self._bytes} of {self.bytes_max} bytes are taken in {self.directory}; "
+                    "start the node with a larger --blobs-max, or let tasks return less"
+                )
+            self._bytes += added
+        try:
+            yield
+        except OSError:
+            with self._counting:
+                self._bytes -= added
+            raise
+
+    def _drop(self, partial: Path) -> None:
+        with suppress(FileNotFoundError):
+            size = partial.stat().st_size
+            partial.unlink()
+            with self._counting:
+                self._bytes -= size
 
 
 class BlobService(blob_pb2_grpc.BlobServiceServicer):

@@ -33,24 +33,41 @@ class Whole:
         self.links = f"127.0.0.1:{free_port()}"
         self.api_port = free_port()
         self.edges: dict[str, EdgeNode] = {}
+        self._sites: dict[str, asyncio.Task[None]] = {}
+        self._ended: set[asyncio.Task[None]] = set()
         self.cloud: GlobalPlanner
         self.client: httpx.AsyncClient
 
     async def start(self, *sites: str) -> None:
         self.cloud = GlobalPlanner(CloudConfig(self._data("cloud"), api_port=self.api_port, sync_listen=self.links))
-        await self.run(self.cloud.serve())
+        _ = await self.run(self.cloud.serve())
         address = f"http://127.0.0.1:{self.api_port}"
         self.client = await self._stack.enter_async_context(httpx.AsyncClient(base_url=address, timeout=PATIENCE_S))
         await until(self._answers)
         for site in sites:
-            edge = self.edges[site] = EdgeNode(EdgeConfig(site, self._data(site), self.run_dir, self.links))
-            ready = asyncio.Event()
-            await self.run(edge.serve(ready))
-            await asyncio.wait_for(ready.wait(), PATIENCE_S)
+            await self._start_site(site)
+
+    async def _start_site(self, site: str) -> None:
+        edge = self.edges[site] = EdgeNode(EdgeConfig(site, self._data(site), self.run_dir, self.links))
+        ready = asyncio.Event()
+        self._sites[site] = await self.run(edge.serve(ready))
+        await asyncio.wait_for(ready.wait(), PATIENCE_S)
+
+    async def stop(self, site: str) -> None:
+        """The site goes down, in order; `restart` brings it back."""
+        task = self._sites[site]
+        self._ended.add(task)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def restart(self, site: str) -> None:
+        """A site that was stopped starts again, from its log."""
+        await self._start_site(site)
 
     async def join(self, site: str, agent: Agent) -> None:
         """The agent works at the site from now on; returns once the cloud knows it."""
-        await self.run(agent.serve(f"unix:{self.edges[site].config.socket}"))
+        _ = await self.run(agent.serve(f"unix:{self.edges[site].config.socket}"))
 
         async def is_known() -> bool:
             agents = (await self.client.get("/api/v1/agents")).json()["items"]
@@ -61,11 +78,19 @@ class Whole:
     def agent(self, name: str, **settings: Any) -> Agent:
         return Agent(name, journal=self.folder / f"{name}.journal", **settings)
 
-    async def run(self, serving: Any) -> None:
+    async def run(self, serving: Any) -> "asyncio.Task[None]":
         """Run until the system stops; what ends by itself before, ends it with its error."""
-        task = asyncio.ensure_future(serving)
-        self._stack.push_async_callback(_end, task)
+        task: asyncio.Task[None] = asyncio.ensure_future(serving)
+        self._stack.push_async_callback(self._end, task)
         await asyncio.sleep(0)
+        return task
+
+    async def _end(self, task: "asyncio.Task[None]") -> None:
+        ended_by_itself = task.done() and task not in self._ended
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert not ended_by_itself, "it was to serve until the end"
 
     async def _answers(self) -> bool:
         with contextlib.suppress(httpx.TransportError):
@@ -117,14 +142,6 @@ async def whole(folder: Path, *sites: str) -> AsyncIterator[Whole]:
             yield system
     finally:
         shutil.rmtree(run_dir)
-
-
-async def _end(task: "asyncio.Task[None]") -> None:
-    ended_by_itself = task.done()
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-    assert not ended_by_itself, "it was to serve until the end"
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:

@@ -98,12 +98,16 @@ class Cancel(NamedTuple):
 
 
 class Decline(NamedTuple):
-    """The agent says: this attempt was never begun, and why. It is given out again after a while."""
+    """The agent says: this attempt was never begun, and why. It is given out again after a while.
+
+    `blames`: the reason lies with the agent. It does not if what the task reads cannot be had anywhere just now.
+    """
 
     task: int
     attempt: int
     agent: str
     reason: str
+    blames: bool = True
 
 
 class CancelDone(NamedTuple):

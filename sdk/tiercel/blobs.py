@@ -24,6 +24,12 @@ _PERMANENT = {
     grpc.StatusCode.UNAUTHENTICATED,
     grpc.StatusCode.UNIMPLEMENTED,
 }
+_AWAY = {
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNAVAILABLE,
+}
 
 
 def reference_of(data: bytes) -> events_pb2.BlobRef:
@@ -55,19 +61,21 @@ class Blobs:
             raise BlobUnavailable(f"blob {name}: the receiver holds {held.held} of {blob.size} bytes after the transfer")
 
     async def download(self, blob: events_pb2.BlobRef) -> bytes:
-        """The bytes, verified. Tries TRIES times, each from where the last one stopped. Raises BlobUnavailable."""
+        """The bytes, verified. A transfer that breaks goes on from there, up to TRIES times while it advances. Raises
+        BlobUnavailable."""
         name = blob.sha256.hex()[:12]
         if blob.size > self._bytes_max:
             text = f"blob {name} of {blob.size} bytes is larger than this agent takes ({self._bytes_max})"
             raise BlobUnavailable(text, permanent=True)
         data = bytearray()
         for left in reversed(range(TRIES)):
+            held = len(data)
             try:
                 async for chunk in self._chunks_from(blob, len(data)):
                     data += chunk
                 break
             except BlobUnavailable as error:
-                if error.permanent or not left:
+                if error.permanent or not left or len(data) == held:
                     raise
         if len(data) != blob.size or hashlib.sha256(data).digest() != blob.sha256:
             raise BlobUnavailable(f"blob {name}: what arrived is not what its name says")
@@ -97,7 +105,7 @@ class Blobs:
 
     def _connected(self) -> "blob_pb2_grpc.BlobServiceAsyncStub":
         if self._stub is None:
-            raise BlobUnavailable("not connected to a gateway yet")
+            raise BlobUnavailable("not connected to a gateway yet", away=True)
         return self._stub
 
 
@@ -118,4 +126,4 @@ def _reference(sha256: str, size: int) -> events_pb2.BlobRef:
 
 def _unavailable(what: str, error: grpc.aio.AioRpcError) -> BlobUnavailable:
     text = f"{what}: {error.code().name}: {error.details()}"
-    return BlobUnavailable(text, permanent=error.code() in _PERMANENT)
+    return BlobUnavailable(text, permanent=error.code() in _PERMANENT, away=error.code() in _AWAY)

@@ -66,11 +66,12 @@ class SecretUnavailable(TiercelError):
 
 
 class BlobUnavailable(TiercelError):
-    """A large value could not be fetched or stored. `permanent` says that asking again will not help."""
+    """A large value could not be fetched or stored. `permanent` says that asking again will not help; `away`, that who holds it
+    cannot be reached just now, so that it is only a matter of waiting."""
 
-    def __init__(self, message: str, *, permanent: bool = False) -> None:
+    def __init__(self, message: str, *, permanent: bool = False, away: bool = False) -> None:
         super().__init__(message)
-        self.permanent = permanent
+        self.permanent, self.away = permanent, away
 
 
 class JournalInUse(TiercelError):

@@ -212,8 +212,9 @@ class Work:
             if isinstance(error, ValueError):
                 self._abandon(attempt, attempt.failure("validation", f"a blob is not JSON: {error}", retryable=False))
             elif isinstance(error, BlobUnavailable):
-                result = attempt.failure("blob_unavailable", str(error), retryable=not error.permanent)
-                self._abandon(attempt, result)
+                # The function was not called: while the blob is away the site gives the task out again, as if nothing had been.
+                code = "blob_away" if error.away else "blob_unavailable"
+                self._abandon(attempt, attempt.failure(code, str(error), retryable=not error.permanent))
             elif error is not None or attempt.stop_cause:
                 attempt.settle(None, error or asyncio.CancelledError())
             else:

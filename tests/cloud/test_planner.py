@@ -10,8 +10,8 @@ from cloud.intents import Intent
 from cloud.port import Problem, Started
 from tests.cloud.control import Control
 from tests.workflow.plans import plan_of
-from workflow.commands import Assign, Cancel, Lose
-from workflow.events import FragmentReleased, RunCreated
+from workflow.commands import Assign, Cancel, Complete, Lose
+from workflow.events import Blob, FragmentReleased, RunCreated
 from workflow.plan import Plan
 
 PICK = plan_of({"a": {"capability": "pick"}}, name="one")
@@ -90,6 +90,24 @@ def test_a_version_never_changes(cloud: Control) -> None:
     assert isinstance(answer, Problem)
     assert (answer.status, answer.code) == (409, "definition_exists")
     assert cloud.planner.plans["same@1"].document == first.document
+
+
+def test_large_outputs_for_other_sites_are_known_after_a_restart(cloud: Control) -> None:
+    """The cloud fetches them as soon as it starts; what nobody elsewhere reads is left where it is."""
+    run = two_sites(cloud)
+    blob = Blob(b"b" * 32, 1_000_000)
+    cloud.outposts["harbour"].decide(run, Assign(0, "anna", "b1", b""))
+    cloud.outposts["harbour"].decide(run, Complete(0, 1, "anna", b"", blob))
+    cloud.settle()
+    assert list(cloud.planner.runs[run].blobs_handed()) == [blob]
+    cloud.restart()
+    assert list(cloud.planner.runs[run].blobs_handed()) == [blob]
+    (alone,) = cloud.start(plan_of({"a": {"capability": "pick"}, "b": {"capability": "pick", "needs": ["a"]}}, name="alone"))
+    cloud.settle()
+    cloud.outposts["harbour"].decide(alone, Assign(0, "anna", "b1", b""))
+    cloud.outposts["harbour"].decide(alone, Complete(0, 1, "anna", b"", blob))
+    cloud.settle()
+    assert list(cloud.planner.runs[alone].blobs_handed()) == []
 
 
 def test_the_latest_version_is_the_one_registered_last(cloud: Control) -> None:

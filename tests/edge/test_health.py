@@ -5,7 +5,7 @@ import pytest
 from edge.health import POLICY, HealthView
 from tests.edge.site import LEASE_MS, Robot, Site
 from tests.workflow.plans import plan_of
-from workflow.commands import Fail
+from workflow.commands import Decline, Fail
 from workflow.plan import Plan
 
 COUNT = POLICY.calls_min
@@ -173,3 +173,15 @@ def test_coming_back_does_not_shorten_the_while(site: Site) -> None:
     site.pass_ms(POLICY.open_ms)
     site.join("anna")
     assert len(anna.hands) == 1
+
+
+@pytest.mark.parametrize("blames", [False, True])
+def test_what_cannot_be_had_anywhere_is_not_the_agents_fault(site: Site, blames: bool) -> None:
+    """However often it cannot begin because what the tasks read is away, it is thought no worse of; its own reasons count."""
+    robot = site.join(capacity=COUNT)
+    site.release(many(COUNT))
+    for key in sorted(robot.hands):
+        del robot.hands[key]
+        robot.journal[key] = Decline(key.task, key.attempt, robot.name, "not now", blames)
+        site.report(robot, key)
+    assert (health(site, robot).health == "ok") is not blames

@@ -168,6 +168,8 @@ class Store(blob_pb2_grpc.BlobServiceServicer):
         if self.hangs:
             await asyncio.Event().wait()
         self.gets.append(request.offset)
+        if self.refuses is not None:
+            await context.abort(self.refuses, "not here")
         data = self.held.get(request.blob.sha256)
         if data is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such blob")

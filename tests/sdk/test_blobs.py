@@ -168,6 +168,22 @@ async def test_a_blob_that_cannot_be_had_fails_the_task(gateway: Gateway, new_ag
     assert outcomes == [("blob_unavailable", False)] * 3 + [("blob_unavailable", True), ("validation", False)]
 
 
+@pytest.mark.parametrize("status", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
+async def test_a_blob_that_is_away_is_not_a_failed_attempt(
+    gateway: Gateway, new_agent: NewAgent, status: grpc.StatusCode
+) -> None:
+    """The site is told that the task was not begun, after one question, so that the agent is soon free for other work."""
+    agent = new_agent()
+    echoing(agent)
+    gateway.blobs.refuses = status
+    async with serving(agent, gateway):
+        connection = await gateway.welcomed()
+        await connection.assign(assignment("size", 0, with_={"document": gateway.blobs.add(b'"x"')}))
+        result = await connection.result()
+    assert (result.failure.code, result.failure.retryable) == ("blob_away", True)
+    assert len(gateway.blobs.gets) == 1
+
+
 async def test_a_task_that_waits_for_its_blob_can_be_cancelled(gateway: Gateway, new_agent: NewAgent) -> None:
     """The function is never called."""
     agent = new_agent()

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import time
 from collections.abc import AsyncIterator
 from itertools import cycle
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from sync.blobs import (
     CHUNK_BYTES_MAX,
     Blob,
+    BlobFull,
     BlobGap,
     BlobMismatch,
     BlobMissing,
@@ -133,6 +135,51 @@ def test_broken_transfers_do_not_pile_up(tmp_path: Path) -> None:
         store.put_chunk(blob, 0, bytes([number]) * 4)
         os.utime(store._partial(blob), ns=(number, number))
     assert [store.stat(blob).held for blob in blobs] == [0, 0, 4, 4, 4]
+
+
+def test_a_store_takes_no_more_than_it_may(tmp_path: Path) -> None:
+    """Whole blobs, chunks and what was there before the start count; the refusal says what helps, and what is held stays."""
+    store = BlobStore(tmp_path / "blobs", bytes_max=10_000)
+    first = store.put(b"a" * 6_000)
+    arriving = name_of(b"b" * 5_000)
+    store.put_chunk(arriving, 0, b"b" * 3_000)
+    store.put_chunk(arriving, 0, b"b" * 3_000)  # Comes twice, counts once.
+    with pytest.raises(BlobFull, match=r"9000 of 10000 bytes are taken.*--blobs-max"):
+        store.put_chunk(arriving, 3_000, b"b" * 2_000)
+    with pytest.raises(BlobFull):
+        BlobStore(store.directory, bytes_max=10_000).put(b"c" * 1_001)
+    assert (store.put(b"a" * 6_000), store.bytes_held) == (first, 9_000)
+    larger = BlobStore(store.directory, bytes_max=11_000)
+    larger.put_chunk(arriving, 3_000, b"b" * 2_000)
+    larger.complete(arriving)
+    assert larger.read(arriving) == b"b" * 5_000
+    assert larger.bytes_held == 11_000
+
+
+def test_what_was_thrown_away_leaves_room(tmp_path: Path) -> None:
+    """A transfer with a wrong hash, and one that was given up, no longer count."""
+    store = BlobStore(tmp_path / "blobs", bytes_max=10_000, partials_max=1)
+    wrong = BlobName(b"w" * 32, 8_000)
+    store.put_chunk(wrong, 0, b"x" * 8_000)
+    with pytest.raises(BlobMismatch):
+        store.complete(wrong)
+    store.put_chunk(name_of(b"b" * 5_000), 0, b"b" * 4_000)
+    store.put_chunk(name_of(b"c" * 9_000), 0, b"c" * 2_000)
+    assert store.bytes_held == 2_000
+
+
+def test_a_start_forgets_abandoned_transfers(tmp_path: Path) -> None:
+    """Nothing was added to one for more than a day; the other, of today, goes on."""
+    store = BlobStore(tmp_path / "blobs")
+    old, recent = name_of(b"o" * 100), name_of(b"r" * 100)
+    for blob, data in ((old, b"o" * 50), (recent, b"r" * 50)):
+        store.put_chunk(blob, 0, data)
+    day_ago_s = time.time() - 24 * 3_600
+    for blob, seconds in ((old, day_ago_s - 60), (recent, day_ago_s + 3_600)):
+        os.utime(store.directory / "partial" / blob.sha256.hex(), (seconds, seconds))
+    again = BlobStore(store.directory)
+    assert (again.stat(old), again.stat(recent)) == (Held(0, False), Held(50, False))
+    assert again.bytes_held == 50
 
 
 def test_a_changed_file_is_found_by_verify(store: BlobStore) -> None:
