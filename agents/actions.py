@@ -4,6 +4,7 @@ A package that is broken takes nothing with it: what is wrong is said, and all o
 """
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
@@ -98,11 +99,11 @@ def catalogue() -> list[ActionView]:
     own |= {"file.read": (Files.read, "repeatable"), "file.write": (Files.write, "repeatable")}
     own |= {"file_operation": (FileOperation.perform, "once"), "database_query": (Databases.query, "once")}
     own |= dict.fromkeys(("http", "api_call", "http.request"), (Http.request, "once"))
-    views = [ActionView(name, "tiercel", effect, _first_line(f), schema_of(f)) for name, (f, effect) in own.items()]
+    views = [ActionView(name, "tiercel", effect, _first_sentence(f), schema_of(f)) for name, (f, effect) in own.items()]
     found = discover()
     for name, (action, origin) in found.actions.items():
         taken = f"{name} is an action of Tiercel" if name in own else ""
-        text, schema = action.description or _first_line(action.function), action.parameters or {}
+        text, schema = action.description or _first_sentence(action.function), action.parameters or {}
         views.append(ActionView(name, origin, action.effect, text, schema, taken))
     views += [ActionView(name, GROUP, problem=problem) for name, problem in found.broken.items()]
     return sorted(views, key=lambda view: (view.name, view.source != "tiercel"))
@@ -125,5 +126,6 @@ def _place(error: jsonschema_rs.ValidationError) -> str:
     return f"{path}: " if path else ""
 
 
-def _first_line(function: Callable[..., Any]) -> str:
-    return (inspect.getdoc(function) or "").partition("\n")[0]
+def _first_sentence(function: Callable[..., Any]) -> str:
+    paragraph = " ".join((inspect.getdoc(function) or "").partition("\n\n")[0].split())
+    return re.split(r"(?<=\.) ", paragraph, maxsplit=1)[0]
