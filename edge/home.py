@@ -13,6 +13,7 @@ from sync.outputs import Append, ClearTimer, Save, SetTimer
 from sync.values import Now, SiteId, StreamId
 from workflow.commands import Cancel, CancelDone, Complete, Fail, FragmentCommand
 from workflow.events import Blob, TaskDelayed, TaskFailed
+from workflow.expression import LargeOutput
 from workflow.fragment import Attempt, Fragment
 from workflow.plan import Plan
 
@@ -136,5 +137,5 @@ def _task_key(kind: str, task: int) -> str:
 def value_of(output: bytes | Blob) -> object:
     """An output as expressions see it: decoded JSON, or a reference that the agent resolves at use."""
     if isinstance(output, Blob):
-        return {"$blob": {"sha256": output.sha256.hex(), "size": output.size}}
+        return LargeOutput({"$blob": {"sha256": output.sha256.hex(), "size": output.size}})
     return msgspec.json.decode(output)

@@ -36,6 +36,21 @@ class ExpressionError(ValueError):
     """An expression that has no value: something it reads is not there, or it fails, or it is beyond a limit."""
 
 
+class LargeOutput(dict[str, object]):
+    """The output of a task that is kept as a blob: a reference, `{"$blob": {"sha256": ..., "size": ...}}`. It may be handed on
+    whole, for the agent fetches what it stands for; no expression can look into it."""
+
+    @property
+    def refusal(self) -> str:
+        """Why an expression that reads it has no value, and what helps."""
+        blob = self["$blob"]
+        size = blob["size"] if isinstance(blob, dict) else 0
+        return (
+            f"is kept as a blob ({size:,} bytes), and expressions read outputs up to {RESULT_BYTES_MAX >> 10} KiB: "
+            "hand the whole output over as a parameter, or let the task return less"
+        )
+
+
 class _Absent(LookupError):
     """Something on the way to a value is not there. Only an error if the expression really asks for it."""
 
@@ -73,6 +88,8 @@ class Plain(msgspec.Struct, frozen=True, gc=False):
     def find(self, inputs: Mapping[str, object], outputs: Outputs, run_id: str) -> object:
         """The value, or for `presence` whether there is one. Raises _Absent."""
         value: Any = self._start(inputs, outputs, run_id)
+        if self.path and isinstance(value, LargeOutput):
+            raise _Absent(f"{self.name} {value.refusal}")
         for depth, step in enumerate(self.path):
             if isinstance(value, dict):
                 is_there = step in value
@@ -136,7 +153,10 @@ class Computed:
         missing: dict[str, str] = {}
         for index, read in enumerate(self.reads):
             try:
-                values[f"__{index}"] = value = read.find(inputs, outputs, run_id)
+                value = read.find(inputs, outputs, run_id)
+                if isinstance(value, LargeOutput):
+                    raise _Absent(f"{read.name} {value.refusal}")
+                values[f"__{index}"] = value
                 sizes.append(measure(value))
             except _Absent as absence:
                 missing[f"__{index}"] = str(absence)

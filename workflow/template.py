@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import msgspec
 
 from workflow import secret
-from workflow.expression import RESULT_BYTES_MAX, Expression, ExpressionError, Outputs
+from workflow.expression import RESULT_BYTES_MAX, Expression, ExpressionError, LargeOutput, Outputs
 
 OPENING = "${{"
 RENDERED_BYTES_MAX = 1 << 20
@@ -43,6 +43,8 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
                 texts.append(part)
             else:
                 value = part.value(inputs, outputs, run_id)
+                if isinstance(value, LargeOutput):
+                    raise ExpressionError(f"{self}: {part.source} {value.refusal}")
                 texts.append(value if isinstance(value, str) else part.write(value).decode())
         encoded = msgspec.json.encode("".join(texts))
         if len(encoded) > RESULT_BYTES_MAX:

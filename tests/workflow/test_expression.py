@@ -3,13 +3,23 @@
 from collections.abc import Mapping
 
 import cel
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workflow.sources import INDEX, INPUTS, OUTPUTS, sources
 from workflow.cost import LIST_ITEMS_MAX
-from workflow.expression import RESULT_BYTES_MAX, SOURCE_BYTES_MAX, Expression, ExpressionError, Plain, bind, read_expression
+from workflow.expression import (
+    RESULT_BYTES_MAX,
+    SOURCE_BYTES_MAX,
+    Expression,
+    ExpressionError,
+    LargeOutput,
+    Plain,
+    bind,
+    read_expression,
+)
 from workflow.parser import parse
 from workflow.syntax import ExpressionSyntaxError, Reference
 
@@ -104,6 +114,21 @@ def test_a_plain_reference_does_not_enter_the_library() -> None:
 def test_an_expression_without_a_value_says_why(source: str, says: str) -> None:
     """What is not there, does not fit or is no JSON is named in the author's words."""
     assert says in refused(source)
+
+
+def test_a_large_output_is_handed_on_whole_or_not_read() -> None:
+    """Kept as a blob, it is no value that an expression could look into: the refusal says how large it is and what helps."""
+    reference: dict[str, object] = {"$blob": {"sha256": "00" * 32, "size": 1_234_567}}
+    large: dict[int, object] = {0: LargeOutput(reference)}
+    whole = compiled("tasks.pick-item.output")
+    assert whole.write(whole.value({}, large, "run-1")) == msgspec.json.encode(reference)
+    for source in ("tasks.pick-item.output.weight", "size(tasks.pick-item.output)", "tasks['pick-item'].output.tags[0] + 'x'"):
+        with pytest.raises(ExpressionError) as caught:
+            compiled(source).value({}, large, "run-1")
+        assert "output is kept as a blob (1,234,567 bytes), and expressions read outputs up to 64 KiB: hand" in str(caught.value)
+        assert "$blob" not in str(caught.value)
+    assert compiled("inputs.flag ? 1 : tasks.pick-item.output.weight").value(INPUTS, large, "run-1") == 1
+    assert compiled("tasks.pick-item.output.weight").value({}, {0: {"weight": 2, **reference}}, "run-1") == 2
 
 
 @pytest.mark.parametrize(
