@@ -31,8 +31,8 @@ from cloud.views import (
 from sync.commit import Row
 from sync.log_errors import LogCorrupt
 from sync.values import RunId, stream_writer
-from workflow.loading import load_definition
-from workflow.plan import DefinitionError, InputError, Plan, compile_plan
+from workflow.loading import load_plan
+from workflow.plan import DefinitionError, InputError, Plan
 from workflow.problems import Problem as InputProblem
 from workflow.saved import state_hash
 
@@ -123,7 +123,7 @@ class PlannerService:
 
     async def _register(self, text: str, source: str) -> Plan:
         try:
-            plan = await asyncio.to_thread(lambda: compile_plan(load_definition(text, source)))
+            _, plan = await asyncio.to_thread(load_plan, text, source)
         except DefinitionError as error:
             raise Problem(422, "invalid_definition", str(error), [str(p) for p in error.problems]) from None
         reply = await self._node.loop.ask(lambda token: RegisterDefinition(token, plan.ref, plan.document))
