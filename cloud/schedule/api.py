@@ -9,7 +9,11 @@ from fastapi import APIRouter, Query, Request, Response
 from cloud.api import answer, body_of
 from cloud.port import Problem
 from cloud.problems import of_shape
+from cloud.requests import idempotency_key
 from cloud.schedule.views import ScheduleView
+
+Limit = Annotated[int, Query(ge=1, le=200)]
+"""Fewer than of runs: the next firing of each has to be computed."""
 
 Reason = Annotated[str, Query(max_length=1_000)]
 
@@ -25,9 +29,9 @@ class SchedulePort(Protocol):
     """Schedules as the API sees them. Refusals are `Problem`s."""
 
     async def create(self, document: object) -> ScheduleView: ...
-    async def schedules(self) -> list[ScheduleView]: ...
+    async def schedules(self, *, limit: int, cursor: str) -> tuple[list[ScheduleView], str]: ...
     async def schedule(self, id: str) -> ScheduleView: ...
-    async def order(self, id: str, order: str, reason: str = "") -> ScheduleView: ...
+    async def order(self, id: str, order: str, reason: str = "", idempotency_key: str = "") -> ScheduleView: ...
     async def backfill(self, id: str, first: str, last: str) -> ScheduleView: ...
 
 
@@ -41,8 +45,9 @@ class Endpoints:
         created = await self._schedules.create(_json(await body_of(request)))
         return answer(created, 201, {"Location": f"/api/v1/schedules/{quote(created.id, safe='')}"})
 
-    async def list(self) -> Response:
-        return answer({"items": await self._schedules.schedules()})
+    async def list(self, limit: Limit = 100, cursor: str = "") -> Response:
+        items, following = await self._schedules.schedules(limit=limit, cursor=cursor)
+        return answer({"items": items, "next": following})
 
     async def get(self, schedule: str) -> Response:
         return answer(await self._schedules.schedule(schedule))
@@ -56,8 +61,9 @@ class Endpoints:
     async def resume(self, schedule: str, reason: Reason = "") -> Response:
         return _ordered(await self._schedules.order(schedule, "resume", reason))
 
-    async def run_now(self, schedule: str) -> Response:
-        return _ordered(await self._schedules.order(schedule, "run_now"))
+    async def run_now(self, schedule: str, request: Request) -> Response:
+        key = idempotency_key(request.headers.get("idempotency-key", ""))
+        return _ordered(await self._schedules.order(schedule, "run_now", "", key))
 
     async def backfill(self, schedule: str, request: Request) -> Response:
         try:

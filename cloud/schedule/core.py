@@ -17,8 +17,9 @@ from cloud.inputs import NewRun
 from cloud.port import Problem
 from cloud.runs import Run
 from cloud.schedule.inputs import CreateSchedule, OrderSchedule
+from sync.commit import Answer
 from sync.inputs import Due
-from sync.outputs import ClearTimer, Reply, SetTimer
+from sync.outputs import ClearTimer, Remember, Reply, SetTimer
 from sync.values import Now
 from workflow.events import Event
 from workflow.plan import InputError, Plan
@@ -184,6 +185,9 @@ class CloudSchedules:
         else:
             self.planner.note("", order, now, out)
             self.send(state.spec.site, now, out)
+        if input.idempotency is not None:
+            key, body_sha256 = input.idempotency
+            out.append(Remember(Answer(key, body_sha256, command.encode(), now.wall_ms)))
         out.append(Reply(input.token, command))
 
     def registered(self, ref: str, now: Now, out: list[object]) -> None:

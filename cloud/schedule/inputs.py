@@ -14,10 +14,11 @@ class CreateSchedule(NamedTuple):
 
 
 class OrderSchedule(NamedTuple):
-    """pause, resume, run_now, backfill (`firings`) or remove."""
+    """pause, resume, run_now, backfill (`firings`) or remove; `idempotency` is as in StartRuns."""
 
     token: int
     schedule: str
     order: str
     reason: str = ""
     firings: tuple[int, ...] = ()
+    idempotency: tuple[str, bytes] | None = None

@@ -1,6 +1,8 @@
 """The answers about schedules to the API: SchedulePort on a GlobalPlanner of the same process and loop."""
 
 import asyncio
+import hashlib
+from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -8,7 +10,7 @@ import msgspec
 from cloud.port import Problem
 from cloud.schedule.core import CloudSchedules
 from cloud.schedule.inputs import CreateSchedule, OrderSchedule
-from cloud.schedule.views import ScheduleView, schedule_view
+from cloud.schedule.views import NEXT_SHOWN, ScheduleView, schedule_view
 from sync.values import site_name_problem
 from workflow.expression import ExpressionError
 from workflow.plan import InputError, Plan
@@ -26,8 +28,8 @@ class ScheduleService:
 
     def __init__(self, node: "GlobalPlanner") -> None:
         self._node = node
-        # What one backfill makes, the next one must see.
-        self._backfilling = asyncio.Lock()
+        # What one backfill makes, the next one must see; so must an order what was done under its key.
+        self._one_at_a_time = asyncio.Lock()
 
     @property
     def _schedules(self) -> CloudSchedules:
@@ -52,28 +54,45 @@ class ScheduleService:
         assert isinstance(reply, ScheduleState)
         return self._view(reply)
 
-    async def schedules(self) -> list[ScheduleView]:
-        """All of them, by id."""
+    async def schedules(self, *, limit: int, cursor: str) -> tuple[list[ScheduleView], str]:
+        """Some of them by id, those behind the one named `cursor`, each with its next firing; and the cursor that leads on."""
         await self._node.loop.durable()
         known = {**self._schedules.asked, **self._schedules.sited.known, **self._schedules.own.known}
-        return [self._view(known[id]) for id in sorted(known)]
+        page = nsmallest(limit, (id for id in known if id > cursor))
+        return [self._view(known[id], 1) for id in page], page[-1] if len(page) == limit else ""
 
     async def schedule(self, id: str) -> ScheduleView:
         """One of them."""
         await self._node.loop.durable()
         return self._view(self._find(id))
 
-    async def order(self, id: str, order: str, reason: str = "") -> ScheduleView:
-        """pause, resume, run_now or remove: the schedule as it is then. One that a site decides for follows when it has."""
+    async def order(self, id: str, order: str, reason: str = "", idempotency_key: str = "") -> ScheduleView:
+        """pause, resume, run_now or remove: the schedule as it is then. One that a site decides for follows when it has.
+
+        Asked again under the same key it is done once.
+        """
         self._refuse_while_recovering()
-        known = self._find(id)
-        await self._ask(OrderSchedule(0, id, order, reason))
-        return self._view(self._schedules.find(id) or known)
+        if not idempotency_key:
+            return await self._order(OrderSchedule(0, id, order, reason))
+        digest = hashlib.sha256(f"{id}\0{order}\0{reason}".encode()).digest()
+        async with self._one_at_a_time:
+            answered = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.answer(idempotency_key)))
+            if answered is None:
+                return await self._order(OrderSchedule(0, id, order, reason, (), (idempotency_key, digest)))
+        if answered.body_sha256 != digest:
+            detail = f"idempotency key {idempotency_key!r} was used for another request: use a new key for a new request"
+            raise Problem(422, "idempotency_key_reused", detail)
+        return self._view(self._find(id))
+
+    async def _order(self, order: OrderSchedule) -> ScheduleView:
+        known = self._find(order.schedule)
+        await self._ask(order)
+        return self._view(self._schedules.find(order.schedule) or known)
 
     async def backfill(self, id: str, first: str, last: str) -> ScheduleView:
         """Make the firings of a range of time that have no run yet, those that were skipped too."""
         self._refuse_while_recovering()
-        async with self._backfilling:
+        async with self._one_at_a_time:
             state = self._find(id)
             firings = await self._without_run(state, self._range(state, first, last))
             if not firings:
@@ -153,9 +172,9 @@ class ScheduleService:
                 )
                 raise Problem(422, "invalid_site", detail)
 
-    def _view(self, state: ScheduleState) -> ScheduleView:
+    def _view(self, state: ScheduleState, next_shown: int = NEXT_SHOWN) -> ScheduleView:
         freshness = self._node.freshness(state.spec.site) if state.spec.site else None
-        return schedule_view(self._schedules, state, freshness)
+        return schedule_view(self._schedules, state, freshness, next_shown)
 
     def _refuse_while_recovering(self) -> None:
         missing = [f"fetching lost events back from {site}" for site in sorted(self._node.recovering_from)]

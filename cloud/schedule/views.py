@@ -55,10 +55,12 @@ class ScheduleView(msgspec.Struct, omit_defaults=True):
     freshness: Freshness | None = None
 
 
-def schedule_view(schedules: CloudSchedules, state: ScheduleState, freshness: Freshness | None) -> ScheduleView:
+def schedule_view(
+    schedules: CloudSchedules, state: ScheduleState, freshness: Freshness | None, next_shown: int = NEXT_SHOWN
+) -> ScheduleView:
     """The schedule as the cloud knows it; of one that a site decides for, how old that knowledge is."""
     spec = state.spec
-    following = next_firings(state)
+    following = next_firings(state, next_shown)
     return ScheduleView(
         id=spec.id,
         state=_state(schedules, state, following),
@@ -90,11 +92,11 @@ def schedule_view(schedules: CloudSchedules, state: ScheduleState, freshness: Fr
     )
 
 
-def next_firings(state: ScheduleState) -> list[int]:
+def next_firings(state: ScheduleState, count: int) -> list[int]:
     """The next moments, none of a paused schedule."""
     if state.paused:
         return []
-    following = islice(firings_after(state.spec, state.cursor_ms), NEXT_SHOWN)
+    following = islice(firings_after(state.spec, state.cursor_ms), count)
     return [moment for moment in following if not state.spec.valid_until_ms or moment <= state.spec.valid_until_ms]
 
 

@@ -126,14 +126,26 @@ class Client:
         return self._post("/api/v1/schedules", document, "")
 
     def schedules(self) -> list[dict[str, Any]]:
-        return self._items("/api/v1/schedules")
+        """All of them, by id; each with its next firing alone."""
+        found: list[dict[str, Any]] = []
+        cursor, more = "", True
+        while more:
+            page = self._request("GET", "/api/v1/schedules", {"limit": 200, "cursor": cursor})
+            found += page["items"]
+            cursor, more = page["next"], bool(page["next"])
+        return found
 
     def schedule(self, schedule: str) -> dict[str, Any]:
         return self._request("GET", _path("schedules", schedule))
 
-    def order_schedule(self, schedule: str, order: str, reason: str = "") -> dict[str, Any]:
-        """`pause`, `resume` or `run-now`. Of a schedule that a site decides for, `orders` says what is on its way."""
-        return self._request("POST", f"{_path('schedules', schedule)}:{order}", {"reason": reason} if reason else None)
+    def order_schedule(self, schedule: str, order: str, reason: str = "", *, idempotency_key: str = "") -> dict[str, Any]:
+        """`pause`, `resume` or `run-now`. Of a schedule that a site decides for, `orders` says what is on its way.
+
+        `run-now` asked again under the same key starts nothing.
+        """
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
+        parameters: dict[str, str | float] | None = {"reason": reason} if reason else None
+        return self._request("POST", f"{_path('schedules', schedule)}:{order}", parameters, headers=headers)
 
     def backfill_schedule(self, schedule: str, first: str, last: str) -> dict[str, Any]:
         """Make the firings from `first` to `last` (ISO 8601 with an offset) that have no run yet, 1,000 at most."""

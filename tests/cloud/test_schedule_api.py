@@ -83,6 +83,32 @@ async def test_a_schedule_is_paused_resumed_and_run_by_hand(system: Whole) -> No
     assert "nightly" in [item["id"] for item in listed]
 
 
+async def test_a_run_by_hand_is_started_once_for_its_key(system: Whole) -> None:
+    """Asked four times at once and once more it starts one run; the key stands for that request alone."""
+    await create(system, "handy")
+    headers = {"Idempotency-Key": "by-hand-1"}
+    answers = await asyncio.gather(*(system.client.post(f"{SCHEDULES}/handy:run-now", headers=headers) for _ in range(4)))
+    answers.append(await system.client.post(f"{SCHEDULES}/handy:run-now", headers=headers))
+    assert [answer.json()["fired"] for answer in answers] == [1] * 5
+    await create(system, "handier")
+    other = await system.client.post(f"{SCHEDULES}/handier:run-now", headers=headers)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_schedules_are_listed_in_pages(system: Whole) -> None:
+    """By id, each once, with its next firing alone."""
+    for name in ("page-a", "page-b", "page-c"):
+        await create(system, name)
+    found, cursor = list[dict[str, Any]](), "page"
+    while cursor:
+        page = (await system.client.get(SCHEDULES, params={"limit": 2, "cursor": cursor})).json()
+        assert len(page["items"]) <= 2
+        found, cursor = found + page["items"], page["next"]
+    assert [item["id"] for item in found if item["id"].startswith("page")] == ["page-a", "page-b", "page-c"]
+    assert {len(item["next"]) for item in found if item["state"] == "active"} == {1}
+    assert (await system.client.get(SCHEDULES, params={"limit": 201})).json()["code"] == "invalid_parameter"
+
+
 async def test_a_backfill_makes_each_firing_once(system: Whole) -> None:
     """Three nights before the schedule was there; asked for again there is nothing left, nor is there in what is to come."""
     await create(system, "filled")
