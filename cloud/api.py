@@ -223,6 +223,9 @@ class Knowledge:
     async def sites(self) -> Response:
         return answer({"items": await self._planner.sites()})
 
+    async def run_totals(self) -> Response:
+        return answer({"items": await self._planner.run_totals()})
+
     async def diff(self, site: str) -> Response:
         return answer(await self._planner.diff(site))
 
@@ -250,6 +253,7 @@ def _knowledge(knowledge: Knowledge) -> APIRouter:
     router.add_api_route("/api/v1/agents", knowledge.agents, methods=["GET"])
     router.add_api_route("/api/v1/sites", knowledge.sites, methods=["GET"])
     router.add_api_route("/api/v1/sites/{site}/diff", knowledge.diff, methods=["GET"])
+    router.add_api_route("/api/v1/metrics/runs", knowledge.run_totals, methods=["GET"])
     router.add_api_route("/api/v1/commands/{command}", knowledge.command, methods=["GET"])
     router.add_api_route("/api/v1/log/verify", knowledge.verify, methods=["GET"])
     router.add_api_route("/healthz", knowledge.alive, methods=["GET"])

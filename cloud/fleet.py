@@ -59,6 +59,11 @@ class Site:
         self.active_runs += 1
         self.open_tasks += tasks
 
+    def let_go(self, tasks: int) -> None:
+        """The fragment of a run, with so many tasks, has ended there."""
+        self.active_runs -= 1
+        self.open_tasks -= tasks
+
     def load(self) -> float:
         """Open tasks per unit of capacity; infinite without any."""
         return self.open_tasks / self.capacity if self.capacity else float("inf")

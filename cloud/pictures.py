@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cloud.fleet import described
-from cloud.runs import Run, load_saved_run
+from cloud.runs import Run, load_saved_run, merged_states
 from cloud.views import FailureView, FragmentView, HistoryEntry, RunSummary, RunView, TaskView
 from sync.clock import wall_ms
 from sync.commit import Row, Snapshot
@@ -21,6 +21,7 @@ from workflow.events import (
     TaskLost,
     decode,
 )
+from workflow.progress import percent_of
 from workflow.saved import load_saved
 from workflow.states import CANCELLED, COMPLETED, ELSEWHERE, FAILED, NAMES, READY, RECONCILE, RUNNING, WAITING
 
@@ -43,6 +44,7 @@ def run_picture(run: Run, rows: list[Row], node: "GlobalPlanner") -> RunView:
         tasks=tasks,
         fragments=[_fragment_view(run, site, node) for site in run.sites],
         waits_for=node.planner.admission.waits_for(run.id) or run.waits_for,
+        progress=node.planner.measures.progress(run, node.loop.clock.now().wall_ms),
     )
 
 
@@ -59,22 +61,24 @@ def history_entries(run: Run, rows: list[Row]) -> list[HistoryEntry]:
 def tombstone_summary(snapshot: Snapshot) -> RunSummary:
     """An ended run in one line, without its definition."""
     saved = load_saved_run(snapshot.body)
-    states = [load_saved(body).states for body in saved.fragments if body]
-    tasks = len(saved.places) or (len(states[0]) if states else 0)
+    fragments = [load_saved(body).states if body else None for body in saved.fragments]
+    tasks = len(saved.places)
+    states = merged_states(tasks, saved.places, fragments)
     return RunSummary(
         id=snapshot.run,
         definition=saved.definition,
         state=saved.outcome,
         created=saved.created_ms,
         tasks=tasks,
-        completed=sum(any(s[task] == COMPLETED for s in states) for task in range(tasks)),
-        failed=sum(s.count(FAILED) for s in states),
+        completed=states.count(COMPLETED),
+        failed=states.count(FAILED),
         sites=saved.sites,
         labels=saved.labels,
         ended=saved.ended_ms,
         detail=saved.detail,
         priority=saved.priority,
         fairness_key=saved.fairness_key,
+        percent=100 if saved.outcome == "completed" else percent_of(states) if tasks else 0,
     )
 
 

@@ -15,6 +15,7 @@ from cloud.fleet import Fleet
 from cloud.ids import Ids
 from cloud.inputs import CancelRun, NewRun, RegisterDefinition, RunFinished, SiteLoads, StartRuns
 from cloud.intents import Intents
+from cloud.measures import Measures
 from cloud.placement import Placement, Unplaceable, place
 from cloud.port import Problem, Started
 from cloud.runs import Run, load_saved_run, restore_run
@@ -68,6 +69,7 @@ class Planner:
     ids: Ids = field(init=False)
     schedules: CloudSchedules = field(init=False)
     admission: Admission = field(default_factory=Admission)
+    measures: Measures = field(default_factory=Measures)
     _unsaved: dict[str, None] = field(default_factory=dict)
     _persisted: set[str] = field(default_factory=set)
     _steps: dict[type, Callable[..., None]] = field(init=False)
@@ -99,8 +101,7 @@ class Planner:
     def step(self, input: object, now: Now) -> list[object]:
         """Decide one input and fold what was decided."""
         out: list[object] = []
-        step = self._steps.get(type(input))
-        if step is not None:
+        if (step := self._steps.get(type(input))) is not None:
             step(input, now, out)
         return out
 
@@ -110,6 +111,7 @@ class Planner:
         self.schedules.settle(now, out)
         while (run := self.admission.next(self.fleet.version)) is not None:
             self._place(self.runs[run], now, out)
+        self.measures.persist(now.wall_ms, out)
         return out
 
     def evolve(self, stream: StreamId, run: str, event: object, time_ms: int) -> None:
@@ -130,6 +132,7 @@ class Planner:
 
     def restore(self, snapshots: Sequence[Snapshot], persisted: dict[str, bytes]) -> None:
         """Begin from the last snapshots."""
+        self.measures.restore(persisted)
         for key, document in persisted.items():
             if key.startswith("definition/"):
                 self._know(key.removeprefix("definition/"), document)
@@ -364,6 +367,7 @@ class Planner:
 
     def _end(self, run: Run, outcome: str, detail: str, now: Now, out: list[object]) -> None:
         self._emit(self.stream, run.id, BORN_EPOCH, RunEnded(outcome, detail), now, out)
+        self.measures.end(run)
         out.append(Save(run.id, True, outcome, run.save()))
         self.changed[run.id] = None
         out.append(RunFinished(run.id))
@@ -374,9 +378,11 @@ class Planner:
         stream, run, event = input.stream, input.run, input.event
         self.evolve(stream, run, event, input.time_ms)
         kind = type(event)
+        known = self.runs.get(run) if run else None
+        if known is not None:
+            self.measures.hear(known, event, input.time_ms)
         if kind is TaskAssigned:
             return  # Half of all events, and nothing for the cloud to decide.
-        known = self.runs.get(run) if run else None
         if kind is TaskCompleted:
             if known is not None and len(known.sites) > 1:
                 self._hand_over(known, event, now, out)  # type: ignore[arg-type]
@@ -400,9 +406,7 @@ class Planner:
                 self._emit(self.site_stream(other), run.id, RELEASED_EPOCH, value, now, out)
 
     def _fragment_ended(self, run: Run, site: str, event: FragmentEnded, now: Now, out: list[object]) -> None:
-        entry = self.fleet.site(site)
-        entry.active_runs -= 1
-        entry.open_tasks -= run.places.count(run.sites.index(site))
+        self.fleet.site(site).let_go(run.places.count(run.sites.index(site)))
         outcome, detail = run.ending()
         if outcome:
             self._end(run, outcome, detail, now, out)

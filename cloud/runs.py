@@ -1,6 +1,6 @@
 """A run as the cloud knows it: what was asked, where its fragments are, and a replica of each, folded from its home's events."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -11,8 +11,9 @@ from workflow.events import Blob, FragmentAdopted, FragmentReleased, TaskComplet
 from workflow.fair import PRIORITY
 from workflow.fragment import Fragment
 from workflow.plan import Plan
+from workflow.progress import percent_of
 from workflow.saved import Saved, load_saved
-from workflow.states import COMPLETED, FAILED, RECONCILE
+from workflow.states import COMPLETED, FAILED, PENDING, RECONCILE
 
 
 class SavedRun(msgspec.Struct, array_like=True):
@@ -148,7 +149,6 @@ class Run:
 
     def summary(self) -> RunSummary:
         """The run in one line."""
-        states = [fragment.states for fragment in self.fragments if fragment is not None]
         live = [len(fragment.live) for fragment in self.fragments if fragment is not None]
         return RunSummary(
             id=self.id,
@@ -156,9 +156,9 @@ class Run:
             state=self.state(),
             created=self.created_ms,
             tasks=len(self.plan.tasks),
-            completed=self._completed(),
+            completed=self.completed(),
             running=sum(live),
-            failed=sum(s.count(FAILED) for s in states),
+            failed=self.failed(),
             sites=self.sites,
             labels=self.labels,
             ended=self.ended_ms,
@@ -166,13 +166,40 @@ class Run:
             cancelling=bool(self.cancelling) and not self.outcome,
             priority=self.priority,
             fairness_key=self.fairness_key,
+            percent=self.percent(),
         )
 
-    def _completed(self) -> int:
-        replicas = [fragment for fragment in self.fragments if fragment is not None]
-        if len(replicas) == 1:
-            return replicas[0].states.count(COMPLETED)
-        return sum(any(f.states[task] == COMPLETED for f in replicas) for task in range(len(self.plan.tasks)))
+    def states(self) -> bytes | bytearray:
+        """The state of each task, as its own site has it."""
+        return merged_states(len(self.plan.tasks), self.places, [None if f is None else f.states for f in self.fragments])
+
+    def completed(self) -> int:
+        """How many tasks are done."""
+        return self.states().count(COMPLETED)
+
+    def failed(self) -> int:
+        """How many tasks have failed for good."""
+        return sum(fragment.states.count(FAILED) for fragment in self.fragments if fragment is not None)
+
+    def retries(self) -> int:
+        """How many attempts there were after the first of their task."""
+        replicas = [fragment for fragment in self.fragments if fragment is not None and fragment.attempts is not None]
+        return sum(max(0, f.attempt(task) - 1) for f in replicas for task in range(len(f.states)))
+
+    def percent(self) -> int:
+        """How far the run is."""
+        return 100 if self.outcome == "completed" else percent_of(self.states())
+
+
+def merged_states(tasks: int, places: bytes, fragments: Sequence[bytes | bytearray | None]) -> bytes | bytearray:
+    """The state of each task at its own site. `places[task]` is the number of its fragment; None is one not adopted yet."""
+    if len(fragments) == 1 and fragments[0] is not None:
+        return fragments[0]
+    merged = bytearray(tasks)
+    for task, place in enumerate(places):
+        states = fragments[place]
+        merged[task] = PENDING if states is None else states[task]
+    return merged
 
 
 def restore_run(run: str, plan: Plan, saved: SavedRun) -> Run:

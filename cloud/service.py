@@ -25,6 +25,7 @@ from cloud.views import (
     DiffView,
     HistoryEntry,
     RunSummary,
+    RunTotals,
     RunView,
     SiteView,
 )
@@ -233,6 +234,11 @@ class PlannerService:
     async def sites(self) -> list[SiteView]:
         """All sites."""
         return self.site_views()
+
+    async def run_totals(self) -> list[RunTotals]:
+        """What the ended runs tell: of all definitions, then of each."""
+        await self._node.loop.durable()
+        return self._node.planner.measures.run_totals()
 
     def site_views(self) -> list[SiteView]:
         """All sites, without waiting."""

@@ -81,6 +81,37 @@ class RunSummary(msgspec.Struct, omit_defaults=True):
     cancelling: bool = False
     priority: int = PRIORITY
     fairness_key: str = ""
+    percent: int = 0
+
+
+class ProgressView(msgspec.Struct):
+    """How far a run is: tasks done (however they ended), pending, and the ids of those between. `remaining_ms` is an estimate
+    from earlier runs of the definition, -1 without any; `duration_ms` is since its start, until its end."""
+
+    percent: int
+    done: int
+    pending: int
+    current: list[str]
+    duration_ms: int
+    retries: int
+    remaining_ms: int
+
+
+class RunTotals(msgspec.Struct):
+    """The ended runs of a definition, or of all ("" as definition). The success rate leaves out cancelled runs; the duration is
+    the mean of the completed ones, with its standard deviation."""
+
+    definition: str
+    ended: int
+    completed: int
+    failed: int
+    cancelled: int
+    success_rate: float
+    duration_ms: int
+    duration_deviation_ms: int
+    tasks_completed: int
+    tasks_failed: int
+    retries: int
 
 
 class RunView(msgspec.Struct, omit_defaults=True):
@@ -91,6 +122,7 @@ class RunView(msgspec.Struct, omit_defaults=True):
     tasks: list[TaskView]
     fragments: list[FragmentView] = []
     waits_for: str = ""
+    progress: ProgressView | None = None
 
 
 class HistoryEntry(msgspec.Struct):

@@ -125,6 +125,35 @@ class RunSummary(TypedDict):
     cancelling: NotRequired[bool]
     priority: NotRequired[int]
     fairness_key: NotRequired[str]
+    percent: NotRequired[int]
+
+
+class Progress(TypedDict):
+    """How far a run is. `current` are tasks that have begun; `remaining_ms` is an estimate, -1 without earlier runs."""
+
+    percent: int
+    done: int
+    pending: int
+    current: list[str]
+    duration_ms: int
+    retries: int
+    remaining_ms: int
+
+
+class RunTotals(TypedDict):
+    """What the ended runs of a definition tell; of all definitions if it is empty."""
+
+    definition: str
+    ended: int
+    completed: int
+    failed: int
+    cancelled: int
+    success_rate: float
+    duration_ms: int
+    duration_deviation_ms: int
+    tasks_completed: int
+    tasks_failed: int
+    retries: int
 
 
 @final
@@ -136,6 +165,7 @@ class Run(TypedDict):
     tasks: list[Task]
     fragments: NotRequired[list[Fragment]]
     waits_for: NotRequired[str]
+    progress: NotRequired[Progress | None]
 
 
 class HistoryEntry(TypedDict):

@@ -27,6 +27,7 @@ from tiercel.answers import (
     Run,
     RunPage,
     RunRequest,
+    RunTotals,
     ServerUnreachable,
     Site,
     Started,
@@ -160,6 +161,10 @@ class Client:
 
     def sites(self) -> list[Site]:
         return cast(list[Site], self._items("/api/v1/sites"))
+
+    def run_totals(self) -> list[RunTotals]:
+        """How the ended runs went: first of all definitions, then of each."""
+        return cast(list[RunTotals], self._items("/api/v1/metrics/runs"))
 
     def diff(self, site: str) -> Diff:
         """Compare what the cloud and the site hold of each fragment at equal versions."""

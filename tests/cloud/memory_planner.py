@@ -22,7 +22,9 @@ from cloud.views import (
     Freshness,
     HistoryEntry,
     LinkView,
+    ProgressView,
     RunSummary,
+    RunTotals,
     RunView,
     SiteView,
     TaskView,
@@ -78,7 +80,9 @@ class MemoryPlanner:
         )
         summary.priority, summary.fairness_key = asked.priority, asked.fairness_key
         fragments = [FragmentView("harbour", 2, 7, "active", LINK, FRESH)]
-        self.known[run] = RunView(summary, msgspec.Raw(msgspec.json.encode(asked.inputs)), tasks, fragments)
+        progress = ProgressView(0, 0, 1, ["t0"], 9_000, 2, 12_000)
+        inputs = msgspec.Raw(msgspec.json.encode(asked.inputs))
+        self.known[run] = RunView(summary, inputs, tasks, fragments, progress=progress)
         if asked.inputs.get("instant"):
             self._end(run, "completed")
         return Started(run, summary.state, document.ref)
@@ -163,6 +167,9 @@ class MemoryPlanner:
     async def sites(self) -> list[SiteView]:
         clock = ClockView(3_600_000, 1_700_000_000_000, 7) if self.cut_off else None
         return [SiteView("harbour", LINK, FRESH, 12, 0, 1, 4, len(self.known), 1, 0, clock)]
+
+    async def run_totals(self) -> list[RunTotals]:
+        return [RunTotals("", 2, 1, 1, 0, 0.5, 9_000, 0, 3, 1, 2), RunTotals("pick@1", 2, 1, 1, 0, 0.5, 9_000, 0, 3, 1, 2)]
 
     async def diff(self, site: str) -> DiffView:
         return DiffView(site, 3, 2, 0, ["r1: version 7"], 4_000) if self.cut_off else DiffView(site, 3, 3, 0, [], 4_000)

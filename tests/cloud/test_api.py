@@ -77,6 +77,7 @@ def test_a_run_starts_and_can_be_looked_at(api: Api) -> None:
     assert view["inputs"] == {"order": 7}
     assert view["run"]["labels"] == {"a": "b"}
     assert [task["id"] for task in view["tasks"]] == ["t0", "t1", "last"]
+    assert view["progress"]["remaining_ms"] == 12_000
 
 
 @pytest.mark.parametrize("path", ["", ":batch"])
@@ -302,6 +303,8 @@ def test_the_fleet_is_shown(api: Api) -> None:
     client, _ = api
     assert client.get("/api/v1/agents").json()["items"][0]["capabilities"] == ["pick-item"]
     assert client.get("/api/v1/sites").json()["items"][0]["link"] == {"state": "up", "since": 1_000}
+    totals = client.get("/api/v1/metrics/runs").json()["items"]
+    assert [(item["definition"], item["success_rate"]) for item in totals] == [("", 0.5), ("pick@1", 0.5)]
     assert client.get("/api/v1/sites/harbour/diff").json()["different"] == []
     assert client.get("/api/v1/log/verify").json()["items"][0]["ok"] is True
 

@@ -112,6 +112,7 @@ def test_a_run_is_shown(api: Api, definition: str) -> None:
     assert "waits for [red]an agent that can weld[/red]" in out
     assert "\N{REPLACEMENT CHARACTER}[2J gone and over" in out
     assert "harbour  active  2" in out
+    assert "\n0 % after 9 s; 1 not begun; at t0; about 12 s left; 2 retries\n" in out
     assert answer(server, "run", "get", run)["tasks"][0] == {
         "id": "t0",
         "state": "running",
@@ -119,6 +120,16 @@ def test_a_run_is_shown(api: Api, definition: str) -> None:
         "attempt": 1,
         "agent": "picker-1",
     }
+
+
+def test_totals_of_ended_runs_are_shown(api: Api) -> None:
+    """Of all definitions in the first line, then of each."""
+    server, _ = api
+    out, _ = tiercel(server, "run", "totals")
+    _, whole, one = (" ".join(line.split()) for line in out.splitlines())
+    assert whole == "all 2 50.0% 1 0 9 s ± 0 ms 3 1 2"
+    assert one == "pick@1 2 50.0% 1 0 9 s ± 0 ms 3 1 2"
+    assert answer(server, "run", "totals")[1]["success_rate"] == 0.5
 
 
 def test_runs_are_listed(api: Api, definition: str) -> None:

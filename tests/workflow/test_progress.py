@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflow.progress import Progress, progress_of, remaining_ms
+from workflow.progress import Progress, percent_of, progress_of, remaining_ms
 from workflow.states import CANCELLED, COMPLETED, ELSEWHERE, FAILED, NAMES, PENDING, READY, RUNNING, SKIPPED, WAITING
 from workflow.statistics import Durations
 
@@ -31,6 +31,7 @@ def test_progress_adds_up(states: list[int]) -> None:
     """Every task that counts is done, pending or current, and 100 percent is only when all are done."""
     progress = progress_of(bytes(states))
     assert progress.done + progress.pending + len(progress.current) == progress.total <= len(states)
+    assert progress.percent == percent_of(bytes(states))
     assert (progress.percent == 100) is (progress.done == progress.total)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from tiercel.answers import Command, HistoryEntry, Problem, Run, RunRequest, RunSummary, Started
+from tiercel.answers import Command, HistoryEntry, Problem, Progress, Run, RunRequest, RunSummary, Started
 from tiercel.cli.definition import register_file
 from tiercel.cli.options import INTERRUPTED, REFUSED, Format, Output, Server, noun
 from tiercel.cli.show import Table, link, note, print_json, run_table, state, task_table
@@ -178,6 +178,8 @@ def print_run(view: Run, output: Format) -> None:
     run_table([view["run"]]).print()
     if view.get("waits_for"):
         typer.echo(f"waits for {short(view['waits_for'], 500)}")
+    if progress := view.get("progress"):
+        typer.echo(_progress_line(progress))
     typer.echo(f"inputs {short(view['inputs'], 500)}\n")
     task_table(view["tasks"]).print()
     if view.get("fragments"):
@@ -187,6 +189,38 @@ def print_run(view: Run, output: Format) -> None:
             fresh = f"{when(part['freshness']['as_of'])}, {age(part['freshness']['staleness_ms'])} old"
             table.rows.append((part["site"], part["state"], part["epoch"], part["version"], link(part["link"]), fresh))
         table.print()
+
+
+def _progress_line(progress: Progress) -> str:
+    parts = [f"{progress['percent']} % after {age(progress['duration_ms'])}"]
+    if progress["pending"]:
+        parts.append(f"{progress['pending']} not begun")
+    if progress["current"]:
+        parts.append(f"at {short(', '.join(progress['current']), 200)}")
+    if progress["remaining_ms"] > 0:
+        parts.append(f"about {age(progress['remaining_ms'])} left")
+    if progress["retries"]:
+        parts.append(f"{progress['retries']} retries")
+    return "; ".join(parts)
+
+
+@app.command()
+def totals(server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -> None:
+    """Show how the ended runs went, of all definitions and of each: how many succeeded, how long they took."""
+    with Client(server) as client:
+        found = client.run_totals()
+    if output is Format.JSON:
+        print_json(found)
+        return
+    table = Table(("definition", "ended", "succeeded", "failed", "cancelled", "duration", "tasks", "tasks failed", "retries"))
+    for item in found:
+        succeeded = f"{item['success_rate']:.1%}" if item["completed"] + item["failed"] else ""
+        duration = f"{age(item['duration_ms'])} ± {age(item['duration_deviation_ms'])}" if item["completed"] else ""
+        counts = item["tasks_completed"], item["tasks_failed"], item["retries"]
+        table.rows.append(
+            (item["definition"] or "all", item["ended"], succeeded, item["failed"], item["cancelled"], duration, *counts)
+        )
+    table.print()
 
 
 @app.command()

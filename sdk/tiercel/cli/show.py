@@ -62,15 +62,13 @@ def note(line: str) -> None:
 
 
 def run_table(runs: Sequence[RunSummary]) -> Table:
-    table = Table(("id", "definition", "state", "tasks", "failed", "sites", "created", "ended", "labels", "detail"))
+    table = Table(("id", "definition", "state", "done", "tasks", "failed", "sites", "created", "ended", "labels", "detail"))
     for run in runs:
         labels = ",".join(f"{key}={value}" for key, value in run.get("labels", {}).items())
-        done = f"{run['completed']}/{run['tasks']}"
+        done = f"{run.get('percent', 0)} %", f"{run['completed']}/{run['tasks']}", run.get("failed", 0)
         times = when(run["created"]), when(run.get("ended", 0))
         sites = ",".join(run.get("sites", []))
-        table.rows.append(
-            (run["id"], run["definition"], state(run), done, run.get("failed", 0), sites, *times, labels, detail(run))
-        )
+        table.rows.append((run["id"], run["definition"], state(run), *done, sites, *times, labels, detail(run)))
     return table
 
 
