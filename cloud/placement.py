@@ -10,6 +10,7 @@ from cloud.fleet import Fleet, Site, described
 from sync.values import SiteId
 from workflow.expression import ExpressionError
 from workflow.plan import Plan, TaskPlan
+from workflow.scope import Scope
 
 
 class Placement(NamedTuple):
@@ -61,7 +62,7 @@ def _hint(task: TaskPlan, inputs: dict[str, object]) -> str | Unplaceable:
     if task.site is None:
         return ""
     try:
-        rendered = task.site.constant if task.site.constant is not None else task.site.render(inputs, {}, "")
+        rendered = task.site.constant if task.site.constant is not None else task.site.render(Scope(inputs))
     except ExpressionError as error:
         return Unplaceable(f"task {task.id}: its site cannot be computed: {error}")
     return str(msgspec.json.decode(rendered))

@@ -252,7 +252,7 @@ class Planner:
         fragment = run.fragments[0] if len(run.sites) == 1 else run.fragment(site)
         if fragment is not None and getattr(event, "task", 0) < len(fragment.states):
             fragment.evolve(event)  # type: ignore[arg-type]
-            fragment.woken = None
+            fragment.quiet()
 
     def _know(self, ref: str, document: bytes) -> None:
         if ref not in self.plans:

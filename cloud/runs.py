@@ -70,7 +70,7 @@ class Run:
     def adopt(self, event: FragmentAdopted) -> None:
         """The site has become the fragment's home."""
         fragment = Fragment.adopt(self.id, self.plan, event)
-        fragment.woken = None
+        fragment.quiet()
         if fragment.inputs == self.inputs:
             fragment.inputs = self.inputs  # One copy.
         self.fragments[self.sites.index(event.site)] = fragment
@@ -236,5 +236,5 @@ def _replica(run: str, plan: Plan, body: bytes) -> Fragment | None:
         return None
     saved: Saved = load_saved(body)
     fragment = Fragment.restore(RunId(run), plan, saved)
-    fragment.woken = None
+    fragment.quiet()
     return fragment

@@ -1,6 +1,7 @@
 """Handing out: ready tasks wait in one queue per capability until the protocol names an agent with room.
 
-Tasks of older runs go first (run ids sort by time), so what was begun is finished before more is begun.
+Tasks of a higher priority go first, then those of older runs (run ids sort by time), so what was begun is finished before more
+is begun.
 """
 
 from dataclasses import dataclass, field
@@ -9,16 +10,18 @@ from heapq import heappop, heappush
 import msgspec
 
 from coordination.direct import Assigner
-from edge.home import Home, attempt_epoch, deadline_of, value_of
+from edge.home import Home, attempt_epoch, deadline_of
 from edge.inputs import Assigned, AssignTasks, AttemptKey
-from edge.roster import Slot
-from sync.outputs import Append, ClearTimer
+from sync.outputs import ClearTimer, SetTimer
 from sync.values import AgentId, Now
-from workflow.commands import Assign, Delay, Fail
+from workflow.attending import is_for_agents
+from workflow.commands import Assign, Attend, Block, Fail
 from workflow.expression import ExpressionError
 from workflow.fragment import Fragment
-from workflow.plan import TaskPlan
-from workflow.states import READY, RUNNING, WAITING
+from workflow.looking import scope_of
+from workflow.resources import Holder
+from workflow.states import BLOCKED, READY, RUNNING, WAITING
+from workflow.tasks import Kind, TaskPlan
 
 
 @dataclass(slots=True)
@@ -27,8 +30,9 @@ class Dispatch:
 
     home: Home
     assigner: Assigner
-    _queues: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    _queues: dict[str, list[tuple[int, str, int]]] = field(default_factory=dict)
     _queued: set[tuple[str, int]] = field(default_factory=set)
+    _claims: int = 0
 
     def settle(self, now: Now, out: list[object]) -> None:
         """Queue what has become ready, then give away what agents have room for."""
@@ -46,21 +50,43 @@ class Dispatch:
             for fragment in woken:
                 tasks, fragment.woken = fragment.woken, None
                 for task in tasks or ():
-                    if fragment.plan.tasks[task].wait_ms:
-                        self.home.decide(fragment, Delay(task), now, out)
-                    else:
-                        self.queue(fragment, task)
+                    self._attend(fragment, task, now, out)
 
-    def queue(self, fragment: Fragment, task: int) -> None:
+    def _attend(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> None:
+        """Most tasks only want an agent; the others are for the fragment to look at."""
+        plan = fragment.task(task)
+        if plan.kind is Kind.WORK and plan.when is None and plan.stages is None:
+            self.queue(fragment, task, now, out)
+        elif fragment.outcome or self._lacks_resources(fragment, task, now, out):
+            return
+        elif not self.home.decide(fragment, Attend(task), now, out) and is_for_agents(fragment, task):
+            self.queue(fragment, task, now, out)
+
+    def _lacks_resources(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> bool:
+        """Must the task wait for what others hold? It stands in line from now on."""
+        plan = fragment.task(task)
+        if not plan.resources or fragment.states[task] not in (READY, WAITING, BLOCKED) or not fragment.may_start(task):
+            return False
+        self._claims += 1
+        if self.home.resources.take(Holder(fragment.run, task), plan.resources, fragment.priority(), self._claims):
+            return False
+        if fragment.states[task] != BLOCKED:
+            names = tuple(name for name, _ in plan.resources)
+            self.home.decide(fragment, Block(task, names), now, out)
+        return True
+
+    def queue(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> None:
         """The task may begin as soon as an agent has room."""
-        plan = fragment.plan.tasks[task]
+        plan = fragment.task(task)
+        if plan.start_timeout_ms and fragment.attempt(task) == 0:
+            out.append(SetTimer(fragment.run, f"start/{task}", now.wall_ms + plan.start_timeout_ms))
         name = plan.capability or f"@{plan.agent}"
         queue = self._queues.get(name)
         if queue is None:
             queue = self._queues[name] = []
         if (fragment.run, task) not in self._queued:
             self._queued.add((fragment.run, task))
-            heappush(queue, (fragment.run, task))
+            heappush(queue, (-fragment.priority(), fragment.run, task))
 
     def _assign_queue(self, name: str, now: Now, out: list[object]) -> None:
         """Give the queue's tasks away, those of the oldest run first, while any agent has room."""
@@ -70,13 +96,13 @@ class Dispatch:
             agent = choose(name)
             if agent is None:
                 break
-            run, task = place = heappop(queue)
-            self._queued.discard(place)
+            _, run, task = heappop(queue)
+            self._queued.discard((run, task))
             fragment = self.home.fragments.get(run)
-            if fragment is None or fragment.stopping or fragment.states[task] not in (READY, WAITING):
+            if fragment is None or not is_for_agents(fragment, task):
+                continue  # Over, or paused, or woken again when a value comes.
+            if self._lacks_resources(fragment, task, now, out):
                 continue
-            if not fragment.can_read(task):
-                continue  # Woken again when the value comes.
             item = self._assign(fragment, task, agent, now, out)
             if item is not None:
                 orders.setdefault(agent, []).append(item)
@@ -84,38 +110,39 @@ class Dispatch:
             out.append(AssignTasks(self.home.roster.slots[agent_id].session, agent_id, items))
 
     def _assign(self, fragment: Fragment, task: int, agent: AgentId, now: Now, out: list[object]) -> Assigned | None:
-        slot, plan = self.home.roster.slots[agent], fragment.plan.tasks[task]
+        slot, plan = self.home.roster.slots[agent], fragment.task(task)
         constant = plan.parameters.constant
-        rendered = b"" if constant is not None else self._render(fragment, plan)
+        if constant is not None and fragment.extras is None:
+            rendered: bytes | ExpressionError = b""
+        else:
+            rendered = self._render(fragment, task, plan)
         if isinstance(rendered, ExpressionError):
-            self._fail_unassigned(fragment, task, str(rendered), slot, now, out)
+            failed = Fail(task, fragment.attempt(task), "", "expression", str(rendered), False)
+            self.home.reject(fragment, failed, now, out)
             return None
-        was_waiting = fragment.states[task] == WAITING
-        for event in fragment.decide(Assign(task, agent, slot.boot, rendered), now):
-            out.append(Append(self.home.stream, fragment.run, fragment.epoch, event))
-            fragment.evolve(event)
+        self.home.fold(fragment, fragment.decide(Assign(task, agent, slot.boot, rendered), now), out)
         assert fragment.states[task] == RUNNING
         self.home.changed[fragment.run] = None
         attempt = fragment.attempt(task)
         self.home.roster.take(slot, fragment.run, task, attempt, now)
-        if was_waiting:
-            out.append(ClearTimer(fragment.run, f"retry/{task}"))
+        if fragment.timed:
+            self.home.time(fragment, out)
+        if plan.start_timeout_ms and attempt == 1:
+            out.append(ClearTimer(fragment.run, f"start/{task}"))
         if plan.timeout_ms:
             out.append(deadline_of(fragment, task, now.wall_ms))
         key = AttemptKey(fragment.run, task, attempt, attempt_epoch(fragment.epoch, attempt))
-        return Assigned(key, plan.id, plan.capability, rendered if constant is None else constant, plan.effect, plan.timeout_ms)
+        name = plan.id if task < len(fragment.plan.tasks) else fragment.id_of(task)
+        return Assigned(key, name, plan.capability, rendered or constant or b"{}", plan.effect, plan.timeout_ms)
 
-    def _render(self, fragment: Fragment, plan: TaskPlan) -> bytes | ExpressionError:
-        outputs = {task: value_of((fragment.outputs or {})[task]) for task in plan.parameters.reads}
+    def _render(self, fragment: Fragment, task: int, plan: TaskPlan) -> bytes | ExpressionError:
+        """The parameters, with those that a person gave instead. Empty if they are the plan's own."""
         try:
-            return plan.parameters.render(msgspec.json.decode(fragment.inputs), outputs, fragment.run)
+            rendered = b"" if plan.parameters.constant is not None else plan.parameters.render(scope_of(fragment, task))
         except ExpressionError as error:
             return error
-
-    def _fail_unassigned(self, fragment: Fragment, task: int, message: str, slot: Slot, now: Now, out: list[object]) -> None:
-        """The task's parameters cannot be computed: an attempt that fails before anybody is asked."""
-        for event in fragment.decide(Assign(task, slot.agent, slot.boot, b""), now):
-            out.append(Append(self.home.stream, fragment.run, fragment.epoch, event))
-            fragment.evolve(event)
-        failed = Fail(task, fragment.attempt(task), slot.agent, "expression", message, False)
-        self.home.decide(fragment, failed, now, out)
+        changed = fragment.extras.overrides.get(task) if fragment.extras is not None else None
+        if changed is None:
+            return rendered
+        base = msgspec.json.decode(rendered or plan.parameters.constant or b"{}")
+        return msgspec.json.encode({**base, **msgspec.json.decode(changed)})

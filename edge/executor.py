@@ -8,6 +8,8 @@ the cloud.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from coordination.direct import Assigner, Direct
 from coordination.lease import LeaseTable
 from edge.dispatch import Dispatch
@@ -31,7 +33,7 @@ from sync.commit import Snapshot
 from sync.inputs import LACKS_TO, Due, FromPeer, PeerLinked
 from sync.outputs import Append, ClearTimer, Persist, Save, SetTimer
 from sync.values import Now, RunId, SiteId, StreamId
-from workflow.commands import Cancel, Elapse, Fail, Lose, Receive, Resume
+from workflow.commands import Cancel, Elapse, Expire, Fail, Lose, Receive, Steer, TakeUp
 from workflow.events import (
     AgentDeparted,
     AgentRegistered,
@@ -49,10 +51,15 @@ from workflow.events import (
     encode,
 )
 from workflow.fragment import Fragment
+from workflow.orders import decode_order
 from workflow.plan import Effect, Plan, plan_from_document
+from workflow.resources import Holder
 from workflow.saved import load_saved
 from workflow.schedule_events import ScheduleEvent
-from workflow.states import READY, WAITING
+from workflow.states import BLOCKED, RUNNING, WAITING
+from workflow.steering_events import CommandRequested
+from workflow.steering_folds import wake_all
+from workflow.tasks import Kind
 
 LEASE_MS = 10_000
 
@@ -125,7 +132,7 @@ class Executor:
                 self._unheard.answer(run, event)
                 self.home.changed[run] = None
                 self.fragments[run] = Fragment.adopt(RunId(run), self.plans[event.definition], event)
-            case FragmentReleased() | CancelRequested():
+            case FragmentReleased() | CancelRequested() | CommandRequested():
                 self._unheard.note(run, event)
             case ValueHanded() if stream != self.stream:
                 self._unheard.note(run, event)
@@ -177,7 +184,9 @@ class Executor:
         for run, fragment in self.fragments.items():
             for task, attempt in fragment.live.items():
                 self.roster.slots[attempt.agent].held[(run, task)] = attempt.number
-            fragment.woken = [task for task, state in enumerate(fragment.states) if state == READY] or None
+            fragment.quiet()  # What was folded has been acted upon.
+            wake_all(fragment)
+            self._reclaim(fragment)
             self.home.woken.append(fragment)
         self.roster.await_return(now)
         out: list[object] = [t for fragment in self.fragments.values() if fragment.due for t in timers_of(fragment)]
@@ -197,13 +206,22 @@ class Executor:
             self._hear(FromPeer(self.stream, run, event, now.wall_ms), now, out)
         self._keep_unheard(out)
         for fragment in [f for f in self.fragments.values() if f.stopping or not f.open]:
-            self.home.after(fragment, out)
+            self.home.resume(fragment, now, out)
         if self._doubts.settle():
             out.append(Persist("doubts", self._doubts.save()))
 
     def _keep_unheard(self, out: list[object]) -> None:
         if (saved := self._unheard.save()) is not None:
             out.append(Persist(UNHEARD, saved))
+
+    def _reclaim(self, fragment: Fragment) -> None:
+        """What was held before the restart is held again; who waited stands in line again."""
+        for task, state in enumerate(fragment.states):
+            plan = fragment.task(task)
+            if plan.resources and (task in fragment.live or (state == RUNNING and plan.kind is not Kind.WORK)):
+                self.home.resources.hold(Holder(fragment.run, task), plan.resources)
+            elif state == BLOCKED:
+                fragment.wake(task)
 
     def _deadlines(self, now: Now) -> list[SetTimer]:
         """The deadlines of what was begun since the last snapshots. The log's timers hold them, unless the events were lost and
@@ -213,7 +231,7 @@ class Executor:
             deadline_of(fragment, task, min(begun_ms[(run, task)], now.wall_ms))
             for run, fragment in self.fragments.items()
             for task in fragment.live
-            if (run, task) in begun_ms and fragment.plan.tasks[task].timeout_ms
+            if (run, task) in begun_ms and fragment.task(task).timeout_ms
         ]
 
     def saves(self) -> list[Save]:
@@ -255,9 +273,11 @@ class Executor:
             case FragmentReleased(definition, inputs, site, sites, placement, epoch):
                 if run not in self.fragments:
                     self._emit(run, FragmentAdopted(definition, inputs, site, sites, placement, epoch), out, epoch)
-                    self.home.after(self.fragments[run], out)
-            case ValueHanded(task, output, blob):
-                self._decide(run, Receive(task, output, blob), now, out)
+                    self.home.adopt(self.fragments[run], now, out)
+            case ValueHanded(task, output, blob, state):
+                self._decide(run, Receive(task, output, blob, state), now, out)
+            case CommandRequested(command, _, arguments):
+                self._steer(run, command, arguments, now, out)
             case CancelRequested(command, reason):
                 self._cancel(run, command, reason, now, out)
             case ScheduleEvent():
@@ -272,11 +292,20 @@ class Executor:
             self._emit("", answer, out)
             return
         self._decide(run, Cancel(command, reason), now, out)
-        stops: dict[str, list[AttemptKey]] = {}
-        for task, attempt in sorted(fragment.live.items()):
-            stops.setdefault(attempt.agent, []).append(self.home.key(fragment, task, attempt))
-        for agent, keys in stops.items():
-            self.home.stop(agent, keys, reason, out)
+
+    def _steer(self, run: str, command: str, arguments: bytes, now: Now, out: list[object]) -> None:
+        fragment = self.fragments.get(run)
+        if fragment is None:
+            answer = CommandAnswered(command, False, f"run {run} has already ended at {self.site}; allowed: fork")
+            self._emit("", answer, out)
+            return
+        try:
+            order = decode_order(arguments)
+        except msgspec.ValidationError as error:
+            # The cloud has checked it: it knows an order that this site does not.
+            self._emit(run, CommandAnswered(command, False, f"site {self.site} cannot do this: {error}"), out, fragment.epoch)
+            return
+        self._decide(run, Steer(command, order), now, out)
 
     # From agents ------------------------------------------------------------------------------------------------------
 
@@ -325,22 +354,22 @@ class Executor:
                 reason = "never delivered" if never_got_it else f"agent {slot.agent} restarted without it"
                 self.home.decide(fragment, Lose(task, number, never_got_it, reason), now, out)
         strange = [key for key in input.holding if slot.held.get((key.run, key.task)) != key.attempt]
-        stale = [key for key in strange if not self._resume(slot, key, now, out)]
+        stale = [key for key in strange if not self._take_up(slot, key, now, out)]
         if stale:
             self.home.stop(slot.agent, stale, "no longer assigned to this agent", out)
         cancelled = [key for key in input.holding if key not in stale and self.fragments[key.run].stopping == "cancelled"]
         if cancelled:
             self.home.stop(slot.agent, cancelled, "its run is being cancelled", out)
 
-    def _resume(self, slot: Slot, key: AttemptKey, now: Now, out: list[object]) -> bool:
+    def _take_up(self, slot: Slot, key: AttemptKey, now: Now, out: list[object]) -> bool:
         """An attempt whose outcome was to be reconciled is in its agent's hands after all: it goes on there."""
         fragment = self.fragments.get(key.run)
         if fragment is None or key.task >= len(fragment.states):
             return False
-        if not self.home.decide(fragment, Resume(key.task, key.attempt, slot.agent), now, out):
+        if not self.home.decide(fragment, TakeUp(key.task, key.attempt, slot.agent), now, out):
             return False
         slot.held[(key.run, key.task)] = key.attempt
-        if fragment.plan.tasks[key.task].timeout_ms:
+        if fragment.task(key.task).timeout_ms:
             out.append(deadline_of(fragment, key.task, now.wall_ms))
         return True
 
@@ -374,16 +403,22 @@ class Executor:
             out.append(ClearTimer(*input[:2]))
             return
         kind, _, number = input.key.partition("/")
-        task = int(number)
+        task = int(number or -1)
         if kind == "deadline":
             self._overdue(fragment, task, now, out)
-        elif kind == "wait":
-            out.append(ClearTimer(*input[:2]))
-            self.home.decide(fragment, Elapse(task), now, out)
-        elif fragment.states[task] == WAITING:
-            self.dispatch.queue(fragment, task)
+        elif kind == "due" and task < len(fragment.states) and fragment.states[task] == WAITING:
+            self._waited(fragment, task, now, out)
         else:
-            out.append(ClearTimer(*input[:2]))  # Of an old copy of the log: what it was set for is long over.
+            out.append(ClearTimer(*input[:2]))  # Of an old copy of the log it may be long over.
+            if kind in ("start", "run"):
+                self.home.decide(fragment, Expire(task), now, out)
+
+    def _waited(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> None:
+        if fragment.task(task).kind is Kind.WORK:
+            self.dispatch.queue(fragment, task, now, out)
+        else:
+            out.append(ClearTimer(fragment.run, f"due/{task}"))
+            self.home.decide(fragment, Elapse(task), now, out)
 
     def _overdue(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> None:
         """The agent has not ended the attempt by its deadline and some grace: stop believing that it will."""
@@ -392,7 +427,7 @@ class Executor:
             out.append(ClearTimer(fragment.run, f"deadline/{task}"))
             return
         self.home.stop(attempt.agent, [self.home.key(fragment, task, attempt)], "deadline passed", out)
-        if fragment.plan.tasks[task].effect is Effect.REPEATABLE:
+        if fragment.task(task).effect is Effect.REPEATABLE:
             message = f"no outcome from {attempt.agent} by the deadline"
             self.home.decide(fragment, Fail(task, attempt.number, attempt.agent, "timeout", message, True), now, out)
         else:
@@ -400,7 +435,7 @@ class Executor:
 
     # Folding what was decided ----
 
-    def _decide(self, run: str, command: Receive | Cancel, now: Now, out: list[object]) -> None:
+    def _decide(self, run: str, command: Receive | Cancel | Steer, now: Now, out: list[object]) -> None:
         if (fragment := self.fragments.get(run)) is not None:
             self.home.decide(fragment, command, now, out)
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from coordination.breaker import Breaker, BreakerPolicy, Outcome, State
 from sync.values import Now
-from workflow.commands import Complete, Decline, Fail, FragmentCommand, Lose
-from workflow.fragment import STOPPED_HALFWAY, Attempt
+from workflow.commands import STOPPED_HALFWAY, Complete, Decline, Fail, FragmentCommand, Lose
+from workflow.extras import Attempt
 
 POLICY = BreakerPolicy(window=5, calls_min=5, failure_rate=1.0, open_ms=2_000, open_ms_max=60_000)
 
@@ -34,7 +34,7 @@ class HealthView(NamedTuple):
 
 
 OK = HealthView("ok")
-_SUCCESS, _UNKNOWN = Verdict(Outcome.SUCCESS), Verdict(Outcome.UNKNOWN)
+_SUCCESS, UNKNOWN = Verdict(Outcome.SUCCESS), Verdict(Outcome.UNKNOWN)
 
 
 def judge(command: FragmentCommand, run: str, held: Attempt) -> Verdict:
@@ -45,13 +45,13 @@ def judge(command: FragmentCommand, run: str, held: Attempt) -> Verdict:
         case Fail(task, _, _, code) if code in STOPPED_HALFWAY or (command.retryable and not command.retry_after_ms):
             return Verdict(Outcome.FAILURE, (run, task))
         case Fail():
-            return _UNKNOWN if command.retryable else _SUCCESS  # Refused for good: the agent works, the task is wrong.
+            return UNKNOWN if command.retryable else _SUCCESS  # Refused for good: the agent works, the task is wrong.
         case Decline(task) if command.blames:
             return Verdict(Outcome.FAILURE, (run, task))
         case Lose(certain=False):
             return Verdict(Outcome.FAILURE, held.boot)
         case _:
-            return _UNKNOWN
+            return UNKNOWN
 
 
 @dataclass(slots=True)

@@ -4,20 +4,24 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
-import msgspec
-
-from edge.health import judge
+from edge.health import UNKNOWN, judge
 from edge.inputs import AttemptKey, StopTasks
 from edge.roster import Roster
 from sync.outputs import Append, ClearTimer, Save, SetTimer
 from sync.values import Now, SiteId, StreamId
-from workflow.commands import Cancel, CancelDone, Complete, Fail, FragmentCommand
-from workflow.events import Blob, TaskDelayed, TaskFailed
-from workflow.expression import LargeOutput
-from workflow.fragment import Attempt, Fragment
+from workflow.attempts import failure
+from workflow.commands import Fail, FragmentCommand, Lose
+from workflow.event import Event
+from workflow.events import FragmentCancelling, TaskCompleted
+from workflow.extras import Attempt
+from workflow.fragment import Fragment
 from workflow.plan import Plan
+from workflow.resources import Holder, Resources
+from workflow.steering_events import FragmentExpired, FragmentTerminated, RollbackBegun, TasksStopped
 
 DEADLINE_GRACE_MS = 5_000
+# After these, attempts in agents' hands may no longer be wanted.
+CALLS_OFF = (TasksStopped, RollbackBegun, FragmentCancelling, FragmentExpired, FragmentTerminated)
 
 
 class Chance(Protocol):
@@ -38,66 +42,104 @@ class Home:
     plans: dict[str, Plan] = field(default_factory=dict)
     changed: dict[str, None] = field(default_factory=dict)
     woken: list[Fragment] = field(default_factory=list)
+    resources: Resources = field(default_factory=Resources)
 
     def decide(self, fragment: Fragment, command: FragmentCommand, now: Now, out: list[object]) -> bool:
         """Decide, fold, and see what follows; False if nothing came of it."""
-        if type(command) is Complete:
-            return self._complete(fragment, command, now, out)
-        task = getattr(command, "task", -1)
-        before = fragment.live.get(task)
-        waiting = list(fragment.due) if fragment.due and type(command) in (Cancel, CancelDone, Fail) else ()
-        events = fragment.decide(command, now, self.chance.random() if type(command) is Fail else 0.0)
-        for event in events:
-            out.append(Append(self.stream, fragment.run, fragment.epoch, event))
-            fragment.evolve(event)
-            if type(event) is TaskFailed and event.retry_at_ms:
-                out.append(SetTimer(fragment.run, f"retry/{event.task}", event.retry_at_ms))
-            elif type(event) is TaskDelayed:
-                out.append(SetTimer(fragment.run, _timer_key(fragment, event.task), event.due_ms))
-        over = [waiter for waiter in waiting if waiter not in (fragment.due or ())]
-        out.extend(ClearTimer(fragment.run, _timer_key(fragment, waiter)) for waiter in over)
-        if before is not None and task not in fragment.live:
-            self._free(fragment, task, before, command, now, out)
+        chance = self.chance.random() if type(command) is Fail else 0.0
+        events = fragment.decide(command, now, chance)
         if events:
-            self.after(fragment, out)
+            self.fold(fragment, events, out)
+            self._follow(fragment, events, command, now, out)
         return bool(events)
 
-    def _complete(self, fragment: Fragment, command: Complete, now: Now, out: list[object]) -> bool:
-        """The path of nearly every result: one event, nothing to wait for."""
-        held = fragment.live.get(command.task)
-        waited = fragment.due is not None and command.task in fragment.due
-        events = fragment.decide(command, now)
+    def fold(self, fragment: Fragment, events: list[Event], out: list[object]) -> None:
+        """Record and fold what was decided."""
         for event in events:
             out.append(Append(self.stream, fragment.run, fragment.epoch, event))
             fragment.evolve(event)
-            if held is not None:
-                self._free(fragment, command.task, held, command, now, out)
-            elif waited:
-                out.append(ClearTimer(fragment.run, _timer_key(fragment, command.task)))
-            self.after(fragment, out)
-        return bool(events)
 
-    def _free(self, fragment: Fragment, task: int, held: Attempt, command: FragmentCommand, now: Now, out: list[object]) -> None:
-        self.roster.drop(held.agent, fragment.run, task, judge(command, fragment.run, held), now)
-        if fragment.plan.tasks[task].timeout_ms:
-            out.append(ClearTimer(fragment.run, f"deadline/{task}"))
-        if getattr(command, "agent", held.agent) != held.agent:
-            key = self.key(fragment, task, held)
-            self.stop(held.agent, [key], "done by an earlier attempt", out)
-
-    def after(self, fragment: Fragment, out: list[object]) -> None:
-        """Note what the fragment's last events woke, and its end."""
+    def _follow(
+        self, fragment: Fragment, events: list[Event], command: FragmentCommand | None, now: Now, out: list[object]
+    ) -> None:
+        """What comes of events for agents, resources and timers; then what the fragment does next by itself."""
+        self._free(fragment, command, now, out)
+        self.time(fragment, out)
+        if not events or type(events[0]) is not TaskCompleted:
+            self._call_off(fragment, events, out)
         self.changed[fragment.run] = None
         if fragment.woken:
             self.woken.append(fragment)
-        if fragment.open and not fragment.stopping:
+        if fragment.open and not fragment.stopping and fragment.extras is None:
             return
-        # Nothing can be due any more: whatever waited was cancelled, and its timers with it.
-        for event in fragment.decide_ending():
-            out.append(Append(self.stream, fragment.run, fragment.epoch, event))
-            fragment.evolve(event)
-            del self.fragments[fragment.run]
-            out.append(Save(fragment.run, True, fragment.outcome, fragment.save()))
+        if following := fragment.decide_ending():
+            self.fold(fragment, following, out)
+            if fragment.outcome:
+                self._end(fragment, out)
+            else:
+                self._follow(fragment, following, None, now, out)
+
+    def reject(self, fragment: Fragment, failed: Fail, now: Now, out: list[object]) -> None:
+        """A task whose parameters cannot be computed fails before anybody is asked."""
+        events = failure(fragment, failed, now, 0.0)
+        self.fold(fragment, events, out)
+        self._follow(fragment, events, failed, now, out)
+
+    def adopt(self, fragment: Fragment, now: Now, out: list[object]) -> None:
+        """The fragment has just come here."""
+        if fragment.plan.timeout_ms:
+            out.append(SetTimer(fragment.run, "run", now.wall_ms + fragment.plan.timeout_ms))
+        self.resume(fragment, now, out)
+
+    def resume(self, fragment: Fragment, now: Now, out: list[object]) -> None:
+        """See what the fragment does next by itself: nothing was decided just now."""
+        self._follow(fragment, [], None, now, out)
+
+    def _free(self, fragment: Fragment, command: FragmentCommand | None, now: Now, out: list[object]) -> None:
+        """Agents have hands free, and resources are given back; who still works on what is over is told to stop."""
+        freed, fragment.freed = fragment.freed, None
+        for task, held in freed or ():
+            verdict = judge(command, fragment.run, held) if command is not None else UNKNOWN
+            self.roster.drop(held.agent, fragment.run, task, verdict, now)
+            plan = fragment.task(task)
+            if plan.timeout_ms:
+                out.append(ClearTimer(fragment.run, f"deadline/{task}"))
+            if plan.resources:
+                self.give_back(fragment.run, task)
+            if getattr(command, "agent", "") != held.agent and type(command) is not Lose:
+                self.stop(held.agent, [self.key(fragment, task, held)], "done otherwise", out)
+
+    def give_back(self, run: str, task: int) -> None:
+        """The task needs its resources no longer; those that waited for them may start."""
+        for holder in self.resources.free(Holder(run, task)):
+            if (waiting := self.fragments.get(holder.run)) is not None:
+                waiting.wake(holder.task)
+                self.woken.append(waiting)
+
+    def time(self, fragment: Fragment, out: list[object]) -> None:
+        """Set and clear the timers of waits that began or are over."""
+        timed, fragment.timed = fragment.timed, None
+        for task, due_ms in (timed or {}).items():
+            key = due_key(task)
+            out.append(SetTimer(fragment.run, key, due_ms) if due_ms else ClearTimer(fragment.run, key))
+
+    def _call_off(self, fragment: Fragment, events: list[Event], out: list[object]) -> None:
+        """Ask agents to stop what has just become unwanted."""
+        if not any(type(event) in CALLS_OFF for event in events):
+            return
+        stops: dict[str, list[AttemptKey]] = {}
+        for task, attempt in sorted(fragment.live.items()):
+            if not fragment.is_wanted(task):
+                stops.setdefault(attempt.agent, []).append(self.key(fragment, task, attempt))
+        for agent, keys in stops.items():
+            self.stop(agent, keys, fragment.detail or "no longer wanted", out)
+
+    def _end(self, fragment: Fragment, out: list[object]) -> None:
+        # Whatever waited was cancelled, and its timers with it.
+        if fragment.plan.timeout_ms:
+            out.append(ClearTimer(fragment.run, "run"))
+        del self.fragments[fragment.run]
+        out.append(Save(fragment.run, True, fragment.outcome, fragment.save()))
 
     def stop(self, agent: str, keys: list[AttemptKey], reason: str, out: list[object]) -> None:
         slot = self.roster.slots.get(agent)
@@ -115,27 +157,16 @@ def attempt_epoch(fragment_epoch: int, attempt: int) -> int:
 
 def deadline_of(fragment: Fragment, task: int, begun_ms: int) -> SetTimer:
     """When an attempt that was given out, or taken up again, at `begun_ms` (UTC) has had its time and some grace."""
-    due_ms = begun_ms + fragment.plan.tasks[task].timeout_ms + DEADLINE_GRACE_MS
+    due_ms = begun_ms + fragment.task(task).timeout_ms + DEADLINE_GRACE_MS
     return SetTimer(fragment.run, f"deadline/{task}", due_ms)
 
 
 def timers_of(fragment: Fragment) -> list[SetTimer]:
     """The timers of a fragment's waiting tasks: kept in the log, but not by a peer that a lost stream was fetched back from."""
-    return [SetTimer(fragment.run, _timer_key(fragment, task), due_ms) for task, due_ms in (fragment.due or {}).items()]
-
-
-def _timer_key(fragment: Fragment, task: int) -> str:
-    return _task_key("wait" if fragment.plan.tasks[task].wait_ms else "retry", task)
+    return [SetTimer(fragment.run, due_key(task), due_ms) for task, due_ms in (fragment.due or {}).items()]
 
 
 @lru_cache(maxsize=4_096)
-def _task_key(kind: str, task: int) -> str:
+def due_key(task: int) -> str:
     """One string for the timers of all runs that wait in the same place."""
-    return f"{kind}/{task}"
-
-
-def value_of(output: bytes | Blob) -> object:
-    """An output as expressions see it: decoded JSON, or a reference that the agent resolves at use."""
-    if isinstance(output, Blob):
-        return LargeOutput({"$blob": {"sha256": output.sha256.hex(), "size": output.size}})
-    return msgspec.json.decode(output)
+    return f"due/{task}"

@@ -21,8 +21,10 @@ from workflow.events import (
     encode,
 )
 from workflow.schedule_events import ScheduleEvent
+from workflow.steering_events import CommandRequested
 
 UNHEARD = "unheard"
+_ASKED = CancelRequested | CommandRequested
 
 
 @dataclass(slots=True)
@@ -52,7 +54,7 @@ class Unheard:
             case CommandAnswered(command):
                 # It may have been answered without a run: after its end.
                 for name in list(self.said):
-                    self._drop(name, lambda said: isinstance(said, CancelRequested) and said.command == command)
+                    self._drop(name, lambda said: isinstance(said, _ASKED) and said.command == command)
             case FragmentAdopted():
                 self._drop(run, lambda said: isinstance(said, FragmentReleased))
             case ValueHanded(task):

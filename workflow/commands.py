@@ -4,10 +4,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from workflow.events import Blob, TaskFailed
+from workflow.event import Blob
+from workflow.events import TaskFailed
+from workflow.orders import Order
+from workflow.states import COMPLETED
 
 # What an agent asks for is not believed beyond this.
 RETRY_AFTER_MS_MAX = 86_400_000
+# Failures by which an attempt was stopped in the middle: what it had done until then is not known.
+STOPPED_HALFWAY = ("timeout", "lease_expired", "heartbeat")
 
 
 class Assign(msgspec.Struct, frozen=True, gc=False):
@@ -41,8 +46,8 @@ class Fail(msgspec.Struct, frozen=True, gc=False):
     recoverable: bool = False
     retry_after_ms: int = 0
 
-    def event(self, retry_at_ms: int, correlation_id: str) -> TaskFailed:
-        """What is recorded of it."""
+    def event(self, retry_at_ms: int, correlation_id: str, then: str = "") -> TaskFailed:
+        """What is recorded of it; `then`: what was decided with it."""
         told = TaskFailed(self.task, self.attempt, self.code, self.message, retry_at_ms, self.agent)
         return msgspec.structs.replace(
             told,
@@ -50,6 +55,7 @@ class Fail(msgspec.Struct, frozen=True, gc=False):
             recoverable=self.recoverable or self.retryable,
             retry_after_ms=min(self.retry_after_ms, RETRY_AFTER_MS_MAX),
             correlation_id=correlation_id,
+            then=then,
         )
 
 
@@ -62,7 +68,7 @@ class Lose(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-class Resume(NamedTuple):
+class TakeUp(NamedTuple):
     """The agent whose attempt was given up says that it still has it in its hands."""
 
     task: int
@@ -70,10 +76,30 @@ class Resume(NamedTuple):
     agent: str
 
 
-class Delay(NamedTuple):
-    """The task is a wait: begin it."""
+class Attend(NamedTuple):
+    """See what is to happen with a task that is ready, or a group that has changed."""
 
     task: int
+
+
+class Block(NamedTuple):
+    """The task could start but for resources that others hold."""
+
+    task: int
+    resources: tuple[str, ...]
+
+
+class Expire(NamedTuple):
+    """The time in which the task was to be begun is over; -1: that of the whole run."""
+
+    task: int
+
+
+class Steer(NamedTuple):
+    """A person or program asks for something; `command` is the intent's id."""
+
+    command: str
+    order: Order
 
 
 class Elapse(NamedTuple):
@@ -83,11 +109,12 @@ class Elapse(NamedTuple):
 
 
 class Receive(NamedTuple):
-    """The output of a task of another site."""
+    """A task of another site has ended in `state`."""
 
     task: int
     output: bytes
     blob: Blob | None
+    state: int = COMPLETED
 
 
 class Cancel(NamedTuple):
@@ -118,4 +145,6 @@ class CancelDone(NamedTuple):
     agent: str
 
 
-FragmentCommand = Assign | Complete | Fail | Lose | Resume | Delay | Elapse | Receive | Cancel | CancelDone | Decline
+FragmentCommand = (
+    Assign | Attend | Complete | Fail | Lose | TakeUp | Elapse | Block | Expire | Receive | Cancel | CancelDone | Decline | Steer
+)

@@ -1,25 +1,16 @@
 """What can happen to a run, as facts in the past tense.
 
-An event is a MessagePack array (fields by position): a field is only ever added at the end, with a default, so every log
-written before can still be read. The envelope (stream, seq, epoch, run, time) is the log's; here is what it carries.
+Here are the events of runs, fragments, attempts and agents, and the codec of all events; `workflow.steering_events` has what
+people ask for and what follows from it.
 """
-
-from typing import ClassVar
 
 import msgspec
 
+from workflow import steering_events
+from workflow.event import Blob, Event
+from workflow.states import COMPLETED
 
-class Blob(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A value kept beside the log: the SHA-256 of its bytes, and how many they are."""
-
-    sha256: bytes
-    size: int
-
-
-class Event(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=False):
-    """A fact. `kind` is the class name: what the envelope stores and the hash covers."""
-
-    kind: ClassVar[str] = ""
+__all__ = ["Blob", "Event"]
 
 
 class DefinitionRegistered(Event, frozen=True):
@@ -76,20 +67,22 @@ class TaskAssigned(Event, frozen=True):
 
 
 class TaskCompleted(Event, frozen=True):
-    """The task is done. `output` is JSON; a large one is a blob instead. Attempt 0: no agent did it (a timer)."""
+    """The task is done. `output` is JSON; a large one is a blob instead. Attempt 0: no agent did it, but a timer, or what
+    `source` names (`cache:r1/pick`, `person:ann`, `signal:go`, `run:r2`)."""
 
     task: int
     attempt: int
     agent: str = ""
     output: bytes = b"null"
     blob: Blob | None = None
+    source: str = ""
 
 
 class TaskFailed(Event, frozen=True):
     """An attempt failed. `retry_at_ms` (UTC) is when the next may begin; 0: the task has failed for good.
 
     `retryable` and `recoverable` are what was said of the failure; `correlation_id` (run/task/attempt) is what the agent's log
-    calls the attempt.
+    calls the attempt. `then` names what was decided with it and follows: incident, degrade, restore, rollback.
     """
 
     task: int
@@ -102,6 +95,7 @@ class TaskFailed(Event, frozen=True):
     recoverable: bool = False
     retry_after_ms: int = 0
     correlation_id: str = ""
+    then: str = ""
 
 
 class TaskLost(Event, frozen=True):
@@ -137,11 +131,12 @@ class TaskCancelled(Event, frozen=True):
 
 
 class ValueHanded(Event, frozen=True):
-    """A task of another site ended well; its output, through the cloud, for those who need it here."""
+    """A task of another site has ended, by default well; its output, through the cloud, for those who need it here."""
 
     task: int
     output: bytes
     blob: Blob | None = None
+    state: int = COMPLETED
 
 
 class CancelRequested(Event, frozen=True):
@@ -188,7 +183,7 @@ class AgentRegistered(Event, frozen=True):
     boot: str
     capabilities: list[str]
     capacity: int
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class AgentDeparted(Event, frozen=True):
@@ -210,6 +205,7 @@ def register(*kinds: type[Event]) -> None:
         _DECODERS[event.kind] = msgspec.msgpack.Decoder(event)
 
 
+assert steering_events.CommandRequested in Event.__subclasses__(), "the codec knows all events of a fragment"
 register(*Event.__subclasses__())
 
 encode = msgspec.msgpack.Encoder().encode

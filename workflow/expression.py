@@ -19,6 +19,7 @@ import msgspec
 
 from workflow.cost import SCALAR, SMALL_WEIGHT, VALUE_DEPTH_MAX, Size, TooMuch, check_cost, measure
 from workflow.parser import parse
+from workflow.scope import Scope
 from workflow.syntax import FUNCTIONS, ExpressionSyntaxError, Node, Read, Reference, Syntax
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ SOURCE_BYTES_MAX = 4 << 10
 RESULT_BYTES_MAX = 64 << 10
 UNCHECKED_BYTES_MAX = 2_000  # In less JSON than this no list is longer than what may reach an expression.
 REASON_CHARACTERS_MAX = 200
-
-Outputs = Mapping[int, object]
 
 
 class ExpressionError(ValueError):
@@ -68,10 +67,10 @@ class Plain(msgspec.Struct, frozen=True, gc=False):
     def source(self) -> str:
         return self.name + "".join(map(_show_step, self.path))
 
-    def value(self, inputs: Mapping[str, object], outputs: Outputs, run_id: str) -> object:
+    def value(self, scope: Scope) -> object:
         """The value. Raises ExpressionError."""
         try:
-            return self.find(inputs, outputs, run_id)
+            return self.find(scope)
         except _Absent as absence:
             raise _failure(self.source, absence) from None
 
@@ -85,9 +84,9 @@ class Plain(msgspec.Struct, frozen=True, gc=False):
             raise _failure(self.source, refusal) from None
         return encoded
 
-    def find(self, inputs: Mapping[str, object], outputs: Outputs, run_id: str) -> object:
+    def find(self, scope: Scope) -> object:
         """The value, or for `presence` whether there is one. Raises _Absent."""
-        value: Any = self._start(inputs, outputs, run_id)
+        value: Any = self._start(scope)
         if self.path and isinstance(value, LargeOutput):
             raise _Absent(f"{self.name} {value.refusal}")
         for depth, step in enumerate(self.path):
@@ -102,12 +101,12 @@ class Plain(msgspec.Struct, frozen=True, gc=False):
             value = value[step]
         return True if self.presence else value
 
-    def _start(self, inputs: Mapping[str, object], outputs: Outputs, run_id: str) -> object:
+    def _start(self, scope: Scope) -> object:
         if self.root == "run":
-            return run_id
+            return scope.run_id
         if self.key == "":
-            return inputs
-        values: Mapping[Any, object] = outputs if self.root == "tasks" else inputs
+            return scope.inputs
+        values: Mapping[Any, object] = scope.outputs if self.root == "tasks" else scope.inputs
         if self.key not in values:
             raise _Absent(f"{self.name} is not at hand")
         return values[self.key]
@@ -133,10 +132,10 @@ class Computed:
     has_comprehensions: bool
     program: "cel.Program" = field(compare=False)
 
-    def value(self, inputs: Mapping[str, object], outputs: Outputs, run_id: str) -> object:
+    def value(self, scope: Scope) -> object:
         """The value, plain JSON. Raises ExpressionError."""
         try:
-            return plain(self._execute(inputs, outputs, run_id))
+            return plain(self._execute(scope))
         except TooMuch as refusal:
             raise _failure(self.source, refusal) from None
 
@@ -147,13 +146,13 @@ class Computed:
         except TooMuch as refusal:
             raise _failure(self.source, refusal) from None
 
-    def _execute(self, inputs: Mapping[str, object], outputs: Outputs, run_id: str) -> object:
+    def _execute(self, scope: Scope) -> object:
         values: dict[str, object] = {}
         sizes: list[Size] = []
         missing: dict[str, str] = {}
         for index, read in enumerate(self.reads):
             try:
-                value = read.find(inputs, outputs, run_id)
+                value = read.find(scope)
                 if isinstance(value, LargeOutput):
                     raise _Absent(f"{read.name} {value.refusal}")
                 values[f"__{index}"] = value

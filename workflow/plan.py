@@ -5,10 +5,10 @@ document and is compiled again there; the same document gives the same plan ever
 """
 
 import gc
+from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 import msgspec
 
@@ -18,6 +18,7 @@ from workflow.graph import Needs, dependents_of, find_cycles, not_upstream, topo
 from workflow.inputs import InputCheck, InputError, compile_inputs
 from workflow.problems import DefinitionError, Problems, choices
 from workflow.reading import read_document
+from workflow.tasks import Effect, Kind, RetryPlan, TaskPlan
 from workflow.template import EMPTY, Template
 from workflow.templates import TemplateCompiler, Vocabulary
 
@@ -39,51 +40,6 @@ DOCUMENT_BYTES_MAX = 3 << 20  # It travels to the sites as one event, and a mess
 CYCLE_TASKS_SHOWN_MAX = 20
 
 
-class Effect(IntEnum):
-    """What an unknown outcome of a task allows. The numbers are those of the wire."""
-
-    REPEATABLE = 1
-    ONCE = 2
-    PHYSICAL = 3
-
-
-class RetryPlan(msgspec.Struct, frozen=True, gc=False):
-    """How failed attempts are repeated; `max_attempts` counts the first one too."""
-
-    max_attempts: int
-    delay_ms: int
-    factor: float
-    delay_max_ms: int
-    jitter: float
-
-    def delay_before(self, attempt: int, chance: float) -> int:
-        """The delay in ms after `attempt` (from 1) has failed: exponential, capped, less up to `jitter` of it.
-
-        `chance` is a random number of [0, 1): the jitter spreads those who failed together.
-        """
-        assert attempt >= 1, f"attempts count from 1, not {attempt}"
-        try:
-            delay_ms = min(self.delay_max_ms, self.delay_ms * self.factor ** (attempt - 1))
-        except OverflowError:
-            delay_ms = self.delay_max_ms
-        return round(delay_ms * (1 - self.jitter * chance))
-
-
-class TaskPlan(msgspec.Struct, frozen=True, gc=False):
-    """One task. Of `capability`, `agent` and `wait_ms` one is set; a `timeout_ms` of 0 is no limit."""
-
-    index: int
-    id: str
-    capability: str
-    agent: str
-    wait_ms: int
-    parameters: Template
-    effect: Effect
-    timeout_ms: int
-    retry: RetryPlan
-    site: Template | None
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A compiled definition; every tuple is indexed by the task's index, which is its place in topological order."""
@@ -96,6 +52,24 @@ class Plan:
     dependents: tuple[tuple[int, ...], ...]
     retained: tuple[bool, ...]  # Outputs that some expression reads.
     inputs: InputCheck = field(compare=False, repr=False)
+    fallbacks: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    ends: frozenset[tuple[int, int]] = frozenset()
+    outputs: Template | None = None
+    timeout_ms: int = 0
+    stops: bool = True
+    stages: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    priority: int = 4
+    checkpoints: int = 10
+    is_plain: bool = True  # Every need is after success, and nothing is inside anything.
+
+    def first_missing(self) -> "array[int]":
+        """How many needs each task waits for; the first of a group wait for its start, too."""
+        missing = array("I", map(len, self.needs))
+        if not self.is_plain:
+            for task in self.tasks:
+                for first in task.group.first if task.group is not None else ():
+                    missing[first] += 1
+        return missing
 
     def check_inputs(self, inputs: Mapping[str, object]) -> dict[str, object]:
         """The inputs of a run with defaults filled in. Raises InputError, which never repeats the value of a secret."""
@@ -230,6 +204,7 @@ def _task(index: int, id: str, task: TaskDefinition, templates: TemplateCompiler
         capability=task.capability or "",
         agent=task.agent or "",
         wait_ms=task.wait.duration if task.wait else 0,
+        kind=Kind.WAIT if task.wait else Kind.WORK,
         parameters=templates.parameters(task.parameters, ("tasks", id, "with")) if task.parameters else EMPTY,
         effect=_EFFECTS[task.effect],
         timeout_ms=task.timeout or 0,

@@ -8,12 +8,11 @@ A secret's reference (`secret://name`) comes from the definition or from an inpu
 nowhere else: agents resolve such text to the secret, so what a task or a client made up must never become one.
 """
 
-from collections.abc import Mapping
-
 import msgspec
 
 from workflow import secret
-from workflow.expression import RESULT_BYTES_MAX, Expression, ExpressionError, LargeOutput, Outputs
+from workflow.expression import RESULT_BYTES_MAX, Expression, ExpressionError, LargeOutput
+from workflow.scope import Scope
 
 OPENING = "${{"
 RENDERED_BYTES_MAX = 1 << 20
@@ -26,23 +25,23 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
     is_text: bool
     may_be_secret: bool
 
-    def encoded(self, inputs: Mapping[str, object], outputs: Outputs, run_id: str) -> bytes:
+    def encoded(self, scope: Scope) -> bytes:
         first = self.parts[0]
         if not isinstance(first, str) and not self.is_text:
-            encoded = first.write(first.value(inputs, outputs, run_id))
+            encoded = first.write(first.value(scope))
         else:
-            encoded = self._encoded_text(inputs, outputs, run_id)
+            encoded = self._encoded_text(scope)
         if secret.may_hold_reference(encoded) and not self.may_be_secret:
             raise ExpressionError(f"{self}: a {secret.PREFIX} reference comes from an input declared `secret: true` only")
         return encoded
 
-    def _encoded_text(self, inputs: Mapping[str, object], outputs: Outputs, run_id: str) -> bytes:
+    def _encoded_text(self, scope: Scope) -> bytes:
         texts: list[str] = []
         for part in self.parts:
             if isinstance(part, str):
                 texts.append(part)
             else:
-                value = part.value(inputs, outputs, run_id)
+                value = part.value(scope)
                 if isinstance(value, LargeOutput):
                     raise ExpressionError(f"{self}: {part.source} {value.refusal}")
                 texts.append(value if isinstance(value, str) else part.write(value).decode())
@@ -63,13 +62,11 @@ class Template(msgspec.Struct, frozen=True, gc=False):
     reads: tuple[int, ...] = ()
     pieces: tuple[bytes | Gap, ...] = ()
 
-    def render(self, inputs: Mapping[str, object], outputs: Outputs, run_id: str) -> bytes:
-        """The value as JSON. `outputs` holds at least the tasks in `reads`. Raises ExpressionError."""
+    def render(self, scope: Scope) -> bytes:
+        """The value as JSON. The scope has at least the tasks in `reads`. Raises ExpressionError."""
         if self.constant is not None:
             return self.constant
-        rendered = b"".join(
-            [piece if isinstance(piece, bytes) else piece.encoded(inputs, outputs, run_id) for piece in self.pieces]
-        )
+        rendered = b"".join([piece if isinstance(piece, bytes) else piece.encoded(scope) for piece in self.pieces])
         if len(rendered) > RENDERED_BYTES_MAX:
             raise ExpressionError(
                 f"the parameters have {len(rendered):,} bytes; allowed: {RENDERED_BYTES_MAX >> 20} MiB. Hand over a file's place"

@@ -18,6 +18,7 @@ from workflow.problems import DefinitionError
 from workflow.schedule import BACKFILL_MAX, Schedule, TooManyFirings, firings_between
 from workflow.schedule_reading import read_moment, read_schedule
 from workflow.schedules import ScheduleState
+from workflow.scope import Scope
 
 if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
@@ -162,7 +163,7 @@ class ScheduleService:
             if task.site is None:
                 continue
             try:
-                rendered = task.site.constant if task.site.constant is not None else task.site.render(inputs, {}, "")
+                rendered = task.site.constant if task.site.constant is not None else task.site.render(Scope(inputs))
             except ExpressionError as error:
                 raise Problem(422, "invalid_site", f"task {task.id}: its site cannot be computed: {error}") from None
             if (other := msgspec.json.decode(rendered)) != spec.site:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import sync.driver
 from tests.cloud.control import Control
 from tests.workflow.plans import documents, plan_of
-from workflow.commands import Delay, Elapse
+from workflow.commands import Attend, Elapse
 from workflow.plan import Plan
 
 SITES = {"airport": ("pack",), "depot": ("pack",), "harbour": ("pick",)}
@@ -90,7 +90,7 @@ class Story:
         outpost = self.cloud.outposts[name]
         for task in outpost.ready(run)[:1]:
             if self.plan.tasks[task].wait_ms:
-                outpost.decide(run, Delay(task))
+                outpost.decide(run, Attend(task))
                 outpost.decide(run, Elapse(task))
             else:
                 outpost.work(run, task, fail="it broke" if fail else "")

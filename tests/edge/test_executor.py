@@ -383,7 +383,7 @@ def test_a_late_failure_is_a_fact(site: Site) -> None:
     assert site.states() == ["reconcile"]
     anna.fail(anna.key())
     site.report(anna)
-    assert (site.states(), list(site.log.disk.due)) == (["waiting"], [("r1", "retry/0")])
+    assert (site.states(), list(site.log.disk.due)) == (["waiting"], [("r1", "due/0")])
     site.pass_ms(1_000)
     assert [key.attempt for key in anna.begun] == [1, 2]
 
@@ -405,7 +405,7 @@ def test_a_result_after_its_deadline_is_adopted(site: Site, waits: bool) -> None
     site.report(anna)
     assert site.events(TaskCompleted, "r1")[0].attempt == 1
     assert [stop.attempt for stop in ben.stops if stop.task == 0] == ([] if waits else [2])
-    assert not [timer for timer in site.log.disk.due if timer[1] == "retry/0"]
+    assert not [timer for timer in site.log.disk.due if timer[1] == "due/0"]
 
 
 def test_who_was_away_at_the_cancel_is_stopped_at_its_return(site: Site) -> None:

@@ -12,6 +12,7 @@ from agents.ledger import Ledger
 from tests.agents.attempts import context
 from tests.examples.warehouse import EXAMPLES, SITES, Warehouses, definition_of, inputs_of, orders, plan_of
 from tiercel import RetryableError, TerminalError
+from workflow.scope import Scope
 
 
 def test_every_order_fits_its_definition() -> None:
@@ -41,7 +42,7 @@ def test_what_needs_the_cloud_is_the_transfers_alone() -> None:
         if plan is None:
             continue
         inputs = inputs_of(order)
-        sites = {task.site.render(inputs, {}, "r").decode().strip('"') for task in plan.tasks if task.site is not None}
+        sites = {task.site.render(Scope(inputs, {}, "r")).decode().strip('"') for task in plan.tasks if task.site is not None}
         assert sites == {order["site"], order["stock_site"]}
 
 

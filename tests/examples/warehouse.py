@@ -12,6 +12,7 @@ from agents.transform import csv_parse
 from tests.agents.attempts import context
 from tiercel import RetryableError
 from workflow.plan import Plan, read_plan
+from workflow.scope import Scope
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SITES = ("harbour", "airport")
@@ -54,9 +55,9 @@ class Warehouses:
         inputs = plan.check_inputs(inputs_of(order))
         outputs: dict[int, Any] = {}
         for task in plan.tasks:
-            parameters = msgspec.json.decode(task.parameters.render(inputs, outputs, run))
+            parameters = msgspec.json.decode(task.parameters.render(Scope(inputs, outputs, run)))
             assert task.site is not None
-            site = msgspec.json.decode(task.site.render(inputs, {}, run))
+            site = msgspec.json.decode(task.site.render(Scope(inputs, {}, run)))
             outputs[task.index] = self._do(site, task.capability, run, task.id, parameters)
         return {task.id: outputs[task.index] for task in plan.tasks}
 

@@ -10,6 +10,7 @@ from tests.workflow.sources import INDEX, INPUTS, OUTPUTS, sources
 from workflow.cost import SCALAR, VALUE_WEIGHT, Size, TooMuch, _Estimate, check_cost, measure
 from workflow.expression import Computed, ExpressionError, bind, read_expression
 from workflow.parser import parse
+from workflow.scope import Scope
 from workflow.syntax import ExpressionSyntaxError
 
 
@@ -47,13 +48,13 @@ def test_the_estimate_is_an_upper_bound(source: str) -> None:
         expression = bind(read_expression(source), source, INDEX)
         if not isinstance(expression, Computed):
             return
-        result = measure(expression.value(INPUTS, OUTPUTS, "run-1"))
+        result = measure(expression.value(Scope(INPUTS, OUTPUTS, "run-1")))
     except (ExpressionError, ExpressionSyntaxError):
         return
     reads = []
     for read in expression.reads:
         try:
-            reads.append(measure(read.find(INPUTS, OUTPUTS, "run-1")))
+            reads.append(measure(read.find(Scope(INPUTS, OUTPUTS, "run-1"))))
         except LookupError:
             reads.append(SCALAR)
     assert_within(result, _Estimate(reads).size(expression.tree))

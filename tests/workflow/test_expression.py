@@ -21,6 +21,7 @@ from workflow.expression import (
     read_expression,
 )
 from workflow.parser import parse
+from workflow.scope import Scope
 from workflow.syntax import ExpressionSyntaxError, Reference
 
 
@@ -29,12 +30,12 @@ def compiled(source: str) -> Expression:
 
 
 def value(source: str, inputs: Mapping[str, object] = INPUTS) -> object:
-    return compiled(source).value(inputs, OUTPUTS, "run-1")
+    return compiled(source).value(Scope(inputs, OUTPUTS, "run-1"))
 
 
 def written(source: str, inputs: Mapping[str, object] = INPUTS) -> bytes:
     expression = compiled(source)
-    return expression.write(expression.value(inputs, OUTPUTS, "run-1"))
+    return expression.write(expression.value(Scope(inputs, OUTPUTS, "run-1")))
 
 
 def refused(source: str, inputs: Mapping[str, object] = INPUTS) -> str:
@@ -121,14 +122,14 @@ def test_a_large_output_is_handed_on_whole_or_not_read() -> None:
     reference: dict[str, object] = {"$blob": {"sha256": "00" * 32, "size": 1_234_567}}
     large: dict[int, object] = {0: LargeOutput(reference)}
     whole = compiled("tasks.pick-item.output")
-    assert whole.write(whole.value({}, large, "run-1")) == msgspec.json.encode(reference)
+    assert whole.write(whole.value(Scope({}, large, "run-1"))) == msgspec.json.encode(reference)
     for source in ("tasks.pick-item.output.weight", "size(tasks.pick-item.output)", "tasks['pick-item'].output.tags[0] + 'x'"):
         with pytest.raises(ExpressionError) as caught:
-            compiled(source).value({}, large, "run-1")
+            compiled(source).value(Scope({}, large, "run-1"))
         assert "output is kept as a blob (1,234,567 bytes), and expressions read outputs up to 64 KiB: hand" in str(caught.value)
         assert "$blob" not in str(caught.value)
-    assert compiled("inputs.flag ? 1 : tasks.pick-item.output.weight").value(INPUTS, large, "run-1") == 1
-    assert compiled("tasks.pick-item.output.weight").value({}, {0: {"weight": 2, **reference}}, "run-1") == 2
+    assert compiled("inputs.flag ? 1 : tasks.pick-item.output.weight").value(Scope(INPUTS, large, "run-1")) == 1
+    assert compiled("tasks.pick-item.output.weight").value(Scope({}, {0: {"weight": 2, **reference}}, "run-1")) == 2
 
 
 @pytest.mark.parametrize(
@@ -282,7 +283,7 @@ def test_we_and_the_library_agree(source: str) -> None:
     where we say so: by our limits, or because the result is no JSON."""
     expected = by_library(source)
     try:
-        found = compiled(source).value(INPUTS, OUTPUTS, "run-1")
+        found = compiled(source).value(Scope(INPUTS, OUTPUTS, "run-1"))
     except ExpressionSyntaxError as refusal:
         assert "nested too deep" in refusal.message or expected is None  # noqa: PT017
     except ExpressionError as refusal:

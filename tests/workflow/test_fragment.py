@@ -4,20 +4,21 @@ import pytest
 
 from sync.values import Now, RunId
 from tests.workflow.plans import adopted, plan_of
+from workflow.attempts import DELIVERIES_MAX
 from workflow.commands import (
     RETRY_AFTER_MS_MAX,
     Assign,
+    Attend,
     Cancel,
     CancelDone,
     Complete,
     Decline,
-    Delay,
     Elapse,
     Fail,
     FragmentCommand,
     Lose,
     Receive,
-    Resume,
+    TakeUp,
 )
 from workflow.events import (
     AttemptResumed,
@@ -34,10 +35,10 @@ from workflow.events import (
     TaskLost,
     ValueHanded,
 )
-from workflow.fragment import DELIVERIES_MAX, Fragment
+from workflow.fragment import Fragment
 from workflow.plan import Plan
 from workflow.saved import load_saved, state_hash
-from workflow.states import CANCELLED, COMPLETED, FAILED, NAMES, READY, RECONCILE, RUNNING, SKIPPED, WAITING
+from workflow.states import CANCELLED, COMPLETED, FAILED, NAMES, READY, RECONCILE, RUNNING, SKIPPED, VOID, WAITING
 
 NOW = Now(1_800_000_000_000, 5_000, 1)
 
@@ -238,10 +239,10 @@ def test_a_lost_attempt_is_resumed_where_it_is() -> None:
     """An agent that still has it in its hands goes on: the task runs again, as the same attempt; others cannot claim it."""
     fragment = begin(sequence())
     do(fragment, assign(0), lose(0))
-    assert do(fragment, Resume(0, 1, "ben")) == do(fragment, Resume(0, 2, "anna")) == []
-    assert do(fragment, Resume(0, 1, "anna")) == [AttemptResumed(0, 1, "anna")]
+    assert do(fragment, TakeUp(0, 1, "ben")) == do(fragment, TakeUp(0, 2, "anna")) == []
+    assert do(fragment, TakeUp(0, 1, "anna")) == [AttemptResumed(0, 1, "anna")]
     assert (fragment.states[0], fragment.live[0].number, fragment.live[0].agent) == (RUNNING, 1, "anna")
-    assert do(fragment, Resume(0, 1, "anna")) == []
+    assert do(fragment, TakeUp(0, 1, "anna")) == []
     assert do(fragment, complete(0)) == [TaskCompleted(0, 1, "anna", b"1")]
 
 
@@ -347,8 +348,8 @@ def test_an_ended_fragment_cannot_be_cancelled() -> None:
 def test_a_wait_takes_no_agent() -> None:
     """It is given a moment, and completes when that has come, once."""
     fragment = begin(plan_of({"a": {"wait": {"for": "1h"}}, "b": {"needs": ["a"]}}))
-    assert do(fragment, Delay(0)) == [TaskDelayed(0, NOW.wall_ms + 3_600_000)]
-    assert do(fragment, Delay(0)) == []
+    assert do(fragment, Attend(0)) == [TaskDelayed(0, NOW.wall_ms + 3_600_000)]
+    assert do(fragment, Attend(0)) == []
     assert do(fragment, Elapse(0)) == [TaskCompleted(0, 0)]
     assert do(fragment, Elapse(0)) == []
     assert fragment.states[1] == READY
@@ -398,7 +399,7 @@ def test_tasks_of_other_sites_do_not_keep_a_fragment_open() -> None:
         lose(1),
         Elapse(0),
         Receive(0, b"1", None),
-        Delay(0),
+        Attend(0),
     ],
     ids=str,
 )
@@ -431,4 +432,4 @@ def test_equal_states_have_equal_hashes() -> None:
 def test_every_state_has_a_name() -> None:
     """The words that people read, in the order of the numbers."""
     assert (NAMES[READY], NAMES[RUNNING], NAMES[SKIPPED], NAMES[RECONCILE]) == ("ready", "running", "skipped", "reconcile")
-    assert len(NAMES) == 10
+    assert (len(NAMES), NAMES[VOID]) == (15, "void")

@@ -10,23 +10,23 @@ from sync.values import Now, RunId
 from tests.workflow.plans import adopted, documents, plan_of
 from workflow.commands import (
     Assign,
+    Attend,
     Cancel,
     CancelDone,
     Complete,
     Decline,
-    Delay,
     Elapse,
     Fail,
     FragmentCommand,
     Lose,
     Receive,
-    Resume,
+    TakeUp,
 )
 from workflow.events import AttemptResumed, Blob, Event, FragmentEnded, TaskAssigned, TaskCompleted, decode, encode
 from workflow.fragment import Fragment
 from workflow.plan import Plan
 from workflow.saved import load_saved
-from workflow.states import COMPLETED, ELSEWHERE, ENDED, READY, RECONCILE, RUNNING, WAITING
+from workflow.states import COMPLETED, ELSEWHERE, ENDED, PENDING, READY, RECONCILE, RUNNING, WAITING
 
 AGENTS = ("anna", "ben")
 WHAT = ("fail", "lose", "late", "delay", "elapse", "receive", "cancel_done", "decline", "restore", "cancel")
@@ -84,7 +84,7 @@ class Life:
                     Fail(task, attempt, agent, "timeout", "stopped halfway", True),
                     CancelDone(task, attempt, agent),
                     Decline(task, attempt, agent, "busy"),
-                    Resume(task, attempt, agent),
+                    TakeUp(task, attempt, agent),
                 )
                 return late[variant % len(late)]
             case "fail":
@@ -92,7 +92,7 @@ class Life:
             case "lose":
                 return Lose(task, attempt, variant % 4 == 0, "agent unreachable")
             case "delay":
-                return Delay(task) if self.plan.tasks[task].wait_ms else None
+                return Attend(task) if self.plan.tasks[task].wait_ms else None
             case "elapse":
                 return Elapse(task)
             case "receive" if not self.fragment.outcome:
@@ -161,7 +161,8 @@ class Life:
         own = [state for task, state in enumerate(fragment.states) if self.places[task] == 0]
         assert fragment.open == sum(state not in ENDED for state in own)
         for task, state in enumerate(fragment.states):
-            assert fragment.missing[task] == sum(fragment.states[need] != COMPLETED for need in plan.needs[task])
+            if state == PENDING:
+                assert fragment.missing[task] == sum(fragment.states[need] != COMPLETED for need in plan.needs[task])
             assert (task in fragment.live) is (state == RUNNING)
             assert (task in (fragment.due or {})) is (state == WAITING)
             if state in (READY, RUNNING, WAITING, RECONCILE):
@@ -193,7 +194,7 @@ class Life:
             (_, attempt), agent = max((key, agent) for key, agent in (self.fragment.past or {}).items() if key[0] == task)
             self.decide(Complete(task, attempt, agent, b"1", None))
         elif self.plan.tasks[task].wait_ms:
-            self.decide(Delay(task))
+            self.decide(Attend(task))
             self.decide(Elapse(task))
         elif state in (READY, WAITING):
             self.decide(Assign(task, "anna", "boot", b""))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.workflow.documents import document, plan, refusals
 from workflow.expression import RESULT_BYTES_MAX, ExpressionError
+from workflow.scope import Scope
 from workflow.template import RENDERED_BYTES_MAX, Template
 
 INPUTS: dict[str, Any] = {
@@ -35,7 +36,7 @@ def template(parameters: dict[str, Any]) -> Template:
 
 
 def rendered(parameters: dict[str, Any], inputs: dict[str, object] = VALUES, outputs: dict[int, object] = OUTPUTS) -> Any:
-    return msgspec.json.decode(template(parameters).render(inputs, outputs, "run-1"))
+    return msgspec.json.decode(template(parameters).render(Scope(inputs, outputs, "run-1")))
 
 
 def refused(text: Any) -> str:
@@ -86,7 +87,7 @@ def test_a_constant_is_encoded_once() -> None:
     """Without expressions the template is its JSON, an escaped opening included, and rendering gives these very bytes."""
     known = template({"a": 1, "b": "$${{ x }}"})
     assert known.constant == b'{"a":1,"b":"${{ x }}"}'
-    assert known.render({}, {}, "") is known.constant
+    assert known.render(Scope({}, {}, "")) is known.constant
     assert (known.reads, template({}).constant) == ((), b"{}")
 
 
@@ -96,9 +97,9 @@ def test_reads_are_the_tasks_whose_outputs_are_needed() -> None:
     text = "${{ tasks.c.output.x + tasks.a.output.x + tasks.c.output.y }}"
     known = plan(tasks | {"d": {"needs": ["a", "b", "c"], "with": {"x": text, "y": text}}}).tasks[3].parameters
     assert known.reads == (0, 2)
-    assert known.render({}, {0: {"x": 1}, 2: {"x": 2, "y": 3}}, "") == b'{"x":6,"y":6}'
+    assert known.render(Scope({}, {0: {"x": 1}, 2: {"x": 2, "y": 3}}, "")) == b'{"x":6,"y":6}'
     with pytest.raises(ExpressionError, match=r"tasks\.a\.output is not at hand"):
-        known.render({}, {2: {"x": 1, "y": 1}}, "")
+        known.render(Scope({}, {2: {"x": 1, "y": 1}}, ""))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_every_bad_reference_is_named() -> None:
 )
 def test_a_declared_secret_passes_as_a_reference(text: str) -> None:
     """An input that is declared secret, or holds one, may be a parameter, whole or in part."""
-    assert b'"secret://' in template({"x": text}).render(VALUES, OUTPUTS, "")
+    assert b'"secret://' in template({"x": text}).render(Scope(VALUES, OUTPUTS, ""))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def test_a_site_is_text_from_inputs() -> None:
     task = plan(
         {"a": {"site": "${{ inputs.name }}"}, "b": {"site": "h-${{ inputs.n }}"}, "c": {"site": "${{ inputs.n }}"}}, inputs=INPUTS
     )
-    sites = [site.render(VALUES, {}, "") for site in (known.site for known in task.tasks) if site]
+    sites = [site.render(Scope(VALUES, {}, "")) for site in (known.site for known in task.tasks) if site]
     assert sites == [b'"crate \\"7\\""', b'"h-3"', b'"3"']
     known = plan({"a": {"site": "harbour"}}).tasks[0].site
     assert known is not None

@@ -1,0 +1,22 @@
+"""What all events have in common.
+
+An event is a MessagePack array (fields by position): a field is only ever added at the end, with a default, so every log
+written before can still be read. The envelope (stream, seq, epoch, run, time) is the log's.
+"""
+
+from typing import ClassVar
+
+import msgspec
+
+
+class Blob(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A value kept beside the log: the SHA-256 of its bytes, and how many they are."""
+
+    sha256: bytes
+    size: int
+
+
+class Event(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=False):
+    """A fact. `kind` is the class name: what the envelope stores and the hash covers."""
+
+    kind: ClassVar[str] = ""

@@ -1,0 +1,133 @@
+"""What only some fragments have: copies of bodies, added tasks, and all that people asked for. Most runs carry none of it."""
+
+import msgspec
+
+from workflow.event import Blob
+from workflow.tasks import Body, Graph, TaskPlan
+
+SIGNALS_MAX = 1_000
+CHECKPOINTS_MAX = 1_000
+
+
+class Attempt(msgspec.Struct, gc=False):
+    """An attempt in an agent's hands: who holds it, and the process of the agent that it was given to.
+
+    One that was resumed has no `boot`: it is known to have begun, so no process that lacks it proves that it never arrived.
+    """
+
+    number: int
+    agent: str
+    boot: str
+    parameters: bytes
+
+
+# Shared by all fragments in whose agents' hands nothing is, and never written to.
+NO_ATTEMPTS: dict[int, Attempt] = {}
+
+
+class Copy(msgspec.Struct, gc=False):
+    """One copy of the body of task `owner`: its tasks begin at `base`. `left` of its members have not ended; a void copy
+    belongs to an earlier try."""
+
+    owner: int
+    number: int
+    base: int
+    item: bytes
+    bases: tuple[int, ...]
+    left: int = 0
+    is_failed: bool = False
+    is_void: bool = False
+
+
+class Tally(msgspec.Struct, gc=False):
+    """What a running group has inside: members (of a map or repeat: copies) that have not ended, those that ended well, whether
+    one failed with nothing to take it up. A group that is watched wants to know of every end."""
+
+    left: int
+    done: int = 0
+    is_failing: bool = False
+    is_watched: bool = False
+
+
+class Approval(msgspec.Struct, array_like=True):
+    """A request that people decide on. `given` maps who has approved to nothing but their comment."""
+
+    hash: str
+    request: bytes
+    asked_ms: int
+    by: list[str]
+    level: int = 0
+    given: dict[str, str] = {}
+
+
+class Rollback(msgspec.Struct, array_like=True):
+    """A rollback under way: compensations still to run (the first is running once nothing else is), tasks to be reset."""
+
+    version: int
+    compensations: list[int]
+    resets: list[int]
+    command: str = ""
+
+
+class Incident(msgspec.Struct, array_like=True, frozen=True):
+    """Why a task waits for a person."""
+
+    code: str
+    message: str
+
+
+class Checkpoint(msgspec.Struct, array_like=True, frozen=True):
+    """A state with a name."""
+
+    name: str
+    version: int
+    time_ms: int
+
+
+class Extras(msgspec.Struct, array_like=True):
+    """The rare part of a fragment's state. Saved as it stands, but for what follows from the rest (see `Fragment.restore`)."""
+
+    # Copies in the order they were made: (owner, number, item, is_void).
+    made: list[tuple[int, int, bytes, bool]] = []
+    items: dict[int, bytes] = {}
+    added: list[tuple[bytes, str]] = []
+    paused: str = ""
+    paused_tasks: list[int] = []
+    signals: list[tuple[str, bytes]] = []
+    holds: dict[int, dict[str, str]] = {}
+    incidents: dict[int, Incident] = {}
+    approvals: dict[int, Approval] = {}
+    children: dict[int, str] = {}
+    rollback: Rollback | None = None
+    checkpoints: list[Checkpoint] = []
+    stage: str = ""
+    priority: int = -1
+    overrides: dict[int, bytes] = {}
+    degraded: list[int] = []
+    recoveries: dict[int, int] = {}
+    errors: dict[int, tuple[str, str]] = {}
+    unwanted: list[int] = []
+    validating: dict[int, tuple[int, str, bytes, Blob | None]] = {}
+
+
+class Network:
+    """The tasks that a run has beyond its definition, in the order in which they were appended."""
+
+    __slots__ = ("copies", "copy_of", "dependents", "index", "needs", "tasks")
+
+    def __init__(self) -> None:
+        self.tasks: list[TaskPlan] = []
+        self.copy_of: list[Copy | None] = []
+        self.copies: dict[int, list[Copy]] = {}
+        # Of tasks that were added one by one, by absolute number.
+        self.needs: dict[int, tuple[int, ...]] = {}
+        self.dependents: dict[int, list[int]] = {}
+        self.index: dict[str, int] = {}
+
+    def add_copy(self, copy: Copy, body: Body) -> None:
+        """Append the tasks of one copy."""
+        graph: Graph = body.graph
+        copy.left = len(body.members)
+        self.copies.setdefault(copy.owner, []).append(copy)
+        self.tasks.extend(graph.tasks)
+        self.copy_of.extend([copy] * len(graph.tasks))

@@ -1,0 +1,256 @@
+"""Folding: what each event that is not the daily bread of a fragment changes in it."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from workflow import flow
+from workflow.commands import STOPPED_HALFWAY
+from workflow.event import Event
+from workflow.events import (
+    AttemptResumed,
+    TaskCancelled,
+    TaskCompleted,
+    TaskDelayed,
+    TaskFailed,
+    TaskLost,
+    ValueHanded,
+)
+from workflow.extras import Incident
+from workflow.states import (
+    BLOCKED,
+    CANCELLED,
+    COMPLETED,
+    ENDED,
+    FAILED,
+    READY,
+    RECONCILE,
+    RUNNING,
+    SKIPPED,
+    STUCK,
+    VALIDATING,
+    WAITING,
+)
+from workflow.steering_events import (
+    CopiesStarted,
+    IncidentOpened,
+    TaskBlocked,
+    TaskDegraded,
+    TaskSettled,
+    TaskSkipped,
+    TasksReset,
+    TasksStopped,
+    TaskStarted,
+    TaskValidating,
+)
+from workflow.steering_folds import STEERING_FOLDS, end_compensation, stop
+from workflow.tasks import Kind, Role
+
+if TYPE_CHECKING:
+    from workflow.fragment import Fragment
+
+
+def fold(fragment: "Fragment", event: Event) -> None:
+    """Fold one event. Answers, and agents' comings and goings, change no fragment."""
+    step = FOLDS.get(type(event))
+    if step is not None:
+        step(fragment, event)
+
+
+def complete(fragment: "Fragment", event: TaskCompleted) -> None:
+    """A task is done."""
+    task = event.task
+    fragment.release(task)
+    fragment.keep(task, event.blob or event.output)
+    flow.end(fragment, task, COMPLETED)
+    end_compensation(fragment, task)
+
+
+# Attempts --------------------------------------------------------------------------------------------------------------
+
+
+def _part(fragment: "Fragment", task: int, attempt: int, *, unknown: bool) -> None:
+    """The attempt is over here. While what came of it is `unknown`, its agent's word on it is still taken."""
+    held = fragment.live.get(task)
+    fragment.release(task)
+    if unknown and held is not None:
+        fragment.past = fragment.past or {}
+        fragment.past[(task, attempt)] = held.agent
+    elif not unknown and fragment.past is not None:
+        fragment.past.pop((task, attempt), None)
+
+
+def _fail(fragment: "Fragment", event: TaskFailed) -> None:
+    task = event.task
+    _part(fragment, task, event.attempt, unknown=event.code in STOPPED_HALFWAY)
+    fragment.failures = fragment.failures or {}
+    fragment.failures[task] = fragment.failures.get(task, 0) + 1
+    if event.retry_at_ms:
+        _wait(fragment, task, event.retry_at_ms)
+        return
+    if fragment.is_retained(task):
+        fragment.more().errors[task] = (event.code, event.message)
+    if event.then:
+        # What was decided with it follows as an event of its own: an incident, a rollback, going on without the task.
+        _stick(fragment, task)
+        if event.then not in ("incident", "degrade"):
+            extras = fragment.more()
+            extras.recoveries[task] = extras.recoveries.get(task, 0) + 1
+        return
+    detail = f"{fragment.id_of(task)}: {event.code}: {event.message}"
+    if fragment.stopping or flow.is_handled(fragment, task):
+        flow.end(fragment, task, FAILED)
+    elif fragment.plan.stops:
+        flow.cut(fragment, task, FAILED)
+        stop(fragment, "failed", detail)
+    else:
+        fragment.detail = fragment.detail or detail
+        fragment.ending = "failed"
+        flow.end(fragment, task, FAILED)
+
+
+def _stick(fragment: "Fragment", task: int) -> None:
+    if fragment.states[task] in ENDED:
+        fragment.open += 1
+    fragment.states[task] = STUCK
+    fragment.forget_timer(task)
+
+
+def _lose(fragment: "Fragment", event: TaskLost) -> None:
+    task = event.task
+    _part(fragment, task, event.attempt, unknown=True)
+    if not event.redeliver:
+        fragment.states[task] = RECONCILE
+    elif not fragment.is_wanted(task) and fragment.task(task).role is not Role.CLEANUP:
+        flow.end(fragment, task, CANCELLED)
+    else:
+        fragment.states[task] = READY
+        fragment.wake(task)
+
+
+def _take_up(fragment: "Fragment", event: AttemptResumed) -> None:
+    _part(fragment, event.task, event.attempt, unknown=False)
+    fragment.states[event.task] = RUNNING
+    fragment.hold(event.task, event.attempt, event.agent, "", b"")
+
+
+def _delay(fragment: "Fragment", event: TaskDelayed) -> None:
+    _wait(fragment, event.task, event.due_ms)
+
+
+def _wait(fragment: "Fragment", task: int, due_ms: int) -> None:
+    fragment.states[task] = WAITING
+    if fragment.woken is not None and task in fragment.woken:
+        fragment.woken.remove(task)
+    fragment.set_timer(task, due_ms)
+
+
+def _cancel_task(fragment: "Fragment", event: TaskCancelled) -> None:
+    fragment.release(event.task)
+    flow.end(fragment, event.task, CANCELLED)
+
+
+def _block(fragment: "Fragment", event: TaskBlocked) -> None:
+    fragment.states[event.task] = BLOCKED
+
+
+def _validate(fragment: "Fragment", event: TaskValidating) -> None:
+    task = event.task
+    fragment.release(task)
+    fragment.states[task] = VALIDATING
+    fragment.more().validating[task] = (event.attempt, event.agent, event.output, event.blob)
+    fragment.outputs = fragment.outputs or {}
+    fragment.outputs[task] = event.blob or event.output
+    flow.wake_servant(fragment, fragment.base_of(task) + fragment.task(task).validator)
+
+
+def _settle(fragment: "Fragment", event: TaskSettled) -> None:
+    if event.verdict == "retry":
+        fragment.states[event.task] = READY
+        fragment.wake(event.task)
+
+
+def _degrade(fragment: "Fragment", event: TaskDegraded) -> None:
+    fragment.more().degraded.append(event.task)
+    flow.end(fragment, event.task, FAILED)
+
+
+def _open_incident(fragment: "Fragment", event: IncidentOpened) -> None:
+    if fragment.states[event.task] != STUCK:
+        _stick(fragment, event.task)
+    fragment.more().incidents[event.task] = Incident(event.code, event.message)
+
+
+# Groups, waits, values -------------------------------------------------------------------------------------------------
+
+
+def _hand(fragment: "Fragment", event: ValueHanded) -> None:
+    task = event.task
+    fragment.states[task] = event.state
+    if event.state == COMPLETED and fragment.is_retained(task):
+        fragment.outputs = fragment.outputs or {}
+        fragment.outputs[task] = event.blob or event.output
+        _wake_readers(fragment, task)
+    fragment.open += 1  # `end` counts it as one of ours.
+    fragment.states[task] = RUNNING
+    flow.end(fragment, task, event.state)
+
+
+def _wake_readers(fragment: "Fragment", done: int) -> None:
+    """A value from elsewhere may come after all that a task needs: a task that was ready and only lacked it goes on."""
+    if not fragment.stopping:
+        for task, state in enumerate(fragment.states):
+            if state == READY and task not in (fragment.woken or ()) and done in fragment.reads_of(task):
+                fragment.wake(task)
+
+
+def _start(fragment: "Fragment", event: TaskStarted) -> None:
+    task = event.task
+    if fragment.task(task).kind is Kind.GROUP:
+        flow.start_group(fragment, task)
+        fragment.wake(task)
+        return
+    fragment.states[task] = WAITING
+    if event.due_ms:
+        fragment.set_timer(task, event.due_ms)
+
+
+def _copy(fragment: "Fragment", event: CopiesStarted) -> None:
+    flow.start_copies(fragment, event.task, event.count, event.items)
+    fragment.wake(event.task)
+
+
+def _skip(fragment: "Fragment", event: TaskSkipped) -> None:
+    fragment.release(event.task)
+    flow.end(fragment, event.task, SKIPPED)
+
+
+def _stop_some(fragment: "Fragment", event: TasksStopped) -> None:
+    flow.stop_tasks(fragment, event.tasks)
+
+
+def _reset(fragment: "Fragment", event: TasksReset) -> None:
+    if event.command and fragment.extras is not None:
+        for task in event.tasks:  # A person's retry may use every strategy again.
+            fragment.extras.recoveries.pop(task, None)
+    flow.reset(fragment, event.tasks)
+
+
+FOLDS: dict[type[Event], Callable[["Fragment", Any], None]] = {
+    TaskFailed: _fail,
+    TaskLost: _lose,
+    AttemptResumed: _take_up,
+    TaskDelayed: _delay,
+    TaskCancelled: _cancel_task,
+    TaskBlocked: _block,
+    TaskValidating: _validate,
+    TaskSettled: _settle,
+    TaskDegraded: _degrade,
+    TaskSkipped: _skip,
+    TaskStarted: _start,
+    CopiesStarted: _copy,
+    TasksStopped: _stop_some,
+    TasksReset: _reset,
+    IncidentOpened: _open_incident,
+    ValueHanded: _hand,
+    **STEERING_FOLDS,
+}

@@ -1,0 +1,54 @@
+"""What the expressions of a task may see in a fragment, gathered just before they are evaluated."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from workflow.event import Blob
+from workflow.expression import LargeOutput
+from workflow.scope import Scope
+from workflow.states import NAMES
+
+if TYPE_CHECKING:
+    from workflow.fragment import Fragment
+
+_NOTHING: dict[str, object] = {}
+
+
+def scope_of(fragment: "Fragment", task: int, local: Mapping[str, object] = _NOTHING) -> Scope:
+    """The values that the task's expressions name. Outputs that are kept as blobs appear as references."""
+    numbers = fragment.reads_of(task)
+    outputs: dict[int, object] = {}
+    states: dict[int, str] = {}
+    errors: dict[int, object] = {}
+    kept = fragment.outputs or {}
+    for number in numbers:
+        read = fragment.resolve(task, number)
+        if read in kept:
+            outputs[number] = value_of(kept[read])
+        if fragment.plan.is_plain:
+            continue
+        states[number] = NAMES[fragment.states[read]]
+        if fragment.extras is not None and read in fragment.extras.errors:
+            code, message = fragment.extras.errors[read]
+            errors[number] = {"code": code, "message": message}
+    return Scope(msgspec.json.decode(fragment.inputs), outputs, fragment.run, states, errors, _locals(fragment, task, local))
+
+
+def _locals(fragment: "Fragment", task: int, local: Mapping[str, object]) -> Mapping[str, object]:
+    copy = fragment.copy_around(task)
+    plan = fragment.task(task)
+    if plan.owner >= 0 and not local and fragment.outputs:
+        owner = fragment.outputs.get(fragment.base_of(task) + plan.owner)
+        local = {} if owner is None else {"output": value_of(owner)}
+    if copy is None:
+        return local
+    return {"index": copy.number, **({"item": msgspec.json.decode(copy.item)} if copy.item else {}), **local}
+
+
+def value_of(output: bytes | Blob) -> object:
+    """An output as expressions see it: decoded JSON, or a reference that the agent resolves at use."""
+    if isinstance(output, Blob):
+        return LargeOutput({"$blob": {"sha256": output.sha256.hex(), "size": output.size}})
+    return msgspec.json.decode(output)

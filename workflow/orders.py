@@ -1,0 +1,168 @@
+"""What a person or program may ask of a run: the union that travels as an intent, as JSON with its `verb`.
+
+Tasks are named as people know them (`pick`, `ship[3].label`); the home of the fragment finds them.
+"""
+
+from typing import Any
+
+import msgspec
+
+
+class _Order(msgspec.Struct, frozen=True, tag_field="verb", forbid_unknown_fields=True, omit_defaults=True):
+    pass
+
+
+class Pause(_Order, frozen=True, tag="pause"):
+    """Start nothing new, in the whole run or of these tasks. What runs goes on."""
+
+    tasks: list[str] = []
+    reason: str = ""
+
+
+class Resume(_Order, frozen=True, tag="resume"):
+    """Go on exactly where it was."""
+
+    tasks: list[str] = []
+
+
+class Terminate(_Order, frozen=True, tag="terminate"):
+    """Stop at once, without cleaning up. Attempts in agents' hands are abandoned."""
+
+    reason: str = ""
+
+
+class Signal(_Order, frozen=True, tag="signal"):
+    """Send a signal to the task that waits for it, or will."""
+
+    name: str
+    payload: Any = None
+
+
+class Update(_Order, frozen=True, tag="update"):
+    """Other parameters for a task that has not begun. They replace those of the same name."""
+
+    task: str
+    parameters: dict[str, Any]
+
+
+class Prioritise(_Order, frozen=True, tag="prioritise"):
+    """Who is served first: 0 (least) to 9."""
+
+    priority: int
+
+
+class Retry(_Order, frozen=True, tag="retry"):
+    """Failed tasks, all or these, begin anew, with what comes after them. A run that has failed goes on."""
+
+    tasks: list[str] = []
+
+
+class Skip(_Order, frozen=True, tag="skip"):
+    """Go on without the task."""
+
+    task: str
+    reason: str = ""
+
+
+class Rerun(_Order, frozen=True, tag="rerun"):
+    """The task and all that comes after it once more, after undoing what can be undone."""
+
+    task: str
+    reason: str = ""
+
+
+class RollBack(_Order, frozen=True, tag="rollback"):
+    """Back by `steps` completed tasks, to a named `checkpoint`, to a `version` of the fragment, or to before a `task`."""
+
+    steps: int = 0
+    checkpoint: str = ""
+    version: int = -1
+    task: str = ""
+    reason: str = ""
+
+
+class TakeCheckpoint(_Order, frozen=True, tag="checkpoint"):
+    """Give the present state a name to come back to."""
+
+    name: str
+
+
+class Approve(_Order, frozen=True, tag="decide"):
+    """One person's decision on a request, bound to its hash."""
+
+    task: str
+    by: str
+    approved: bool
+    hash: str
+    comment: str = ""
+
+
+class Settle(_Order, frozen=True, tag="settle"):
+    """What became of an attempt whose outcome is unknown: `completed` (with its output), `failed`, or not begun: `retry`."""
+
+    task: str
+    outcome: str
+    by: str = ""
+    output: Any = None
+    message: str = ""
+
+
+class AddTasks(_Order, frozen=True, tag="add"):
+    """Tasks that the definition does not have, as in a definition."""
+
+    tasks: dict[str, Any]
+    by: str = ""
+
+
+class Hold(_Order, frozen=True, tag="hold"):
+    """The task (empty: every task that has not begun) may not start until the hold is lifted."""
+
+    task: str
+    hold: str
+    reason: str = ""
+
+
+class Lift(_Order, frozen=True, tag="lift"):
+    """What the task waited for outside the run has come; if not `met`, it cannot come and the task is skipped."""
+
+    task: str
+    hold: str
+    met: bool = True
+
+
+class EndChild(_Order, frozen=True, tag="end_child"):
+    """A run that a task waits for has ended."""
+
+    child: str
+    outcome: str
+    output: Any = None
+    detail: str = ""
+
+
+Order = (
+    Pause
+    | Resume
+    | Terminate
+    | Signal
+    | Update
+    | Prioritise
+    | Retry
+    | Skip
+    | Rerun
+    | RollBack
+    | TakeCheckpoint
+    | Approve
+    | Settle
+    | AddTasks
+    | Hold
+    | Lift
+    | EndChild
+)
+
+_DECODER: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
+encode_order = msgspec.json.Encoder().encode
+
+
+def decode_order(body: bytes) -> Order:
+    """The order in a JSON object with its `verb`. Raises msgspec.ValidationError, which says what is wrong with which field."""
+    return _DECODER.decode(body)

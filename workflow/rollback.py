@@ -1,0 +1,71 @@
+"""Going back: which tasks are done anew, what undoes their effects, and what nothing undoes.
+
+Nothing is cut from the log. A rollback is an event that names the tasks; what runs is asked to stop, compensations run one after
+the other (the latest effect first, as in Garcia-Molina and Salem, Sagas, 1987), then the tasks are as if they had not begun.
+"""
+
+from typing import TYPE_CHECKING
+
+from workflow import flow
+from workflow.states import ABSENT, COMPLETED, ENDED, READY, RUNNING
+from workflow.steering_events import RollbackBegun
+from workflow.tasks import Effect, Kind, Role
+
+if TYPE_CHECKING:
+    from workflow.fragment import Fragment
+
+
+def completed(fragment: "Fragment") -> list[int]:
+    """The tasks that are completed, the latest first."""
+    stamps = fragment.stamps
+    if stamps is None:
+        return []
+    done = [task for task, state in enumerate(fragment.states) if state == COMPLETED and stamps[task]]
+    return sorted(done, key=lambda task: stamps[task], reverse=True)
+
+
+def last_checkpoint(fragment: "Fragment") -> int:
+    """The version of the last checkpoint: one with a name if there is any, else after the last completed task."""
+    if fragment.extras is not None and fragment.extras.checkpoints:
+        return fragment.extras.checkpoints[-1].version
+    done = completed(fragment)
+    return fragment.stamps[done[0]] if done and fragment.stamps is not None else 0
+
+
+def begin(fragment: "Fragment", version: int, command: str, reason: str, also: list[int]) -> RollbackBegun:
+    """Back to the state as of `version`: whatever has not ended by then is done anew, and the tasks `also`."""
+    resets = [task for task in range(len(fragment.states)) if _is_later(fragment, task, version)]
+    return _begun(fragment, sorted({*resets, *also}), version, command, reason)
+
+
+def begin_to_task(fragment: "Fragment", to: int, command: str, reason: str, also: list[int]) -> RollbackBegun:
+    """Back to before the task `to` (-1: the start): that one, `also`, and all that comes after them are done anew."""
+    first = range(len(fragment.plan.tasks)) if to < 0 else [to]
+    resets = flow.closure(fragment, [*first, *also])
+    return _begun(fragment, resets, max(0, fragment.version), command, reason)
+
+
+def _begun(fragment: "Fragment", resets: list[int], version: int, command: str, reason: str) -> RollbackBegun:
+    chosen = [t for t in resets if fragment.states[t] not in ABSENT and fragment.task(t).role is Role.WORK]
+    inside = set(chosen)
+    undone = [task for task in completed(fragment) if task in inside]
+    compensations = [fragment.base_of(t) + fragment.task(t).compensate for t in undone if fragment.task(t).compensate >= 0]
+    kept = [task for task in undone if _has_lasting_effect(fragment, task)]
+    return RollbackBegun(command, version, reason, compensations, chosen, kept)
+
+
+def _has_lasting_effect(fragment: "Fragment", task: int) -> bool:
+    plan = fragment.task(task)
+    return plan.kind is Kind.WORK and plan.compensate < 0 and plan.effect is not Effect.REPEATABLE
+
+
+def _is_later(fragment: "Fragment", task: int, version: int) -> bool:
+    """Had the task not ended at `version`? A group of which something had is not begun anew, only what is inside it."""
+    if fragment.states[task] in ABSENT or fragment.task(task).role is not Role.WORK:
+        return False
+    stamp = fragment.stamps[task] if fragment.stamps is not None else 0
+    if 0 < stamp <= version:
+        return False
+    if flow.is_composite(fragment.task(task).kind) and (fragment.states[task] in ENDED or fragment.states[task] == RUNNING):
+        return all(_is_later(fragment, member, version) for member in fragment.members_of(task))
+    return fragment.states[task] in ENDED or fragment.states[task] != READY

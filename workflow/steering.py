@@ -1,0 +1,374 @@
+"""Deciding what people ask for. Every order is answered by the home: accepted, or refused with what would be allowed."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from sync.values import Now
+from workflow import flow, rollback
+from workflow.attempts import failure
+from workflow.commands import Fail, Steer
+from workflow.event import Event
+from workflow.events import CommandAnswered, FragmentCancelling, TaskCompleted
+from workflow.extras import SIGNALS_MAX
+from workflow.orders import (
+    AddTasks,
+    Approve,
+    EndChild,
+    Hold,
+    Lift,
+    Order,
+    Pause,
+    Prioritise,
+    Rerun,
+    Resume,
+    Retry,
+    RollBack,
+    Settle,
+    Signal,
+    Skip,
+    TakeCheckpoint,
+    Terminate,
+    Update,
+)
+from workflow.stage_marks import enter_stage
+from workflow.states import (
+    ABSENT,
+    BLOCKED,
+    CANCELLED,
+    ENDED,
+    FAILED,
+    NAMES,
+    NOT_BEGUN,
+    PENDING,
+    RECONCILE,
+    STUCK,
+    VALIDATING,
+    WAITING,
+)
+from workflow.steering_events import (
+    ApprovalGiven,
+    CheckpointTaken,
+    FragmentPaused,
+    FragmentReopened,
+    FragmentResumed,
+    FragmentTerminated,
+    HoldLifted,
+    ParametersChanged,
+    PriorityChanged,
+    RollbackEnded,
+    SignalReceived,
+    TaskHeld,
+    TaskSettled,
+    TaskSkipped,
+    TasksReset,
+)
+from workflow.tasks import Kind, Role
+
+if TYPE_CHECKING:
+    from workflow.fragment import Fragment
+
+# Of a run that has ended only these make sense; it is opened again for them.
+AFTER_THE_END = (Retry, Rerun)
+
+
+class Refused(Exception):
+    """The order cannot be carried out; the text says why and what can."""
+
+
+def cancel(fragment: "Fragment", intent: str, reason: str) -> list[Event]:
+    """Begin nothing new, ask what runs to stop, clean up."""
+    if fragment.outcome:
+        return [CommandAnswered(intent, False, f"run {fragment.run} has already ended here: {fragment.outcome}")]
+    return [FragmentCancelling(intent, reason), CommandAnswered(intent, True)]
+
+
+def steer(fragment: "Fragment", asked: Steer, now: Now) -> list[Event]:
+    """The events that an order makes, and the answer to it."""
+    order = asked.order
+    try:
+        if fragment.outcome and not isinstance(order, AFTER_THE_END):
+            raise Refused(f"run {fragment.run} has ended here: {fragment.outcome}; allowed: retry, rerun, fork")
+        if fragment.stopping and not fragment.outcome and not isinstance(order, Terminate | Settle | EndChild):
+            word = "cancelled" if fragment.stopping == "cancelled" else "failing"
+            raise Refused(f"run {fragment.run} is being {word}: wait for its end, or terminate or settle")
+        events = _DECIDE[type(order)](fragment, order, asked.command, now)
+    except Refused as refusal:
+        return [CommandAnswered(asked.command, False, str(refusal))]
+    return [*events, CommandAnswered(asked.command, True)]
+
+
+def _task(fragment: "Fragment", name: str) -> int:
+    try:
+        task = fragment.index_of(name)
+    except KeyError:
+        raise Refused(f"run {fragment.run} has no task {name!r} at {fragment.site}") from None
+    if fragment.states[task] in ABSENT:
+        raise Refused(f"task {name} of run {fragment.run} is not done at {fragment.site}")
+    return task
+
+
+def _wrong_state(fragment: "Fragment", task: int, verb: str, allowed: str) -> Refused:
+    state = NAMES[fragment.states[task]]
+    return Refused(f"task {fragment.id_of(task)} is {state}, which cannot be {verb}; allowed: {allowed}")
+
+
+# Pausing and ending ----------------------------------------------------------------------------------------------------
+
+
+def _pause(fragment: "Fragment", order: Pause, command: str, now: Now) -> list[Event]:
+    if not order.tasks and fragment.extras is not None and fragment.extras.paused:
+        raise Refused(f"run {fragment.run} is paused already; allowed: resume")
+    tasks = [_task(fragment, name) for name in order.tasks]
+    for task in tasks:
+        if fragment.states[task] in ENDED:
+            raise _wrong_state(fragment, task, "paused", "tasks that have not ended")
+    return [FragmentPaused(command, order.reason, tasks)]
+
+
+def _resume(fragment: "Fragment", order: Resume, command: str, now: Now) -> list[Event]:
+    extras = fragment.extras
+    if extras is None or not (extras.paused or extras.paused_tasks):
+        raise Refused(f"run {fragment.run} is not paused")
+    tasks = [_task(fragment, name) for name in order.tasks]
+    for task in tasks:
+        if task not in extras.paused_tasks:
+            raise Refused(f"task {fragment.id_of(task)} of run {fragment.run} is not paused")
+    return [FragmentResumed(command, tasks)]
+
+
+def _terminate(fragment: "Fragment", order: Terminate, command: str, now: Now) -> list[Event]:
+    return [FragmentTerminated(command, order.reason or "terminated")]
+
+
+# Talking to a run ------------------------------------------------------------------------------------------------------
+
+
+def _signal(fragment: "Fragment", order: Signal, command: str, now: Now) -> list[Event]:
+    payload = msgspec.json.encode(order.payload)
+    for task, state in enumerate(fragment.states):
+        if state == WAITING and (plan := fragment.task(task)).kind is Kind.SIGNAL and plan.signal == order.name:
+            done = TaskCompleted(task, 0, "", payload, source=f"signal:{order.name}")
+            return [SignalReceived(command, order.name, payload, task), done, *enter_stage(fragment, task, "success")]
+    if fragment.extras is not None and len(fragment.extras.signals) >= SIGNALS_MAX:
+        raise Refused(f"{SIGNALS_MAX} signals are kept for run {fragment.run} and no task waits for them")
+    return [SignalReceived(command, order.name, payload)]
+
+
+def _update(fragment: "Fragment", order: Update, command: str, now: Now) -> list[Event]:
+    task = _task(fragment, order.task)
+    if fragment.states[task] not in (*NOT_BEGUN, STUCK):
+        raise _wrong_state(fragment, task, "given other parameters", "tasks that have not started")
+    known = fragment.extras.overrides.get(task) if fragment.extras is not None else None
+    merged = {**(msgspec.json.decode(known) if known else {}), **order.parameters}
+    return [ParametersChanged(command, task, msgspec.json.encode(merged))]
+
+
+def _prioritise(fragment: "Fragment", order: Prioritise, command: str, now: Now) -> list[Event]:
+    if not 0 <= order.priority <= 9:
+        raise Refused(f"priority {order.priority} is unknown; allowed: 0 (least) to 9")
+    return [PriorityChanged(command, order.priority)]
+
+
+def _take_checkpoint(fragment: "Fragment", order: TakeCheckpoint, command: str, now: Now) -> list[Event]:
+    kept = fragment.extras.checkpoints if fragment.extras is not None else []
+    if any(checkpoint.name == order.name for checkpoint in kept):
+        raise Refused(f"run {fragment.run} has a checkpoint {order.name!r} already")
+    return [CheckpointTaken(command, order.name, now.wall_ms)]
+
+
+def _approve(fragment: "Fragment", order: Approve, command: str, now: Now) -> list[Event]:
+    task = _task(fragment, order.task)
+    asked = fragment.extras.approvals.get(task) if fragment.extras is not None else None
+    plan = fragment.task(task).approval
+    if asked is None or plan is None or fragment.states[task] != WAITING:
+        raise Refused(f"task {order.task} of run {fragment.run} asks for no decision now ({NAMES[fragment.states[task]]})")
+    if order.hash != asked.hash:
+        raise Refused(f"the decision is for another request: {order.hash or 'none'}; this one is {asked.hash}")
+    if not order.by or (asked.by and order.by not in asked.by):
+        raise Refused(f"{order.by or 'nobody'} may not decide this; allowed: {', '.join(asked.by) or 'anybody with a name'}")
+    if order.by in asked.given:
+        raise Refused(f"{order.by} has decided already, and a decision counts once")
+    given = ApprovalGiven(command, task, order.by, order.approved, order.comment)
+    if not order.approved:
+        if plan.rejection_fails:
+            message = f"rejected by {order.by}{order.comment and ': '}{order.comment}"
+            return [given, *failure(fragment, Fail(task, 0, "", "rejected", message, False), now, 0.0)]
+        output = {"approved": False, "by": [*sorted(asked.given), order.by], "comment": order.comment}
+        return [given, TaskCompleted(task, 0, "", msgspec.json.encode(output), source=f"person:{order.by}")]
+    if len(asked.given) + 1 < plan.count:
+        return [given]
+    output = {"approved": True, "by": [*sorted(asked.given), order.by], "comment": order.comment}
+    done = TaskCompleted(task, 0, "", msgspec.json.encode(output), source=f"person:{order.by}")
+    return [given, done, *enter_stage(fragment, task, "success")]
+
+
+# Beginning anew --------------------------------------------------------------------------------------------------------
+
+
+def _retry(fragment: "Fragment", order: Retry, command: str, now: Now) -> list[Event]:
+    tasks = [_task(fragment, name) for name in order.tasks]
+    for task in tasks:
+        if fragment.states[task] not in (FAILED, STUCK, CANCELLED):
+            raise _wrong_state(fragment, task, "retried", "failed tasks; `rerun` does others once more")
+    if not tasks:
+        wanted = (FAILED, STUCK, CANCELLED) if fragment.outcome else (FAILED, STUCK)
+        tasks = [t for t, s in enumerate(fragment.states) if s in wanted and fragment.task(t).role is Role.WORK]
+    if not tasks:
+        raise Refused(f"no task of run {fragment.run} has failed at {fragment.site}; allowed: rerun")
+    if fragment.outcome:
+        # What was cancelled with the failure begins, too: it would not be here if the task had not failed.
+        tasks = [t for t, s in enumerate(fragment.states) if s == CANCELLED and fragment.task(t).role is Role.WORK] + tasks
+    return [*_reopened(fragment, command, "retry"), TasksReset(flow.closure(fragment, tasks), "retry", command)]
+
+
+def _reopened(fragment: "Fragment", command: str, reason: str) -> list[Event]:
+    return [FragmentReopened(command, reason)] if fragment.outcome else []
+
+
+def _skip(fragment: "Fragment", order: Skip, command: str, now: Now) -> list[Event]:
+    task = _task(fragment, order.task)
+    if fragment.states[task] not in (PENDING, *NOT_BEGUN, STUCK, RECONCILE):
+        raise _wrong_state(fragment, task, "skipped", "tasks that have not started, or have failed or wait for a person")
+    return [TaskSkipped(task, order.reason or "skipped by a person", command)]
+
+
+def _rerun(fragment: "Fragment", order: Rerun, command: str, now: Now) -> list[Event]:
+    _refuse_second_rollback(fragment)
+    task = _task(fragment, order.task)
+    if fragment.states[task] == PENDING:
+        raise _wrong_state(fragment, task, "rerun", "tasks that have begun or ended")
+    begun = rollback.begin_to_task(fragment, task, command, order.reason or f"rerun from {order.task}", [])
+    cancelled = [t for t, s in enumerate(fragment.states) if s == CANCELLED] if fragment.outcome else []
+    if cancelled:
+        begun = rollback.begin_to_task(fragment, task, command, begun.reason, cancelled)
+    return [*_reopened(fragment, command, "rerun"), begun]
+
+
+def _roll_back(fragment: "Fragment", order: RollBack, command: str, now: Now) -> list[Event]:
+    _refuse_second_rollback(fragment)
+    given = [order.steps > 0, bool(order.checkpoint), order.version >= 0, bool(order.task)]
+    if sum(given) != 1:
+        raise Refused("back to where? Allowed: one of steps, checkpoint, version, task")
+    reason = order.reason or "rolled back by a person"
+    if order.task:
+        return [rollback.begin_to_task(fragment, _task(fragment, order.task), command, reason, [])]
+    return [rollback.begin(fragment, _version(fragment, order), command, reason, [])]
+
+
+def _version(fragment: "Fragment", order: RollBack) -> int:
+    if order.steps:
+        done = rollback.completed(fragment)
+        if order.steps > len(done):
+            raise Refused(f"run {fragment.run} has completed {len(done)} tasks here, so it cannot go back {order.steps}")
+        assert fragment.stamps is not None, "something is completed"
+        return fragment.stamps[done[order.steps]] if order.steps < len(done) else 0
+    if order.checkpoint:
+        kept = fragment.extras.checkpoints if fragment.extras is not None else []
+        found = next((c.version for c in kept if c.name == order.checkpoint), None)
+        if found is None:
+            names = ", ".join(c.name for c in kept) or "none"
+            raise Refused(f"run {fragment.run} has no checkpoint {order.checkpoint!r}; it has: {names}")
+        return found
+    if order.version > fragment.version:
+        raise Refused(f"run {fragment.run} is at version {fragment.version} here, {order.version} is yet to come")
+    return order.version
+
+
+def _refuse_second_rollback(fragment: "Fragment") -> None:
+    if fragment.extras is not None and fragment.extras.rollback is not None:
+        raise Refused(f"run {fragment.run} is being rolled back already: wait for its end")
+
+
+def advance_rollback(fragment: "Fragment") -> list[Event]:
+    """The end of a rollback, once nothing of it runs, waits to run, or waits for a person."""
+    under_way = fragment.extras.rollback if fragment.extras is not None else None
+    if under_way is None or under_way.compensations:
+        return []
+    if any(fragment.states[task] == RECONCILE for task in under_way.resets):
+        return []
+    return [RollbackEnded(under_way.version)]
+
+
+# Settling --------------------------------------------------------------------------------------------------------------
+
+
+def _settle(fragment: "Fragment", order: Settle, command: str, now: Now) -> list[Event]:
+    task = _task(fragment, order.task)
+    if fragment.states[task] not in (RECONCILE, STUCK):
+        raise _wrong_state(fragment, task, "settled", "tasks in reconcile, or with an incident")
+    said = TaskSettled(task, order.outcome, order.by, command)
+    attempt = fragment.attempt(task)
+    match order.outcome:
+        case "completed":
+            output = msgspec.json.encode(order.output)
+            done = TaskCompleted(task, attempt, "", output, source=f"person:{order.by or 'unknown'}")
+            return [said, done, *enter_stage(fragment, task, "success")]
+        case "failed":
+            message = order.message or "settled as failed"
+            return [said, *failure(fragment, Fail(task, attempt, "", "settled", message, False), now, 0.0)]
+        case "retry" if fragment.stopping:
+            raise Refused(f"run {fragment.run} is being stopped; allowed: completed, failed")
+        case "retry" if fragment.states[task] == STUCK:
+            return [said, TasksReset(flow.closure(fragment, [task]), "retry", command)]
+        case "retry":
+            return [said]
+        case _:
+            raise Refused(f"outcome {order.outcome!r} is unknown; allowed: completed, failed, retry")
+
+
+def _add(fragment: "Fragment", order: AddTasks, command: str, now: Now) -> list[Event]:
+    raise Refused("tasks cannot be added yet")
+
+
+def _hold(fragment: "Fragment", order: Hold, command: str, now: Now) -> list[Event]:
+    tasks = [_task(fragment, order.task)] if order.task else _unbegun(fragment)
+    for task in tasks:
+        if fragment.states[task] not in (*NOT_BEGUN, VALIDATING):
+            raise _wrong_state(fragment, task, "held back", "tasks that have not started")
+    return [TaskHeld(command, task, order.hold, order.reason) for task in tasks]
+
+
+def _unbegun(fragment: "Fragment") -> list[int]:
+    roots = (t for t, s in enumerate(fragment.states) if s in (*NOT_BEGUN, BLOCKED) and fragment.parent_of(t) < 0)
+    return [task for task in roots if fragment.task(task).role is Role.WORK]
+
+
+def _lift(fragment: "Fragment", order: Lift, command: str, now: Now) -> list[Event]:
+    holds = fragment.extras.holds if fragment.extras is not None else {}
+    tasks = [_task(fragment, order.task)] if order.task else sorted(t for t, names in holds.items() if order.hold in names)
+    return [HoldLifted(command, task, order.hold, order.met) for task in tasks if order.hold in holds.get(task, {})]
+
+
+def _end_child(fragment: "Fragment", order: EndChild, command: str, now: Now) -> list[Event]:
+    children = fragment.extras.children if fragment.extras is not None else {}
+    task = next((task for task, child in children.items() if child == order.child), -1)
+    if task < 0 or fragment.states[task] != WAITING:
+        raise Refused(f"no task of run {fragment.run} waits for run {order.child}")
+    if order.outcome == "completed":
+        output = msgspec.json.encode({"run": order.child, "output": order.output})
+        return [TaskCompleted(task, 0, "", output, source=f"run:{order.child}"), *enter_stage(fragment, task, "success")]
+    message = f"run {order.child} ended {order.outcome}{order.detail and ': '}{order.detail}"
+    return failure(fragment, Fail(task, 0, "", f"child_{order.outcome}", message, False), now, 0.0)
+
+
+_DECIDE: dict[type[Order], Callable[["Fragment", Any, str, Now], list[Event]]] = {
+    Pause: _pause,
+    Resume: _resume,
+    Terminate: _terminate,
+    Signal: _signal,
+    Update: _update,
+    Prioritise: _prioritise,
+    Retry: _retry,
+    Skip: _skip,
+    Rerun: _rerun,
+    RollBack: _roll_back,
+    TakeCheckpoint: _take_checkpoint,
+    Approve: _approve,
+    Settle: _settle,
+    AddTasks: _add,
+    Hold: _hold,
+    Lift: _lift,
+    EndChild: _end_child,
+}

@@ -1,0 +1,254 @@
+"""Folding what people ask for, and what comes of it: pauses, signals, checkpoints, rollbacks, approvals, holds, ends."""
+
+from array import array
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from workflow import flow
+from workflow.event import Event
+from workflow.events import (
+    FragmentCancelling,
+    FragmentEnded,
+)
+from workflow.extras import CHECKPOINTS_MAX, Approval, Checkpoint, Rollback
+from workflow.states import (
+    ABSENT,
+    ENDED,
+    PENDING,
+    READY,
+    RECONCILE,
+    RUNNING,
+    SKIPPED,
+    WAITING,
+)
+from workflow.steering_events import (
+    ApprovalEscalated,
+    ApprovalGiven,
+    ApprovalRequested,
+    CheckpointTaken,
+    ChildRequested,
+    FragmentExpired,
+    FragmentPaused,
+    FragmentReopened,
+    FragmentResumed,
+    FragmentTerminated,
+    HoldLifted,
+    ParametersChanged,
+    PriorityChanged,
+    RollbackBegun,
+    RollbackEnded,
+    SignalReceived,
+    SignalTaken,
+    StageEntered,
+    TaskHeld,
+)
+from workflow.tasks import Role
+
+if TYPE_CHECKING:
+    from workflow.fragment import Fragment
+
+
+def _cancel(fragment: "Fragment", event: FragmentCancelling) -> None:
+    stop(fragment, "cancelled", event.reason)
+
+
+def _expire(fragment: "Fragment", event: FragmentExpired) -> None:
+    stop(fragment, "failed", f"timeout: the run had {event.timeout_ms / 1000:g} s and was not done")
+
+
+def stop(fragment: "Fragment", outcome: str, detail: str) -> None:
+    """Nothing new begins: whatever has not started is cancelled, what runs is waited for."""
+    fragment.stopping, fragment.detail = outcome, detail
+    fragment.woken = None
+    # A person who cancels settles what nobody else could: the outcome of those attempts stays unknown, and is said to be.
+    settles = outcome == "cancelled"
+    for task, state in enumerate(fragment.states):
+        if task in fragment.live or state in ENDED or state in ABSENT or (state == RECONCILE and not settles):
+            continue
+        if fragment.task(task).role is Role.CLEANUP:
+            continue
+        flow.cut(fragment, task)
+    if fragment.extras is not None:
+        fragment.extras.rollback = None
+
+
+def _terminate(fragment: "Fragment", event: FragmentTerminated) -> None:
+    fragment.stopping, fragment.detail = "cancelled", event.reason
+    for task in sorted(fragment.live):
+        fragment.release(task)
+    for task, state in enumerate(fragment.states):
+        if state not in ENDED and state not in ABSENT:
+            flow.cut(fragment, task)
+    for task, state in enumerate(fragment.states):  # Nothing is cleaned up.
+        if state not in ENDED and state not in ABSENT:
+            flow.lay_down(fragment, task)
+    fragment.woken = None
+
+
+def _end(fragment: "Fragment", event: FragmentEnded) -> None:
+    fragment.outcome, fragment.detail = event.outcome, event.detail
+    fragment.woken = None
+
+
+def _reopen(fragment: "Fragment", event: FragmentReopened) -> None:
+    fragment.outcome = fragment.stopping = fragment.detail = fragment.ending = ""
+
+
+def _pause(fragment: "Fragment", event: FragmentPaused) -> None:
+    extras = fragment.more()
+    if event.tasks:
+        extras.paused_tasks = sorted({*extras.paused_tasks, *event.tasks})
+    else:
+        extras.paused = event.reason or "paused"
+
+
+def _resume(fragment: "Fragment", event: FragmentResumed) -> None:
+    extras = fragment.more()
+    if event.tasks:
+        extras.paused_tasks = [task for task in extras.paused_tasks if task not in event.tasks]
+    else:
+        extras.paused, extras.paused_tasks = "", []
+    wake_all(fragment)
+
+
+def wake_all(fragment: "Fragment") -> None:
+    """Look at everything again that might go on."""
+    fragment.woken = None
+    for task, state in enumerate(fragment.states):
+        if state == READY or (state == RUNNING and task not in fragment.live):
+            fragment.wake(task)
+
+
+def _signal(fragment: "Fragment", event: SignalReceived) -> None:
+    if event.task < 0:
+        fragment.more().signals.append((event.name, event.payload))
+
+
+def _take_signal(fragment: "Fragment", event: SignalTaken) -> None:
+    signals = fragment.more().signals
+    del signals[next(place for place, (known, _) in enumerate(signals) if known == event.name)]
+
+
+def _change_parameters(fragment: "Fragment", event: ParametersChanged) -> None:
+    fragment.more().overrides[event.task] = event.parameters
+
+
+def _change_priority(fragment: "Fragment", event: PriorityChanged) -> None:
+    fragment.more().priority = event.priority
+
+
+def _take_checkpoint(fragment: "Fragment", event: CheckpointTaken) -> None:
+    kept = fragment.more().checkpoints
+    kept.append(Checkpoint(event.name, fragment.version, event.time_ms))
+    del kept[: -(fragment.plan.checkpoints or CHECKPOINTS_MAX)]
+
+
+def _begin_rollback(fragment: "Fragment", event: RollbackBegun) -> None:
+    extras = fragment.more()
+    extras.rollback = Rollback(event.version, list(event.compensations), list(event.resets), event.command)
+    flow.stop_tasks(fragment, [task for task in event.resets if task in fragment.live])
+    advance_compensations(fragment)
+
+
+def end_compensation(fragment: "Fragment", task: int) -> None:
+    """A compensation is done: the next one may run."""
+    extras = fragment.extras
+    if extras is not None and extras.rollback is not None and extras.rollback.compensations[:1] == [task]:
+        del extras.rollback.compensations[0]
+        advance_compensations(fragment)
+
+
+def advance_compensations(fragment: "Fragment") -> None:
+    """The next compensation may run; they go one after the other, the latest effect first."""
+    extras = fragment.extras
+    if extras is not None and extras.rollback is not None and extras.rollback.compensations:
+        flow.wake_servant(fragment, extras.rollback.compensations[0])
+
+
+def _end_rollback(fragment: "Fragment", event: RollbackEnded) -> None:
+    extras = fragment.more()
+    rollback, extras.rollback = extras.rollback, None
+    if rollback is not None:
+        flow.reset(fragment, rollback.resets)
+    wake_all(fragment)
+
+
+def _enter_stage(fragment: "Fragment", event: StageEntered) -> None:
+    fragment.more().stage = event.stage
+
+
+def _request_approval(fragment: "Fragment", event: ApprovalRequested) -> None:
+    task = event.task
+    fragment.states[task] = WAITING
+    approval = fragment.task(task).approval
+    by = list(approval.by) if approval is not None else []
+    fragment.more().approvals[task] = Approval(event.hash, event.request, event.asked_ms, by)
+    if event.due_ms:
+        fragment.set_timer(task, event.due_ms)
+
+
+def _give_approval(fragment: "Fragment", event: ApprovalGiven) -> None:
+    approval = fragment.more().approvals.get(event.task)
+    if approval is not None:
+        approval.given[event.by] = event.comment
+
+
+def _escalate(fragment: "Fragment", event: ApprovalEscalated) -> None:
+    approval = fragment.more().approvals.get(event.task)
+    if approval is not None:
+        approval.level = event.level
+        approval.by = sorted({*approval.by, *event.by}) if approval.by else []
+    if event.due_ms:
+        fragment.set_timer(event.task, event.due_ms)
+    else:
+        fragment.forget_timer(event.task)
+
+
+def _request_child(fragment: "Fragment", event: ChildRequested) -> None:
+    fragment.more().children[event.task] = event.child
+    fragment.states[event.task] = WAITING
+    if fragment.attempts is None:
+        fragment.attempts = array("I", bytes(4 * len(fragment.states)))
+    fragment.attempts[event.task] += 1
+    if event.due_ms:
+        fragment.set_timer(event.task, event.due_ms)
+
+
+def _hold(fragment: "Fragment", event: TaskHeld) -> None:
+    fragment.more().holds.setdefault(event.task, {})[event.hold] = event.reason
+
+
+def _lift(fragment: "Fragment", event: HoldLifted) -> None:
+    holds = fragment.more().holds
+    holds.get(event.task, {}).pop(event.hold, None)
+    if not holds.get(event.task):
+        holds.pop(event.task, None)
+    if not event.met and fragment.states[event.task] in (PENDING, READY):
+        flow.end(fragment, event.task, SKIPPED)
+    elif fragment.states[event.task] == READY:
+        fragment.wake(event.task)
+
+
+STEERING_FOLDS: dict[type[Event], Callable[["Fragment", Any], None]] = {
+    FragmentCancelling: _cancel,
+    FragmentExpired: _expire,
+    FragmentTerminated: _terminate,
+    FragmentEnded: _end,
+    FragmentReopened: _reopen,
+    FragmentPaused: _pause,
+    FragmentResumed: _resume,
+    SignalReceived: _signal,
+    SignalTaken: _take_signal,
+    ParametersChanged: _change_parameters,
+    PriorityChanged: _change_priority,
+    CheckpointTaken: _take_checkpoint,
+    RollbackBegun: _begin_rollback,
+    RollbackEnded: _end_rollback,
+    StageEntered: _enter_stage,
+    ApprovalRequested: _request_approval,
+    ApprovalGiven: _give_approval,
+    ApprovalEscalated: _escalate,
+    ChildRequested: _request_child,
+    TaskHeld: _hold,
+    HoldLifted: _lift,
+}
