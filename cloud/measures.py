@@ -29,9 +29,21 @@ class _Watch:
 
     first_ms: int
     last_ms: int
+    durations: Durations
     begun: dict[int, int] = field(default_factory=dict)
     measured: int = 0
     work_ms: int = 0
+
+    def complete(self, task: int, attempt: int, time_ms: int) -> None:
+        self.last_ms = time_ms
+        begun_ms = self.begun.pop(task, None)
+        if begun_ms is not None:
+            duration_ms = max(0, time_ms - begun_ms)
+            self.measured += 1
+            self.work_ms += duration_ms
+            self.durations.add(task, duration_ms)
+        elif not attempt:
+            self.measured += 1  # A timer: its definition says how long it takes.
 
 
 @dataclass(slots=True)
@@ -42,16 +54,21 @@ class Measures:
     durations: dict[str, Durations] = field(default_factory=dict)
     _watches: dict[str, _Watch] = field(default_factory=dict)
     _unkept: dict[str, None] = field(default_factory=dict)
-    _unkept_durations: dict[str, None] = field(default_factory=dict)
     _kept_ms: int = 0
 
     def hear(self, run: Run, event: object, time_ms: int) -> None:
         """A site tells of a task. A task takes from the begin of its first attempt until it is done."""
         kind = type(event)
+        if kind is not TaskAssigned and kind is not TaskCompleted:
+            return
+        watch = self._watches.get(run.id)
+        if watch is None:
+            durations = self.durations.setdefault(run.plan.ref, Durations())
+            watch = self._watches[run.id] = _Watch(time_ms, time_ms, durations)
         if kind is TaskAssigned:
-            self._watch(run.id, time_ms).begun.setdefault(event.task, time_ms)  # type: ignore[attr-defined]
-        elif kind is TaskCompleted:
-            self._complete(run, event, time_ms)  # type: ignore[arg-type]
+            watch.begun.setdefault(event.task, time_ms)  # type: ignore[attr-defined]
+        else:
+            watch.complete(event.task, event.attempt, time_ms)  # type: ignore[attr-defined]
 
     def end(self, run: Run) -> None:
         """The run has ended."""
@@ -69,9 +86,12 @@ class Measures:
         if self._unkept:
             out += [Persist(f"{_TOTALS}{ref}", msgspec.msgpack.encode(self.totals[ref])) for ref in self._unkept]
             self._unkept = {}
-        if self._unkept_durations and now_ms - self._kept_ms >= DURATIONS_KEPT_EVERY_MS:
-            out += [Persist(f"{_DURATIONS}{ref}", self.durations[ref].save()) for ref in self._unkept_durations]
-            self._unkept_durations, self._kept_ms = {}, now_ms
+        if now_ms - self._kept_ms >= DURATIONS_KEPT_EVERY_MS:
+            self._kept_ms = now_ms
+            for ref, durations in self.durations.items():
+                if durations.changed:
+                    out.append(Persist(f"{_DURATIONS}{ref}", durations.save()))
+                    durations.changed = False
 
     def restore(self, persisted: Mapping[str, bytes]) -> None:
         """Begin from what was kept."""
@@ -112,30 +132,6 @@ class Measures:
         """The sum over all definitions, then each of them by name."""
         named = [("", sum_of(self.totals.values())), *sorted(self.totals.items())]
         return [_shown(definition, totals) for definition, totals in named]
-
-    def _complete(self, run: Run, event: TaskCompleted, time_ms: int) -> None:
-        watch = self._watch(run.id, time_ms)
-        watch.last_ms = time_ms
-        begun_ms = watch.begun.pop(event.task, None)
-        if begun_ms is not None:
-            duration_ms = max(0, time_ms - begun_ms)
-            watch.measured, watch.work_ms = watch.measured + 1, watch.work_ms + duration_ms
-            self._durations(run.plan.ref).add(event.task, duration_ms)
-            self._unkept_durations[run.plan.ref] = None
-        elif not event.attempt:
-            watch.measured += 1  # A timer: its definition says how long it takes.
-
-    def _watch(self, run: str, time_ms: int) -> _Watch:
-        watch = self._watches.get(run)
-        if watch is None:
-            watch = self._watches[run] = _Watch(time_ms, time_ms)
-        return watch
-
-    def _durations(self, ref: str) -> Durations:
-        durations = self.durations.get(ref)
-        if durations is None:
-            durations = self.durations[ref] = Durations()
-        return durations
 
 
 _DECODE_TOTALS = msgspec.msgpack.Decoder(Totals).decode

@@ -105,10 +105,12 @@ def fold_run(totals: Totals, ended: Ended) -> None:
 
 @dataclass(slots=True)
 class Durations:
-    """The mean duration of each task of a definition, by its index; without a deviation, to be two numbers each."""
+    """The mean duration of each task of a definition, by its index; without a deviation, to be two numbers each. `changed` is for
+    whoever keeps them."""
 
     counts: "array[int]" = field(default_factory=lambda: array("Q"))
     means: "array[float]" = field(default_factory=lambda: array("d"))
+    changed: bool = False
 
     def add(self, task: int, duration_ms: int) -> None:
         """Fold how long a task took."""
@@ -118,6 +120,7 @@ class Durations:
             self.means.extend([0.0] * missing)
         count = self.counts[task] = self.counts[task] + 1
         self.means[task] += (duration_ms - self.means[task]) / count
+        self.changed = True
 
     def mean_ms(self, task: int) -> float | None:
         """None if it was never measured."""
