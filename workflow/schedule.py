@@ -36,6 +36,7 @@ MISSED_AFTER_MS = 60_000
 CATCH_UP_WINDOW_MS_MAX = 31 * 86_400_000
 CATCH_UP_WINDOW_MS = 86_400_000
 BACKFILL_MAX = 1_000
+_SPANS_MS = (3_600_000, 86_400_000, 32 * 86_400_000)
 
 Overlap = Literal["allow", "skip", "buffer_one", "cancel_other"]
 CatchUp = Literal["skip", "all", "latest"]
@@ -105,9 +106,12 @@ def firings_between(schedule: Schedule, first_ms: int, last_ms: int, limit: int 
 def latest_firing(schedule: Schedule, after_ms: int, until_ms: int) -> int | None:
     """The last firing in (after_ms, until_ms] within the schedule's validity; None if there is none."""
     until_ms = min(until_ms, schedule.valid_until_ms or until_ms)
-    if schedule.every_ms:
-        after_ms = max(after_ms, until_ms - schedule.every_ms)
-    latest = next_firing(schedule, after_ms)
+    latest = None
+    for span_ms in (schedule.every_ms, *_SPANS_MS, until_ms - after_ms):
+        # The last one is mostly near the end: what is walked from there is short, however long the whole is.
+        latest = next_firing(schedule, max(after_ms, until_ms - span_ms))
+        if latest is not None and latest <= until_ms:
+            break
     if latest is None or latest > until_ms:
         return None
     for moment in firings_after(schedule, latest):

@@ -83,6 +83,16 @@ def test_wherever_one_begins_the_firings_are_the_same(cron: str, name: str, begi
     assert firings_between(schedule, walk[0], walk[-1]) == walk
 
 
+def test_the_latest_of_a_long_time_is_found_from_its_end() -> None:
+    """Half a year by the minute, a leap day far back, nothing at all: the same as by walking all of it."""
+    end = at("2026-07-01T00:00:30Z")
+    minutely, leap = Schedule("s", "d", cron="* * * * *"), Schedule("s", "d", cron="0 0 29 2 *")
+    assert latest_firing(minutely, at("2026-01-01T00:00:00Z"), end) == at("2026-07-01T00:00:00Z")
+    assert latest_firing(leap, at("2010-01-01T00:00:00Z"), end) == at("2024-02-29T00:00:00Z")
+    assert latest_firing(leap, at("2024-02-29T00:00:00Z"), end) is None
+    assert latest_firing(Schedule("s", "d", every_ms=60_000, valid_from_ms=end + 1), 0, end) is None
+
+
 @given(st.integers(1_000, 10**9), st.integers(0, 2 * 10**12), st.integers(0, 2 * 10**12))
 def test_intervals_are_counted_from_their_anchor(every_ms: int, anchor_ms: int, after_ms: int) -> None:
     """Each is a whole number of intervals from the anchor, and the next one is within one interval."""
