@@ -58,3 +58,25 @@ def test_a_schedule_fires_while_its_site_is_cut_off_and_killed(build: Build) -> 
     system.await_equal()
     system.stop()
     system.verify()
+
+
+def test_a_schedule_of_the_cloud_survives_its_kills(build: Build) -> None:
+    """Killed three times among its firings, the cloud makes up what it missed: every second has its run, and none has two."""
+    system = build("harbour").start()
+    system.client.register(ROUND)
+    system.client.create_schedule({**ROUNDS, "site": None})
+    for _ in range(3):
+        count = len(rounds(system))
+        system.await_true(lambda count=count: len(rounds(system)) >= count + 2, "the schedule fires")  # type: ignore[misc]
+        system.cloud.kill()
+    system.patiently(lambda: system.client.order_schedule("rounds", "pause"))
+    fired = system.client.schedule("rounds")["fired"]
+    shown = [run["id"] for run in system.client.runs(limit=1_000)["items"]]
+    assert set(system.await_ended(shown).values()) == {"completed"}
+    assert len(shown) == fired
+    assert sorted(rounds(system)) == sorted(shown)
+    moments = sorted(int(run[1:9], 16) for run in shown)
+    assert moments == list(range(moments[0], moments[0] + len(moments)))
+    system.await_equal()
+    system.stop()
+    system.verify()
