@@ -416,7 +416,7 @@ class Planner:
     def _link(self, input: PeerLinked, now: Now, out: list[object]) -> None:
         if self.fleet.link(input.peer, now.wall_ms):
             self._catch_up(input.peer, now, out)
-            self.schedules.send(input.peer, now, out)
+            self.schedules.greet(input.peer, now, out)
 
     def _catch_up(self, site: str, now: Now, out: list[object]) -> None:
         """The site may be written to from now on: what was decided for it before, and is not in its stream."""

@@ -191,12 +191,25 @@ class CloudSchedules:
         out.append(Reply(input.token, command))
 
     def registered(self, ref: str, now: Now, out: list[object]) -> None:
-        """A definition has a newer version: sites that start it by its name alone learn of it."""
+        """A definition has a newer version: sites that start it by its name alone learn of it, those that are away at their
+        greeting, and then of the latest alone."""
+        for state in list(self.asked.values()):
+            if state.spec.definition == ref.partition("@")[0] and self.planner.fleet.site(state.spec.site).greeted:
+                self._pin(state, ref, now, out)
+
+    def greet(self, site: str, now: Now, out: list[object]) -> None:
+        """The site may be written to from now on."""
+        self.send(site, now, out)
         for id, state in list(self.asked.items()):
-            if state.spec.definition == ref.partition("@")[0]:
-                order = ScheduleOrdered(id, self.planner.ids.next("c"), "pin", "", [], ref)
-                self.planner.note("", order, now, out)
-                self.send(state.spec.site, now, out)
+            latest = self.planner.latest.get(state.spec.definition)
+            known = self.sited.known.get(id, state)
+            if state.spec.site == site and latest is not None and latest != known.definition:
+                self._pin(state, latest, now, out)
+
+    def _pin(self, state: ScheduleState, ref: str, now: Now, out: list[object]) -> None:
+        order = ScheduleOrdered(state.spec.id, self.planner.ids.next("c"), "pin", "", [], ref)
+        self.planner.note("", order, now, out)
+        self.send(state.spec.site, now, out)
 
     def send(self, site: str, now: Now, out: list[object]) -> None:
         """Write into the stream for the site what it has not been told yet, if that may be written to."""

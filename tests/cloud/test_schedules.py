@@ -291,3 +291,23 @@ def test_a_site_learns_of_a_newer_version_before_it_starts_it(cloud: Control) ->
     told = len(cloud.said_to("harbour"))
     cloud.register(NEWER)
     assert cloud.said_to("harbour")[told:] == [("", "DefinitionRegistered"), ("", "ScheduleOrdered")]
+
+
+def test_a_site_that_was_away_learns_of_the_latest_version_alone() -> None:
+    """However many came meanwhile; once it starts the latest, a greeting brings nothing."""
+    cloud = Control()
+    cloud.join("harbour", "pick")
+    cloud.register(COUNT)
+    adopt(cloud)
+    cloud.driver = cloud._begin()
+    told = len(cloud.said_to("harbour"))
+    cloud.register(NEWER)
+    cloud.register(plan_of({"a": {"capability": "pick"}}, name="count", version="3"))
+    assert cloud.planner.schedules.orders == {}
+    cloud.link("harbour")
+    assert cloud.said_to("harbour")[told:] == [("", "DefinitionRegistered"), ("", "ScheduleOrdered")]
+    (command,) = cloud.planner.schedules.orders
+    cloud.outposts["harbour"].say("", ScheduleChanged("s", False, "count@3", cloud.clock.wall_ms, "", command))
+    cloud.hear("harbour")
+    cloud.restart()
+    assert len(cloud.said_to("harbour")) == told + 2
