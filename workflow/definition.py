@@ -1,4 +1,4 @@
-"""A workflow as its author writes it: the models of a definition, its durations, and the JSON Schema that is published.
+"""A workflow as its author writes it: the models of a definition and the JSON Schema that is published.
 
     name: fulfilment
     version: 1.0.0
@@ -10,162 +10,204 @@
         with: {sku: "${{ inputs.order }}"}
         timeout: 30s
 
-`workflow.reading` says what is wrong with the form of a document. What only the whole document can tell (unknown needs,
-cycles, references) is found when it is compiled, see `workflow.plan`.
+`workflow.parts` has the small models, `workflow.reading` says what is wrong with the form of a document. What only the whole
+document can tell (unknown needs, cycles, references) is found when it is compiled, see `workflow.plan`.
 """
 
-import re
-from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    StringConstraints,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
+
+from workflow.durations import DURATION_MS_MAX, DURATION_RULE, Timeout, parse_duration, show_duration
+from workflow.parts import (
+    ID_RULE,
+    Action,
+    AgentWord,
+    Approval,
+    Cache,
+    Cel,
+    ChildRun,
+    Identifier,
+    Join,
+    Name,
+    NeedItem,
+    Part,
+    RecoveryItem,
+    ResourceItem,
+    RetryPolicy,
+    Rule,
+    Service,
+    StageField,
+    StageName,
+    SyncPoint,
+    ValidationField,
+    Wait,
+    aliases,
+)
+from workflow.parts import VERSION as _VERSION
+
+__all__ = [
+    "DURATION_MS_MAX",
+    "DURATION_RULE",
+    "ID_RULE",
+    "RetryPolicy",
+    "TaskDefinition",
+    "Wait",
+    "WorkflowDefinition",
+    "json_schema",
+    "parse_duration",
+    "show_duration",
+]
 
 TASKS_MAX = 100_000
 INPUTS_MAX = 1_000
 DOCUMENT_DEPTH_MAX = 64
-DURATION_MS_MAX = 3_650 * 86_400_000  # Ten years.
+ROUNDS_MAX = 10_000
 RETRY_DELAY_CAP_MS = 30_000  # The cap of growing delays where the author names none.
 
-ID_RULE = "a lower-case letter, then lower-case letters, digits, - and _; 128 at most"
-_ID = r"^[a-z][a-z0-9_-]{0,127}$"
-_INPUT_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
-_VERSION = r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}$"
-_AGENT_WORD = r"^[^\s\x00-\x1f@]{1,128}$"
-PATTERN_RULES = {
-    _ID: ID_RULE,
-    _INPUT_NAME: "a letter or _, then letters, digits and _; 128 at most",
-    _VERSION: "letters, digits and . + _ -, as in 1.0.0; 64 at most",
-    _AGENT_WORD: "a name without spaces and @; 128 characters at most",
-}
-
-DURATION_RULE = 'a number of seconds, or "500ms", "30s", "5m", "2h", "1d"; ten years at most'
-_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(ms|s|m|h|d)", re.ASCII)
-_UNIT_MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+Tasks = Annotated[dict[Identifier, "TaskDefinition"], Field(min_length=1, max_length=TASKS_MAX)]
+Rest = Literal["cancel", "finish"]
+Version = Annotated[str, Field(pattern=_VERSION)]
 
 
-@lru_cache(maxsize=1024)
-def parse_duration(text: str) -> int:
-    """`"1.5s"` as 1500 (ms, rounded). Raises ValueError for all but a number and a unit (ms, s, m, h, d)."""
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is no duration; allowed: {DURATION_RULE}")
-    return _in_range(float(match[1]) * _UNIT_MS[match[2]], text)
+class Parallel(Part):
+    """Tasks side by side, in the order of their needs. `join` of them complete the group; `rest` says what the others do then."""
+
+    tasks: Tasks
+    join: Join = 0
+    rest: Rest = "cancel"
 
 
-def show_duration(duration_ms: int) -> str:
-    """The shortest text that `parse_duration` reads back: 90000 as `90s`, 60000 as `1m`."""
-    unit = next((unit for unit, length in _UNIT_MS.items() if duration_ms and duration_ms % length == 0), "s")
-    return f"{duration_ms // _UNIT_MS[unit]}{unit}"
+class Sequential(Part):
+    """Tasks one after the other, as they are written."""
+
+    tasks: Tasks
 
 
-def _in_range(duration_ms: float, found: object) -> int:
-    whole = round(duration_ms) if 0 <= duration_ms <= DURATION_MS_MAX else -1
-    if whole < 0 or (whole == 0 and duration_ms > 0):
-        raise ValueError(f"{found!r} is out of range; allowed: {DURATION_RULE}, 1ms at least")
-    return whole
+class Map(Part):
+    """A copy of its tasks per item of a list; they see `item` and `index`."""
+
+    over: Cel
+    concurrency: int | None = Field(default=None, ge=1, le=TASKS_MAX, description="Copies at once; without it, all.")
+    join: Join = 0
+    rest: Rest = "cancel"
+    tasks: Tasks
 
 
-def _duration_ms(found: object) -> int:
-    try:
-        if isinstance(found, str):
-            return parse_duration(found)
-        if isinstance(found, int | float) and not isinstance(found, bool):
-            return _in_range(found * 1_000, found)
-    except ValueError:
-        pass
-    raise PydanticCustomError("duration", "is no duration")
+class Repeat(Part):
+    """A copy of its tasks per round; they see `index`. The condition is read after each round, and reads its tasks."""
 
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["while"]}, {"required": ["until"]}]})
 
-def _timeout_ms(found: object) -> int:
-    duration_ms = _duration_ms(found)
-    if duration_ms == 0:
-        raise PydanticCustomError("timeout", "is no time at all")
-    return duration_ms
-
-
-_DURATION_SCHEMA = {
-    "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d{1,12}(\.\d{1,6})?(ms|s|m|h|d)$"}],
-    "description": DURATION_RULE,
-}
-_AS_TEXT = (PlainSerializer(show_duration), WithJsonSchema(_DURATION_SCHEMA))
-Duration = Annotated[int, BeforeValidator(_duration_ms), *_AS_TEXT]
-Timeout = Annotated[int, BeforeValidator(_timeout_ms), *_AS_TEXT]
-Identifier = Annotated[str, StringConstraints(pattern=_ID)]
-AgentWord = Annotated[str, StringConstraints(pattern=_AGENT_WORD)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=False, serialize_by_alias=True)
-
-
-class RetryPolicy(_Part):
-    """What follows a failed attempt: up to `max_attempts` in all, each after a delay that grows by `factor`."""
-
-    max_attempts: int = Field(default=3, ge=1, le=1_000, description="Attempts in all; 1 means no retry.")
-    delay: Duration = Field(default=1_000, description="Before the second attempt.", json_schema_extra={"default": "1s"})
-    factor: float = Field(default=2.0, ge=1, le=100, allow_inf_nan=False, description="By which delays grow.")
-    delay_max: Duration | None = Field(default=None, description="No delay is longer; without it 30s, or `delay` if longer.")
-    jitter: float = Field(default=0.2, ge=0, le=1, allow_inf_nan=False, description="Up to this share of a delay is left off.")
+    again: Cel | None = Field(default=None, alias="while")
+    until: Cel | None = None
+    rounds_max: int = Field(alias="max", ge=1, le=ROUNDS_MAX)
+    tasks: Tasks
 
     @model_validator(mode="after")
-    def _cap_is_no_less_than_delay(self) -> "RetryPolicy":
-        if self.delay_max is not None and self.delay_max < self.delay:
-            raise PydanticCustomError("cap", "delay_max is less than delay")
+    def _one_condition(self) -> "Repeat":
+        if (self.again is None) == (self.until is None):
+            given = "none of them" if self.again is None else "while and until"
+            raise PydanticCustomError("one_of", "one of them", {"given": given, "allowed": "while, until"})
         return self
 
 
-class Wait(_Part):
-    """A task that nobody works on: it completes when the time is over."""
+# What each kind of task has to do with, besides COMMON. What agents do has to do with everything.
+COMMON = frozenset({"needs", "join", "when", "site", "stage", "optional", "description"})
+_AGENTS = frozenset({"capability", "agent", "action"})
+_GROUP = COMMON | {"timeout", "recovery", "resources", "cleanup", "compensate"}
+FIELDS_OF = {
+    "wait": COMMON | {"timeout", "recovery"},
+    "check": COMMON | {"recovery"},
+    "approval": COMMON | {"recovery", "compensate"},
+    "run": COMMON | {"timeout", "recovery", "resources", "validation", "cleanup", "compensate", "output", "retry"},
+    "parallel": _GROUP,
+    "sequential": _GROUP,
+    "map": _GROUP,
+    "repeat": _GROUP,
+    "sync_point": COMMON | {"timeout", "recovery"},
+}
+WHO = ("capability", "agent", "action", *FIELDS_OF)
+_WHO = frozenset(WHO)
+NESTING = frozenset({"parallel", "sequential", "map", "repeat"})
 
-    duration: Timeout = Field(alias="for")
 
+class TaskDefinition(Part):
+    """One step. Exactly one of `capability`, `agent`, `action`, `wait`, `check`, `approval`, `run`, `parallel`, `sequential`,
+    `map`, `repeat` and `sync_point` says who or what does it."""
 
-class TaskDefinition(_Part):
-    """One step. Exactly one of `capability`, `agent` and `wait` says who does it."""
-
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [who]} for who in ("capability", "agent", "wait")]})
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema.update(_rules_of_kinds()))
 
     capability: AgentWord | None = Field(default=None, description="Any agent that has it may do the task.")
     agent: AgentWord | None = Field(default=None, description="The one agent that does the task.")
+    action: Action | None = Field(default=None, description="A built-in capability.")
     wait: Wait | None = None
+    check: Cel | None = Field(default=None, description="CEL; its value, true or false, is the output.")
+    approval: Approval | None = None
+    run: ChildRun | None = None
+    parallel: Parallel | None = None
+    sequential: Sequential | None = None
+    map: Map | None = None
+    repeat: Repeat | None = None
+    sync_point: SyncPoint | None = None
+    description: str = ""
     parameters: dict[str, Any] = Field(default={}, alias="with", description="Parameters; ${{ }} in strings is CEL.")
     effect: Literal["repeatable", "once", "physical"] = Field(default="once", description="What an unknown outcome allows.")
     timeout: Timeout | None = Field(default=None, description="From the start of an attempt to its finish.")
+    start_timeout: Timeout | None = Field(default=None, description="From being ready to the start of an attempt.")
+    heartbeat: Timeout | None = Field(default=None, description="The longest silence of an agent at work.")
     retry: RetryPolicy | None = None
+    recovery: list[RecoveryItem] | None = Field(default=None, max_length=10, description="When retries are used up.")
     site: str | None = Field(default=None, min_length=1, description="Where; ${{ }} reads inputs only.")
-    needs: list[str] = Field(default=[], description="Tasks that complete before this one starts.")
+    needs: list[NeedItem] = Field(default=[], description="Tasks that end before this one starts.")
+    join: Join = Field(default=0, description="How many needs start it.")
+    when: Cel | None = Field(default=None, description="CEL; false: the task is skipped.")
+    resources: list[ResourceItem] | None = Field(default=None, max_length=100, description="What it holds while it runs.")
+    validation: ValidationField | None = Field(default=None, alias="validate", description="Whether its output is accepted.")
+    cleanup: Service | None = Field(default=None, description="Work that follows any end of it.")
+    compensate: Service | None = Field(default=None, description="Work that undoes it.")
+    optional: bool = Field(default=False, description="Failing, it counts as skipped.")
+    cache: Cache | None = None
+    stage: StageField | None = None
+    output: dict[str, Any] | None = Field(default=None, description="JSON Schema of the output.")
 
     @model_validator(mode="after")
     def _one_says_who(self) -> "TaskDefinition":
-        given = [word for word in ("capability", "agent", "wait") if getattr(self, word) is not None]
-        if len(given) != 1:
-            raise PydanticCustomError("who", "{given}", {"given": " and ".join(given) or "none of them"})
-        if self.wait is not None and (idle := self.model_fields_set - {"wait", "needs", "site"}):
-            words = sorted("with" if word == "parameters" else word for word in idle)
-            raise PydanticCustomError("idle", "{idle}", {"idle": ", ".join(words)})
+        given = self.model_fields_set & _WHO
+        if len(given) == 1:
+            (who,) = given
+            if who == "capability" and self.capability is not None:
+                return self
+        words = [word for word in WHO if getattr(self, word) is not None]
+        if len(words) != 1:
+            raise PydanticCustomError("who", "{given}", {"given": " and ".join(words) or "none of them"})
+        known = FIELDS_OF.get(words[0])
+        if known is not None and (idle := self.model_fields_set - known - _WHO):
+            context = {"idle": aliases(type(self), idle), "what": words[0], "allowed": _fields_of(words[0])}
+            raise PydanticCustomError("idle", "{idle}", context)
         return self
 
 
-class WorkflowDefinition(_Part):
+class WorkflowDefinition(Part):
     """A workflow `name@version`. Once registered, a version never changes."""
 
     name: Identifier
-    version: Annotated[str, StringConstraints(pattern=_VERSION)]
+    version: Version
     description: str = ""
-    inputs: dict[Annotated[str, StringConstraints(pattern=_INPUT_NAME)], dict[str, Any]] = Field(
+    inputs: dict[Name, dict[str, Any]] = Field(
         default={}, max_length=INPUTS_MAX, description="Name -> JSON Schema, plus `secret: true` and `default`."
     )
-    tasks: dict[Identifier, TaskDefinition] = Field(min_length=1, max_length=TASKS_MAX)
+    outputs: dict[Name, Any] = Field(default={}, max_length=INPUTS_MAX, description="Of the run; ${{ }} in strings is CEL.")
+    timeout: Timeout | None = Field(default=None, description="Of the whole run.")
+    on_failure: Literal["stop", "continue"] = Field(default="stop", description="Of what does not depend on a failed task.")
+    recovery: list[RecoveryItem] = Field(default=[], max_length=10, description="The default of all tasks.")
+    priority: int = Field(default=4, ge=0, le=9)
+    checkpoints: int = Field(default=10, ge=1, le=100, description="As many are kept.")
+    stages: dict[StageName, list[str]] = Field(default={}, max_length=200, description="Name -> next ones; the first is first.")
+    rules: list[Rule] = Field(default=[], max_length=100, description="What is done when something happens.")
+    queries: dict[Name, Cel] = Field(default={}, max_length=100, description="Name -> CEL, answered while the run goes on.")
+    tasks: Tasks
 
     @property
     def ref(self) -> str:
@@ -176,9 +218,38 @@ class WorkflowDefinition(_Part):
         return self.model_dump_json(exclude_defaults=True).encode()
 
 
+# The published schema ---------------------------------------------------------------------------------------------------
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of definitions, for editors and other tools."""
     schema = WorkflowDefinition.model_json_schema(by_alias=True)
-    for field in ("inputs", "tasks"):
-        schema["properties"][field]["additionalProperties"] = False  # Else keys beside the pattern would pass.
+    _close(schema)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
+
+
+def _close(schema: Any) -> None:
+    """Else keys beside a mapping's pattern would pass."""
+    if isinstance(schema, dict):
+        if "patternProperties" in schema:
+            schema["additionalProperties"] = False
+        for part in schema.values():
+            _close(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            _close(part)
+
+
+def _fields_of(who: str) -> str:
+    fields = TaskDefinition.model_fields
+    return ", ".join([who, *(field.alias or name for name, field in fields.items() if name in FIELDS_OF[who])])
+
+
+def _rules_of_kinds() -> dict[str, Any]:
+    """One says who, and it stands with the fields that it has to do with."""
+    return {
+        "oneOf": [{"required": [who]} for who in WHO],
+        "allOf": [
+            {"if": {"required": [who]}, "then": {"propertyNames": {"enum": _fields_of(who).split(", ")}}} for who in FIELDS_OF
+        ],
+    }

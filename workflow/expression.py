@@ -1,4 +1,4 @@
-"""Expressions: CEL over a run's inputs, the outputs of earlier tasks and the run's id, bounded in every direction.
+"""Expressions: CEL over a run's inputs, what came of earlier tasks and the run's id, bounded in every direction.
 
     inputs.order.lines.filter(line, line.quantity > 1)
     tasks.pick-item.output.weight_kg * 2.0
@@ -20,7 +20,7 @@ import msgspec
 from workflow.cost import SCALAR, SMALL_WEIGHT, VALUE_DEPTH_MAX, Size, TooMuch, check_cost, measure
 from workflow.parser import parse
 from workflow.scope import Scope
-from workflow.syntax import FUNCTIONS, ExpressionSyntaxError, Node, Read, Reference, Syntax
+from workflow.syntax import FUNCTIONS, LOCALS, ExpressionSyntaxError, Node, Read, Reference, Syntax
 
 if TYPE_CHECKING:
     import cel
@@ -29,6 +29,7 @@ SOURCE_BYTES_MAX = 4 << 10
 RESULT_BYTES_MAX = 64 << 10
 UNCHECKED_BYTES_MAX = 2_000  # In less JSON than this no list is longer than what may reach an expression.
 REASON_CHARACTERS_MAX = 200
+ITEMS_MAX = 100_000
 
 
 class ExpressionError(ValueError):
@@ -55,7 +56,10 @@ class _Absent(LookupError):
 
 
 class Plain(msgspec.Struct, frozen=True, gc=False):
-    """An expression that is one reference, bound to a plan: `key` is the name of the input, or the index of the task."""
+    """An expression that is one reference, bound to a plan: `key` is the name of the input, or the number of the task.
+
+    `root` is inputs, run, a local word, or of a task outputs, states or errors.
+    """
 
     root: str
     key: str | int
@@ -86,6 +90,8 @@ class Plain(msgspec.Struct, frozen=True, gc=False):
 
     def find(self, scope: Scope) -> object:
         """The value, or for `presence` whether there is one. Raises _Absent."""
+        if self.presence and not self.path and self.root in ("outputs", "errors"):
+            return self.key in getattr(scope, self.root)
         value: Any = self._start(scope)
         if self.path and isinstance(value, LargeOutput):
             raise _Absent(f"{self.name} {value.refusal}")
@@ -106,7 +112,7 @@ class Plain(msgspec.Struct, frozen=True, gc=False):
             return scope.run_id
         if self.key == "":
             return scope.inputs
-        values: Mapping[Any, object] = scope.outputs if self.root == "tasks" else scope.inputs
+        values: Mapping[Any, object] = getattr(scope, self.root)
         if self.key not in values:
             raise _Absent(f"{self.name} is not at hand")
         return values[self.key]
@@ -171,6 +177,24 @@ class Computed:
 Expression = Plain | Computed
 
 
+def truth(expression: Expression, scope: Scope) -> bool:
+    """The value of a condition. Raises ExpressionError if it is neither true nor false."""
+    value = expression.value(scope)
+    if not isinstance(value, bool):
+        raise _failure(expression.source, f"the result is {_kind(value)}; allowed: true, false")
+    return value
+
+
+def items(expression: Expression, scope: Scope) -> list[object]:
+    """The value of a list. Raises ExpressionError if it is none or too long."""
+    value = expression.value(scope)
+    if not isinstance(value, list):
+        raise _failure(expression.source, f"the result is {_kind(value)}; allowed: a list")
+    if len(value) > ITEMS_MAX:
+        raise _failure(expression.source, f"the list has {len(value):,} items; allowed: {ITEMS_MAX:,}")
+    return value
+
+
 def _failure(source: str, reason: object) -> ExpressionError:
     return ExpressionError(f"${{{{ {source} }}}}: {reason}")
 
@@ -208,12 +232,18 @@ def is_plain(syntax: Syntax) -> bool:
     return isinstance(syntax.root, Read) and not syntax.references[syntax.root.reference].presence
 
 
+_FACETS = {"output": "outputs", "state": "states", "error": "errors"}
+
+
 def bind_reference(reference: Reference, index: Mapping[str, int]) -> Plain:
-    key: str | int = reference.name
-    name = f"{reference.root}.{reference.name}".rstrip(".")
-    if reference.root == "tasks":
-        key, name = index[reference.name], f"{name}.output"
-    return Plain(reference.root, key, reference.path, reference.presence, name)
+    root, key = reference.root, reference.name
+    name = f"{root}.{key}".rstrip(".")
+    if root == "tasks":
+        found, name = index[key], f"{name}.{reference.facet}"
+        return Plain(_FACETS[reference.facet], found, reference.path, reference.presence, name)
+    if root in LOCALS:
+        return Plain("locals", root, reference.path, reference.presence, root)
+    return Plain(root, key, reference.path, reference.presence, name)
 
 
 def _with_variables(source: str, syntax: Syntax) -> str:

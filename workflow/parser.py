@@ -1,13 +1,16 @@
 """From the text of an expression to its tree: a recursive descent that keeps to the limits on the way."""
 
 import re
+from difflib import get_close_matches
 
 import msgspec
 
 from workflow.syntax import (
     COMPREHENSIONS_MAX,
     DEPTH_MAX,
+    FACETS,
     FUNCTIONS,
+    LOCALS,
     MACROS,
     NESTED_MAX,
     ROOTS,
@@ -156,9 +159,13 @@ class _Reader(Tokens):
             return Variable(name)
         if name in ROOTS:
             return self._reference(name, at)
+        if name in LOCALS:
+            return self._remember(Reference(name, "", self._path()), at)
         if name in TYPE_NAMES:
             return Literal(None, len(name))
-        raise self.refusal(f"unknown name {name!r}", ", ".join(ROOTS), at)
+        near = get_close_matches(name, (*ROOTS, *LOCALS), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise self.refusal(f"unknown name {name!r}{hint}", ", ".join(ROOTS), at)
 
     # Calls
 
@@ -217,7 +224,7 @@ class _Reader(Tokens):
             self.expect(")")
             return Call("has", (node.whole,), self._depth(node))
         found = self.references[node.reference] if isinstance(node, Read) else Reference("", "")
-        if not (found.path or (found.root == "inputs" and found.name)):
+        if not (found.path or (found.root in ("inputs", "tasks") and found.name)):
             raise self.refusal("has() asks for a field of something", "has(inputs.order.note)", at)
         asked = msgspec.structs.replace(found, presence=True)
         del self.references[known[0] :], self.spans[known[1] :]
@@ -227,21 +234,25 @@ class _Reader(Tokens):
     # References
 
     def _reference(self, root: str, at: int) -> Read:
-        name = ""
+        name, facet = "", "output"
         if root == "tasks":
-            name = self._task(at)
+            name, facet = self._task(at)
         elif root == "run":
             if not (self.accept(".") and self.lexeme == "id"):
                 raise self.refusal("run is only known by its id", "run.id", at)
             name = self.advance()
         elif step := self._step():
             name = str(step[0])
-        path: list[str | int] = []
-        while (name or root != "inputs") and (step := self._step()):
-            path.append(step[0])
-        return self._remember(Reference(root, name, tuple(path)), at)
+        path = self._path() if name or root != "inputs" else ()
+        return self._remember(Reference(root, name, path, facet=facet), at)
 
-    def _task(self, at: int) -> str:
+    def _path(self) -> tuple[str | int, ...]:
+        path: list[str | int] = []
+        while step := self._step():
+            path.append(step[0])
+        return tuple(path)
+
+    def _task(self, at: int) -> tuple[str, str]:
         if self.sees("."):
             match = _TASK_ID.match(self.text, self.skip_space(self.after))
             if match:
@@ -252,9 +263,11 @@ class _Reader(Tokens):
         else:
             step = self._step()
             name = step[0] if step else 0
-        if not isinstance(name, str) or self._step() != ("output",):
-            raise self.refusal("of a task only its output is known", "tasks.<id>.output", at)
-        return name
+        facet = self._step() if isinstance(name, str) else None
+        if not isinstance(name, str) or facet is None or facet[0] not in FACETS:
+            allowed = "tasks.<id>.output, tasks.<id>.state, tasks.<id>.error"
+            raise self.refusal("of a task its output, state and error are known", allowed, at)
+        return name, str(facet[0])
 
     def _step(self) -> tuple[str | int] | None:
         """`.field`, `["field"]` or `[0]` if that comes next; a method or a key known only at run time does not count."""

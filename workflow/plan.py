@@ -12,15 +12,21 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from workflow.definition import RETRY_DELAY_CAP_MS, RetryPolicy, TaskDefinition, WorkflowDefinition
-from workflow.expression import ExpressionError
-from workflow.graph import Needs, dependents_of, find_cycles, not_upstream, topological_order
+from workflow.definition import WorkflowDefinition
+from workflow.expression import Expression, ExpressionError
+from workflow.flatten import Draft, flatten
+from workflow.graphs import build_graph
 from workflow.inputs import InputCheck, InputError, compile_inputs
-from workflow.problems import DefinitionError, Problems, choices
+from workflow.needs import arrange
+from workflow.problems import DefinitionError, Problems
 from workflow.reading import read_document
-from workflow.tasks import Effect, Kind, RetryPlan, TaskPlan
-from workflow.template import EMPTY, Template
-from workflow.templates import TemplateCompiler, Vocabulary
+from workflow.readings import check_readings
+from workflow.rules import compile_rules
+from workflow.stages import check_stages
+from workflow.task_plans import TaskCompiler
+from workflow.tasks import Effect, Graph, RetryPlan, RulePlan, TaskPlan
+from workflow.template import Template
+from workflow.templates import Vocabulary
 
 __all__ = [
     "DefinitionError",
@@ -37,12 +43,12 @@ __all__ = [
 ]
 
 DOCUMENT_BYTES_MAX = 3 << 20  # It travels to the sites as one event, and a message of a link has 4 MiB at most.
-CYCLE_TASKS_SHOWN_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A compiled definition; every tuple is indexed by the task's index, which is its place in topological order."""
+    """A compiled definition; every tuple is indexed by the task's index, which is its place in topological order. Hidden tasks
+    (validation, cleanup, compensation) come after all others."""
 
     ref: str  # name@version
     document: bytes  # The definition as canonical JSON.
@@ -51,16 +57,17 @@ class Plan:
     needs: tuple[tuple[int, ...], ...]
     dependents: tuple[tuple[int, ...], ...]
     retained: tuple[bool, ...]  # Outputs that some expression reads.
+    graph: Graph = field(compare=False, repr=False)  # The same, with the needs that are met by failure or any end.
     inputs: InputCheck = field(compare=False, repr=False)
-    fallbacks: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    ends: frozenset[tuple[int, int]] = frozenset()
-    outputs: Template | None = None
+    outputs: Template | None = None  # Of the run.
     timeout_ms: int = 0
-    stops: bool = True
-    stages: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    stops: bool = True  # When a task has failed for good; else what does not depend on it goes on.
+    stages: dict[str, tuple[str, ...]] = field(default_factory=dict)  # Name -> next ones; the first is first.
+    rules: tuple[RulePlan, ...] = ()
+    queries: dict[str, Expression] = field(default_factory=dict)
     priority: int = 4
     checkpoints: int = 10
-    is_plain: bool = True  # Every need is after success, and nothing is inside anything.
+    is_plain: bool = True  # Every need is after success, nothing is inside anything, and tasks are work or wait for a time.
 
     def first_missing(self) -> "array[int]":
         """How many needs each task waits for; the first of a group wait for its start, too."""
@@ -70,6 +77,16 @@ class Plan:
                 for first in task.group.first if task.group is not None else ():
                     missing[first] += 1
         return missing
+
+    @property
+    def fallbacks(self) -> dict[int, tuple[int, ...]]:
+        """The tasks that wait for a task's failure."""
+        return self.graph.fallbacks
+
+    @property
+    def ends(self) -> frozenset[tuple[int, int]]:
+        """(task, dependent): the dependent takes any end of the task."""
+        return self.graph.ends
 
     def check_inputs(self, inputs: Mapping[str, object]) -> dict[str, object]:
         """The inputs of a run with defaults filled in. Raises InputError, which never repeats the value of a secret."""
@@ -113,126 +130,57 @@ def _no_collection() -> Iterator[None]:
 
 
 def _compile(definition: WorkflowDefinition, problems: Problems) -> Plan:
-    ids = list(definition.tasks)
-    written = _needs(definition, problems)
-    order = topological_order(written)
-    is_ordered = len(order) == len(ids)
-    if not is_ordered:
-        for cycle in find_cycles(written, order):
-            _add_cycle(cycle, ids, problems)
-        order = list(range(len(ids)))
-    index = {ids[number]: place for place, number in enumerate(order)}
-    places = [index[id] for id in ids]
-    needs = tuple(tuple(sorted(places[need] for need in written[number])) for number in order)
+    drafts = flatten(definition, problems)
+    upstreams = [arrange(draft, problems) for draft in drafts]
     inputs = compile_inputs(definition.inputs, problems)
-    templates = TemplateCompiler(_vocabulary(definition, index, inputs), problems)
-    tasks = tuple(_task(index[id], id, definition.tasks[id], templates) for id in index)
-    if is_ordered:
-        _check_readings(definition, tasks, needs, templates)
+    compiler = TaskCompiler(definition, _vocabulary(definition, inputs), problems)
+    for draft in drafts:
+        compiler.name(draft)
+    for draft in drafts:
+        compiler.compile(draft)
+    check_readings(drafts, upstreams, problems)
+    if definition.stages:
+        check_stages(definition.stages, problems, ("stages",))
+    is_plain = compiler.is_plain and _is_plain(definition, drafts[0])
+    whole = compile_rules(definition, drafts[0], problems)
     document = definition.document() if not problems else b""
     if len(document) > DOCUMENT_BYTES_MAX:
         problems.add((), f"the definition has {len(document):,} bytes", f"{DOCUMENT_BYTES_MAX:,} bytes")
     if problems:
         raise DefinitionError(problems.found, problems.left_out)
-    read = {task for plan in tasks for task in plan.parameters.reads}
+    graph = build_graph(drafts)
     return Plan(
         ref=definition.ref,
         document=document,
-        tasks=tasks,
-        index=index,
-        needs=needs,
-        dependents=tuple(map(tuple, dependents_of(needs))),
-        retained=tuple(place in read for place in range(len(tasks))),
+        tasks=graph.tasks,
+        index={task.id: task.index for task in graph.tasks},
+        needs=graph.needs,
+        dependents=graph.dependents,
+        retained=graph.retained,
+        graph=graph,
         inputs=inputs,
+        outputs=whole.outputs,
+        timeout_ms=definition.timeout or 0,
+        stops=definition.on_failure == "stop",
+        stages={name: tuple(targets) for name, targets in definition.stages.items()},
+        rules=whole.rules,
+        queries=whole.queries,
+        priority=definition.priority,
+        checkpoints=definition.checkpoints,
+        is_plain=is_plain,
     )
 
 
-# Needs ----------------------------------------------------------------------------------------------------------------
+def _is_plain(definition: WorkflowDefinition, draft: Draft) -> bool:
+    """Does nothing but what its tasks say make it more than a graph of work?"""
+    more = draft.groups or draft.fallbacks or draft.ends or definition.recovery or definition.stages or definition.rules
+    return not more and definition.on_failure == "stop" and not draft.top.compiler.words
 
 
-def _needs(definition: WorkflowDefinition, problems: Problems) -> list[list[int]]:
-    """The needs of each task as numbers in the order of the definition."""
-    numbers = {id: number for number, id in enumerate(definition.tasks)}
-    needs: list[list[int]] = []
-    for id, task in definition.tasks.items():
-        known = [numbers[need] for need in task.needs if need in numbers]
-        if len(known) < len(task.needs) or (len(known) > 1 and len(set(known)) < len(known)):
-            _add_bad_needs(id, task.needs, numbers, problems)
-            known = list(dict.fromkeys(known))
-        needs.append(known)
-    return needs
-
-
-def _add_bad_needs(id: str, needs: list[str], numbers: Mapping[str, int], problems: Problems) -> None:
-    seen: dict[str, None] = {}
-    for position, need in enumerate(needs):
-        place = ("tasks", id, "needs", position)
-        if need not in numbers:
-            problems.add_unknown(place, "task", need, numbers)
-        elif need in seen:
-            problems.add(place, f"task {need!r} is named twice", "each task once")
-        seen[need] = None
-
-
-def _add_cycle(cycle: list[int], ids: list[str], problems: Problems) -> None:
-    first = cycle.index(min(cycle))
-    names = [ids[number] for number in (*cycle[first:], *cycle[:first])]
-    left_out = len(names) - CYCLE_TASKS_SHOWN_MAX
-    shown = [*names[:CYCLE_TASKS_SHOWN_MAX], f"... ({left_out} more)"] if left_out > 0 else names
-    message = f"tasks need each other in a circle: {' -> '.join([*shown, names[0]])}"
-    problems.add(("tasks", names[0], "needs"), message, "needs without circles")
-
-
-# Tasks ----------------------------------------------------------------------------------------------------------------
-
-
-def _vocabulary(definition: WorkflowDefinition, index: dict[str, int], inputs: InputCheck) -> Vocabulary:
+def _vocabulary(definition: WorkflowDefinition, inputs: InputCheck) -> Vocabulary:
     schemas = inputs.schemas.values()
     return Vocabulary(
         inputs=dict(definition.inputs),
         secrets=frozenset(schema.name for schema in schemas if schema.is_secret),
         secret_holders=frozenset(schema.name for schema in schemas if schema.holds_secrets),
-        index=index,
-        waits=frozenset(id for id, task in definition.tasks.items() if task.wait),
     )
-
-
-def _task(index: int, id: str, task: TaskDefinition, templates: TemplateCompiler) -> TaskPlan:
-    return TaskPlan(
-        index=index,
-        id=id,
-        capability=task.capability or "",
-        agent=task.agent or "",
-        wait_ms=task.wait.duration if task.wait else 0,
-        kind=Kind.WAIT if task.wait else Kind.WORK,
-        parameters=templates.parameters(task.parameters, ("tasks", id, "with")) if task.parameters else EMPTY,
-        effect=_EFFECTS[task.effect],
-        timeout_ms=task.timeout or 0,
-        retry=_retry(task.retry) if task.retry else _RETRY,
-        site=templates.site(task.site, ("tasks", id, "site")) if task.site else None,
-    )
-
-
-def _retry(policy: RetryPolicy) -> RetryPlan:
-    cap_ms = max(RETRY_DELAY_CAP_MS, policy.delay) if policy.delay_max is None else policy.delay_max
-    return RetryPlan(policy.max_attempts, policy.delay, policy.factor, cap_ms, policy.jitter)
-
-
-_RETRY = _retry(RetryPolicy())
-_EFFECTS = {effect.name.lower(): effect for effect in Effect}
-
-
-def _check_readings(
-    definition: WorkflowDefinition, tasks: tuple[TaskPlan, ...], needs: Needs, templates: TemplateCompiler
-) -> None:
-    """The task that is read must be upstream of the one that reads, or its output need not be there yet."""
-    pairs = [(task.index, read) for task in tasks for read in task.parameters.reads if read not in needs[task.index]]
-    for task, read in not_upstream(needs, pairs) if pairs else []:
-        id, name = tasks[task].id, tasks[read].id
-        place = templates.place_of(name, definition.tasks[id].parameters, ("tasks", id, "with"))
-        if task == read:
-            templates.problems.add(place, f"task {id!r} reads its own output", "tasks upstream")
-        else:
-            message = f"reads the output of task {name!r}, which it does not wait for"
-            direct = choices([tasks[need].id for need in needs[task]])
-            templates.problems.add(place, message, f"tasks upstream ({direct}); or add {name!r} to needs")

@@ -6,7 +6,7 @@ document shows (unknown needs, cycles, references) can be reported together with
 
 from collections.abc import Callable, Iterator
 from math import isfinite
-from typing import Any, cast
+from typing import Any, cast, get_args, get_origin
 
 import msgspec
 from pydantic import BaseModel, ValidationError
@@ -15,12 +15,15 @@ from pydantic_core import ErrorDetails
 from workflow.definition import (
     DOCUMENT_DEPTH_MAX,
     DURATION_RULE,
-    PATTERN_RULES,
-    RetryPolicy,
+    WHO,
+    Map,
+    Parallel,
+    Repeat,
+    Sequential,
     TaskDefinition,
-    Wait,
     WorkflowDefinition,
 )
+from workflow.parts import JOIN_RULE, PATTERN_RULES, STRATEGIES, Need
 from workflow.problems import Place, Problems, shown
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
@@ -94,6 +97,11 @@ def _misfits(value: object, place: Place) -> Iterator[Place]:
 def _add(fault: ErrorDetails, problems: Problems) -> None:
     place: Place = fault["loc"]
     kind, found, context = fault["type"], fault["input"], fault.get("ctx", {})
+    if (branch := _branch(place)) is not None:
+        # A need is refused as a text and as a mapping: what counts is what its author meant.
+        if kind == "model_type" if place[branch] == "Need" else isinstance(found, dict):
+            return
+        place = (*place[:branch], *place[branch + 1 :])
     if place and place[-1] == "[key]":
         place = place[:-1]
     if kind == "extra_forbidden":
@@ -108,13 +116,26 @@ def _add(fault: ErrorDetails, problems: Problems) -> None:
         problems.add(place, f"{shown(found)} is not accepted", fault["msg"].removeprefix("Input should be "))
 
 
+def _branch(place: Place) -> int | None:
+    """Where in the place of a fault it says as which of two forms a need was read."""
+    branches = (step for step in range(2, len(place)) if place[step] in ("str", "Need") and isinstance(place[step - 1], int))
+    return next((step for step in branches if place[step - 2] == "needs"), None)
+
+
 _WORDS: dict[str, Callable[[str, dict[str, Any]], tuple[str, str]]] = {
     "missing": lambda found, context: ("is missing", ""),
     "duration": lambda found, context: (f"{found} is no duration", DURATION_RULE),
     "timeout": lambda found, context: (f"{found} is no time at all", f"more than zero: {DURATION_RULE}"),
     "cap": lambda found, context: ("delay_max is less than delay", "a delay_max of at least `delay`"),
-    "who": lambda found, context: (f"who does it? It names {context['given']}", "one of capability, agent, wait"),
-    "idle": lambda found, context: (f"a wait has nothing to do with {context['idle']}", "wait, needs, site"),
+    "who": lambda found, context: (f"who does it? It names {context['given']}", f"one of {', '.join(WHO)}"),
+    "idle": lambda found, context: (f"a {context['what']} has nothing to do with {context['idle']}", context["allowed"]),
+    "one_of": lambda found, context: (f"it names {context['given']}", f"one of {context['allowed']}"),
+    "codes": lambda found, context: ("retry_on and give_up_on are both given", "one of them"),
+    "join": lambda found, context: (f"{found} is no join", JOIN_RULE),
+    "request": lambda found, context: (f"{found} is neither text nor mapping", "text or a mapping, with ${{ }} in texts"),
+    "people": lambda found, context: (f"{context['count']} must approve, and it names {context['people']}", "no more than can"),
+    "strategy": lambda found, context: (f"{found} is no strategy", ", ".join(STRATEGIES)),
+    "bare_action": lambda found, context: (f"{found} is no action that stands alone", "pause, cancel, or a mapping"),
     "literal_error": lambda found, context: (f"{found} is unknown", context["expected"].replace("'", "")),
     "dict_type": lambda found, context: (f"{found} stands here", "a mapping"),
     "model_type": lambda found, context: (f"{found} stands here", "a mapping"),
@@ -126,18 +147,31 @@ _WORDS: dict[str, Callable[[str, dict[str, Any]], tuple[str, str]]] = {
 
 
 def _fields(place: Place) -> list[str]:
-    """The fields that are allowed at a place."""
-    model: type[BaseModel]
-    match place:
-        case ("tasks", _, "retry"):
-            model = RetryPolicy
-        case ("tasks", _, "wait"):
-            model = Wait
-        case ("tasks", _):
-            model = TaskDefinition
-        case _:
-            model = WorkflowDefinition
+    """The fields that are allowed at a place: it is followed through the models."""
+    model: type[BaseModel] = WorkflowDefinition
+    steps = iter(place)
+    for step in steps:
+        field = next((field for name, field in model.model_fields.items() if step == (field.alias or name)), None)
+        inner = _model_in(field.annotation) if field is not None else None
+        if field is None or inner is None:
+            break
+        model = inner
+        if _is_collection(field.annotation):
+            next(steps, None)  # The key of a mapping, or a position in a list.
     return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model of what a field holds; of the short and the long form, that of the long one."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := _model_in(part)) is not None), None)
+
+
+def _is_collection(annotation: Any) -> bool:
+    if get_origin(annotation) in (dict, list):
+        return True
+    return get_origin(annotation) is not None and any(map(_is_collection, get_args(annotation)))
 
 
 # What can be understood of a faulty document --------------------------------------------------------------------------
@@ -145,22 +179,49 @@ def _fields(place: Place) -> list[str]:
 
 def _understood(document: object) -> WorkflowDefinition:
     fields = _mapping(document)
+    stages = _mapping(fields.get("stages"))
     return WorkflowDefinition.model_construct(
         name=_text(fields.get("name")),
         version=_text(fields.get("version")),
         inputs={name: schema for name, schema in _mapping(fields.get("inputs")).items() if isinstance(schema, dict)},
-        tasks={name: _task(task) for name, task in _mapping(fields.get("tasks")).items() if isinstance(task, dict)},
+        outputs=_mapping(fields.get("outputs")),
+        stages={name: targets for name, targets in stages.items() if isinstance(targets, list)},
+        tasks=_tasks(fields.get("tasks")),
     )
+
+
+def _tasks(found: object) -> dict[str, TaskDefinition]:
+    return {name: _task(task) for name, task in _mapping(found).items() if isinstance(task, dict)}
 
 
 def _task(fields: dict[str, Any]) -> TaskDefinition:
-    needs = fields.get("needs")
-    return TaskDefinition.model_construct(
-        capability=_text(fields.get("capability")),
-        parameters=_mapping(fields.get("with")),
-        site=_text(fields.get("site")) or None,
-        needs=[need for need in needs if isinstance(need, str)] if isinstance(needs, list) else [],
-    )
+    known: dict[str, Any] = {
+        "capability": _text(fields.get("capability")),
+        "parameters": _mapping(fields.get("with")),
+        "site": _text(fields.get("site")) or None,
+        "needs": list(_needs(fields.get("needs"))),
+    }
+    for word, model in _NESTED.items():
+        inner = _tasks(_mapping(fields.get(word)).get("tasks"))
+        if inner:
+            known[word] = model.model_construct(tasks=inner, **_CONDITIONS.get(word, {}))
+    given = {name for name, value in known.items() if value}
+    return TaskDefinition.model_construct(given, **known)
+
+
+_NESTED: dict[str, type[BaseModel]] = {"parallel": Parallel, "sequential": Sequential, "map": Map, "repeat": Repeat}
+_CONDITIONS: dict[str, dict[str, Any]] = {
+    "map": {"over": "[]"},
+    "repeat": {"again": "false", "rounds_max": 1},
+}
+
+
+def _needs(found: object) -> Iterator[str | Need]:
+    for need in found if isinstance(found, list) else []:
+        if isinstance(need, str):
+            yield need
+        elif isinstance(need, dict) and isinstance(need.get("task"), str):
+            yield Need.model_construct(task=need["task"], after="end")
 
 
 def _mapping(value: object) -> dict[str, Any]:

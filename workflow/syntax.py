@@ -17,6 +17,8 @@ NESTED_MAX = 32
 DEPTH_MAX = 100
 COMPREHENSIONS_MAX = 2
 ROOTS = ("inputs", "tasks", "run")
+LOCALS = ("item", "index", "output", "event")  # Words that only some places know.
+FACETS = ("output", "state", "error")
 
 MACROS = frozenset({"all", "exists", "exists_one", "existsOne", "filter", "map"})
 TYPE_NAMES = frozenset({"bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"})
@@ -39,15 +41,17 @@ class ExpressionSyntaxError(ValueError):
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """A value that an expression reads: an input, a task's output or the run's id, and the way into it.
+    """A value that an expression reads: an input, what came of a task, the run's id or a local word, and the way into it.
 
-    `root` is one of ROOTS; `name` the input (empty: all of them) or the task; `presence` asks only whether it is there.
+    `root` is one of ROOTS or LOCALS; `name` the input (empty: all of them) or the task, of which `facet` is read; `presence`
+    asks only whether it is there.
     """
 
     root: str
     name: str
     path: tuple[str | int, ...] = ()
     presence: bool = False
+    facet: str = "output"
 
 
 class Literal(msgspec.Struct, frozen=True):

@@ -200,7 +200,20 @@ class TaskPlan(msgspec.Struct, frozen=True, gc=False):
     reads: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+class RulePlan(msgspec.Struct, frozen=True, gc=False):
+    """When `on` (task.<state>, run.<state>, stage.<name>) happens and `when` holds of `event`, `action` is done: pause, cancel,
+    start (a run of `definition` with `inputs`), notify (the address `target`), skip (`task`), escalate (to `target`)."""
+
+    on: str
+    action: str
+    when: Expression | None = None
+    task: int = -1
+    target: str = ""
+    definition: str = ""
+    inputs: Template = EMPTY
+
+
+@dataclass(frozen=True, slots=True)
 class Graph:
     """Who waits for whom, among tasks that count from 0.
 
@@ -216,7 +229,7 @@ class Graph:
     ends: frozenset[tuple[int, int]] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Body:
     """What a `map` or `repeat` makes copies of. `depth` counts bodies from the outermost, which is 1.
 

@@ -4,15 +4,14 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from workflow.definition import WHO
 from workflow.plan import Plan, read_plan
 from workflow.problems import DefinitionError
 
 
 def document(tasks: dict[str, Any], **fields: Any) -> dict[str, Any]:
     """A definition with these tasks; a task that names nobody gets the capability `work`."""
-    whole = {
-        id: task if {"capability", "agent", "wait"} & set(task) else {"capability": "work"} | task for id, task in tasks.items()
-    }
+    whole = {id: task if set(WHO) & set(task) else {"capability": "work"} | task for id, task in tasks.items()}
     return {"name": "flow", "version": "1.0.0", "tasks": whole, **fields}
 
 

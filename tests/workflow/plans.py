@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
+from workflow.definition import WHO
 from workflow.events import FragmentAdopted
 from workflow.plan import Plan, plan_from_document
 
@@ -16,10 +17,7 @@ def plan_of(
     tasks: Mapping[str, Mapping[str, Any]], *, inputs: dict[str, Any] | None = None, name: str = "story", version: str = "1"
 ) -> Plan:
     """Compile tasks; whoever does not say who does it asks for the capability `work`."""
-    whole = {
-        id: task if {"capability", "agent", "wait"} & task.keys() else {"capability": "work", **task}
-        for id, task in tasks.items()
-    }
+    whole = {id: task if set(WHO) & task.keys() else {"capability": "work", **task} for id, task in tasks.items()}
     document = {"name": name, "version": version, "inputs": inputs or {}, "tasks": whole}
     return plan_from_document(msgspec.json.encode(document))
 

@@ -15,9 +15,9 @@ from workflow.problems import PROBLEMS_MAX, DefinitionError
 @pytest.mark.parametrize(
     ("task", "path", "says"),
     [
-        ({"capabilty": "x"}, "tasks.a.capabilty", "did you mean 'capability'?; allowed: capability, agent, wait, with"),
+        ({"capabilty": "x"}, "tasks.a.capabilty", "did you mean 'capability'?; allowed: capability, agent, action, wait"),
         ({"retry": {"factr": 2}}, "tasks.a.retry.factr", "did you mean 'factor'?; allowed: max_attempts, delay"),
-        ({"wait": {"for": "1h", "util": 1}}, "tasks.a.wait.util", "unknown field 'util'; allowed: for"),
+        ({"wait": {"for": "1h", "util": 1}}, "tasks.a.wait.util", "did you mean 'until'?; allowed: for, until, signal"),
         ({"timeout": "3 weeks"}, "tasks.a.timeout", "'3 weeks' is no duration; allowed: a number of seconds"),
         ({"timeout": True}, "tasks.a.timeout", "true is no duration"),
         ({"timeout": 0}, "tasks.a.timeout", "0 is no time at all"),
@@ -27,7 +27,11 @@ from workflow.problems import PROBLEMS_MAX, DefinitionError
         ({"retry": {"delay": "1h", "delay_max": "1s"}}, "tasks.a.retry", "delay_max is less than delay"),
         ({"effect": "twice"}, "tasks.a.effect", "'twice' is unknown; allowed: repeatable, once or physical"),
         ({"capability": "x", "agent": "y"}, "tasks.a", "It names capability and agent; allowed: one of capability, agent"),
-        ({"wait": {"for": "1h"}, "with": {}}, "tasks.a", "a wait has nothing to do with with; allowed: wait, needs, site"),
+        (
+            {"wait": {"for": "1h"}, "with": {}},
+            "tasks.a",
+            "a wait has nothing to do with with; allowed: wait, desc",
+        ),
         ({"needs": "b"}, "tasks.a.needs", "'b' stands here; allowed: a list"),
         ({"needs": [1]}, "tasks.a.needs[0]", '1 is not read as text; allowed: text: "1" in quotes'),
         ({"with": [1]}, "tasks.a.with", "a list stands here; allowed: a mapping"),
