@@ -35,8 +35,8 @@ class TemplateCompiler:
     """Compiles what stands in one place of the graph (where `tasks` are the names that can be said, and `locals` the words)
     and collects the problems of all. Equal texts are compiled once.
 
-    `silent` are tasks that have no output; `outputs` collects those whose output is read, `words` the local words and the facets of tasks other than
-    outputs that are.
+    `silent` are tasks that have no output; `outputs` collects those whose output is read, `words` the local words that are, and
+    the facets of tasks other than their output.
     """
 
     vocabulary: Vocabulary
