@@ -1,4 +1,8 @@
-"""The command `tiercel` as people and scripts run it: a process of its own, against an API on a loopback port."""
+"""The command `tiercel` as people and scripts run it, against an API on a loopback port.
+
+Most commands run in this process, for starting one takes longer than what it does; a process of its own has what is about
+processes: following until a signal, what is imported, what is installed.
+"""
 
 import asyncio
 import json
@@ -7,6 +11,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +22,7 @@ from cloud.views import TaskView
 from sync.log import EventLog
 from sync.values import NodeId
 from tests.cloud.memory_planner import MemoryPlanner, served
+from tiercel.cli.main import main
 
 COMMAND = [sys.executable, "-c", "from tiercel.cli.main import main; main()"]
 DEFINITION = """\
@@ -48,6 +55,18 @@ def environment(server: str) -> dict[str, str]:
 
 def tiercel(server: str, *args: str, code: int = 0) -> tuple[str, str]:
     """Run the command, check its exit code, and return what it printed."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        for name, value in environment(server).items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "argv", ["tiercel", *args])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert (ended.value.code or 0) == code, out.getvalue() + err.getvalue()
+    return out.getvalue(), err.getvalue()
+
+
+def in_a_process(server: str, *args: str, code: int = 0) -> tuple[str, str]:
+    """As `tiercel`, in a process of its own."""
     done = subprocess.run([*COMMAND, *args], env=environment(server), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout, done.stderr
@@ -296,7 +315,7 @@ def test_logs_are_verified_at_the_server_and_offline(api: Api, tmp_path: Path) -
 def test_a_server_that_is_away_has_its_own_exit_code() -> None:
     """3 says that nobody answered, whatever was asked; stdout stays empty."""
     for args in (("run", "list", "-o", "json"), ("run", "watch", "r1")):
-        out, err = tiercel("http://127.0.0.1:1", *args, code=3)
+        out, err = in_a_process("http://127.0.0.1:1", *args, code=3)
         assert out == ""
         assert "http://127.0.0.1:1 cannot be reached" in err
 
@@ -346,7 +365,7 @@ def test_installed_packages_add_commands(tmp_path: Path, monkeypatch: pytest.Mon
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     nobody = "http://127.0.0.1:1"
-    assert "Added by extra." in tiercel(nobody, "--help")[0]
-    assert tiercel(nobody, "greet", "--name", "Ada")[0] == "hello Ada\n"
-    assert tiercel(nobody, "more", "two")[0] == "two\n"
-    assert "`broken` (nowhere:command) cannot be loaded" in tiercel(nobody, "broken", code=1)[1]
+    assert "Added by extra." in in_a_process(nobody, "--help")[0]
+    assert in_a_process(nobody, "greet", "--name", "Ada")[0] == "hello Ada\n"
+    assert in_a_process(nobody, "more", "two")[0] == "two\n"
+    assert "`broken` (nowhere:command) cannot be loaded" in in_a_process(nobody, "broken", code=1)[1]

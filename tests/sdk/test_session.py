@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sdk.gateway import ONCE, REPEATABLE, Effect, Gateway, assignment, gateway_running, serving
+from tests.sdk.gateway import ONCE, PATIENCE_S, REPEATABLE, Effect, Gateway, assignment, gateway_running, serving
 from tiercel import Agent, TaskContext
 from tiercel.channel import open_channel
 from tiercel.errors import AgentRefused, JournalInUse
@@ -173,8 +173,15 @@ async def test_an_agent_waits_for_its_gateway(new_agent: NewAgent, gateway: Gate
     assert len(done) == 1
 
 
-async def test_many_agents_share_one_channel(gateway: Gateway, tmp_path: Path) -> None:
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with much else to do, a second in which this loop was not run must not end a session, nor a goodbye."""
+    monkeypatch.setattr("tiercel.session.WELCOME_TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr("tiercel.runtime.STOPPED_S", PATIENCE_S)
+
+
+async def test_many_agents_share_one_channel(gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has its own session on it, and the end of one does not end the others."""
+    patient(monkeypatch)
     channel = open_channel(gateway.address)
     agents = [Agent(f"a{n}", journal=tmp_path / f"a{n}.journal") for n in range(5)]
     for agent in agents:
