@@ -210,8 +210,9 @@ class GlobalPlanner:
     async def fetch_blob(self, blob: Blob) -> None:
         """Ask the sites for a blob, those too that come back meanwhile, and wait for it as long as it grows.
 
-        Raises BlobMissing if none brings it, BlobAway if a site that could not be asked may hold it.
+        Raises BlobMissing if none brings it, BlobAway if a site that is cut off may hold it, BlobFull without room for it.
         """
+        await asyncio.to_thread(self.blobs.check_room, blob)
         wanted = sync_pb2.BlobWanted(blobs=[events_pb2.BlobRef(sha256=blob.sha256, size=blob.size)])
         asked: dict[str, Link] = {}
         held, since_ms = -1, 0

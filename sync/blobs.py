@@ -232,15 +232,22 @@ class BlobStore:
             if time.time() - entry.stat().st_mtime > ABANDONED_S:
                 Path(entry.path).unlink(missing_ok=True)
 
+    def check_room(self, blob: Blob) -> None:
+        """Raises BlobFull if the rest of the blob does not fit."""
+        self._check_room(blob, blob.size - self.stat(blob).held)
+
+    def _check_room(self, blob: Blob, added: int) -> None:
+        if added > 0 and self._bytes + added > self.bytes_max:
+            raise BlobFull(
+                f"{_label(blob)} does not fit: {self._bytes} of {self.bytes_max} bytes are taken in {self.directory}; "
+                "start the node with a larger --blobs-max, or let tasks return less"
+            )
+
     @contextmanager
     def _counted(self, blob: Blob, added: int) -> Iterator[None]:
         """Bytes are being added. Raises BlobFull if they are too many."""
         with self._counting:
-            if added > 0 and self._bytes + added > self.bytes_max:
-                raise BlobFull(
-                    f"{_label(blob)} does not fit: {self._bytes} of {self.bytes_max} bytes are taken in {self.directory}; "
-                    "start the node with a larger --blobs-max, or let tasks return less"
-                )
+            self._check_room(blob, added)
             self._bytes += added
         try:
             yield

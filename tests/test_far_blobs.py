@@ -102,6 +102,24 @@ async def test_a_task_waits_for_a_blob_that_is_away(system: Whole) -> None:
     assert "TaskFailed" not in [entry["kind"] for entry in await system.history(run)]
 
 
+@pytest.mark.asyncio
+async def test_a_task_waits_while_the_cloud_has_no_room(system: Whole) -> None:
+    """A full store is no missing blob: the far task says what helps, and goes on when there is room."""
+    roomy, system.cloud.blobs.bytes_max = system.cloud.blobs.bytes_max, SIZE // 2
+    await system.join("harbour", maker(system))
+    await system.join("airport", weigher(system))
+    run = await system.start_run(CROSSING)
+
+    async def says_what_helps() -> bool:
+        lost = [entry["event"]["reason"] for entry in await system.history(run) if entry["kind"] == "TaskLost"]
+        return any("--blobs-max" in reason for reason in lost)
+
+    await until(says_what_helps)
+    system.cloud.blobs.bytes_max = roomy
+    picture = await system.ended(run)
+    assert {task["id"]: task.get("output") for task in picture["tasks"]}["far"] == SIZE
+
+
 async def agent_of(system: Whole, name: str) -> dict[str, Any]:
     agents = (await system.client.get("/api/v1/agents")).json()["items"]
     return {"health": "ok", **next(agent for agent in agents if agent["id"] == name)}
