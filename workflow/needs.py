@@ -105,12 +105,13 @@ def _written(draft: Draft, problems: Problems) -> list[list[int]]:
             needs.append([previous[level.group]] if level.group in previous else [])
             previous[level.group] = number
             continue
-        known = [numbers[need] for need in task.needs if need in numbers]
-        if len(known) < len(task.needs) or (len(known) > 1 and len(set(known)) < len(known)):
-            known = _needed(draft, number, level, task.needs, problems)
-        if task.join > len(task.needs):
+        wanted = task.needs
+        known = [numbers[need] for need in wanted if need in numbers]
+        if len(known) < len(wanted) or (len(known) > 1 and len(set(known)) < len(known)):
+            known = _needed(draft, number, level, wanted, problems)
+        if task.join > len(wanted):
             place = (*draft.place(number), "join")
-            problems.add(place, f"join asks for {task.join} of {len(task.needs)} needs", "as many as there are needs")
+            problems.add(place, f"join asks for {task.join} of {len(wanted)} needs", "as many as there are needs")
         needs.append(known)
     return needs
 

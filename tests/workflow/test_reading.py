@@ -3,13 +3,17 @@
 import contextlib
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workflow.documents import document, refusals
+from workflow.definition import json_schema
 from workflow.plan import read_plan
 from workflow.problems import PROBLEMS_MAX, DefinitionError
+
+SCHEMA = jsonschema_rs.validator_for(json_schema(), pattern_options=jsonschema_rs.RegexOptions())
 
 
 @pytest.mark.parametrize(
@@ -46,6 +50,52 @@ def test_a_fault_in_a_task_is_named(task: dict[str, Any], path: str, says: str) 
     (found,) = refusals(document({"a": task}))
     assert found.startswith(f"{path}: ")
     assert says in found
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"capabilty": "x"},
+        {"retry": {"factr": 2}},
+        {"timeout": "3 weeks"},
+        {"timeout": True},
+        {"wait": {"for": -1}},
+        {"wait": {"for": 1, "signal": "go"}},
+        {"wait": {"for": 1}, "with": {}},
+        {"retry": {"max_attempts": 0}},
+        {"effect": "twice"},
+        {"capability": "x", "agent": "y"},
+        {"capability": "x", "check": "true"},
+        {"needs": "b"},
+        {"needs": [1]},
+        {"needs": [{"task": "b", "after": "never"}]},
+        {"needs": [{"tsk": "b"}]},
+        {"with": [1]},
+        {"site": ""},
+        {"join": 0},
+        {"join": "some"},
+        {"resources": [{"name": "x", "units": 0}]},
+        {"validate": {"check": "true", "capability": "x"}},
+        {"cleanup": {}},
+        {"recovery": ["restor"]},
+        {"recovery": [{"restore": {}, "rollback": {}}]},
+        {"approval": {"on_reject": "maybe"}},
+        {"run": {}},
+        {"parallel": {"tasks": {}}},
+        {"parallel": {"tasks": {"A": {"capability": "x"}}}},
+        {"sequential": {"tasks": {"a": {"capability": "x", "agent": "y"}}}},
+        {"map": {"tasks": {"a": {"capability": "x"}}}},
+        {"repeat": {"max": 3, "tasks": {"a": {"capability": "x"}}}},
+        {"sync_point": {"point": "gate", "parties": 1}},
+        {"cache": {"key": "x"}},
+        {"stage": {"begin": "X"}},
+    ],
+)
+def test_the_published_schema_refuses_what_is_refused(task: dict[str, Any]) -> None:
+    """Faults of form are faults for editors, too."""
+    whole = document({"a": task, "b": {}})
+    assert refusals(whole)
+    assert not SCHEMA.is_valid(whole)
 
 
 @pytest.mark.parametrize("id", ["Pick", "1a", "", "a b", "a.b", "é", "a" * 129, "a\n"])
