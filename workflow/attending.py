@@ -13,7 +13,7 @@ from workflow.commands import Block, Elapse, Expire, Fail
 from workflow.event import Blob, Event
 from workflow.events import TaskCompleted, TaskDelayed, ValueHanded
 from workflow.expression import Expression, ExpressionError
-from workflow.looking import scope_of, value_of
+from workflow.looking import scope_inside, scope_of, value_of
 from workflow.stage_marks import enter_stage, refused_stage
 from workflow.states import BLOCKED, COMPLETED, ELSEWHERE, ENDED, READY, RUNNING, WAITING
 from workflow.steering_events import (
@@ -218,7 +218,7 @@ def _next_round(fragment: "Fragment", task: int, body: Body, now: Now, chance: f
     copies = [copy for copy in fragment.copies_of(task) if not copy.is_void]
     assert body.again is not None, f"task {task} repeats for no reason"
     try:
-        again = body.again.value(scope_of(fragment, copies[-1].base))
+        again = body.again.value(scope_inside(fragment, copies[-1].base, body.again))
     except ExpressionError as error:
         return failure(fragment, _failed(fragment, task, "expression", str(error)), now, chance)
     if again is not True:

@@ -87,7 +87,7 @@ def _fail(fragment: "Fragment", event: TaskFailed) -> None:
     if event.retry_at_ms:
         _wait(fragment, task, event.retry_at_ms)
         return
-    if fragment.is_retained(task):
+    if not fragment.plan.is_plain:
         fragment.more().errors[task] = (event.code, event.message)
     if event.then:
         # What was decided with it follows as an event of its own: an incident, a rollback, going on without the task.

@@ -1,12 +1,12 @@
 """What the expressions of a task may see in a fragment, gathered just before they are evaluated."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from workflow.event import Blob
-from workflow.expression import LargeOutput
+from workflow.expression import Expression, LargeOutput, Plain
 from workflow.scope import Scope
 from workflow.states import NAMES
 
@@ -18,7 +18,16 @@ _NOTHING: dict[str, object] = {}
 
 def scope_of(fragment: "Fragment", task: int, local: Mapping[str, object] = _NOTHING) -> Scope:
     """The values that the task's expressions name. Outputs that are kept as blobs appear as references."""
-    numbers = fragment.reads_of(task)
+    return _scope(fragment, task, fragment.reads_of(task), local)
+
+
+def scope_inside(fragment: "Fragment", task: int, expression: Expression) -> Scope:
+    """The values that an expression names which belongs to the body around the task, as the condition of a repeat does."""
+    reads = (expression,) if isinstance(expression, Plain) else expression.reads
+    return _scope(fragment, task, [read.key for read in reads if isinstance(read.key, int)], _NOTHING)
+
+
+def _scope(fragment: "Fragment", task: int, numbers: Iterable[int], local: Mapping[str, object]) -> Scope:
     outputs: dict[int, object] = {}
     states: dict[int, str] = {}
     errors: dict[int, object] = {}

@@ -14,11 +14,16 @@ SITES = ["harbour", "airport"]
 
 
 def plan_of(
-    tasks: Mapping[str, Mapping[str, Any]], *, inputs: dict[str, Any] | None = None, name: str = "story", version: str = "1"
+    tasks: Mapping[str, Mapping[str, Any]],
+    *,
+    inputs: dict[str, Any] | None = None,
+    name: str = "story",
+    version: str = "1",
+    **fields: Any,
 ) -> Plan:
     """Compile tasks; whoever does not say who does it asks for the capability `work`."""
     whole = {id: task if set(WHO) & task.keys() else {"capability": "work", **task} for id, task in tasks.items()}
-    document = {"name": name, "version": version, "inputs": inputs or {}, "tasks": whole}
+    document = {"name": name, "version": version, "inputs": inputs or {}, "tasks": whole, **fields}
     return plan_from_document(msgspec.json.encode(document))
 
 
