@@ -149,12 +149,10 @@ class Play:
     def _work(self) -> bool:
         """Give the first task that waits to the agent, and take its answer."""
         fragment = self.fragment
-        while self.queue:
-            task = self.queue.pop(0)
-            if is_for_agents(fragment, task):
-                break
-        else:
+        self.queue = [task for task in self.queue if is_for_agents(fragment, task)]
+        if not self.queue:
             return False
+        task = self.queue.pop(0)
         plan = fragment.task(task)
         name = fragment.id_of(task)
         try:
@@ -213,5 +211,5 @@ class Play:
 
 def play(tasks: Mapping[str, Any], script: Script = echo, inputs: dict[str, Any] | None = None, **fields: Any) -> Play:
     """A play of these tasks; whoever names nobody gets the capability `work`."""
-    schemas = {name: {} for name in inputs or {}}
+    schemas: dict[str, Any] = {name: {} for name in inputs or {}}
     return Play(plan_of(tasks, inputs=schemas, **fields), script, inputs or {})
