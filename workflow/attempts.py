@@ -12,10 +12,11 @@ from workflow.commands import RETRY_AFTER_MS_MAX, STOPPED_HALFWAY, CancelDone, C
 from workflow.event import Event
 from workflow.events import AttemptResumed, TaskCancelled, TaskCompleted, TaskDelayed, TaskFailed, TaskLost
 from workflow.expression import ExpressionError
+from workflow.growth import GrowthRefused, check_addition
 from workflow.looking import scope_of
 from workflow.stage_marks import enter_stage
 from workflow.states import ENDED, RECONCILE, VALIDATING, VOID
-from workflow.steering_events import IncidentOpened, TaskDegraded, TaskValidating
+from workflow.steering_events import IncidentOpened, TaskDegraded, TasksAdded, TaskValidating
 from workflow.tasks import Effect, Recovery, Role, TaskPlan
 
 if TYPE_CHECKING:
@@ -42,7 +43,34 @@ def complete(fragment: "Fragment", said: Complete, now: Now, chance: float) -> l
         return failure(fragment, Fail(task, said.attempt, said.agent, *wrong, True, True), now, chance)
     if plan.validator >= 0 and fragment.is_wanted(task):
         return [TaskValidating(task, said.attempt, said.agent, said.output, said.blob)]
-    return [done, *enter_stage(fragment, task, "success")]
+    return _finish(fragment, done, now, chance)
+
+
+def _finish(fragment: "Fragment", done: TaskCompleted, now: Now, chance: float) -> list[Event]:
+    """The output counts. If the task may let the run grow, what it asks for is added; what cannot be, fails the attempt."""
+    task = done.task
+    grown: list[Event] = []
+    if fragment.task(task).grows and done.blob is None and fragment.is_wanted(task):
+        output = msgspec.json.decode(done.output)
+        added = output.get("tasks") if isinstance(output, dict) else None
+        if added:
+            name = fragment.id_of(task)
+            try:
+                tasks = _after_task(name, added)
+                check_addition(fragment, tasks, {})
+            except GrowthRefused as refusal:
+                wrong = Fail(task, done.attempt, done.agent, "invalid_tasks", str(refusal), True, True)
+                return failure(fragment, wrong, now, chance)
+            grown.append(TasksAdded("", tasks, f"task:{name}"))
+    return [done, *grown, *enter_stage(fragment, task, "success")]
+
+
+def _after_task(name: str, added: object) -> bytes:
+    """What a task adds comes after it, unless it says what it needs."""
+    if not isinstance(added, dict):
+        raise GrowthRefused("`tasks` of the output is no mapping; allowed: id -> task, as in a definition")
+    whole = {id: {"needs": [name], **task} if isinstance(task, dict) else task for id, task in added.items()}
+    return msgspec.json.encode(whole)
 
 
 def _fault(fragment: "Fragment", task: int, plan: TaskPlan, said: Complete) -> tuple[str, str] | None:
@@ -76,7 +104,7 @@ def _judge(fragment: "Fragment", owner: int, verdict: bytes, now: Now, chance: f
     attempt, agent, output, blob = waiting
     said = msgspec.json.decode(verdict) if verdict else None
     if said is True or (isinstance(said, dict) and said.get("valid") is True):
-        return [TaskCompleted(owner, attempt, agent, output, blob), *enter_stage(fragment, owner, "success")]
+        return _finish(fragment, TaskCompleted(owner, attempt, agent, output, blob), now, chance)
     message = said.get("message", "") if isinstance(said, dict) else ""
     failed = Fail(owner, attempt, agent, "invalid", f"its validator refused the output{message and ': '}{message}", True, True)
     return failure(fragment, failed, now, chance)

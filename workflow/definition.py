@@ -168,6 +168,7 @@ class TaskDefinition(Part):
     cleanup: Service | None = Field(default=None, description="Work that follows any end of it.")
     compensate: Service | None = Field(default=None, description="Work that undoes it.")
     optional: bool = Field(default=False, description="Failing, it counts as skipped.")
+    grows: bool = Field(default=False, description="Its output may add tasks to the run, under `tasks`.")
     cache: Cache | None = None
     stage: StageField | None = None
     output: dict[str, Any] | None = Field(default=None, description="JSON Schema of the output.")

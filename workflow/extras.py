@@ -3,7 +3,7 @@
 import msgspec
 
 from workflow.event import Blob
-from workflow.tasks import Body, Graph, TaskPlan
+from workflow.tasks import After, Body, Graph, TaskPlan
 
 SIGNALS_MAX = 1_000
 CHECKPOINTS_MAX = 1_000
@@ -27,8 +27,9 @@ NO_ATTEMPTS: dict[int, Attempt] = {}
 
 class Copy(msgspec.Struct, gc=False):
     """One copy of the body of task `owner`: its tasks begin at `base`. `left` of its members have not ended; a void copy
-    belongs to an earlier try."""
+    belongs to an earlier try. Without an owner (-1) it holds tasks that were added to the run."""
 
+    body: Body
     owner: int
     number: int
     base: int
@@ -90,7 +91,7 @@ class Extras(msgspec.Struct, array_like=True):
     # Copies in the order they were made: (owner, number, item, is_void).
     made: list[tuple[int, int, bytes, bool]] = []
     items: dict[int, bytes] = {}
-    added: list[tuple[bytes, str]] = []
+    added: list[tuple[bytes, dict[str, list[str]]]] = []
     paused: str = ""
     paused_tasks: list[int] = []
     signals: list[tuple[str, bytes]] = []
@@ -113,21 +114,26 @@ class Extras(msgspec.Struct, array_like=True):
 class Network:
     """The tasks that a run has beyond its definition, in the order in which they were appended."""
 
-    __slots__ = ("copies", "copy_of", "dependents", "index", "needs", "tasks")
+    __slots__ = ("copies", "copy_of", "dependents", "needs", "read", "tasks")
 
     def __init__(self) -> None:
         self.tasks: list[TaskPlan] = []
         self.copy_of: list[Copy | None] = []
         self.copies: dict[int, list[Copy]] = {}
-        # Of tasks that were added one by one, by absolute number.
-        self.needs: dict[int, tuple[int, ...]] = {}
-        self.dependents: dict[int, list[int]] = {}
-        self.index: dict[str, int] = {}
+        # Edges that were drawn at run time, in both directions, and whose outputs are read because of them.
+        self.needs: dict[int, list[tuple[int, After]]] = {}
+        self.dependents: dict[int, list[tuple[int, After]]] = {}
+        self.read: set[int] = set()
 
-    def add_copy(self, copy: Copy, body: Body) -> None:
+    def add_edge(self, need: int, task: int, after: After) -> None:
+        """The task waits for `need` from now on."""
+        self.needs.setdefault(task, []).append((need, after))
+        self.dependents.setdefault(need, []).append((task, after))
+
+    def add_copy(self, copy: Copy) -> None:
         """Append the tasks of one copy."""
-        graph: Graph = body.graph
-        copy.left = len(body.members)
+        graph: Graph = copy.body.graph
+        copy.left = len(copy.body.members)
         self.copies.setdefault(copy.owner, []).append(copy)
         self.tasks.extend(graph.tasks)
         self.copy_of.extend([copy] * len(graph.tasks))

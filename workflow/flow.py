@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from workflow.extras import Copy, Network, Tally
+from workflow.growth import compile_addition
 from workflow.states import (
     ABSENT,
     CANCELLED,
@@ -262,23 +263,54 @@ def append_copy(fragment: "Fragment", owner: int, number: int, item: bytes, *, s
     """Append one copy; its tasks are pending, those without needs ready, those that serve others asleep."""
     body = fragment.task(owner).body
     assert body is not None, f"task {owner} has no body to copy"
-    fragment.network = network = fragment.network or Network()
     outer = fragment.copy_around(owner)
     base = len(fragment.states)
-    bases = (*(outer.bases if outer else ()), base)
-    copy = Copy(owner, number, base, item, bases)
-    network.add_copy(copy, body)
-    graph = body.graph
+    copy = Copy(body, owner, number, base, item, (*(outer.bases if outer else ()), base))
+    _append(fragment, copy)
+    if starts:
+        for first in body.first:
+            judge(fragment, base + first)
+    return copy
+
+
+def _append(fragment: "Fragment", copy: Copy) -> None:
+    """The tasks of a copy: pending, those that serve others asleep."""
+    fragment.network = fragment.network or Network()
+    fragment.network.add_copy(copy)
+    graph, base = copy.body.graph, copy.base
     states = bytearray(SLEEPING if task.role is not Role.WORK else PENDING for task in graph.tasks)
     fragment.grow(states, [len(needs) for needs in graph.needs])
     for task in graph.tasks:
         if task.group is not None:
             for first in task.group.first:
                 fragment.missing[base + first] += 1
-    if starts:
-        for first in body.first:
-            judge(fragment, base + first)
-    return copy
+
+
+def add_tasks(fragment: "Fragment", tasks: bytes, links: dict[str, list[str]], *, starts: bool = True) -> None:
+    """Append tasks that were added to the run, with the edges between old and new ones; what lacks nothing is ready."""
+    addition = compile_addition(fragment.plan.document, tasks)
+    extras = fragment.more()
+    base = len(fragment.states)
+    _append(fragment, Copy(addition.body, -1, len(extras.added), base, b"", (base,)))
+    network = fragment.network
+    assert network is not None, "it has just been appended to"
+    for edge in addition.edges:
+        network.add_edge(fragment.index_of(edge.need), fragment.index_of(edge.task), edge.after)
+    for name, needs in links.items():
+        for need in needs:
+            network.add_edge(fragment.index_of(need), fragment.index_of(name), After.SUCCESS)
+    network.read.update(addition.reads)
+    if not starts:
+        return
+    linked = [fragment.index_of(name) for name in links]
+    for task in linked:
+        fragment.states[task] = PENDING
+        fragment.forget_timer(task)
+    fresh = range(base, len(fragment.states))
+    fragment.recount([*fresh, *linked])
+    for task in (*fresh, *linked):
+        if fragment.states[task] == PENDING and judge(fragment, task):
+            end(fragment, task, SKIPPED)
 
 
 # Beginning anew --------------------------------------------------------------------------------------------------------
@@ -379,8 +411,7 @@ def _void_copies(fragment: "Fragment", task: int) -> None:
 
 def copy_tasks(fragment: "Fragment", copy: Copy) -> range:
     """The tasks of one copy."""
-    body = fragment.task(copy.owner).body
-    return range(copy.base, copy.base + (len(body.graph.tasks) if body else 0))
+    return range(copy.base, copy.base + len(copy.body.graph.tasks))
 
 
 def stop_tasks(fragment: "Fragment", tasks: Iterable[int]) -> None:

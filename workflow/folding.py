@@ -35,6 +35,7 @@ from workflow.steering_events import (
     IncidentOpened,
     TaskBlocked,
     TaskDegraded,
+    TasksAdded,
     TaskSettled,
     TaskSkipped,
     TasksReset,
@@ -219,6 +220,13 @@ def _copy(fragment: "Fragment", event: CopiesStarted) -> None:
     fragment.wake(event.task)
 
 
+def _add(fragment: "Fragment", event: TasksAdded) -> None:
+    extras = fragment.more()
+    extras.made.append((-1, len(extras.added), b"", False))
+    flow.add_tasks(fragment, event.tasks, event.links)
+    extras.added.append((event.tasks, event.links))
+
+
 def _skip(fragment: "Fragment", event: TaskSkipped) -> None:
     fragment.release(event.task)
     flow.end(fragment, event.task, SKIPPED)
@@ -246,6 +254,7 @@ FOLDS: dict[type[Event], Callable[["Fragment", Any], None]] = {
     TaskSettled: _settle,
     TaskDegraded: _degrade,
     TaskSkipped: _skip,
+    TasksAdded: _add,
     TaskStarted: _start,
     CopiesStarted: _copy,
     TasksStopped: _stop_some,

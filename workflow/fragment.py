@@ -137,6 +137,14 @@ class Fragment(Shape):
         """False of an attempt that was asked to stop."""
         return not self.stopping and (self.extras is None or task not in self.extras.unwanted)
 
+    def is_unbegun(self, task: int) -> bool:
+        """Has nobody been asked to do the task yet?"""
+        return self.states[task] in (PENDING, READY, BLOCKED) or (self.states[task] == WAITING and not self.attempt(task))
+
+    def after(self, task: int) -> list[int]:
+        """The task and all that comes after it."""
+        return flow.closure(self, [task])
+
     def priority(self) -> int:
         """0 (least) to 9: who is served first."""
         changed = self.extras.priority if self.extras is not None else -1

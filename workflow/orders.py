@@ -108,10 +108,11 @@ class Settle(_Order, frozen=True, tag="settle"):
 
 
 class AddTasks(_Order, frozen=True, tag="add"):
-    """Tasks that the definition does not have, as in a definition."""
+    """Tasks that the definition does not have, as in a definition. By `links`, tasks that have not begun wait for more."""
 
     tasks: dict[str, Any]
     by: str = ""
+    links: dict[str, list[str]] = {}
 
 
 class Hold(_Order, frozen=True, tag="hold"):

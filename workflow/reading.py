@@ -165,6 +165,8 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     """The model of what a field holds; of the short and the long form, that of the long one."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
+    if annotation == TaskDefinition.__name__:  # By name: tasks hold groups, and groups hold tasks.
+        return TaskDefinition
     return next((model for part in get_args(annotation) if (model := _model_in(part)) is not None), None)
 
 

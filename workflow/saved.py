@@ -129,7 +129,11 @@ def _restore_copies(fragment: "Fragment", states: bytearray) -> None:
     attempts, stamps = fragment.attempts, fragment.stamps
     fragment.attempts = fragment.stamps = None
     for owner, number, item, is_void in fragment.extras.made if fragment.extras is not None else ():
-        flow.append_copy(fragment, owner, number, item, starts=False).is_void = is_void
+        if owner >= 0:
+            flow.append_copy(fragment, owner, number, item, starts=False).is_void = is_void
+        else:
+            assert fragment.extras is not None, "it holds what was made"
+            flow.add_tasks(fragment, *fragment.extras.added[number], starts=False)
     assert len(fragment.states) == len(states), f"run {fragment.run}: saved with {len(states)} tasks, not {len(fragment.states)}"
     fragment.states[:] = states
     fragment.attempts, fragment.stamps = attempts, stamps

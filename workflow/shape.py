@@ -7,7 +7,7 @@ from sync.values import RunId
 from workflow.extras import Copy, Network
 from workflow.plan import Plan
 from workflow.states import ABSENT
-from workflow.tasks import LOCAL_BITS, After, Body, Graph, Role, TaskPlan
+from workflow.tasks import LOCAL_BITS, After, Graph, Role, TaskPlan
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,25 +37,15 @@ class Shape:
         copy = self.copy_around(task)
         return copy.base if copy is not None else 0
 
-    def body_of(self, copy: Copy) -> Body:
-        """What the copy is a copy of."""
-        body = self.task(copy.owner).body
-        assert body is not None, f"task {copy.owner} of run {self.run} has no body"
-        return body
-
     def graph_of(self, task: int) -> Plan | Graph:
         """Who waits for whom around the task, counted from its base."""
         copy = self.copy_around(task)
-        return self.plan if copy is None else self.body_of(copy).graph
+        return self.plan if copy is None else copy.body.graph
 
     def edges_of(self, task: int) -> Iterator[tuple[int, After]]:
         """Those that wait for the task's end, and for which end."""
-        network = self.network
-        if network is not None and task in network.dependents:
-            for dependent in network.dependents[task]:
-                yield dependent, After.SUCCESS
-        if network is not None and task in network.needs:
-            return
+        if self.network is not None:
+            yield from self.network.dependents.get(task, ())
         graph, base = self.graph_of(task), self.base_of(task)
         for dependent in graph.dependents[task - base]:
             yield base + dependent, After.END if (task - base, dependent) in graph.ends else After.SUCCESS
@@ -64,11 +54,13 @@ class Shape:
 
     def needs_of(self, task: int) -> tuple[int, ...]:
         """The tasks that the task waits for."""
-        if self.network is not None and task in self.network.needs:
-            return self.network.needs[task]
         base = self.base_of(task)
         needs = self.graph_of(task).needs[task - base]
-        return tuple(base + need for need in needs) if base else needs
+        if base:
+            needs = tuple(base + need for need in needs)
+        if self.network is not None and task in self.network.needs:
+            needs = (*needs, *(need for need, _ in self.network.needs[task]))
+        return needs
 
     def needs_count(self, task: int) -> int:
         """How many needs a task has; the start of the group whose first it is counts too."""
@@ -77,7 +69,7 @@ class Shape:
     def is_first(self, task: int) -> bool:
         """Does the task wait for the start of the group around it?"""
         parent = self.task(task).parent
-        if parent < 0 or (self.network is not None and task in self.network.needs):
+        if parent < 0:
             return False
         base = self.base_of(task)
         group = self.task(base + parent).group
@@ -119,7 +111,7 @@ class Shape:
 
     def is_retained(self, task: int) -> bool:
         """Does any expression read the task's output?"""
-        if self.network is not None and task in self.network.needs:
+        if self.network is not None and task in self.network.read:
             return True
         return self.graph_of(task).retained[task - self.base_of(task)]
 
@@ -128,8 +120,10 @@ class Shape:
         plan, copy = self.task(task), self.copy_around(task)
         if copy is None:
             return plan.id
+        if copy.owner < 0:
+            return plan.id
         outer = f"{self.id_of(copy.owner)}[{copy.number}]"
-        return outer if len(self.body_of(copy).graph.tasks) == 1 else f"{outer}.{plan.id}"
+        return outer if len(copy.body.graph.tasks) == 1 else f"{outer}.{plan.id}"
 
     def index_of(self, name: str) -> int:
         """The task of this name. Raises KeyError."""
@@ -142,8 +136,19 @@ class Shape:
             raise KeyError(name)
         return found
 
+    def has(self, name: str) -> bool:
+        """Is there a task of this name?"""
+        try:
+            self.index_of(name)
+        except KeyError:
+            return False
+        return True
+
     def after_of(self, need: int, task: int) -> After:
         """For which end of `need` the task waits."""
+        for drawn, after in self.network.needs.get(task, ()) if self.network is not None else ():
+            if drawn == need:
+                return after
         base = self.base_of(task)
         graph = self.graph_of(task)
         if (need - base, task - base) in graph.ends:

@@ -12,6 +12,7 @@ from workflow.commands import Fail, Steer
 from workflow.event import Event
 from workflow.events import CommandAnswered, FragmentCancelling, TaskCompleted
 from workflow.extras import SIGNALS_MAX
+from workflow.growth import GrowthRefused, check_addition
 from workflow.orders import (
     AddTasks,
     Approve,
@@ -60,6 +61,7 @@ from workflow.steering_events import (
     RollbackEnded,
     SignalReceived,
     TaskHeld,
+    TasksAdded,
     TaskSettled,
     TaskSkipped,
     TasksReset,
@@ -319,7 +321,12 @@ def _settle(fragment: "Fragment", order: Settle, command: str, now: Now) -> list
 
 
 def _add(fragment: "Fragment", order: AddTasks, command: str, now: Now) -> list[Event]:
-    raise Refused("tasks cannot be added yet")
+    tasks = msgspec.json.encode(order.tasks)
+    try:
+        check_addition(fragment, tasks, order.links)
+    except GrowthRefused as refusal:
+        raise Refused(str(refusal)) from None
+    return [TasksAdded(command, tasks, order.by, order.links)]
 
 
 def _hold(fragment: "Fragment", order: Hold, command: str, now: Now) -> list[Event]:

@@ -254,11 +254,13 @@ class HoldLifted(Event, frozen=True):
 
 
 class TasksAdded(Event, frozen=True):
-    """Tasks that the definition does not have (a JSON object, id -> task): `by` a task's result, or a person."""
+    """Tasks that the definition does not have (a JSON object, id -> task), `by` a task's result or a person; by `links`, tasks
+    of the run that have not begun wait for them."""
 
     command: str
     tasks: bytes
     by: str
+    links: dict[str, list[str]] = msgspec.field(default_factory=dict)
 
 
 class FragmentReopened(Event, frozen=True):

@@ -176,6 +176,7 @@ class _Making:
         task, level, draft = self.task, self.level, self.draft
         parameters = self.templates.parameters(task.parameters, (*self.place, "with"))
         self.fields = _work(task, parameters) | {"site": self._site(), "join": task.join, "optional": task.optional}
+        self.fields["grows"] = task.grows
         if level.group >= 0:
             self.fields["parent"] = draft.index[level.group]
         self._add_kind()

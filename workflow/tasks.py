@@ -185,6 +185,7 @@ class TaskPlan(msgspec.Struct, frozen=True, gc=False):
     cleanup: int = -1
     compensate: int = -1
     optional: bool = False
+    grows: bool = False  # Its output may add tasks to the run.
     recovery: tuple[Recovery, ...] = ()
     stages: Stages | None = None
     cache: CachePlan | None = None

@@ -1,0 +1,83 @@
+"""Runs that grow: tasks added by a person or by a task's result, checked like a definition."""
+
+from typing import Any
+
+from tests.workflow.play import Play, play
+from workflow.orders import AddTasks, RollBack, Signal
+
+W = {"capability": "work"}
+OPEN = {"a": W, "gate": {"wait": {"signal": "go"}}, "end": {"needs": ["gate"]}}
+
+
+def waiting(tasks: dict[str, Any] | None = None, **fields: Any) -> Play:
+    return play(tasks or OPEN, inputs={"n": 3}, **fields).run()
+
+
+def test_a_person_adds_tasks_to_a_run() -> None:
+    """They need old and new tasks, and an old one that has not begun may be made to wait for them."""
+    done = waiting()
+    more = {
+        "x": {**W, "with": {"n": "${{ inputs.n }}"}},
+        "y": {**W, "needs": ["x", "a"], "with": {"x": "${{ tasks.x.output.n }}"}},
+    }
+    assert done.order(AddTasks(more, "ann", {"end": ["y"]})) == ""
+    assert done.run().done == ["a", "x", "y"]
+    assert done.parameters["y"] == {"x": 3}
+    assert done.order(Signal("go")) == ""
+    assert done.run().done == ["a", "x", "y", "end"]
+    assert done.fragment.outcome == "completed"
+
+
+def test_an_old_task_waits_for_what_was_added() -> None:
+    """Even if all that it waited for before is done."""
+    done = waiting()
+    assert done.order(AddTasks({"slow": {"wait": {"for": 60}}}, "ann", {"end": ["slow"]})) == ""
+    assert done.order(Signal("go")) == ""
+    assert (done.run().state("end"), done.done) == ("pending", ["a"])
+    assert done.wait(61).done == ["a", "end"]
+    assert done.fragment.outcome == "completed"
+
+
+def test_what_is_added_is_checked_like_a_definition() -> None:
+    """Unknown words and names, circles, names that are taken, outputs that nobody kept: each refusal says what is allowed."""
+    done = waiting()
+    assert "unknown field 'capabilty'; did you mean 'capability'?" in done.order(AddTasks({"x": {"capabilty": "w"}}))
+    assert "no task 'q' here" in done.order(AddTasks({"x": {**W, "needs": ["q"]}}))
+    assert "has tasks a already" in done.order(AddTasks({"a": W}))
+    assert "1 to 1000 at once" in done.order(AddTasks({}))
+    assert "in a circle: x" in done.order(AddTasks({"x": {**W, "needs": ["y"]}, "y": {**W, "needs": ["x"]}}))
+    chain = {"a": W, "s": {"wait": {"signal": "s"}}, "gate": {"needs": ["s"]}, "end": {"needs": ["gate"]}}
+    circle = AddTasks({"x": {**W, "needs": ["end"]}}, "", {"gate": ["x"]})
+    assert "in a circle: gate -> x -> end -> gate" in waiting(chain).order(circle)
+    assert "was not kept" in done.order(AddTasks({"x": {**W, "needs": ["a"], "with": {"v": "${{ tasks.a.output }}"}}}))
+    assert "has begun" in done.order(AddTasks({"x": W}, "", {"a": ["x"]}))
+    assert "TasksAdded" not in done.kinds()
+
+
+def test_a_result_adds_tasks_to_its_own_run() -> None:
+    """A planner, an AI agent for instance, returns tasks; they come after it. What cannot be added fails its attempt."""
+    plans: list[dict[str, Any]] = [{"bad": {"wrong": 1}}, {"one": W, "two": {**W, "needs": ["one"]}}]
+
+    def script(task: str, parameters: Any) -> Any:
+        return {"tasks": plans.pop(0)} if task == "plan" else None
+
+    tasks = {"plan": {**W, "grows": True, "retry": {"max_attempts": 2, "delay": 1, "jitter": 0}}, "end": {"needs": ["plan"]}}
+    done = play(tasks, script).run().wait(2)
+    assert done.begun == ["plan", "plan", "end", "one", "two"]
+    assert done.fragment.outcome == "completed"
+    assert done.fragment.failures == {0: 1}
+
+
+def test_groups_and_maps_can_be_added_and_gone_back_over() -> None:
+    """An addition can say all that a definition can; a rollback does it anew."""
+    done = waiting()
+    each = {"map": {"over": "inputs.lines", "tasks": {"m": {**W, "with": {"i": "${{ item }}"}}}}}
+    assert "unknown input 'lines'" in done.order(AddTasks({"each": each}))
+    over = {"map": {"over": "[1, 2]", "tasks": {"m": {**W, "with": {"i": "${{ item }}"}}}}}
+    both = {"parallel": {"tasks": {"l": W, "r": W}}, "needs": ["each"]}
+    assert done.order(AddTasks({"each": over, "both": both})) == ""
+    assert done.run().done == ["a", "each[0]", "each[1]", "both.l", "both.r"]
+    assert done.order(RollBack(task="each")) == ""
+    assert done.run().done[5:] == ["each[0]", "each[1]", "both.l", "both.r"]
+    assert done.order(Signal("go")) == ""
+    assert done.run().fragment.outcome == "completed"
