@@ -2,16 +2,18 @@
 
 YAML is read by its core schema (1.2): `no`, `on` and `2026-01-01` are text, only `true` and `false` are truth values.
 Keys may not be repeated. The text is untrusted: it is bounded in size, in depth, and in what aliases multiply to.
+A document of an older form is brought to today's on the way, see `workflow.migrations`.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from workflow.definition import WorkflowDefinition
 from workflow.json_text import mark_json, read_json
 from workflow.marks import Marks, TextRefused
+from workflow.migrations import migrate
 from workflow.plan import Plan, read_plan
 from workflow.problems import DefinitionError, Problem
 from workflow.yaml_text import mark_yaml
@@ -25,7 +27,24 @@ def load_definition(text: str, source: str = "<input>") -> WorkflowDefinition:
 
 
 def load_plan(text: str, source: str = "<input>") -> tuple[WorkflowDefinition, Plan]:
-    """The definition in a text, and its plan. Raises DefinitionError."""
+    """The definition in a text of any form, and its plan. Raises DefinitionError."""
+    loaded = load(text, source)
+    return loaded.definition, loaded.plan
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A definition and its plan. `migrations` are the steps from the form that it was written in (`1.0.0 -> 1.1.0` ...), and
+    `left_out` the fields of it that say nothing today."""
+
+    definition: WorkflowDefinition
+    plan: Plan
+    migrations: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+def load(text: str, source: str = "<input>") -> Loaded:
+    """The definition in a text of any form. Raises DefinitionError with file and line of all problems."""
     try:
         document, repeats, marks = _read(text, source)
         found = marks().repeated if repeats else []
@@ -33,12 +52,25 @@ def load_plan(text: str, source: str = "<input>") -> tuple[WorkflowDefinition, P
         raise DefinitionError([replace(refusal.problem, file=source)]) from None
     left_out = 0
     try:
-        definition, plan = read_plan(document)
+        moved = migrate(document)
+        definition, plan = read_plan(moved.document)
         if not found:
-            return definition, plan
+            return Loaded(definition, plan, moved.steps, moved.left_out)
     except DefinitionError as refusal:
         found, left_out = [*found, *refusal.problems], refusal.left_out
     raise DefinitionError(_located(found, marks, source), left_out)
+
+
+def read_text(text: str, source: str = "<input>") -> Any:
+    """The parsed document in a text, whatever it says. Raises DefinitionError for what is no YAML or JSON, or repeats keys."""
+    try:
+        document, repeats, marks = _read(text, source)
+        found = marks().repeated if repeats else []
+    except TextRefused as refusal:
+        raise DefinitionError([replace(refusal.problem, file=source)]) from None
+    if found:
+        raise DefinitionError(_located(found, marks, source))
+    return document
 
 
 def _read(text: str, source: str) -> tuple[Any, bool, Callable[[], Marks]]:
