@@ -185,6 +185,7 @@ class Executor:
             for task, attempt in fragment.live.items():
                 self.roster.slots[attempt.agent].held[(run, task)] = attempt.number
             fragment.quiet()  # What was folded has been acted upon.
+            fragment.news = None
             wake_all(fragment)
             self._reclaim(fragment)
             self.home.woken.append(fragment)
@@ -272,8 +273,9 @@ class Executor:
                     out.append(Persist(f"definition/{ref}", document))
             case FragmentReleased(definition, inputs, site, sites, placement, epoch):
                 if run not in self.fragments:
-                    self._emit(run, FragmentAdopted(definition, inputs, site, sites, placement, epoch), out, epoch)
-                    self.home.adopt(self.fragments[run], now, out)
+                    adopted = FragmentAdopted(definition, inputs, site, sites, placement, epoch)
+                    self._emit(run, adopted, out, epoch)
+                    self.home.adopt(self.fragments[run], adopted, now, out)
             case ValueHanded(task, output, blob, state):
                 self._decide(run, Receive(task, output, blob, state), now, out)
             case CommandRequested(command, _, arguments):

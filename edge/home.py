@@ -12,7 +12,7 @@ from sync.values import Now, SiteId, StreamId
 from workflow.attempts import failure
 from workflow.commands import Fail, FragmentCommand, Lose
 from workflow.event import Event
-from workflow.events import FragmentCancelling, TaskCompleted
+from workflow.events import FragmentAdopted, FragmentCancelling, TaskCompleted
 from workflow.extras import Attempt
 from workflow.fragment import Fragment
 from workflow.plan import Plan
@@ -54,8 +54,17 @@ class Home:
         return bool(events)
 
     def fold(self, fragment: Fragment, events: list[Event], out: list[object]) -> None:
-        """Record and fold what was decided."""
+        """Record and fold what was decided, and what the definition's rules say to it."""
         for event in events:
+            out.append(Append(self.stream, fragment.run, fragment.epoch, event))
+            fragment.evolve(event)
+        if fragment.plan.rules:
+            self._obey_rules(fragment, events, out)
+        fragment.news = None
+
+    def _obey_rules(self, fragment: Fragment, events: list[Event], out: list[object]) -> None:
+        for event in fragment.decide_rules(events):
+            events.append(event)
             out.append(Append(self.stream, fragment.run, fragment.epoch, event))
             fragment.evolve(event)
 
@@ -85,8 +94,9 @@ class Home:
         self.fold(fragment, events, out)
         self._follow(fragment, events, failed, now, out)
 
-    def adopt(self, fragment: Fragment, now: Now, out: list[object]) -> None:
-        """The fragment has just come here."""
+    def adopt(self, fragment: Fragment, adopted: FragmentAdopted, now: Now, out: list[object]) -> None:
+        """The fragment has just come here, by an event that is recorded already."""
+        self._obey_rules(fragment, [adopted], out)
         if fragment.plan.timeout_ms:
             out.append(SetTimer(fragment.run, "run", now.wall_ms + fragment.plan.timeout_ms))
         self.resume(fragment, now, out)

@@ -95,7 +95,7 @@ class SiteSchedules:
         adopted = FragmentAdopted(plan.ref, inputs, site, [site], bytes(len(plan.tasks)), BORN_EPOCH)
         out += (Append(self.home.stream, run, BORN_EPOCH, event) for event in (created, adopted))
         fragment = self.home.fragments[run] = Fragment.adopt(RunId(run), plan, adopted)
-        self.home.adopt(fragment, now, out)
+        self.home.adopt(fragment, adopted, now, out)
 
     def _arm(self, id: str, out: list[object]) -> None:
         state = self.book.known.get(id)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from sync.values import Now, RunId
-from workflow import attempts, attending, flow, folding, saved, steering
+from workflow import attempts, attending, flow, folding, ruling, saved, steering
 from workflow.commands import (
     Assign,
     Attend,
@@ -190,6 +190,10 @@ class Fragment(Shape):
                 return steering.cancel(self, intent, reason)
             case Steer():
                 return steering.steer(self, command, now)
+
+    def decide_rules(self, events: list[Event]) -> list[Event]:
+        """What the definition's rules say to events that have just been folded."""
+        return ruling.follow(self, events) if self.plan.rules else []
 
     def decide_ending(self) -> list[Event]:
         """What comes by itself once nothing else is left to do: the end of a rollback, the end of the fragment."""

@@ -9,6 +9,7 @@ from workflow.event import Blob
 from workflow.expression import Expression, LargeOutput, Plain
 from workflow.scope import Scope
 from workflow.states import NAMES
+from workflow.template import Template
 
 if TYPE_CHECKING:
     from workflow.fragment import Fragment
@@ -27,13 +28,25 @@ def scope_inside(fragment: "Fragment", task: int, expression: Expression) -> Sco
     return _scope(fragment, task, [read.key for read in reads if isinstance(read.key, int)], _NOTHING)
 
 
+def scope_for(fragment: "Fragment", local: Mapping[str, object], *parts: Expression | Template | None) -> Scope:
+    """The values that expressions name which belong to the run as a whole: rules, queries, outputs."""
+    numbers: set[int] = set()
+    for part in parts:
+        if isinstance(part, Template):
+            numbers.update(part.reads)
+        elif part is not None:
+            reads = (part,) if isinstance(part, Plain) else part.reads
+            numbers.update(read.key for read in reads if isinstance(read.key, int))
+    return _scope(fragment, -1, sorted(numbers), local)
+
+
 def _scope(fragment: "Fragment", task: int, numbers: Iterable[int], local: Mapping[str, object]) -> Scope:
     outputs: dict[int, object] = {}
     states: dict[int, str] = {}
     errors: dict[int, object] = {}
     kept = fragment.outputs or {}
     for number in numbers:
-        read = fragment.resolve(task, number)
+        read = fragment.resolve(task, number) if task >= 0 else number
         if read in kept:
             outputs[number] = value_of(kept[read])
         if fragment.plan.is_plain:
@@ -42,7 +55,8 @@ def _scope(fragment: "Fragment", task: int, numbers: Iterable[int], local: Mappi
         if fragment.extras is not None and read in fragment.extras.errors:
             code, message = fragment.extras.errors[read]
             errors[number] = {"code": code, "message": message}
-    return Scope(msgspec.json.decode(fragment.inputs), outputs, fragment.run, states, errors, _locals(fragment, task, local))
+    words = _locals(fragment, task, local) if task >= 0 else local
+    return Scope(msgspec.json.decode(fragment.inputs), outputs, fragment.run, states, errors, words)
 
 
 def _locals(fragment: "Fragment", task: int, local: Mapping[str, object]) -> Mapping[str, object]:

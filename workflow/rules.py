@@ -11,7 +11,7 @@ from workflow.tasks import RulePlan
 from workflow.template import EMPTY, Template
 from workflow.templates import TemplateCompiler
 
-TASK_EVENTS = ("ready", "started", "completed", "failed", "skipped", "cancelled", "lost", "reconcile", "incident")
+TASK_EVENTS = ("started", "completed", "failed", "skipped", "cancelled", "lost", "reconcile", "incident")
 RUN_EVENTS = ("started", "paused", "resumed", "completed", "failed", "cancelled", "incident")
 
 

@@ -235,6 +235,17 @@ class ChildRequested(Event, frozen=True):
     due_ms: int = 0
 
 
+class RuleFired(Event, frozen=True):
+    """Rule `rule` of the definition (from 0) took up what happened. Who is to be notified, or escalated to, is `target`."""
+
+    rule: int
+    on: str
+    action: str
+    target: str
+    detail: bytes
+    error: str = ""
+
+
 class TaskHeld(Event, frozen=True):
     """The task may not start until `hold` is lifted: it waits for something outside the run."""
 

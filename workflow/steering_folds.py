@@ -205,6 +205,8 @@ def _escalate(fragment: "Fragment", event: ApprovalEscalated) -> None:
 
 
 def _request_child(fragment: "Fragment", event: ChildRequested) -> None:
+    if event.task < 0:
+        return  # A rule started it, and nothing waits for it.
     fragment.more().children[event.task] = event.child
     fragment.states[event.task] = WAITING
     if fragment.attempts is None:

@@ -180,6 +180,11 @@ class Play:
             self.decide(Complete(task, attempt, "anna", msgspec.json.encode(output), None))
 
     def _fold(self, events: list[Event]) -> None:
+        self._fold_each(events)
+        self._fold_each(self.fragment.decide_rules(events))
+        self.fragment.news = self.twin.news = None
+
+    def _fold_each(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, CommandAnswered):
                 self.answers[event.command] = "" if event.accepted else event.detail
