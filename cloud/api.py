@@ -211,6 +211,10 @@ class Knowledge:
         definition = await self._planner.register(text, source)
         return answer(definition, 201, {"Location": f"/api/v1/definitions/{quote(definition.ref, safe='@')}"})
 
+    async def validate(self, request: Request, source: Annotated[str, Query(max_length=255)] = "<request>") -> Response:
+        text = definition_text(await body_of(request), request.headers.get("content-type", ""))
+        return answer(await self._planner.validate(text, source))
+
     async def definitions(self) -> Response:
         return answer({"items": await self._planner.definitions()})
 
@@ -248,6 +252,7 @@ class Knowledge:
 def _knowledge(knowledge: Knowledge) -> APIRouter:
     router = APIRouter()
     router.add_api_route("/api/v1/definitions", knowledge.register, methods=["POST"])
+    router.add_api_route("/api/v1/definitions:validate", knowledge.validate, methods=["POST"])
     router.add_api_route("/api/v1/definitions", knowledge.definitions, methods=["GET"])
     router.add_api_route("/api/v1/definitions/{ref}", knowledge.definition, methods=["GET"])
     router.add_api_route("/api/v1/agents", knowledge.agents, methods=["GET"])

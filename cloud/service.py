@@ -32,7 +32,7 @@ from cloud.views import (
 from sync.commit import Row
 from sync.log_errors import LogCorrupt
 from sync.values import RunId, stream_writer
-from workflow.loading import load_plan
+from workflow.loading import Loaded, load
 from workflow.plan import DefinitionError, InputError, Plan
 from workflow.problems import Problem as InputProblem
 from workflow.saved import state_hash
@@ -108,7 +108,7 @@ class PlannerService:
     async def _plan(self, definition: str | dict[str, object]) -> Plan:
         if isinstance(definition, dict):
             text = msgspec.json.encode(definition).decode()
-            return await self._register(text, "request")
+            return (await self._register(text, "request"))[0]
         ref = definition if "@" in definition else self._node.planner.latest.get(definition, definition)
         plan = self._node.planner.plans.get(ref)
         if plan is None:
@@ -120,18 +120,28 @@ class PlannerService:
     async def register(self, text: str, source: str) -> DefinitionView:
         """Check, compile and register a definition given as YAML or JSON."""
         self._refuse_while_recovering()
-        return _definition_view(await self._register(text, source), whole=True)
+        plan, loaded = await self._register(text, source)
+        return _definition_view(plan, whole=True, loaded=loaded)
 
-    async def _register(self, text: str, source: str) -> Plan:
+    async def validate(self, text: str, source: str) -> DefinitionView:
+        """Check and compile a definition, and keep nothing of it."""
+        loaded = await self._load(text, source)
+        return _definition_view(loaded.plan, whole=True, loaded=loaded)
+
+    async def _load(self, text: str, source: str) -> Loaded:
         try:
-            _, plan = await asyncio.to_thread(load_plan, text, source)
+            return await asyncio.to_thread(load, text, source)
         except DefinitionError as error:
             raise Problem(422, "invalid_definition", str(error), [str(p) for p in error.problems]) from None
+
+    async def _register(self, text: str, source: str) -> tuple[Plan, Loaded]:
+        loaded = await self._load(text, source)
+        plan = loaded.plan
         reply = await self._node.loop.ask(lambda token: RegisterDefinition(token, plan.ref, plan.document))
         if isinstance(reply, Problem):
             raise reply
         assert isinstance(reply, Plan)
-        return reply
+        return reply, loaded
 
     async def cancel(self, run: str, *, reason: str, wait_s: float) -> RunView | CommandView:
         """Ask the homes to cancel. The run as it is once they have, or the pending command if they take longer."""
@@ -377,7 +387,8 @@ def _encoded(inputs: dict[str, object], labels: dict[str, str]) -> bytes:
     return encoded
 
 
-def _definition_view(plan: Plan, *, whole: bool) -> DefinitionView:
+def _definition_view(plan: Plan, *, whole: bool, loaded: Loaded | None = None) -> DefinitionView:
     name, _, version = plan.ref.partition("@")
     document = msgspec.Raw(plan.document) if whole else msgspec.Raw(b"null")
-    return DefinitionView(plan.ref, name, version, len(plan.tasks), document)
+    moved = ([*loaded.migrations], [*loaded.left_out]) if loaded is not None else ([], [])
+    return DefinitionView(plan.ref, name, version, len(plan.tasks), document, *moved)

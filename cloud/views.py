@@ -210,10 +210,13 @@ class CommandView(msgspec.Struct, omit_defaults=True):
 
 
 class DefinitionView(msgspec.Struct):
-    """A registered definition; `document` is its canonical JSON."""
+    """A definition; `document` is its canonical JSON. `migrations` are the steps that brought it to today's form when it was
+    read, and `left_out` the fields of its older form that say nothing today."""
 
     ref: str
     name: str
     version: str
     tasks: int
     document: msgspec.Raw = msgspec.Raw(b"")
+    migrations: list[str] = []
+    left_out: list[str] = []

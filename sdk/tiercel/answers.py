@@ -197,13 +197,16 @@ class Command(TypedDict):
 
 
 class Definition(TypedDict):
-    """A registered definition; `document` is its canonical JSON."""
+    """A definition; `document` is its canonical JSON. `migrations` are the steps that brought it to today's form when it was
+    read, and `left_out` the fields of its older form that say nothing today."""
 
     ref: str
     name: str
     version: str
     tasks: int
     document: dict[str, Any]
+    migrations: list[str]
+    left_out: list[str]
 
 
 class AgentStatus(TypedDict):

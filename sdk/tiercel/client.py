@@ -116,6 +116,13 @@ class Client:
         )
         return cast(Definition, found)
 
+    def validate(self, text: str, *, source: str = "<request>", media: str = "application/yaml") -> Definition:
+        """Check a definition (YAML or JSON) without registering it."""
+        found = self._request(
+            "POST", "/api/v1/definitions:validate", {"source": source}, content=text.encode(), headers={"Content-Type": media}
+        )
+        return cast(Definition, found)
+
     def definitions(self) -> list[Definition]:
         return cast(list[Definition], self._items("/api/v1/definitions"))
 

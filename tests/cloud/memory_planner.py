@@ -106,16 +106,20 @@ class MemoryPlanner:
             queue.put_nowait(runs)
 
     async def register(self, text: str, source: str) -> DefinitionView:
+        view = await self.validate(text, source)
+        raw = view.document
+        if bytes(self.registered.get(view.ref, view).document) != bytes(raw):
+            raise Problem(409, "definition_exists", f"{view.ref} is registered with other content: raise the version")
+        self.registered[view.ref] = view
+        return view
+
+    async def validate(self, text: str, source: str) -> DefinitionView:
         document = yaml.safe_load(text)
         if not isinstance(document, dict) or "name" not in document:
             raise Problem(422, "invalid_definition", f"{source} is no definition", [f"{source}:1: name: is missing"])
         ref = f"{document['name']}@{document['version']}"
         raw = msgspec.Raw(msgspec.json.encode(document, order="sorted"))
-        if bytes(self.registered.get(ref, DefinitionView("", "", "", 0, raw)).document) != bytes(raw):
-            raise Problem(409, "definition_exists", f"{ref} is registered with other content: raise the version")
-        view = DefinitionView(ref, document["name"], document["version"], len(document.get("tasks", {})), raw)
-        self.registered[ref] = view
-        return view
+        return DefinitionView(ref, document["name"], document["version"], len(document.get("tasks", {})), raw)
 
     async def definitions(self) -> list[DefinitionView]:
         return list(self.registered.values())

@@ -276,6 +276,16 @@ def test_definitions_come_as_yaml_or_json(api: Api) -> None:
     assert [definition["ref"] for definition in listed] == ["pick@1", "pack@2"]
 
 
+def test_a_definition_is_validated_and_not_kept(api: Api) -> None:
+    """The answer is that of registering, and nothing is registered; a refusal is the same, too."""
+    client, _ = api
+    answer = client.post("/api/v1/definitions:validate", json={"name": "pack", "version": "9", "tasks": {}})
+    assert (answer.status_code, answer.json()["ref"], answer.json()["migrations"]) == (200, "pack@9", [])
+    assert client.get("/api/v1/definitions/pack@9").status_code == 404
+    answer = client.post("/api/v1/definitions:validate", content="[]", headers=YAML)
+    assert refused(answer, 422, "invalid_definition")["problems"] == ["<request>:1: name: is missing"]
+
+
 def test_a_refused_definition_names_the_file(api: Api) -> None:
     """The planner's lines reach the client, with the name that it gave its file."""
     client, _ = api

@@ -12,7 +12,7 @@ GROUP = "tiercel.commands"
 
 NOUNS = {
     "run": ("tiercel.cli.run:app", "Start runs, look at them, watch them, cancel them."),
-    "definition": ("tiercel.cli.definition:app", "Register and look at workflow definitions."),
+    "definition": ("tiercel.cli.definition:app", "Check, register, look at and compare workflow definitions."),
     "schedule": ("tiercel.cli.schedule:app", "Create schedules, look at them, pause them, make up what they missed."),
     "agent": ("tiercel.cli.fleet:agents", "Look at the agents of all sites."),
     "site": ("tiercel.cli.fleet:sites", "Look at the sites, and compare them with the cloud."),
@@ -26,7 +26,7 @@ ADDED_HELP = {
     "demo": "Run the demonstration: orders in, report out, a link cut halfway.",
     "cloud": "Run the cloud.",
     "edge": "Run the edge node of a site.",
-    "schema": "Print the JSON Schema of workflow definitions.",
+    "schema": "Print the JSON Schema of workflow definitions; bring files of older forms to today's.",
 }
 
 

@@ -1,0 +1,30 @@
+"""docs/definitions.md: its examples load, and it names every field."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from workflow.definition import TaskDefinition, WorkflowDefinition
+from workflow.loading import load
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "definitions.md").read_text("utf-8")
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.split("\n")[0].removeprefix("name: "))
+def test_examples_load(example: str) -> None:
+    """Each example is a definition of today's form."""
+    assert not load(example, "example.yaml").migrations
+
+
+def test_there_are_examples() -> None:
+    """They are found where the page has them."""
+    assert len(EXAMPLES) >= 5
+
+
+@pytest.mark.parametrize("model", [WorkflowDefinition, TaskDefinition])
+def test_every_field_is_named(model: type[WorkflowDefinition] | type[TaskDefinition]) -> None:
+    """The page has every field of the whole and of a task."""
+    words = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", PAGE))))
+    assert {field.alias or name for name, field in model.model_fields.items()} <= words
