@@ -18,6 +18,7 @@ from workflow.attending import is_for_agents
 from workflow.commands import Assign, Attend, Block, Fail
 from workflow.expression import ExpressionError
 from workflow.fragment import Fragment
+from workflow.generations import generation_of
 from workflow.looking import scope_of
 from workflow.resources import Holder
 from workflow.states import BLOCKED, READY, RUNNING, WAITING
@@ -133,7 +134,8 @@ class Dispatch:
             out.append(deadline_of(fragment, task, now.wall_ms))
         key = AttemptKey(fragment.run, task, attempt, attempt_epoch(fragment.epoch, attempt))
         name = plan.id if task < len(fragment.plan.tasks) else fragment.id_of(task)
-        return Assigned(key, name, plan.capability, rendered or constant or b"{}", plan.effect, plan.timeout_ms)
+        parameters, generation = rendered or constant or b"{}", generation_of(fragment, task)
+        return Assigned(key, name, plan.capability, parameters, plan.effect, plan.timeout_ms, generation)
 
     def _render(self, fragment: Fragment, task: int, plan: TaskPlan) -> bytes | ExpressionError:
         """The parameters, with those that a person gave instead. Empty if they are the plan's own."""

@@ -77,6 +77,7 @@ class Assigned(msgspec.Struct, frozen=True, gc=False):
     parameters: bytes
     effect: int
     timeout_ms: int
+    generation: int = 0
 
 
 class AssignTasks(NamedTuple):

@@ -323,7 +323,7 @@ def _assignment_messages(items: list[Assigned]) -> list[agent_pb2.EdgeMessage]:
     for item in items:
         run, task, attempt, epoch = item.key
         key = agent_pb2.AttemptKey(run=run, task=task, attempt=attempt, epoch=epoch).SerializeToString()
-        fixed = _fixed_fields(item.task_name, item.capability, item.parameters, item.effect, item.timeout_ms)
+        fixed = _fixed_fields(item.task_name, item.capability, item.parameters, item.effect, item.timeout_ms, item.generation)
         # Field 1 of Assignment is its key; a key is shorter than 128 bytes unless the run's id is absurd.
         encoded = b"".join((b"\x0a", _varint(len(key)), key, fixed))
         batch += (b"\x0a", _varint(len(encoded)), encoded)
@@ -341,13 +341,14 @@ def _assignments(encoded: list[bytes]) -> agent_pb2.EdgeMessage:
 
 
 @lru_cache(maxsize=4_096)
-def _fixed_fields(task_name: str, capability: str, parameters: bytes, effect: int, timeout_ms: int) -> bytes:
+def _fixed_fields(task_name: str, capability: str, parameters: bytes, effect: int, timeout_ms: int, generation: int) -> bytes:
     return agent_pb2.Assignment(
         task_name=task_name,
         capability=capability,
         parameters=parameters,
         effect=agent_pb2.Effect.ValueType(effect),
         timeout_ms=timeout_ms,
+        generation=generation,
     ).SerializeToString()
 
 

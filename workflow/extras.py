@@ -109,6 +109,7 @@ class Extras(msgspec.Struct, array_like=True):
     errors: dict[int, tuple[str, str]] = {}
     unwanted: list[int] = []
     validating: dict[int, tuple[int, str, bytes, Blob | None]] = {}
+    generations: dict[int, int] = {}
 
 
 class Network:

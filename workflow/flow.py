@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from workflow.extras import Copy, Network, Tally
+from workflow.generations import begin_anew
 from workflow.growth import compile_addition
 from workflow.states import (
     ABSENT,
@@ -28,7 +29,6 @@ from workflow.states import (
     SLEEPING,
     STUCK,
     VALIDATING,
-    VOID,
 )
 from workflow.tasks import After, Kind, Role
 
@@ -155,6 +155,7 @@ def make_ready(fragment: "Fragment", task: int) -> None:
 def wake_servant(fragment: "Fragment", task: int) -> None:
     """A task that serves another is needed now."""
     if fragment.states[task] in (SLEEPING, *ENDED):
+        begin_anew(fragment, task)
         fragment.states[task] = READY
         fragment.open += 1
         fragment.wake(task)
@@ -311,107 +312,6 @@ def add_tasks(fragment: "Fragment", tasks: bytes, links: dict[str, list[str]], *
     for task in (*fresh, *linked):
         if fragment.states[task] == PENDING and judge(fragment, task):
             end(fragment, task, SKIPPED)
-
-
-# Beginning anew --------------------------------------------------------------------------------------------------------
-
-
-def closure(fragment: "Fragment", tasks: Iterable[int]) -> list[int]:
-    """These tasks, all that is inside them, and all that comes after them; ascending. Groups around them are not in it."""
-    found: set[int] = set()
-    stack = list(tasks)
-    while stack:
-        task = stack.pop()
-        if task in found:
-            continue
-        found.add(task)
-        stack.extend(dependent for dependent, _ in fragment.edges_of(task))
-        stack.extend(fragment.members_of(task))
-        parent = fragment.parent_of(task)
-        while parent >= 0 and parent not in found:
-            stack.extend(dependent for dependent, _ in fragment.edges_of(parent))
-            parent = fragment.parent_of(parent)
-    return sorted(found)
-
-
-def reset(fragment: "Fragment", tasks: Iterable[int]) -> None:
-    """Tasks begin anew: pending again, or ready if nothing is missing. Groups around them that had ended go on."""
-    chosen = [task for task in tasks if fragment.states[task] not in ABSENT]
-    inside = set(chosen)
-    for task in chosen:
-        _void_copies(fragment, task)
-        if fragment.tallies is not None:
-            fragment.tallies.pop(task, None)
-    chosen = [task for task in chosen if fragment.states[task] != VOID]
-    for task in chosen:
-        _forget(fragment, task)
-    around: dict[int, None] = {}
-    for task in chosen:
-        parent = fragment.parent_of(task)
-        while parent >= 0 and parent not in inside:
-            if fragment.states[parent] in ENDED or fragment.states[parent] == STUCK:
-                _forget(fragment, parent)
-                fragment.states[parent] = RUNNING
-            if fragment.states[parent] == RUNNING:
-                around[parent] = None
-            parent = fragment.parent_of(parent)
-    fragment.recount(chosen)
-    for parent in around:
-        count(fragment, parent)
-    for task in chosen:
-        if fragment.states[task] == PENDING and judge(fragment, task):
-            end(fragment, task, SKIPPED)
-
-
-def _forget(fragment: "Fragment", task: int) -> None:
-    state = fragment.states[task]
-    if state in ENDED:
-        fragment.open += 1
-    fragment.states[task] = PENDING
-    fragment.forget_timer(task)
-    fragment.stamp(task, 0)
-    if fragment.failures is not None:
-        fragment.failures.pop(task, None)
-    if fragment.outputs is not None:
-        fragment.outputs.pop(task, None)
-    extras = fragment.extras
-    if extras is not None:
-        for kept in (extras.incidents, extras.approvals, extras.errors, extras.validating, extras.children):
-            kept.pop(task, None)
-        if task in extras.degraded:
-            extras.degraded.remove(task)
-    plan = fragment.task(task)
-    for servant in (plan.validator, plan.cleanup, plan.compensate):
-        if servant >= 0:
-            lay_down(fragment, fragment.base_of(task) + servant)
-
-
-def lay_down(fragment: "Fragment", task: int) -> None:
-    """A task that serves another is not needed any more."""
-    if fragment.states[task] not in ENDED and fragment.states[task] != SLEEPING:
-        fragment.open -= 1
-    fragment.states[task] = SLEEPING
-
-
-def _void_copies(fragment: "Fragment", task: int) -> None:
-    """A map or repeat that begins anew makes new copies; what the earlier ones held counts no more."""
-    for copy in fragment.copies_of(task):
-        if copy.is_void:
-            continue
-        copy.is_void = True
-        fragment.void_made(copy)
-        for inner in copy_tasks(fragment, copy):
-            _void_copies(fragment, inner)
-            if fragment.states[inner] not in ENDED and fragment.states[inner] not in ABSENT:
-                fragment.open -= 1
-            fragment.forget_timer(inner)
-            fragment.release(inner)
-            fragment.states[inner] = VOID
-
-
-def copy_tasks(fragment: "Fragment", copy: Copy) -> range:
-    """The tasks of one copy."""
-    return range(copy.base, copy.base + len(copy.body.graph.tasks))
 
 
 def stop_tasks(fragment: "Fragment", tasks: Iterable[int]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from workflow import flow
+from workflow import anew, flow
 from workflow.commands import STOPPED_HALFWAY
 from workflow.event import Event
 from workflow.events import (
@@ -240,7 +240,7 @@ def _reset(fragment: "Fragment", event: TasksReset) -> None:
     if event.command and fragment.extras is not None:
         for task in event.tasks:  # A person's retry may use every strategy again.
             fragment.extras.recoveries.pop(task, None)
-    flow.reset(fragment, event.tasks)
+    anew.reset(fragment, event.tasks)
 
 
 FOLDS: dict[type[Event], Callable[["Fragment", Any], None]] = {

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from sync.values import Now, RunId
-from workflow import attempts, attending, flow, folding, ruling, saved, steering
+from workflow import anew, attempts, attending, flow, folding, ruling, saved, steering
 from workflow.commands import (
     Assign,
     Attend,
@@ -143,7 +143,7 @@ class Fragment(Shape):
 
     def after(self, task: int) -> list[int]:
         """The task and all that comes after it."""
-        return flow.closure(self, [task])
+        return anew.closure(self, [task])
 
     def priority(self) -> int:
         """0 (least) to 9: who is served first."""

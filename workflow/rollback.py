@@ -6,7 +6,7 @@ the other (the latest effect first, as in Garcia-Molina and Salem, Sagas, 1987),
 
 from typing import TYPE_CHECKING
 
-from workflow import flow
+from workflow import anew, flow
 from workflow.states import ABSENT, COMPLETED, ENDED, READY, RUNNING
 from workflow.steering_events import RollbackBegun
 from workflow.tasks import Effect, Kind, Role
@@ -41,7 +41,7 @@ def begin(fragment: "Fragment", version: int, command: str, reason: str, also: l
 def begin_to_task(fragment: "Fragment", to: int, command: str, reason: str, also: list[int]) -> RollbackBegun:
     """Back to before the task `to` (-1: the start): that one, `also`, and all that comes after them are done anew."""
     first = range(len(fragment.plan.tasks)) if to < 0 else [to]
-    resets = flow.closure(fragment, [*first, *also])
+    resets = anew.closure(fragment, [*first, *also])
     return _begun(fragment, resets, max(0, fragment.version), command, reason)
 
 

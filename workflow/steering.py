@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sync.values import Now
-from workflow import flow, rollback
+from workflow import anew, rollback
 from workflow.attempts import failure
 from workflow.commands import Fail, Steer
 from workflow.event import Event
@@ -222,7 +222,7 @@ def _retry(fragment: "Fragment", order: Retry, command: str, now: Now) -> list[E
     if fragment.outcome:
         # What was cancelled with the failure begins, too: it would not be here if the task had not failed.
         tasks = [t for t, s in enumerate(fragment.states) if s == CANCELLED and fragment.task(t).role is Role.WORK] + tasks
-    return [*_reopened(fragment, command, "retry"), TasksReset(flow.closure(fragment, tasks), "retry", command)]
+    return [*_reopened(fragment, command, "retry"), TasksReset(anew.closure(fragment, tasks), "retry", command)]
 
 
 def _reopened(fragment: "Fragment", command: str, reason: str) -> list[Event]:
@@ -313,7 +313,7 @@ def _settle(fragment: "Fragment", order: Settle, command: str, now: Now) -> list
         case "retry" if fragment.stopping:
             raise Refused(f"run {fragment.run} is being stopped; allowed: completed, failed")
         case "retry" if fragment.states[task] == STUCK:
-            return [said, TasksReset(flow.closure(fragment, [task]), "retry", command)]
+            return [said, TasksReset(anew.closure(fragment, [task]), "retry", command)]
         case "retry":
             return [said]
         case _:

@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from workflow import flow
+from workflow import anew, flow
 from workflow.event import Event
 from workflow.events import (
     FragmentCancelling,
@@ -81,7 +81,7 @@ def _terminate(fragment: "Fragment", event: FragmentTerminated) -> None:
             flow.cut(fragment, task)
     for task, state in enumerate(fragment.states):  # Nothing is cleaned up.
         if state not in ENDED and state not in ABSENT:
-            flow.lay_down(fragment, task)
+            anew.lay_down(fragment, task)
     fragment.woken = None
 
 
@@ -169,7 +169,7 @@ def _end_rollback(fragment: "Fragment", event: RollbackEnded) -> None:
     extras = fragment.more()
     rollback, extras.rollback = extras.rollback, None
     if rollback is not None:
-        flow.reset(fragment, rollback.resets)
+        anew.reset(fragment, rollback.resets)
     wake_all(fragment)
 
 

@@ -79,8 +79,12 @@ class TaskContext:
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every attempt at this task of this run: write under it, and a repetition changes nothing."""
-        return f"{self._assignment.key.run}/{self._assignment.task_name}"
+        """The same for every attempt at this task of this run: write under it, and a repetition changes nothing.
+
+        `run/task`; once somebody has the task done anew (a rollback, a rerun, a person's retry) `run/task#2`, then `#3`.
+        """
+        again = self._assignment.generation
+        return f"{self._assignment.key.run}/{self._assignment.task_name}" + (f"#{again + 1}" if again else "")
 
     @property
     def correlation_id(self) -> str:

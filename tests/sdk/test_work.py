@@ -97,7 +97,7 @@ async def test_an_agent_registers_what_it_is(gateway: Gateway, new_agent: NewAge
 
 
 async def test_the_context_tells_about_the_task(gateway: Gateway, new_agent: NewAgent) -> None:
-    """A parameter annotated TaskContext gets the context; the idempotency key leaves out the attempt."""
+    """A parameter of this type gets the context; the idempotency key leaves out attempts, and counts what is done anew."""
     agent = new_agent()
 
     @agent.capability("look")
@@ -108,7 +108,11 @@ async def test_the_context_tells_about_the_task(gateway: Gateway, new_agent: New
         connection = await gateway.welcomed()
         await connection.assign(assignment("look", 2, attempt=3, epoch=9))
         result = await connection.result()
-    assert json.loads(result.output) == {"key": "r1/task-2", "attempt": 3, "epoch": 9, "agent": "picker-1"}
+        assert json.loads(result.output) == {"key": "r1/task-2", "attempt": 3, "epoch": 9, "agent": "picker-1"}
+        anew = assignment("look", 2, attempt=4, epoch=9)
+        anew.generation = 2
+        await connection.assign(anew)
+        assert json.loads((await connection.result()).output)["key"] == "r1/task-2#3"
 
 
 async def test_failures_say_what_they_are(gateway: Gateway, new_agent: NewAgent) -> None:

@@ -11,9 +11,10 @@ from tests.workflow.plans import adopted, plan_of
 from workflow.attending import is_for_agents
 from workflow.commands import Assign, Attend, Cancel, Complete, Elapse, Fail, FragmentCommand, Steer
 from workflow.event import Event
-from workflow.events import CommandAnswered, TaskAssigned, decode, encode
+from workflow.events import CommandAnswered, TaskAssigned, TaskCompleted, decode, encode
 from workflow.expression import ExpressionError
 from workflow.fragment import Fragment
+from workflow.generations import generation_of
 from workflow.looking import scope_of
 from workflow.orders import Order
 from workflow.plan import Plan
@@ -59,6 +60,7 @@ class Play:
     parameters: dict[str, Any] = field(default_factory=dict)
     queue: list[int] = field(default_factory=list)
     answers: dict[str, str] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         begin = adopted(self.plan, inputs=msgspec.json.encode(self.plan.check_inputs(self.inputs)))
@@ -190,6 +192,10 @@ class Play:
                 self.answers[event.command] = "" if event.accepted else event.detail
             if isinstance(event, TaskAssigned):
                 assert self.fragment.may_start(event.task), "it may not start"
+            if isinstance(event, TaskCompleted) and self.fragment.task(event.task).kind is Kind.WORK:
+                key = f"{self.fragment.id_of(event.task)}#{generation_of(self.fragment, event.task) + 1}"
+                assert key not in self.keys, f"{key} is done twice: whoever keeps what was done would answer with the first"
+                self.keys.append(key)
             self.events.append(event)
             self.fragment.evolve(event)
             self.twin.evolve(decode(event.kind, encode(event)))

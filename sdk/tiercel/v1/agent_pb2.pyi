@@ -334,6 +334,8 @@ class Assignment(_message.Message):
     PARAMETERS_FIELD_NUMBER: _builtins.int
     EFFECT_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_MS_FIELD_NUMBER: _builtins.int
     task_name: _builtins.str
     capability: _builtins.str
     parameters: _builtins.bytes
@@ -341,6 +343,12 @@ class Assignment(_message.Message):
     effect: Global___Effect.ValueType
     timeout_ms: _builtins.int
     """From start to finish; 0 means none."""
+    generation: _builtins.int
+    """How often the task was begun anew after it had been given out: by a rollback, a rerun, a person's retry. What was done
+    once in an earlier one is wanted once more.
+    """
+    heartbeat_ms: _builtins.int
+    """The agent must report progress of the attempt at least this often; 0 means that it need not."""
     @_builtins.property
     def key(self) -> Global___AttemptKey: ...
     def __init__(
@@ -352,10 +360,12 @@ class Assignment(_message.Message):
         parameters: _builtins.bytes = ...,
         effect: Global___Effect.ValueType = ...,
         timeout_ms: _builtins.int = ...,
+        generation: _builtins.int = ...,
+        heartbeat_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capability", b"capability", "effect", b"effect", "key", b"key", "parameters", b"parameters", "task_name", b"task_name", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capability", b"capability", "effect", b"effect", "generation", b"generation", "heartbeat_ms", b"heartbeat_ms", "key", b"key", "parameters", b"parameters", "task_name", b"task_name", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
