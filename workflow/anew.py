@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from workflow import flow
 from workflow.extras import Copy
 from workflow.generations import begin_anew, generation_of, outgrow
-from workflow.states import ABSENT, ENDED, PENDING, RUNNING, SKIPPED, SLEEPING, STUCK, VOID
+from workflow.states import ABSENT, ENDED, PENDING, RUNNING, SKIPPED, STUCK, VOID
 
 if TYPE_CHECKING:
     from workflow.fragment import Fragment
@@ -78,16 +78,9 @@ def _forget(fragment: "Fragment", task: int) -> None:
         if task in extras.degraded:
             extras.degraded.remove(task)
     plan = fragment.task(task)
-    for servant in (plan.validator, plan.cleanup, plan.compensate):
+    for servant in (plan.validator, plan.cleanup, plan.compensate, plan.reconciler):
         if servant >= 0:
-            lay_down(fragment, fragment.base_of(task) + servant)
-
-
-def lay_down(fragment: "Fragment", task: int) -> None:
-    """A task that serves another is not needed any more."""
-    if fragment.states[task] not in ENDED and fragment.states[task] != SLEEPING:
-        fragment.open -= 1
-    fragment.states[task] = SLEEPING
+            flow.lay_down(fragment, fragment.base_of(task) + servant)
 
 
 def _void_copies(fragment: "Fragment", task: int) -> None:

@@ -16,13 +16,15 @@ from workflow.growth import GrowthRefused, check_addition
 from workflow.looking import scope_of
 from workflow.stage_marks import enter_stage
 from workflow.states import ENDED, RECONCILE, VALIDATING, VOID
-from workflow.steering_events import IncidentOpened, TaskDegraded, TasksAdded, TaskValidating
+from workflow.steering_events import IncidentOpened, TaskDegraded, TasksAdded, TaskSettled, TaskValidating
 from workflow.tasks import Effect, Recovery, Role, TaskPlan
 
 if TYPE_CHECKING:
     from workflow.fragment import Fragment
 
 DECLINED_DELAY_MS = 1_000
+# Longer than any lease, and some drift of the agent's clock.
+LOCK_DELAY_MS = 30_000
 # A task that ends every agent that takes it must not go round for ever.
 DELIVERIES_MAX = 100
 DECLINES_MAX = 3_600
@@ -39,6 +41,8 @@ def complete(fragment: "Fragment", said: Complete, now: Now, chance: float) -> l
     plan = fragment.task(task)
     if plan.role is Role.VALIDATE:
         return [done, *_judge(fragment, fragment.base_of(task) + plan.owner, said.output, now, chance)]
+    if plan.role is Role.RECONCILE:
+        return [done, *_reconcile(fragment, fragment.base_of(task) + plan.owner, said.output, now, chance)]
     if wrong := _fault(fragment, task, plan, said):
         return failure(fragment, Fail(task, said.attempt, said.agent, *wrong, True, True), now, chance)
     if plan.validator >= 0 and fragment.is_wanted(task):
@@ -110,6 +114,28 @@ def _judge(fragment: "Fragment", owner: int, verdict: bytes, now: Now, chance: f
     return failure(fragment, failed, now, chance)
 
 
+def _reconcile(fragment: "Fragment", owner: int, verdict: bytes, now: Now, chance: float) -> list[Event]:
+    """A reconciling task found out what became of an attempt: an object with `outcome`, and what goes with it. What it cannot
+    tell stays for a person. The agent that had a physical task may still be moving: it is not given out anew before that one's
+    lease is over for certain."""
+    said = msgspec.json.decode(verdict) if verdict else None
+    if fragment.states[owner] != RECONCILE or not isinstance(said, dict):
+        return []
+    settled, attempt = TaskSettled(owner, str(said.get("outcome")), "reconcile task"), fragment.attempt(owner)
+    match said.get("outcome"):
+        case "completed":
+            output = msgspec.json.encode(said.get("output"))
+            return [settled, *_finish(fragment, TaskCompleted(owner, attempt, "", output, source="reconcile"), now, chance)]
+        case "failed":
+            failed = Fail(owner, attempt, "", "reconciled", str(said.get("message", "found to have failed")), True, True)
+            return [settled, *failure(fragment, failed, now, chance)]
+        case "retry" if fragment.is_wanted(owner):
+            waits = fragment.task(owner).effect is Effect.PHYSICAL
+            return [settled, TaskDelayed(owner, now.wall_ms + LOCK_DELAY_MS)] if waits else [settled]
+        case _:
+            return []
+
+
 def fail(fragment: "Fragment", said: Fail, now: Now, chance: float) -> list[Event]:
     """An attempt failed. Where it was stopped in the middle and may not be repeated, its outcome is not known."""
     if not _may_tell(fragment, said.task, said.attempt, said.agent):
@@ -125,7 +151,7 @@ def failure(fragment: "Fragment", said: Fail, now: Now, chance: float) -> list[E
     if fragment.extras is not None and task in fragment.extras.unwanted:
         return [TaskCancelled(task, said.attempt, f"{said.code}: {said.message}")]
     failures = (fragment.failures or {}).get(task, 0) + 1
-    wanted = not fragment.stopping or plan.role is Role.CLEANUP
+    wanted = not fragment.stopping or plan.role in (Role.CLEANUP, Role.RECONCILE)
     if wanted and failures < plan.retry.max_attempts and plan.retry.repeats(said.code, said.retryable):
         asked_ms = min(said.retry_after_ms, RETRY_AFTER_MS_MAX)
         return [recorded(fragment, said, now.wall_ms + max(1, asked_ms, plan.retry.delay_before(failures, chance)))]

@@ -63,6 +63,10 @@ def attend(fragment: "Fragment", task: int, now: Now, chance: float) -> list[Eve
 def is_for_agents(fragment: "Fragment", task: int) -> bool:
     """Is the task ready, and only an agent missing?"""
     state = fragment.states[task]
+    if state == READY and fragment.extras is None and not fragment.stopping and task < len(fragment.plan.tasks):
+        plan = fragment.plan.tasks[task]  # Nearly all of them: nothing is in the way, and nothing to be read, or all of it here.
+        if plan.kind is Kind.WORK and not plan.reads and not plan.parameters.reads:
+            return True
     waits = state in (READY, BLOCKED) or (state == WAITING and fragment.task(task).kind is Kind.WORK)
     return waits and fragment.task(task).kind is Kind.WORK and fragment.may_start(task) and fragment.can_read(task)
 

@@ -167,6 +167,7 @@ class TaskDefinition(Part):
     validation: ValidationField | None = Field(default=None, alias="validate", description="Whether its output is accepted.")
     cleanup: Service | None = Field(default=None, description="Work that follows any end of it.")
     compensate: Service | None = Field(default=None, description="Work that undoes it.")
+    reconcile: Service | None = Field(default=None, description="Work that finds out what became of an unknown outcome.")
     optional: bool = Field(default=False, description="Failing, it counts as skipped.")
     grows: bool = Field(default=False, description="Its output may add tasks to the run, under `tasks`.")
     cache: Cache | None = None

@@ -135,7 +135,12 @@ class _Collector:
                 (*draft.place(number), "site"), "a task inside of another has no site", "the site goes on the group"
             )
         validator = task.validation.service if task.validation else None
-        services = ((Role.VALIDATE, validator), (Role.CLEANUP, task.cleanup), (Role.COMPENSATE, task.compensate))
+        services = (
+            (Role.VALIDATE, validator),
+            (Role.CLEANUP, task.cleanup),
+            (Role.COMPENSATE, task.compensate),
+            (Role.RECONCILE, task.reconcile),
+        )
         found = [(number, role, service) for role, service in services if service is not None]
         draft.hidden += found
         self.count += len(found)
@@ -178,4 +183,4 @@ class _Collector:
         return max(level.held, *names)
 
 
-_RARE = NESTING | {"site", "validation", "cleanup", "compensate", "resources"}
+_RARE = NESTING | {"site", "validation", "cleanup", "compensate", "reconcile", "resources"}

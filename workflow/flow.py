@@ -105,6 +105,8 @@ def _mark(fragment: "Fragment", task: int, state: int) -> None:
         if task in fragment.extras.unwanted:
             fragment.extras.unwanted.remove(task)
     plan = fragment.task(task)
+    if plan.reconciler >= 0 and (servant := fragment.base_of(task) + plan.reconciler) not in fragment.live:
+        lay_down(fragment, servant)
     if plan.cleanup >= 0 and fragment.attempt(task):
         wake_servant(fragment, fragment.base_of(task) + plan.cleanup)
 
@@ -159,6 +161,13 @@ def wake_servant(fragment: "Fragment", task: int) -> None:
         fragment.states[task] = READY
         fragment.open += 1
         fragment.wake(task)
+
+
+def lay_down(fragment: "Fragment", task: int) -> None:
+    """A task that serves another is not needed any more."""
+    if fragment.states[task] not in ENDED and fragment.states[task] != SLEEPING:
+        fragment.open -= 1
+    fragment.states[task] = SLEEPING
 
 
 def _tell_parent(fragment: "Fragment", task: int, state: int) -> None:

@@ -121,7 +121,9 @@ def _lose(fragment: "Fragment", event: TaskLost) -> None:
     _part(fragment, task, event.attempt, unknown=True)
     if not event.redeliver:
         fragment.states[task] = RECONCILE
-    elif not fragment.is_wanted(task) and fragment.task(task).role is not Role.CLEANUP:
+        if (reconciler := fragment.task(task).reconciler) >= 0:
+            flow.wake_servant(fragment, fragment.base_of(task) + reconciler)
+    elif not fragment.is_wanted(task) and fragment.task(task).role not in (Role.CLEANUP, Role.RECONCILE):
         flow.end(fragment, task, CANCELLED)
     else:
         fragment.states[task] = READY

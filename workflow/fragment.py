@@ -126,11 +126,11 @@ class Fragment(Shape):
         """Is nothing in the way but agents and resources: no end, pause, rollback, or hold from outside?"""
         role, extras = self.task(task).role, self.extras
         if self.stopping:
-            return role is Role.CLEANUP
+            return role in (Role.CLEANUP, Role.RECONCILE)
         if extras is None:
             return True
         if extras.rollback is not None:
-            return role in (Role.COMPENSATE, Role.CLEANUP)
+            return role in (Role.COMPENSATE, Role.CLEANUP, Role.RECONCILE)
         return not extras.paused and task not in extras.paused_tasks and not extras.holds.get(task)
 
     def is_wanted(self, task: int) -> bool:
@@ -166,10 +166,8 @@ class Fragment(Shape):
             case Assign(task, agent, boot, parameters):
                 if self.states[task] not in (READY, WAITING, BLOCKED) or not self.may_start(task):
                     return []
-                return [
-                    TaskAssigned(task, self.attempt(task) + 1, agent, boot, parameters),
-                    *enter_stage(self, task, "start"),
-                ]
+                assigned = TaskAssigned(task, self.attempt(task) + 1, agent, boot, parameters)
+                return [assigned, *enter_stage(self, task, "start")] if self.plan.stages else [assigned]
             case Attend(task):
                 return attending.attend(self, task, now, chance)
             case Fail():
@@ -232,15 +230,20 @@ class Fragment(Shape):
 
     def _complete_plain(self, task: int, output: bytes | Blob) -> None:
         """The path of nearly every task: all needs are after success, and all of them count."""
-        states, missing = self.states, self.missing
+        plan, states, missing = self.plan, self.states, self.missing
         self.release(task)
-        self.forget_timer(task)
+        if self.due is not None:
+            self.forget_timer(task)
         if states[task] not in ENDED:
             self.open -= 1
         states[task] = COMPLETED
-        self.stamp(task)
-        self.keep(task, output)
-        for dependent in self.plan.dependents[task]:
+        if self.stamps is None:
+            self.stamps = array("I", bytes(4 * len(states)))
+        self.stamps[task] = self.version
+        if plan.retained[task]:
+            self.outputs = self.outputs or {}
+            self.outputs[task] = output
+        for dependent in plan.dependents[task]:
             left = missing[dependent] = missing[dependent] - 1
             if left == 0 and states[dependent] == PENDING:
                 flow.make_ready(self, dependent)

@@ -65,7 +65,7 @@ def stop(fragment: "Fragment", outcome: str, detail: str) -> None:
     for task, state in enumerate(fragment.states):
         if task in fragment.live or state in ENDED or state in ABSENT or (state == RECONCILE and not settles):
             continue
-        if fragment.task(task).role is Role.CLEANUP:
+        if fragment.task(task).role in (Role.CLEANUP, Role.RECONCILE):
             continue
         flow.cut(fragment, task)
     if fragment.extras is not None:
@@ -81,7 +81,7 @@ def _terminate(fragment: "Fragment", event: FragmentTerminated) -> None:
             flow.cut(fragment, task)
     for task, state in enumerate(fragment.states):  # Nothing is cleaned up.
         if state not in ENDED and state not in ABSENT:
-            anew.lay_down(fragment, task)
+            flow.lay_down(fragment, task)
     fragment.woken = None
 
 

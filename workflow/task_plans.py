@@ -44,7 +44,8 @@ _EFFECTS = {effect.name.lower(): effect for effect in Effect}
 _PLAIN = frozenset({"capability", "agent", "parameters", "effect", "timeout", "retry", "site", "needs", "description"})
 _TIMED = frozenset({"wait", "needs", "site", "description"})
 _LOCALS_OF_BODY = {"map": ("item", "index"), "repeat": ("index",)}
-_SUFFIXES = {Role.VALIDATE: "validate", Role.CLEANUP: "cleanup", Role.COMPENSATE: "compensate"}
+_SUFFIXES = {Role.VALIDATE: "validate", Role.CLEANUP: "cleanup", Role.COMPENSATE: "compensate", Role.RECONCILE: "reconcile"}
+_LINKS = {Role.VALIDATE: "validator", Role.RECONCILE: "reconciler"}
 
 
 class TaskCompiler:
@@ -125,7 +126,7 @@ class TaskCompiler:
         for number, role, service in draft.hidden:
             owner = draft.index[number]
             index, word = len(draft.plans), _SUFFIXES[role]
-            links.setdefault(owner, {})["validator" if role is Role.VALIDATE else word] = index
+            links.setdefault(owner, {})[_LINKS.get(role, word)] = index
             place = (*draft.place(number), "validate" if role is Role.VALIDATE else word)
             templates = draft.levels[number].compiler.beside("output")
             parameters = templates.parameters(service.parameters, (*place, "with"))

@@ -47,6 +47,7 @@ class Role(IntEnum):
     VALIDATE = 1
     CLEANUP = 2
     COMPENSATE = 3
+    RECONCILE = 4
 
 
 class After(IntEnum):
@@ -184,6 +185,7 @@ class TaskPlan(msgspec.Struct, frozen=True, gc=False):
     validator: int = -1
     cleanup: int = -1
     compensate: int = -1
+    reconciler: int = -1
     optional: bool = False
     grows: bool = False  # Its output may add tasks to the run.
     recovery: tuple[Recovery, ...] = ()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.workflow.play import Busy, Jam, play
-from workflow.commands import CancelDone
+from workflow.commands import CancelDone, Lose
 from workflow.orders import (
     Approve,
     Hold,
@@ -396,3 +396,34 @@ def test_holds_from_outside_keep_a_task_back() -> None:
     assert hopeless.order(Hold("", "r9")) == ""
     assert hopeless.order(Lift("", "r9", met=False)) == ""
     assert (hopeless.fragment.outcome, hopeless.states()) == ("completed", {"a": "skipped", "b": "skipped"})
+
+
+def test_a_reconciling_task_finds_out_what_became_of_an_attempt() -> None:
+    """It says completed, failed or retry; a physical task is given out anew after a while; the rest is a person's."""
+    verdicts: list[Any] = [{"outcome": "retry"}, {"outcome": "completed", "output": 7}]
+
+    def script(task: str, parameters: Any) -> Any:
+        if task == "a:reconcile":
+            return verdicts.pop(0)
+        if task == "a":
+            raise Busy
+        return None
+
+    tasks = {
+        "a": {**W, "effect": "physical", "reconcile": {"capability": "look"}},
+        "b": {"needs": ["a"], "with": {"x": "${{ tasks.a.output }}"}},
+    }
+    done = play(tasks, script).run()
+    done.decide(Lose(0, 1, False, "agent anna unreachable"))
+    assert (done.run().begun, done.state("a")) == (["a", "a:reconcile"], "waiting")
+    done.wait(31)
+    assert done.begun == ["a", "a:reconcile", "a"]
+    done.decide(Lose(0, 2, False, "agent anna unreachable"))
+    assert done.run().parameters["b"] == {"x": 7}
+    assert done.fragment.outcome == "completed"
+    verdicts.append({"outcome": "who knows"})
+    unknown = play(tasks, script).run()
+    unknown.decide(Lose(0, 1, False, "agent anna unreachable"))
+    assert unknown.run().state("a") == "reconcile"
+    assert unknown.order(Settle("a", "completed", "ann", 1)) == ""
+    assert unknown.run().fragment.outcome == "completed"
