@@ -23,7 +23,7 @@ from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobError, BlobService, 
 from sync.commit import Row
 from sync.driver import StreamRecovered
 from sync.log import EventLog
-from sync.outputs import Acknowledge, Reply
+from sync.outputs import Acknowledge, Recall, Reply
 from sync.replication import LinkRefused
 from sync.service import CHANNEL_OPTIONS, Exchange, Health, Link
 from sync.values import NodeId, SiteId, StreamId, stream_id, stream_writer
@@ -179,6 +179,8 @@ class EdgeNode:
                 self.exchange.acknowledge(effect.stream, effect.seq)
             elif type(effect) is Reply:
                 self.loop.answer(effect)
+            elif type(effect) is Recall:
+                self.loop.recall(self.log, effect.run)
             else:
                 self.gateway.deliver(effect)
 

@@ -12,6 +12,7 @@ import msgspec
 
 from coordination.direct import Assigner, Direct
 from coordination.lease import LeaseTable
+from edge.deadlines import Deadlines
 from edge.dispatch import Dispatch
 from edge.doubts import Doubts
 from edge.home import Chance, Home, deadline_of, timers_of
@@ -25,15 +26,16 @@ from edge.inputs import (
     CloseSession,
     Welcome,
 )
+from edge.reopening import Reopening, keep_unheard
 from edge.roster import Roster, Slot
 from edge.saved import load_saved_site, save_site
 from edge.schedules import SiteSchedules
 from edge.unheard import UNHEARD, Unheard
 from sync.commit import Snapshot
-from sync.inputs import LACKS_TO, Due, FromPeer, PeerLinked
-from sync.outputs import Append, ClearTimer, Persist, Save, SetTimer
+from sync.inputs import LACKS_TO, Due, FromPeer, PeerLinked, Recalled
+from sync.outputs import Append, Persist, Save, SetTimer
 from sync.values import Now, RunId, SiteId, StreamId
-from workflow.commands import Cancel, Elapse, Expire, Fail, Lose, Receive, Steer, TakeUp
+from workflow.commands import Cancel, Lose, Receive, Steer, TakeUp
 from workflow.events import (
     AgentDeparted,
     AgentRegistered,
@@ -52,12 +54,12 @@ from workflow.events import (
 )
 from workflow.fragment import Fragment
 from workflow.orders import decode_order
-from workflow.plan import Effect, Plan, plan_from_document
+from workflow.plan import Plan, plan_from_document
 from workflow.resources import Holder
 from workflow.saved import load_saved
 from workflow.schedule_events import ScheduleEvent
-from workflow.states import BLOCKED, RUNNING, WAITING
-from workflow.steering_events import CommandRequested
+from workflow.states import BLOCKED, RUNNING
+from workflow.steering_events import CommandRequested, FragmentReopened
 from workflow.steering_folds import wake_all
 from workflow.tasks import Kind
 
@@ -79,9 +81,11 @@ class Executor:
     roster: Roster = field(init=False)
     home: Home = field(init=False)
     dispatch: Dispatch = field(init=False)
+    deadlines: Deadlines = field(init=False)
     fragments: dict[str, Fragment] = field(init=False)
     plans: dict[str, Plan] = field(init=False)
     schedules: SiteSchedules = field(init=False)
+    reopening: Reopening = field(init=False)
     _persisted: set[str] = field(default_factory=set)
     _unheard: Unheard = field(default_factory=Unheard)
     _begun_ms: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -92,8 +96,10 @@ class Executor:
         self.roster = Roster(self.assigner, LeaseTable(self.lease_ms))
         self.home = Home(self.site, self.stream, self.chance, self.roster)
         self.dispatch = Dispatch(self.home, self.assigner)
+        self.deadlines = Deadlines(self.home, self.dispatch)
         self.fragments, self.plans = self.home.fragments, self.home.plans
         self.schedules = SiteSchedules(self.home, self._cancel)
+        self.reopening = Reopening(self.home)
         self._steps = {
             AgentReported: self._report,
             AgentSeen: self._see,
@@ -101,6 +107,7 @@ class Executor:
             AgentClosed: self._close,
             FromPeer: self._hear,
             PeerLinked: self._compared,
+            Recalled: self._recall,
             Due: self._elapse,
         }
 
@@ -148,6 +155,8 @@ class Executor:
                 self.schedules.book.evolve(event)
             case Event():
                 self._unheard.answer(run, event)
+                if type(event) is FragmentReopened:
+                    self.reopening.reopen(run, event)
                 if (fragment := self.fragments.get(run)) is not None:
                     # Folding too: what a start folds must be in the next snapshots, for the floor moves past its events.
                     self.home.changed[run] = None
@@ -155,7 +164,7 @@ class Executor:
                     if type(event) is TaskAssigned or type(event) is AttemptResumed:
                         self._begun_ms[(run, event.task)] = time_ms
                     elif type(event) is FragmentEnded:
-                        del self.fragments[run]
+                        self.reopening.keep(self.fragments.pop(run))
 
     def restore(self, snapshots: Sequence[Snapshot], persisted: dict[str, bytes]) -> None:
         """Begin from the last snapshots: definitions, agents, fragments."""
@@ -171,6 +180,9 @@ class Executor:
                 self.roster.restore(node.roster)
                 self.schedules.book.restore(node.schedules)
                 continue
+            if snapshot.ended:
+                self.reopening.restore(snapshot)
+                continue
             saved = load_saved(snapshot.body)
             self.fragments[snapshot.run] = Fragment.restore(RunId(snapshot.run), self.plans[saved.definition], saved)
 
@@ -181,6 +193,7 @@ class Executor:
         the middle of a recovery our answers are among what is still to come back, and a second answer would take their place.
         Without a link the site goes on with what it had adopted; it only takes nothing new, which without a link it could not.
         """
+        self.reopening.folded()
         for run, fragment in self.fragments.items():
             for task, attempt in fragment.live.items():
                 self.roster.slots[attempt.agent].held[(run, task)] = attempt.number
@@ -196,7 +209,7 @@ class Executor:
         for ref, plan in self.plans.items():
             if f"definition/{ref}" not in self._persisted:
                 out.append(Persist(f"definition/{ref}", plan.document))
-        self._keep_unheard(out)
+        keep_unheard(self._unheard, out)
         self._doubts.cast((run, task, a.number) for run, f in self.fragments.items() for task, a in f.live.items())
         return out
 
@@ -205,15 +218,11 @@ class Executor:
         answer is gone for good, and what has nothing left to do and did not end, ends now."""
         for run, event in self._unheard.take():
             self._hear(FromPeer(self.stream, run, event, now.wall_ms), now, out)
-        self._keep_unheard(out)
+        keep_unheard(self._unheard, out)
         for fragment in [f for f in self.fragments.values() if f.stopping or not f.open]:
             self.home.resume(fragment, now, out)
         if self._doubts.settle():
             out.append(Persist("doubts", self._doubts.save()))
-
-    def _keep_unheard(self, out: list[object]) -> None:
-        if (saved := self._unheard.save()) is not None:
-            out.append(Persist(UNHEARD, saved))
 
     def _reclaim(self, fragment: Fragment) -> None:
         """What was held before the restart is held again; who waited stands in line again."""
@@ -278,8 +287,8 @@ class Executor:
                     self.home.adopt(self.fragments[run], adopted, now, out)
             case ValueHanded(task, output, blob, state):
                 self._decide(run, Receive(task, output, blob, state), now, out)
-            case CommandRequested(command, _, arguments):
-                self._steer(run, command, arguments, now, out)
+            case CommandRequested():
+                self._steer(run, event, now, out)
             case CancelRequested(command, reason):
                 self._cancel(run, command, reason, now, out)
             case ScheduleEvent():
@@ -295,19 +304,22 @@ class Executor:
             return
         self._decide(run, Cancel(command, reason), now, out)
 
-    def _steer(self, run: str, command: str, arguments: bytes, now: Now, out: list[object]) -> None:
+    def _steer(self, run: str, request: CommandRequested, now: Now, out: list[object]) -> None:
         fragment = self.fragments.get(run)
-        if fragment is None:
-            answer = CommandAnswered(command, False, f"run {run} has already ended at {self.site}; allowed: fork")
-            self._emit("", answer, out)
-            return
         try:
-            order = decode_order(arguments)
+            order = decode_order(request.arguments)
         except msgspec.ValidationError as error:
             # The cloud has checked it: it knows an order that this site does not.
-            self._emit(run, CommandAnswered(command, False, f"site {self.site} cannot do this: {error}"), out, fragment.epoch)
+            answer = CommandAnswered(request.command, False, f"site {self.site} cannot do this: {error}")
+            self._emit(run if fragment is not None else "", answer, out, fragment.epoch if fragment is not None else 0)
             return
-        self._decide(run, Steer(command, order), now, out)
+        if fragment is None:
+            self.reopening.ask(run, request, order, self._unheard, out)
+        else:
+            self.home.decide(fragment, Steer(request.command, order), now, out)
+
+    def _recall(self, input: Recalled, now: Now, out: list[object]) -> None:
+        self.reopening.recalled(input, self._unheard, now, out)
 
     # From agents ------------------------------------------------------------------------------------------------------
 
@@ -399,45 +411,12 @@ class Executor:
     def _elapse(self, input: Due, now: Now, out: list[object]) -> None:
         if not input.run:
             self.schedules.elapse(input, now, out)
-            return
-        fragment = self.fragments.get(input.run)
-        if fragment is None:
-            out.append(ClearTimer(*input[:2]))
-            return
-        kind, _, number = input.key.partition("/")
-        task = int(number or -1)
-        if kind == "deadline":
-            self._overdue(fragment, task, now, out)
-        elif kind == "due" and task < len(fragment.states) and fragment.states[task] == WAITING:
-            self._waited(fragment, task, now, out)
         else:
-            out.append(ClearTimer(*input[:2]))  # Of an old copy of the log it may be long over.
-            if kind in ("start", "run"):
-                self.home.decide(fragment, Expire(task), now, out)
-
-    def _waited(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> None:
-        if fragment.task(task).kind is Kind.WORK:
-            self.dispatch.queue(fragment, task, now, out)
-        else:
-            out.append(ClearTimer(fragment.run, f"due/{task}"))
-            self.home.decide(fragment, Elapse(task), now, out)
-
-    def _overdue(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> None:
-        """The agent has not ended the attempt by its deadline and some grace: stop believing that it will."""
-        attempt = fragment.live.get(task)
-        if attempt is None:
-            out.append(ClearTimer(fragment.run, f"deadline/{task}"))
-            return
-        self.home.stop(attempt.agent, [self.home.key(fragment, task, attempt)], "deadline passed", out)
-        if fragment.task(task).effect is Effect.REPEATABLE:
-            message = f"no outcome from {attempt.agent} by the deadline"
-            self.home.decide(fragment, Fail(task, attempt.number, attempt.agent, "timeout", message, True), now, out)
-        else:
-            self.home.decide(fragment, Lose(task, attempt.number, False, "deadline passed"), now, out)
+            self.deadlines.elapse(input, now, out)
 
     # Folding what was decided ----
 
-    def _decide(self, run: str, command: Receive | Cancel | Steer, now: Now, out: list[object]) -> None:
+    def _decide(self, run: str, command: Receive | Cancel, now: Now, out: list[object]) -> None:
         if (fragment := self.fragments.get(run)) is not None:
             self.home.decide(fragment, command, now, out)
 

@@ -101,6 +101,15 @@ class Home:
             out.append(SetTimer(fragment.run, "run", now.wall_ms + fragment.plan.timeout_ms))
         self.resume(fragment, now, out)
 
+    def reopen(self, fragment: Fragment, events: list[Event], now: Now, out: list[object]) -> None:
+        """The fragment had ended and was decided to go on: it is in memory again, and has its whole time once more."""
+        assert fragment.run not in self.fragments, f"run {fragment.run} is here already"
+        self.fragments[fragment.run] = fragment
+        if fragment.plan.timeout_ms:
+            out.append(SetTimer(fragment.run, "run", now.wall_ms + fragment.plan.timeout_ms))
+        self.fold(fragment, events, out)
+        self._follow(fragment, events, None, now, out)
+
     def resume(self, fragment: Fragment, now: Now, out: list[object]) -> None:
         """See what the fragment does next by itself: nothing was decided just now."""
         self._follow(fragment, [], None, now, out)

@@ -22,9 +22,9 @@ from typing import Any, Protocol
 
 import structlog
 
-from sync.commit import Commit
+from sync.commit import Commit, Snapshot
 from sync.driver import IN_FLIGHT_MAX, Clock, Core, Driver, Log, Out
-from sync.inputs import Recovered
+from sync.inputs import Recalled, Recovered
 from sync.log import EventLog
 from sync.log_errors import LogCorrupt
 from sync.outputs import Failed, Reply
@@ -161,6 +161,20 @@ class Loop:
             future.set_exception(reply.value.error)
         else:
             future.set_result(reply.value)
+
+    def recall(self, log: EventLog, run: str) -> None:
+        """Carry out a `Recall`: the tombstone comes as the next input. One that cannot be read is as good as none, and said."""
+
+        def found(answer: "asyncio.Future[Snapshot | None]") -> None:
+            if answer.cancelled():
+                return
+            if (error := answer.exception()) is not None:
+                structlog.get_logger().error("the tombstone of a run cannot be read", run=run, error=str(error))
+            kept = answer.result() if error is None else None
+            self._inbox.append(Recalled(run, kept if kept is not None and kept.ended else None))
+            self._kick()
+
+        asyncio.wrap_future(log.read(lambda reader: reader.snapshot(run))).add_done_callback(found)
 
     def refold_when_idle(self, reason: Exception) -> None:
         """Fold the log anew once no commit is under way: events of our own stream have been fetched back into it."""

@@ -18,7 +18,7 @@ import structlog
 from sync.chain import GENESIS, Head, record_hash
 from sync.clock import ClockAhead, Disbelieved, HybridClock, wall_ms
 from sync.commit import Commit, Row, Snapshot, make_row
-from sync.inputs import LACKS_TO, Due, FromPeer, Recovered, Replicated
+from sync.inputs import LACKS_TO, Due, FromPeer, Recalled, Recovered, Replicated
 from sync.log_errors import LogCorrupt, LogFailed
 from sync.outputs import Acknowledge, Append, ClearTimer, Failed, Persist, Remember, Reply, Save, SetTimer
 from sync.timers import TimerQueue
@@ -144,8 +144,11 @@ class Driver:
         for input in inputs:
             if type(input) is Replicated or type(input) is Recovered:
                 self._replicate(input, now, commit, effects)
-            else:
-                self._take(self.core.step(input, now), now, commit, effects)
+                continue
+            if type(input) is Recalled and input.tombstone is not None:
+                # Its history goes on where it ended; what was said of it meanwhile was not its own.
+                self._last[input.run] = input.tombstone.last
+            self._take(self.core.step(input, now), now, commit, effects)
         self._take(self.core.settle(now), now, commit, effects)
         if self.pos - self._floor >= SNAPSHOT_EVERY and not self._unfolded:
             self._snapshot(commit)

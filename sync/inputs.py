@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from sync.commit import Row
+from sync.commit import Row, Snapshot
 from sync.values import StreamId
 
 # Beside the events, under this and a stream's name: how far a peer held it when it gave back what was lost.
@@ -43,6 +43,13 @@ class Recovered(NamedTuple):
     rows: list[Row]
     lacks: StreamId = StreamId("")
     lacks_to: int = 0
+
+
+class Recalled(NamedTuple):
+    """The run's tombstone, as a `Recall` asked for; None if nothing of it is kept."""
+
+    run: str
+    tombstone: Snapshot | None
 
 
 class FromPeer(msgspec.Struct, frozen=True, gc=False):

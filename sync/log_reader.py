@@ -46,7 +46,8 @@ class Loaded:
     """All that a start or a refold needs. `tail` holds the events behind `floor`, in the order of this log; `stamps` the time of
     each stream's last event, wherever the floor is.
 
-    `snapshots` are the node's own, under the empty run id, and those of all runs that have not ended.
+    `snapshots` are the node's own, under the empty run id, and those of all runs that have not ended; with them the tombstones of
+    runs of which something in `tail` came after their end, for that may have opened them again.
     """
 
     pos: int
@@ -167,7 +168,7 @@ class LogReader:
             pos=self._extent.pos,
             floor=self._extent.floor,
             heads=dict(self._extent.heads),
-            snapshots=list(self._snapshots("ended = 0")),
+            snapshots=[*self._snapshots("ended = 0"), *self._outlived(tail)],
             timers=self._timers(),
             answers=self._answers(since_ms),
             persisted=self._persisted(),
@@ -175,6 +176,11 @@ class LogReader:
             stamps=self._stamps(),
             tail=tail,
         )
+
+    def _outlived(self, tail: list[Row]) -> list[Snapshot]:
+        """The tombstones of runs of which the tail holds something later."""
+        last = {row.run: row.pos for row in tail if row.run}
+        return [found for run, pos in last.items() for found in self._snapshots("run = ? AND ended = 1 AND pos < ?", run, pos)]
 
     def _timers(self) -> list[Timer]:
         found = self._execute("SELECT run, key, due_ms FROM timers ORDER BY due_ms, run, key", ())
@@ -200,7 +206,7 @@ class LogReader:
         newest = "SELECT time FROM events WHERE stream = ? ORDER BY seq DESC LIMIT 1"
         return {name: int(time) for name, number in self._extent.ids.items() for (time,) in self._execute(newest, (number,))}
 
-    def _snapshots(self, where: str, *parameters: str) -> Iterator[Snapshot]:
+    def _snapshots(self, where: str, *parameters: str | int) -> Iterator[Snapshot]:
         for run, pos, last, ended, state, body, crc in self._execute(SNAPSHOTS + where, parameters):
             snapshot = Snapshot(run, pos, last, bool(ended), state, body)
             if crc != snapshot_crc(snapshot):

@@ -68,6 +68,12 @@ class Remember(NamedTuple):
     answer: Answer
 
 
+class Recall(NamedTuple):
+    """Effect: read what is kept of a run that has ended, and post it as `Recalled`."""
+
+    run: str
+
+
 class Acknowledge(NamedTuple):
     """Effect: everything of a peer's stream up to `seq` is durable here."""
 

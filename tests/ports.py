@@ -88,7 +88,9 @@ class MemoryLog:
         if self.refuses_to_load is not None:
             raise self.refuses_to_load
         disk = self.disk
-        snapshots = [snapshot for _, snapshot in sorted(disk.saved.items()) if not snapshot.ended]
+        last = {row.run: row.pos for row in disk.rows[disk.floor :]}
+        saved = [snapshot for _, snapshot in sorted(disk.saved.items())]
+        snapshots = [each for each in saved if not each.ended or each.pos < last.get(each.run, 0)]
         timers = [(run, key, due_ms) for (run, key), due_ms in sorted(disk.due.items())]
         tail = disk.rows[disk.floor :]
         stamps = {row.stream: row.time for row in disk.rows}

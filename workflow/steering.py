@@ -226,7 +226,7 @@ def _retry(fragment: "Fragment", order: Retry, command: str, now: Now) -> list[E
 
 
 def _reopened(fragment: "Fragment", command: str, reason: str) -> list[Event]:
-    return [FragmentReopened(command, reason)] if fragment.outcome else []
+    return [FragmentReopened(command, reason, fragment.version)] if fragment.outcome else []
 
 
 def _skip(fragment: "Fragment", order: Skip, command: str, now: Now) -> list[Event]:

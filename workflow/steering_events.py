@@ -275,7 +275,8 @@ class TasksAdded(Event, frozen=True):
 
 
 class FragmentReopened(Event, frozen=True):
-    """The fragment had ended and goes on: some of its tasks are done anew."""
+    """The fragment had ended, at `version`, and goes on: some of its tasks are done anew."""
 
     command: str
     reason: str
+    version: int = 0

@@ -4,6 +4,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import msgspec
+
 from edge.executor import Executor
 from edge.inputs import (
     AcknowledgeResults,
@@ -22,14 +24,26 @@ from edge.inputs import (
 from sync.chain import GENESIS, Head, record_hash
 from sync.commit import Row
 from sync.driver import Driver
-from sync.inputs import Replicated
+from sync.inputs import Recalled, Replicated
+from sync.outputs import Recall
 from sync.values import SiteId, StreamId
 from tests.ports import MemoryLog, StillClock
 from workflow.commands import CancelDone, Complete, Decline, Fail
-from workflow.events import CancelRequested, DefinitionRegistered, Event, FragmentReleased, ValueHanded, decode, encode
+from workflow.events import (
+    CancelRequested,
+    CommandAnswered,
+    DefinitionRegistered,
+    Event,
+    FragmentReleased,
+    ValueHanded,
+    decode,
+    encode,
+)
 from workflow.fragment import Fragment
+from workflow.orders import Order, encode_order
 from workflow.plan import Plan
 from workflow.states import NAMES, RUNNING
+from workflow.steering_events import CommandRequested
 
 HARBOUR, CLOUD = StreamId("harbour@1"), StreamId("cloud>harbour@1")
 LEASE_MS = 10_000
@@ -90,10 +104,13 @@ class Site:
         self._cloud_head = GENESIS
         self._told: set[str] = set()
         self._loads: dict[str, int] = {}
+        self.recalls: list[str] = []
+        self.reads = True
         self.begin()
 
     def begin(self) -> None:
         """A new process on the same log."""
+        self.recalls.clear()
         self.driver = Driver(
             lambda: Executor(SiteId("harbour"), HARBOUR, random.Random(7), self.lease_ms),
             self.log,
@@ -108,6 +125,9 @@ class Site:
 
     def turn(self, *inputs: object) -> None:
         self.driver.turn([*self.driver.take_due(), *inputs])
+        while self.recalls and self.reads:
+            saved = self.log.disk.saved.get(run := self.recalls.pop(0))
+            self.driver.turn([Recalled(run, saved if saved is not None and saved.ended else None)])
         self.check()
 
     def pass_ms(self, duration_ms: int) -> None:
@@ -156,6 +176,19 @@ class Site:
     def cancel(self, run: str = "r1", command: str = "c1") -> None:
         self.tell((run, 2, CancelRequested(command, "not wanted")))
 
+    def order(self, order: Order, run: str = "r1", command: str = "") -> str:
+        """Ask for something, and what was answered."""
+        command = command or f"c{self._cloud_head.seq}"
+        body = encode_order(order)
+        self.tell((run, 2, CommandRequested(command, msgspec.json.decode(body)["verb"], body)))
+        return self.answer(command)
+
+    def answer(self, command: str) -> str:
+        """What was answered to a command: "accepted", "" while nothing was, or why it was refused."""
+        answers = [answer for answer in self.events(CommandAnswered) if answer.command == command]
+        assert len(answers) < 2, f"{command} was answered twice"
+        return "" if not answers else answers[0].detail or "accepted"
+
     # What agents do
 
     def join(self, name: str = "anna", **face: Any) -> Robot:
@@ -200,6 +233,9 @@ class Site:
 
     def send(self, effects: list[object]) -> None:
         for effect in effects:
+            if isinstance(effect, Recall):
+                self.recalls.append(effect.run)
+                continue
             robot = self.robots.get(getattr(effect, "agent", ""))
             if robot is not None and robot.connected and robot.session == getattr(effect, "session", 0):
                 self._deliver(robot, effect)

@@ -82,6 +82,16 @@ def test_a_start_folds_only_what_follows_the_floor(log: EventLog, path: Path) ->
     assert loaded.snapshots == []  # It has ended: a tombstone stays on disk.
 
 
+def test_a_start_finds_the_tombstones_of_what_came_back(log: EventLog) -> None:
+    """A run of which something comes after its end may have been opened again: its tombstone is loaded, too, and no other."""
+    scribe = Scribe()
+    commit(log, Commit(rows=scribe.rows(4) + scribe.rows(2, PEER, run="run-2") + scribe.rows(1, run="run-3")))
+    ends = [Snapshot(f"run-{number}", 7, pos, True, "completed", b"%d" % number) for number, pos in ((1, 4), (2, 6), (3, 7))]
+    commit(log, Commit(snapshots=ends, floor=5, floor_heads=dict(scribe.heads)))
+    commit(log, Commit(rows=scribe.rows(1, PEER, run="run-2")))
+    assert log.load().snapshots == [ends[1]]
+
+
 def test_a_refold_reads_the_same_as_a_start(log: EventLog) -> None:
     """`load` may be called at any time and holds what was submitted before it."""
     scribe = Scribe()

@@ -1,0 +1,58 @@
+"""What falls due at a site: deadlines of attempts, waits that are over, runs and tasks that took too long."""
+
+from dataclasses import dataclass
+
+from edge.dispatch import Dispatch
+from edge.home import Home
+from sync.inputs import Due
+from sync.outputs import ClearTimer
+from sync.values import Now
+from workflow.commands import Elapse, Expire, Fail, Lose
+from workflow.fragment import Fragment
+from workflow.states import WAITING
+from workflow.tasks import Effect, Kind
+
+
+@dataclass(slots=True)
+class Deadlines:
+    """Timers of runs; a timer stays until what came of it is recorded."""
+
+    home: Home
+    dispatch: Dispatch
+
+    def elapse(self, input: Due, now: Now, out: list[object]) -> None:
+        """A timer of a run has fallen due."""
+        fragment = self.home.fragments.get(input.run)
+        if fragment is None:
+            out.append(ClearTimer(*input[:2]))
+            return
+        kind, _, number = input.key.partition("/")
+        task = int(number or -1)
+        if kind == "deadline":
+            self._overdue(fragment, task, now, out)
+        elif kind == "due" and task < len(fragment.states) and fragment.states[task] == WAITING:
+            self._waited(fragment, task, now, out)
+        else:
+            out.append(ClearTimer(*input[:2]))  # Of an old copy of the log it may be long over.
+            if kind in ("start", "run"):
+                self.home.decide(fragment, Expire(task), now, out)
+
+    def _waited(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> None:
+        if fragment.task(task).kind is Kind.WORK:
+            self.dispatch.queue(fragment, task, now, out)
+        else:
+            out.append(ClearTimer(fragment.run, f"due/{task}"))
+            self.home.decide(fragment, Elapse(task), now, out)
+
+    def _overdue(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> None:
+        """The agent has not ended the attempt by its deadline and some grace: stop believing that it will."""
+        attempt = fragment.live.get(task)
+        if attempt is None:
+            out.append(ClearTimer(fragment.run, f"deadline/{task}"))
+            return
+        self.home.stop(attempt.agent, [self.home.key(fragment, task, attempt)], "deadline passed", out)
+        if fragment.task(task).effect is Effect.REPEATABLE:
+            message = f"no outcome from {attempt.agent} by the deadline"
+            self.home.decide(fragment, Fail(task, attempt.number, attempt.agent, "timeout", message, True), now, out)
+        else:
+            self.home.decide(fragment, Lose(task, attempt.number, False, "deadline passed"), now, out)
