@@ -1,5 +1,7 @@
 """A run that has ended at its site goes on when a person wants it to, whatever dies in between."""
 
+from typing import Any
+
 from sync.driver import SNAPSHOT_EVERY
 from sync.inputs import PeerLinked
 from tests.edge.site import Robot, Site
@@ -8,7 +10,7 @@ from workflow.events import CommandAnswered, FragmentEnded
 from workflow.orders import Pause, Rerun, Retry
 from workflow.steering_events import FragmentReopened
 
-FAILING = {"a": {}, "b": {"needs": ["a"], "retry": {"max_attempts": 1}}, "c": {"needs": ["b"]}}
+FAILING: dict[str, dict[str, Any]] = {"a": {}, "b": {"needs": ["a"], "retry": {"max_attempts": 1}}, "c": {"needs": ["b"]}}
 
 
 def failed(site: Site, run: str = "r1") -> Robot:

@@ -150,6 +150,8 @@ class Notebook:
     def restore(self, snapshots: Sequence[Snapshot], persisted: dict[str, bytes]) -> None:
         self.kept = dict(persisted)
         for snapshot in snapshots:
+            if snapshot.ended:
+                continue  # A page that is closed is never opened again.
             if snapshot.run:
                 self.pages[snapshot.run] = msgspec.msgpack.decode(snapshot.body, type=list[str])
             else:

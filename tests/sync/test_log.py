@@ -72,7 +72,7 @@ def test_a_start_folds_only_what_follows_the_floor(log: EventLog, path: Path) ->
     scribe = Scribe()
     commit(log, Commit(rows=scribe.rows(4) + scribe.rows(2, PEER)))
     commit(log, Commit(snapshots=[Snapshot("run-1", 6, 6, True, "completed", b"")], floor=6, floor_heads=dict(scribe.heads)))
-    commit(log, Commit(rows=scribe.rows(5)))
+    commit(log, Commit(rows=scribe.rows(5, run="run-2")))
     log.close()
     again = open_log(path)
     loaded = again.load()
