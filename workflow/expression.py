@@ -29,7 +29,6 @@ SOURCE_BYTES_MAX = 4 << 10
 RESULT_BYTES_MAX = 64 << 10
 UNCHECKED_BYTES_MAX = 2_000  # In less JSON than this no list is longer than what may reach an expression.
 REASON_CHARACTERS_MAX = 200
-ITEMS_MAX = 100_000
 
 
 class ExpressionError(ValueError):
@@ -175,24 +174,6 @@ class Computed:
 
 
 Expression = Plain | Computed
-
-
-def truth(expression: Expression, scope: Scope) -> bool:
-    """The value of a condition. Raises ExpressionError if it is neither true nor false."""
-    value = expression.value(scope)
-    if not isinstance(value, bool):
-        raise _failure(expression.source, f"the result is {_kind(value)}; allowed: true, false")
-    return value
-
-
-def items(expression: Expression, scope: Scope) -> list[object]:
-    """The value of a list. Raises ExpressionError if it is none or too long."""
-    value = expression.value(scope)
-    if not isinstance(value, list):
-        raise _failure(expression.source, f"the result is {_kind(value)}; allowed: a list")
-    if len(value) > ITEMS_MAX:
-        raise _failure(expression.source, f"the list has {len(value):,} items; allowed: {ITEMS_MAX:,}")
-    return value
 
 
 def _failure(source: str, reason: object) -> ExpressionError:

@@ -60,14 +60,14 @@ class TaskCompiler:
 
     def name(self, draft: Draft) -> None:
         """Give each level of an ordered draft its names and its compiler of templates."""
-        silent: set[int] = set()
+        silent: tuple[set[int], ...] = (set(),)
         base = draft.depth << LOCAL_BITS
         if draft.outer is not None:
             assert draft.top.outer is not None, "a body is inside of a level"
-            silent |= draft.top.outer.compiler.silent
+            silent = (*draft.top.outer.compiler.silent, *silent)
         for number, task in enumerate(draft.tasks):
             if task.wait is not None and task.wait.signal is None:
-                silent.add(base | draft.index[number])
+                silent[-1].add(base | draft.index[number])
         words = self._words(draft)
         for level in (draft.top, *draft.groups.values()):
             level.name()

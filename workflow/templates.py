@@ -11,6 +11,7 @@ from workflow import secret
 from workflow.expression import Expression, Plain, bind, bind_reference, is_plain, read_expression
 from workflow.problems import Place, Problems, shown
 from workflow.syntax import LOCALS, ROOTS, ExpressionSyntaxError, Reference
+from workflow.tasks import LOCAL_BITS
 from workflow.template import EMPTY, OPENING, Gap, Template
 
 _OPENING = OPENING.encode()
@@ -35,15 +36,15 @@ class TemplateCompiler:
     """Compiles what stands in one place of the graph (where `tasks` are the names that can be said, and `locals` the words)
     and collects the problems of all. Equal texts are compiled once.
 
-    `silent` are tasks that have no output; `outputs` collects those whose output is read, `words` the local words that are, and
-    the facets of tasks other than their output.
+    `silent` are tasks that have no output, by depth; `outputs` collects those whose output is read, `words` the local words that
+    are, and the facets of tasks other than their output.
     """
 
     vocabulary: Vocabulary
     problems: Problems
     tasks: Mapping[str, int]
     locals: tuple[str, ...] = ()
-    silent: set[int] = field(default_factory=set)
+    silent: tuple[set[int], ...] = ()
     outputs: set[int] = field(default_factory=set)
     words: set[str] = field(default_factory=set)
     _gaps: dict[str, tuple[bytes | Gap, list[int]]] = field(default_factory=dict)
@@ -256,7 +257,7 @@ class TemplateCompiler:
         if task is None:
             self.problems.add_unknown(place, "task", reference.name, self.tasks)
         elif reference.facet == "output":
-            if task in self.silent:
+            if task in self.silent[task >> LOCAL_BITS]:
                 self.problems.add(place, f"task {reference.name!r} is a wait, which has no output", "tasks that agents do")
             else:
                 self._reads.append(task)

@@ -1,14 +1,19 @@
 """Laws of every definition: it compiles, its document gives the same plan, and the plan's arrays agree with each other."""
 
+import contextlib
 from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
 
 import jsonschema_rs
 import msgspec
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.workflow.definitions import definitions
 from workflow.definition import json_schema
 from workflow.plan import plan_from_document, read_plan
+from workflow.problems import DefinitionError
 from workflow.tasks import LOCAL_BITS, Graph, Kind, Role
 
 SCHEMA = jsonschema_rs.validator_for(json_schema(), pattern_options=jsonschema_rs.RegexOptions())
@@ -90,3 +95,37 @@ def test_what_is_read_is_kept(document: dict[str, object]) -> None:
             if task.body is not None:
                 inner = {read for each in task.body.graph.tasks for read in (*each.reads, *each.parameters.reads)}
                 assert {read for read in inner if read >> LOCAL_BITS <= depth} <= set(task.reads)
+
+
+def places(whole: Any) -> Iterator[tuple[Any, Any]]:
+    """Each mapping or list in a document, with each of its keys."""
+    if isinstance(whole, dict | list):
+        for key, part in whole.items() if isinstance(whole, dict) else enumerate(whole):
+            yield whole, key
+            yield from places(part)
+
+
+odd: st.SearchStrategy[Any] = st.sampled_from([
+    *(None, True, 0, -1, 1.5, 2**70, "", "t0", "tasks.t0.output", "${{ tasks.t0.output }}", "${{ item", "event.x", "secret://x"),
+    *([], ["t0"], [["t0"]], [{"task": "t0", "after": "end"}], {}, {"t0": {}}, {"tasks": {}}, {"tasks": {"t0": {"check": "1"}}}),
+    *({"capability": "x"}, {"for": 1}, {"rollback": {"to": "t0"}}, {"start": "X"}, {"over": "[1]", "tasks": {"t9": {}}}, "any"),
+])  # fmt: skip
+words = st.sampled_from([
+    *("needs", "join", "when", "with", "site", "parallel", "sequential", "map", "repeat", "check", "approval", "run", "validate"),
+    *("cleanup", "compensate", "resources", "recovery", "stage", "cache", "output", "retry", "rules", "queries", "outputs"),
+])  # fmt: skip
+
+
+@given(definitions(), st.data())
+@settings(deadline=None)
+def test_a_damaged_definition_is_a_plan_or_a_refusal(document: dict[str, Any], data: st.DataObject) -> None:
+    """Whatever is put in the place of a part, or added: a plan, or a DefinitionError, never another error."""
+    damaged = deepcopy(document)
+    for _ in range(data.draw(st.integers(1, 3))):
+        whole, key = data.draw(st.sampled_from(list(places(damaged))))
+        if isinstance(whole, dict) and data.draw(st.booleans()):
+            key = data.draw(words)
+        whole[key] = deepcopy(data.draw(odd))
+    with contextlib.suppress(DefinitionError):
+        _, plan = read_plan(damaged)
+        assert plan == plan_from_document(plan.document)
