@@ -370,13 +370,18 @@ def configure_logging(log_file: Path | None) -> None:
         log_file.parent.mkdir(parents=True, exist_ok=True)
     stream = log_file.open("a", buffering=1) if log_file is not None else sys.stderr
     renderer: Any = structlog.processors.JSONRenderer() if log_file is not None else structlog.dev.ConsoleRenderer(colors=False)
+    shared: list[Any] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
+        processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=stream),
     )
+    # What libraries say (a request that failed inside the API, say) goes the same way.
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=[*shared]))
+    handler.setLevel(logging.WARNING)
+    logging.getLogger().handlers = [handler]
