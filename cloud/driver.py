@@ -14,6 +14,7 @@ import structlog
 from cloud import api
 from cloud.admission import RUNS_ACTIVE_MAX, Admission
 from cloud.blobs import Fetching
+from cloud.crossing import blobs_handed
 from cloud.inputs import AgentLoad, RunFinished, SiteLoads
 from cloud.planner import Planner
 from cloud.schedule.api import schedule_routes
@@ -86,7 +87,7 @@ class GlobalPlanner:
         self.health.join(server)
         server.add_insecure_port(self.config.sync_listen)
         for run in self.planner.runs.values():
-            for blob in run.blobs_handed():
+            for blob in blobs_handed(run):
                 self.fetching.want(blob)
         errands = (self.fetching.run(), self._feed_watchers(), verify_slowly(self.log, self._damaged), self.health.keep())
         tasks = [asyncio.ensure_future(errand) for errand in errands]

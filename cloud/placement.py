@@ -1,4 +1,8 @@
-"""Which site does which task: by hint, capability, where its needs are, and load."""
+"""Which site does which task: by hint, capability, where its needs are, and load.
+
+What belongs together stays together: a group, what is inside it and what serves these tasks are done at one site, which can do
+all of it.
+"""
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -11,6 +15,7 @@ from sync.values import SiteId
 from workflow.expression import ExpressionError
 from workflow.plan import Plan, TaskPlan
 from workflow.scope import Scope
+from workflow.tasks import Graph, Role
 
 
 class Placement(NamedTuple):
@@ -44,18 +49,43 @@ def place(plan: Plan, inputs: bytes, fleet: Fleet) -> Placement | Unplaceable:
 
 
 def _place_each(plan: Plan, inputs: dict[str, object], sites: list[Site], fleet: Fleet) -> Placement | Unplaceable:
-    hints = [_hint(task, inputs) for task in plan.tasks]
-    free = {_capability(task) for task, hint in zip(plan.tasks, hints, strict=True) if not hint} - {""}
+    roots = roots_of(plan)
+    hints = [_hint(plan.tasks[root], inputs) for root in roots]
+    wanted: dict[int, dict[str, None]] = {}  # By root, in the order of the definition.
+    for task, root in zip(plan.tasks, roots, strict=True):
+        wanted.setdefault(root, {}).update(dict.fromkeys(capabilities(task)))
+    free = {name for task, hint in zip(plan.tasks, hints, strict=True) if not hint for name in capabilities(task)}
     main = _main_site(free, {hint for hint in hints if isinstance(hint, str)}, sites)
     chosen: list[str] = []
-    for task, hint in zip(plan.tasks, hints, strict=True):
-        site = _hinted_site(task, hint, fleet) if hint else _choose(task, plan, chosen, main, sites)
+    for task, root, hint in zip(plan.tasks, roots, hints, strict=True):
+        if root != task.index:
+            chosen.append(chosen[root])
+            continue
+        site = _hinted_site(task, hint, fleet) if hint else _choose(task, plan, list(wanted[root]), chosen, main, sites)
         if isinstance(site, Unplaceable):
             return site
         chosen.append(site)
     names = list(dict.fromkeys(chosen))
     index = {name: number for number, name in enumerate(names)}
     return Placement(names, bytes(index[site] for site in chosen))
+
+
+def roots_of(plan: Plan) -> list[int]:
+    """For each task the outermost one that it belongs to: the group around it, or the task that it serves."""
+    roots: list[int] = []
+    for task in plan.tasks:
+        around = task.owner if task.role is not Role.WORK else task.parent
+        roots.append(task.index if around < 0 else roots[around])
+    return roots
+
+
+def capabilities(task: TaskPlan) -> list[str]:
+    """What a task asks for, and what is in its body."""
+    own = [task.capability or f"@{task.agent}"] if task.capability or task.agent else []
+    if task.body is None:
+        return own
+    graph: Graph = task.body.graph
+    return own + [name for inner in graph.tasks for name in capabilities(inner)]
 
 
 def _hint(task: TaskPlan, inputs: dict[str, object]) -> str | Unplaceable:
@@ -82,7 +112,7 @@ def _needed(plan: Plan, fleet: Fleet) -> frozenset[str]:
     """What the plan's tasks ask for; computed once per plan."""
     needed = fleet.needs.get(plan.ref)
     if needed is None:
-        needed = fleet.needs[plan.ref] = frozenset(_capability(task) for task in plan.tasks) - {""}
+        needed = fleet.needs[plan.ref] = frozenset(name for task in plan.tasks for name in capabilities(task))
     return needed
 
 
@@ -92,29 +122,32 @@ def _main_site(needed: AbstractSet[str], hinted: set[str], sites: list[Site]) ->
     return min(able, key=lambda site: (site.id not in hinted, *_preference(site)), default=None)
 
 
-def _choose(task: TaskPlan, plan: Plan, chosen: list[str], main: Site | None, sites: list[Site]) -> str | Unplaceable:
+def _choose(
+    task: TaskPlan, plan: Plan, wanted: list[str], chosen: list[str], main: Site | None, sites: list[Site]
+) -> str | Unplaceable:
     if main is not None:
         return main.id
     near = [chosen[need] for need in plan.needs[task.index]]
-    capability = _capability(task)
-    if not capability:
+    if not wanted:
         return near[0] if near else min(sites, key=_preference).id
-    able = [site for site in sites if capability in site.capabilities]
+    able = [site for site in sites if all(name in site.capabilities for name in wanted)]
     if not able:
-        return _unable(task, capability, sites)
+        lacking = next((name for name in wanted if not any(name in site.capabilities for site in sites)), "")
+        return _unable(task, lacking, sites) if lacking else _scattered(task, wanted)
     return min(able, key=lambda site: (site.id not in near, *_preference(site))).id
 
 
 def _unable(task: TaskPlan, capability: str, sites: list[Site]) -> Unplaceable:
-    what = f"agent {task.agent}" if task.agent else f"an agent with capability {capability}"
+    what = f"agent {capability[1:]}" if capability.startswith("@") else f"an agent with capability {capability}"
     silent = [(site.id, agent) for site in sites for agent in site.silent(capability)]
     if silent:
         return Unplaceable(f"task {task.id}: {what} to come back; unreachable: {described(silent)}")
     return Unplaceable(f"task {task.id}: {what}; no site has one")
 
 
-def _capability(task: TaskPlan) -> str:
-    return task.capability or (f"@{task.agent}" if task.agent else "")
+def _scattered(task: TaskPlan, wanted: list[str]) -> Unplaceable:
+    names = ", ".join(name.removeprefix("@") for name in wanted)
+    return Unplaceable(f"task {task.id}: one site with all of {names}, for it and what belongs to it are done at one site")
 
 
 def _preference(site: Site) -> tuple[bool, float, str]:

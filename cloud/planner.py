@@ -7,8 +7,7 @@ fragment is released the cloud decides no more for it: commands become intents, 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
+from cloud import crossing
 from cloud.admission import Admission
 from cloud.answers import encode_answer
 from cloud.fleet import Fleet
@@ -16,15 +15,16 @@ from cloud.ids import Ids
 from cloud.inputs import CancelRun, NewRun, RegisterDefinition, RunFinished, SiteLoads, StartRuns
 from cloud.intents import Intents
 from cloud.measures import Measures
+from cloud.outcomes import Outcome, outcome_of
 from cloud.placement import Placement, Unplaceable, place
 from cloud.port import Problem, Started
-from cloud.runs import Run, load_saved_run, restore_run
+from cloud.runs import Run, created_by, load_saved_run, restore_run
 from cloud.saved import load_saved_node, save_node
 from cloud.schedule.core import CloudSchedules
 from sync.commit import Answer, Snapshot
 from sync.inputs import FromPeer, PeerLinked, PeerLost
 from sync.outputs import Append, Persist, Remember, Reply, Save
-from sync.values import Now, RunId, StreamId, stream_id, stream_reader, stream_writer
+from sync.values import Now, StreamId, stream_id, stream_reader, stream_writer
 from workflow.events import (
     AgentDeparted,
     AgentRegistered,
@@ -38,13 +38,11 @@ from workflow.events import (
     RunCreated,
     RunEnded,
     TaskAssigned,
-    TaskCompleted,
     ValueHanded,
     decode,
     encode,
 )
 from workflow.plan import Plan, plan_from_document
-from workflow.states import ELSEWHERE
 
 BORN_EPOCH = 1
 RELEASED_EPOCH = 2
@@ -165,9 +163,10 @@ class Planner:
                 out.append(Persist(f"definition/{ref}", plan.document))
                 out.append(Persist(f"latest/{(name := ref.partition('@')[0])}", self.latest[name].encode()))
         for run in list(self.runs.values()):
-            outcome, detail = run.ending()
-            if outcome:
-                self._end(run, outcome, detail, now, out)
+            for fragment in run.fragments:
+                if fragment is not None:
+                    fragment.news = None  # What crosses between sites is told anew when they greet.
+            self._end(run, outcome_of(run), now, out)
         self.schedules.restored(out)
         return out
 
@@ -210,7 +209,7 @@ class Planner:
                 self.ids.note(run)
                 if run not in self.runs:
                     # The cloud's own stream was lost with its disk; the site has kept this one, which tells all of the run.
-                    self._admit(run, RunCreated(event.definition, event.inputs, event.labels, event.created_ms))
+                    self._admit(run, created_by(event))
                 self.runs[run].release(event)
                 self.admission.activate(run)
             case DefinitionRegistered(ref, document):
@@ -219,18 +218,16 @@ class Planner:
                     self.fleet.site(reader).definitions.add(ref)
             case CancelRequested(command, reason):
                 self._intend(command, run, reader, reason, time_ms)
-            case RunEnded(outcome, detail):
+            case RunEnded(outcome, detail, output):
                 if (ended := self.runs.pop(run, None)) is not None:
-                    ended.outcome, ended.detail, ended.ended_ms = outcome, detail, time_ms
+                    ended.outcome, ended.detail, ended.output, ended.ended_ms = outcome, detail, output, time_ms
                     self.admission.forget(run)
             case _:
                 self.schedules.evolve_own(reader, event)  # type: ignore[arg-type]
 
     def _admit(self, run: str, created: RunCreated) -> None:
-        definition, inputs, labels, created_ms, priority, key = msgspec.structs.astuple(created)
-        plan = self.plans[definition]
-        self.runs[run] = Run(RunId(run), plan, inputs, labels, created_ms, [], b"", [], priority=priority, fairness_key=key)
-        self.admission.accept(run, priority, key)
+        self.runs[run] = Run.create(run, self.plans[created.definition], created)
+        self.admission.accept(run, created.priority, created.fairness_key)
 
     def _take_in(self, run: str, site: str, event: RunCreated) -> None:
         """A site has begun a run by itself, for a schedule of its own: it is the run's home from the first event on."""
@@ -325,6 +322,10 @@ class Planner:
             RELEASED_EPOCH,
             run.labels,
             run.created_ms,
+            run.priority,
+            run.fairness_key,
+            run.parent,
+            run.depth,
         )
         self._emit(self.site_stream(site), run.id, RELEASED_EPOCH, released, now, out)
 
@@ -344,7 +345,7 @@ class Planner:
     def stop(self, run: Run, reason: str, now: Now, out: list[object]) -> str:
         """Ask the run's homes to cancel it; the command's id, or nothing if it had no home yet and has ended at once."""
         if not run.sites:
-            self._end(run, "cancelled", reason, now, out)
+            self._end(run, Outcome("cancelled", reason), now, out)
             return ""
         command = run.cancelling
         if not command or self._is_stuck(run, command):
@@ -365,10 +366,12 @@ class Planner:
             if (fragment is None or not fragment.outcome) and self.fleet.site(site).greeted:
                 self._emit(self.site_stream(site), run.id, RELEASED_EPOCH, request, now, out)
 
-    def _end(self, run: Run, outcome: str, detail: str, now: Now, out: list[object]) -> None:
-        self._emit(self.stream, run.id, BORN_EPOCH, RunEnded(outcome, detail), now, out)
+    def _end(self, run: Run, how: Outcome, now: Now, out: list[object]) -> None:
+        if not how.outcome:
+            return
+        self._emit(self.stream, run.id, BORN_EPOCH, RunEnded(how.outcome, how.detail, how.output), now, out)
         self.measures.end(run)
-        out.append(Save(run.id, True, outcome, run.save()))
+        out.append(Save(run.id, True, how.outcome, run.save()))
         self.changed[run.id] = None
         out.append(RunFinished(run.id))
 
@@ -383,33 +386,31 @@ class Planner:
             self.measures.hear(known, event, input.time_ms)
         if kind is TaskAssigned:
             return  # Half of all events, and nothing for the cloud to decide.
-        if kind is TaskCompleted:
-            if known is not None and len(known.sites) > 1:
-                self._hand_over(known, event, now, out)  # type: ignore[arg-type]
-        elif kind is RunCreated and known is not None:
+        if known is None:
+            return
+        if (fragment := known.fragment(site := stream_writer(stream))) is not None:
+            self._hand_over(known, crossing.ended_by(fragment, event), now, out)
+        if kind is RunCreated:
             self._count_in(known)
-        elif kind is FragmentEnded and known is not None:
-            self._fragment_ended(known, stream_writer(stream), event, now, out)  # type: ignore[arg-type]
+        elif kind is FragmentEnded:
+            self._fragment_ended(known, site, event, now, out)  # type: ignore[arg-type]
 
     def _count_in(self, run: Run) -> None:
         for number, (site, fragment) in enumerate(zip(run.sites, run.fragments, strict=True)):
             if fragment is None or not fragment.outcome:
                 self.fleet.site(site).take_on(run.places.count(number))
 
-    def _hand_over(self, run: Run, event: TaskCompleted, now: Now, out: list[object]) -> None:
-        """Give a value to every other site with a task that needs or reads it."""
-        done = event.task
-        for other in run.needing(done):
-            fragment = run.fragment(other)
-            if (fragment is None or fragment.states[done] == ELSEWHERE) and self.fleet.site(other).greeted:
-                value = ValueHanded(done, event.output, event.blob)
-                self._emit(self.site_stream(other), run.id, RELEASED_EPOCH, value, now, out)
+    def _hand_over(self, run: Run, values: list[ValueHanded], now: Now, out: list[object]) -> None:
+        """Tell every other site with a task that depends on it how a task ended; those that are away, at their greeting."""
+        for value in values if len(run.sites) > 1 else ():
+            for other in crossing.awaiting(run, value.task):
+                if self.fleet.site(other).greeted:
+                    self._emit(self.site_stream(other), run.id, RELEASED_EPOCH, value, now, out)
 
     def _fragment_ended(self, run: Run, site: str, event: FragmentEnded, now: Now, out: list[object]) -> None:
         self.fleet.site(site).let_go(run.places.count(run.sites.index(site)))
-        outcome, detail = run.ending()
-        if outcome:
-            self._end(run, outcome, detail, now, out)
+        if (how := outcome_of(run)).outcome:
+            self._end(run, how, now, out)
         elif event.outcome != "completed" and not run.cancelling:
             self._cancel_fragments(run, self.ids.next("c"), f"{site}: {event.outcome}: {event.detail}", now, out)
 
@@ -430,8 +431,8 @@ class Planner:
             if view is not None and site not in view.homes and (fragment is None or not fragment.outcome):
                 request = CancelRequested(view.id, view.detail)
                 self._emit(self.site_stream(site), run.id, RELEASED_EPOCH, request, now, out)
-            for _, event in run.completed_elsewhere(site) if len(run.sites) > 1 else ():
-                self._hand_over(run, event, now, out)
+            for value in crossing.values_for(run, site):
+                self._emit(self.site_stream(site), run.id, RELEASED_EPOCH, value, now, out)
 
     def _unlink(self, input: PeerLost, now: Now, out: list[object]) -> None:
         self.fleet.unlink(input.peer, now.wall_ms)

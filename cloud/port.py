@@ -10,7 +10,7 @@ from typing import Annotated, Protocol
 import msgspec
 
 from cloud.views import AgentView, CommandView, DefinitionView, DiffView, HistoryEntry, RunSummary, RunTotals, RunView, SiteView
-from workflow.fair import PRIORITY, PRIORITY_MAX
+from workflow.fair import PRIORITY_MAX
 
 FAIRNESS_KEY_MAX = 255
 """Characters of a fairness key."""
@@ -29,12 +29,12 @@ class Problem(Exception):
 
 
 class RunRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """One run to start: inputs (a JSON object) and labels; and, should it have to wait for a free place, its priority (9 is the
-    most urgent) and the key that takes turns with others of that priority."""
+    """One run to start: inputs (a JSON object) and labels; its priority (9 is the most urgent; that of its definition if none is
+    given); and, should it have to wait for a free place, the key that takes turns with others of that priority."""
 
     inputs: dict[str, object] = {}
     labels: dict[str, str] = {}
-    priority: Priority = PRIORITY
+    priority: Priority | None = None
     fairness_key: FairnessKey = ""
 
 

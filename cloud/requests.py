@@ -7,7 +7,6 @@ import msgspec
 
 from cloud.port import FairnessKey, Priority, Problem, RunRequest
 from cloud.problems import of_shape
-from workflow.fair import PRIORITY
 
 BODY_BYTES_MAX = 8 << 20
 """A request above this is refused with 413: a batch of 1,000 runs has 8 KiB for each."""
@@ -32,7 +31,7 @@ class StartRequest(msgspec.Struct, forbid_unknown_fields=True):
     definition: str | dict[str, object]
     inputs: dict[str, object] = {}
     labels: dict[str, str] = {}
-    priority: Priority = PRIORITY
+    priority: Priority | None = None
     fairness_key: FairnessKey = ""
 
 

@@ -1,19 +1,33 @@
 """A run as the cloud knows it: what was asked, where its fragments are, and a replica of each, folded from its home's events."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
 from cloud.views import RunSummary
 from sync.values import RunId
-from workflow.events import Blob, FragmentAdopted, FragmentReleased, TaskCompleted
+from workflow.events import FragmentAdopted, FragmentReleased, RunCreated
 from workflow.fair import PRIORITY
 from workflow.fragment import Fragment
 from workflow.plan import Plan
 from workflow.progress import percent_of
 from workflow.saved import Saved, load_saved
 from workflow.states import COMPLETED, FAILED, PENDING, RECONCILE
+
+
+class Child(msgspec.Struct, array_like=True):
+    """A run that a task of this one asked for. `waits`: the task waits for its end. `begun`: it is known here. Once it has ended
+    with an `outcome`, `is_told` says that the stream for the task's site has it."""
+
+    task: int
+    site: str
+    waits: bool
+    begun: bool = False
+    outcome: str = ""
+    detail: str = ""
+    output: bytes = b""
+    is_told: bool = False
 
 
 class SavedRun(msgspec.Struct, array_like=True):
@@ -33,6 +47,10 @@ class SavedRun(msgspec.Struct, array_like=True):
     priority: int = PRIORITY
     fairness_key: str = ""
     unreleased: tuple[str, ...] = ()
+    output: bytes = b""
+    parent: str = ""
+    depth: int = 0
+    children: dict[str, Child] = {}
 
 
 @dataclass(slots=True)
@@ -58,6 +76,28 @@ class Run:
     priority: int = PRIORITY
     fairness_key: str = ""
     unreleased: tuple[str, ...] = ()
+    output: bytes = b""
+    parent: str = ""
+    depth: int = 0
+    children: dict[str, Child] = field(default_factory=dict)
+
+    @classmethod
+    def create(cls, run: str, plan: Plan, created: RunCreated) -> "Run":
+        """A run that was accepted, and has no place yet."""
+        return cls(
+            RunId(run),
+            plan,
+            created.inputs,
+            created.labels,
+            created.created_ms,
+            [],
+            b"",
+            [],
+            priority=created.priority,
+            fairness_key=created.fairness_key,
+            parent=created.parent,
+            depth=created.depth,
+        )
 
     def release(self, event: FragmentReleased) -> None:
         """The stream for one of the run's sites tells it of the run."""
@@ -79,35 +119,9 @@ class Run:
         """The replica of the fragment at the site."""
         return self.fragments[self.sites.index(site)] if site in self.sites else None
 
-    def completed_elsewhere(self, site: str) -> list[tuple[int, TaskCompleted]]:
-        """Tasks of other sites that are done, with their outputs as far as anybody reads them."""
-        found = []
-        for task, place in enumerate(self.places):
-            fragment = self.fragments[place]
-            if self.sites[place] != site and fragment is not None and fragment.states[task] == COMPLETED:
-                output = (fragment.outputs or {}).get(task, b"null")
-                blob = output if isinstance(output, Blob) else None
-                found.append((task, TaskCompleted(task, 0, "", b"" if isinstance(output, Blob) else output, blob)))
-        return found
-
-    def needing(self, done: int) -> list[str]:
-        """The other sites with a task that needs or reads what the task gave."""
-        plan = self.plan
-        readers = [task.index for task in plan.tasks if done in task.parameters.reads] if plan.retained[done] else []
-        return sorted(
-            {self.sites[self.places[task]] for task in (*plan.dependents[done], *readers)} - {self.sites[self.places[done]]}
-        )
-
     def is_unsettled(self) -> bool:
         """Is there an attempt whose outcome nobody knows, so that a person must settle it?"""
         return any(f is not None and not f.outcome and f.states.find(RECONCILE) >= 0 for f in self.fragments)
-
-    def blobs_handed(self) -> Iterator[Blob]:
-        """Large outputs that another site of the run reads."""
-        for place, fragment in enumerate(self.fragments if len(self.sites) > 1 else ()):
-            for task, output in (fragment.outputs or {}).items() if fragment is not None else ():
-                if isinstance(output, Blob) and self.places[task] == place and self.needing(task):
-                    yield output
 
     def ending(self) -> tuple[str, str]:
         """How the run ended, once all its fragments have: failed before cancelled before completed. Empty while any goes on."""
@@ -144,6 +158,10 @@ class Run:
                 self.priority,
                 self.fairness_key,
                 self.unreleased,
+                self.output,
+                self.parent,
+                self.depth,
+                self.children,
             )
         )
 
@@ -202,6 +220,13 @@ def merged_states(tasks: int, places: bytes, fragments: Sequence[bytes | bytearr
     return merged
 
 
+def created_by(released: FragmentReleased) -> RunCreated:
+    """The beginning of a run that is known from its release alone: the cloud's own stream was lost with its disk."""
+    priority = released.priority if released.priority >= 0 else PRIORITY
+    asked = released.definition, released.inputs, released.labels, released.created_ms
+    return RunCreated(*asked, priority, released.fairness_key, released.parent, released.depth)
+
+
 def restore_run(run: str, plan: Plan, saved: SavedRun) -> Run:
     """The run that `Run.save` wrote."""
     return Run(
@@ -220,6 +245,10 @@ def restore_run(run: str, plan: Plan, saved: SavedRun) -> Run:
         priority=saved.priority,
         fairness_key=saved.fairness_key,
         unreleased=saved.unreleased,
+        output=saved.output,
+        parent=saved.parent,
+        depth=saved.depth,
+        children=saved.children,
     )
 
 

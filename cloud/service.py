@@ -93,7 +93,8 @@ class PlannerService:
                 refused.append(Refusal(len(answers), 422, "invalid_inputs", str(error), tuple(problems)))
                 answers.append(Problem(422, "invalid_inputs", str(error), problems))
                 continue
-            accepted.append(NewRun(inputs, run.labels, run.priority, run.fairness_key))
+            priority = plan.priority if run.priority is None else run.priority
+            accepted.append(NewRun(inputs, run.labels, priority, run.fairness_key))
             answers.append(None)
         started: list[Started] = []
         if accepted:

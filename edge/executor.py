@@ -282,7 +282,7 @@ class Executor:
                     out.append(Persist(f"definition/{ref}", document))
             case FragmentReleased(definition, inputs, site, sites, placement, epoch):
                 if run not in self.fragments:
-                    adopted = FragmentAdopted(definition, inputs, site, sites, placement, epoch)
+                    adopted = FragmentAdopted(definition, inputs, site, sites, placement, epoch, event.priority)
                     self._emit(run, adopted, out, epoch)
                     self.home.adopt(self.fragments[run], adopted, now, out)
             case ValueHanded(task, output, blob, state):

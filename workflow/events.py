@@ -22,7 +22,7 @@ class DefinitionRegistered(Event, frozen=True):
 
 class RunCreated(Event, frozen=True):
     """The cloud accepted a run: its definition, its checked inputs (a JSON object), the client's labels, and its place among
-    those that wait (see workflow.fair)."""
+    those that wait (see workflow.fair). A task of `parent` asked for it; `depth` counts the runs above it."""
 
     definition: str
     inputs: bytes
@@ -30,10 +30,15 @@ class RunCreated(Event, frozen=True):
     created_ms: int
     priority: int = 4
     fairness_key: str = ""
+    parent: str = ""
+    depth: int = 0
 
 
 class FragmentReleased(Event, frozen=True):
-    """The cloud gave a run's fragment to a site and decides no more for it. `placement[i]` is the index in `sites` of task i."""
+    """The cloud gave a run's fragment to a site and decides no more for it. `placement[i]` is the index in `sites` of task i.
+
+    It says all that RunCreated says: a cloud that has lost its own stream knows the run from here. A priority of -1 was not said.
+    """
 
     definition: str
     inputs: bytes
@@ -43,10 +48,14 @@ class FragmentReleased(Event, frozen=True):
     epoch: int
     labels: dict[str, str]
     created_ms: int
+    priority: int = -1
+    fairness_key: str = ""
+    parent: str = ""
+    depth: int = 0
 
 
 class FragmentAdopted(Event, frozen=True):
-    """The site became the fragment's home and decides for it from here on."""
+    """The site became the fragment's home and decides for it from here on. A priority of -1: that of the definition."""
 
     definition: str
     inputs: bytes
@@ -54,6 +63,7 @@ class FragmentAdopted(Event, frozen=True):
     sites: list[str]
     placement: bytes
     epoch: int
+    priority: int = -1
 
 
 class TaskAssigned(Event, frozen=True):
@@ -169,10 +179,11 @@ class FragmentEnded(Event, frozen=True):
 
 
 class RunEnded(Event, frozen=True):
-    """All fragments have ended, so the run has."""
+    """All fragments have ended, so the run has. `output` is what the definition's `outputs` gave (JSON), empty without any."""
 
     outcome: str
     detail: str = ""
+    output: bytes = b""
 
 
 class AgentRegistered(Event, frozen=True):

@@ -77,6 +77,7 @@ class Fragment(Shape):
     ending: str = ""  # How it will end once all is done, if not completed: a task failed, and the others went on.
     outcome: str = ""
     detail: str = ""
+    given_priority: int = -1  # With which the run was started; -1: that of its definition.
 
     @classmethod
     def adopt(cls, run: RunId, plan: Plan, adopted: FragmentAdopted) -> "Fragment":
@@ -91,6 +92,7 @@ class Fragment(Shape):
             states=states,
             missing=plan.first_missing(),
             open=sum(map(states.count, (PENDING,))),
+            given_priority=adopted.priority,
         )
         for task in range(len(states)):
             if fragment.missing[task] == 0 and states[task] == PENDING:
@@ -148,7 +150,7 @@ class Fragment(Shape):
     def priority(self) -> int:
         """0 (least) to 9: who is served first."""
         changed = self.extras.priority if self.extras is not None else -1
-        return changed if changed >= 0 else self.plan.priority
+        return next((said for said in (changed, self.given_priority) if said >= 0), self.plan.priority)
 
     def split_items(self, task: int) -> list[bytes]:
         """The items of a map, each as JSON."""

@@ -38,6 +38,7 @@ class Saved(msgspec.Struct, array_like=True):
     stamps: list[int] = []
     extras: Extras | None = None
     ending: str = ""
+    priority: int = -1
 
 
 def save(fragment: "Fragment") -> bytes:
@@ -63,6 +64,7 @@ def save(fragment: "Fragment") -> bytes:
             stamps=fragment.stamps.tolist() if fragment.stamps is not None else [],
             extras=_sorted(fragment.extras),
             ending=fragment.ending,
+            priority=fragment.given_priority,
         )
     )
 
@@ -105,6 +107,7 @@ def restore(kind: "type[Fragment]", run: RunId, plan: Plan, saved: Saved) -> "Fr
         detail=saved.detail,
         extras=saved.extras,
         ending=saved.ending,
+        given_priority=saved.priority,
     )
     _restore_copies(fragment, states)
     fragment.open = sum(state not in ENDED and state not in ABSENT for state in fragment.states)

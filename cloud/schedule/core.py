@@ -248,7 +248,8 @@ class CloudSchedules:
             self.planner.note("", event, now, out)
             if isinstance(event, ScheduleFired):
                 for run in event.runs:
-                    self.planner.begin(run, ref, NewRun(inputs, {**state.spec.labels, LABEL: id}), now, out)
+                    new = NewRun(inputs, {**state.spec.labels, LABEL: id}, self.planner.plans[ref].priority)
+                    self.planner.begin(run, ref, new, now, out)
             elif isinstance(event, ScheduleBuffered):
                 for run in event.cancels:
                     self.planner.stop(self.planner.runs[run], f"schedule {id} starts the next run", now, out)

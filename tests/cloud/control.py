@@ -16,7 +16,8 @@ from sync.inputs import PeerLinked, PeerLost, Replicated
 from sync.outputs import Reply
 from sync.values import RunId, StreamId, stream_id
 from tests.ports import MemoryLog, StillClock
-from workflow.commands import Assign, Cancel, Complete, Fail, FragmentCommand, Receive
+from workflow.attending import is_for_agents
+from workflow.commands import Assign, Attend, Cancel, Complete, Fail, FragmentCommand, Receive, Steer
 from workflow.events import (
     AgentDeparted,
     AgentRegistered,
@@ -31,8 +32,10 @@ from workflow.events import (
     encode,
 )
 from workflow.fragment import Fragment
+from workflow.orders import decode_order
 from workflow.plan import Plan, plan_from_document
 from workflow.states import READY
+from workflow.steering_events import CommandRequested
 
 
 @dataclass
@@ -69,11 +72,16 @@ class Outpost:
             case FragmentReleased(definition, inputs, site, sites, placement, epoch):
                 assert run not in self.fragments
                 assert run not in self.ended, "released twice"
-                adopted = FragmentAdopted(definition, inputs, site, sites, placement, epoch)
+                adopted = FragmentAdopted(definition, inputs, site, sites, placement, epoch, event.priority)
                 self.fragments[run] = Fragment.adopt(RunId(run), self.plans[definition], adopted)
                 self.say(run, adopted)
-            case ValueHanded(task, output, blob):
-                self.decide(run, Receive(task, output, blob))
+                self.fold(run, self.fragments[run], [])
+            case ValueHanded(task, output, blob, state):
+                self.decide(run, Receive(task, output, blob, state))
+            case CommandRequested(command, _, arguments) if run in self.fragments:
+                self.decide(run, Steer(command, decode_order(arguments)))
+            case CommandRequested(command):
+                self.say("", CommandAnswered(command, False, f"run {run} has already ended at {self.name}"))
             case CancelRequested(command, reason) if run in self.fragments:
                 self.decide(run, Cancel(command, reason))
             case CancelRequested(command):
@@ -83,25 +91,41 @@ class Outpost:
         fragment = self.fragments.get(run)
         if fragment is None:
             return
-        events = fragment.decide(command, StillClock().now())
+        self.fold(run, fragment, fragment.decide(command, StillClock().now()))
+
+    def fold(self, run: str, fragment: Fragment, events: list[Event]) -> None:
+        """Say what was decided, and what follows by itself: as the edge does, without agents."""
         for event in events:
             fragment.evolve(event)
-        for event in [*events, *(endings := fragment.decide_ending())]:
             self.say(run, event)
-        for event in endings:
-            fragment.evolve(event)
+        if ending := fragment.decide_ending():
+            self.fold(run, fragment, ending)
+            return
+        if fragment.outcome:
             self.ended[run] = fragment.outcome
-            del self.fragments[run]
+            self.fragments.pop(run, None)
+            return
+        while fragment.woken:
+            woken, fragment.woken = fragment.woken, None
+            for task in woken:
+                if attended := fragment.decide(Attend(task), StillClock().now()):
+                    self.fold(run, fragment, attended)
 
     def ready(self, run: str) -> list[int]:
         fragment = self.fragments.get(run)
-        return [] if fragment is None else [task for task, state in enumerate(fragment.states) if state == READY]
+        if fragment is None:
+            return []
+        return [task for task, state in enumerate(fragment.states) if state == READY and is_for_agents(fragment, task)]
+
+    def waiting(self, run: str) -> list[int]:
+        """Tasks that wait for a moment."""
+        fragment = self.fragments.get(run)
+        return [] if fragment is None else sorted(fragment.due or ())
 
     def work(self, run: str, task: int, output: bytes = b"1", *, fail: str = "") -> None:
         """An agent of the site does the task, or fails for good; what it reads must have come."""
         fragment = self.fragments[run]
-        reads = fragment.plan.tasks[task].parameters.reads
-        assert all(read in (fragment.outputs or {}) for read in reads), "a value that it reads has not come"
+        assert fragment.can_read(task), "a value that it reads has not come"
         self.decide(run, Assign(task, "anna", "b1", b""))
         attempt = fragment.attempt(task)
         failed = Fail(task, attempt, "anna", "jam", fail, False)

@@ -78,7 +78,8 @@ class MemoryPlanner:
         summary = RunSummary(
             *(run, document.ref, "active", 1_700_000_000_000, len(tasks), 0), sites=["harbour"], labels=asked.labels
         )
-        summary.priority, summary.fairness_key = asked.priority, asked.fairness_key
+        summary.priority = 4 if asked.priority is None else asked.priority
+        summary.fairness_key = asked.fairness_key
         fragments = [FragmentView("harbour", 2, 7, "active", LINK, FRESH)]
         progress = ProgressView(0, 0, 1, ["t0"], 9_000, 2, 12_000)
         inputs = msgspec.Raw(msgspec.json.encode(asked.inputs))

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from cloud.answers import decode_answer, encode_answer
+from cloud.crossing import blobs_handed
 from cloud.inputs import AgentLoad, NewRun, Refusal, RegisterDefinition, SiteLoads, StartRuns
 from cloud.intents import Intent
 from cloud.port import Problem, Started
@@ -99,15 +100,15 @@ def test_large_outputs_for_other_sites_are_known_after_a_restart(cloud: Control)
     cloud.outposts["harbour"].decide(run, Assign(0, "anna", "b1", b""))
     cloud.outposts["harbour"].decide(run, Complete(0, 1, "anna", b"", blob))
     cloud.settle()
-    assert list(cloud.planner.runs[run].blobs_handed()) == [blob]
+    assert list(blobs_handed(cloud.planner.runs[run])) == [blob]
     cloud.restart()
-    assert list(cloud.planner.runs[run].blobs_handed()) == [blob]
+    assert list(blobs_handed(cloud.planner.runs[run])) == [blob]
     (alone,) = cloud.start(plan_of({"a": {"capability": "pick"}, "b": {"capability": "pick", "needs": ["a"]}}, name="alone"))
     cloud.settle()
     cloud.outposts["harbour"].decide(alone, Assign(0, "anna", "b1", b""))
     cloud.outposts["harbour"].decide(alone, Complete(0, 1, "anna", b"", blob))
     cloud.settle()
-    assert list(cloud.planner.runs[alone].blobs_handed()) == []
+    assert list(blobs_handed(cloud.planner.runs[alone])) == []
 
 
 def test_the_latest_version_is_the_one_registered_last(cloud: Control) -> None:
