@@ -6,6 +6,7 @@ fragment is released the cloud decides no more for it: commands become intents, 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from cloud import crossing
 from cloud.admission import Admission
@@ -18,12 +19,13 @@ from cloud.measures import Measures
 from cloud.outcomes import Outcome, outcome_of
 from cloud.placement import Placement, Unplaceable, place
 from cloud.port import Problem, Started
+from cloud.registering import keep_definitions, register
 from cloud.runs import Run, created_by, load_saved_run, restore_run
 from cloud.saved import load_saved_node, save_node
 from cloud.schedule.core import CloudSchedules
 from sync.commit import Answer, Snapshot
 from sync.inputs import FromPeer, PeerLinked, PeerLost
-from sync.outputs import Append, Persist, Remember, Reply, Save
+from sync.outputs import Append, Remember, Reply, Save
 from sync.values import Now, StreamId, stream_id, stream_reader, stream_writer
 from workflow.events import (
     AgentDeparted,
@@ -77,7 +79,7 @@ class Planner:
         self._steps = {
             FromPeer: self._hear,
             StartRuns: self._start,
-            RegisterDefinition: self._register,
+            RegisterDefinition: partial(register, self),
             CancelRun: self._cancel,
             PeerLinked: self._link,
             PeerLost: self._unlink,
@@ -157,11 +159,7 @@ class Planner:
         for entry in self.fleet.sites.values():
             entry.linked, entry.linked_since_ms = False, now.wall_ms
         out: list[object] = []
-        for ref, plan in self.plans.items():
-            # Known only from what was fetched back after a loss.
-            if f"definition/{ref}" not in self._persisted:
-                out.append(Persist(f"definition/{ref}", plan.document))
-                out.append(Persist(f"latest/{(name := ref.partition('@')[0])}", self.latest[name].encode()))
+        keep_definitions(self, self._persisted, out)
         for run in list(self.runs.values()):
             for fragment in run.fragments:
                 if fragment is not None:
@@ -283,22 +281,6 @@ class Planner:
         created = RunCreated(definition, new.inputs, new.labels, now.wall_ms, new.priority, new.fairness_key)
         self._emit(self.stream, run, BORN_EPOCH, created, now, out)
         self.changed[run] = None
-
-    def _register(self, input: RegisterDefinition, now: Now, out: list[object]) -> None:
-        known = self.plans.get(input.ref)
-        if known is not None and known.document != input.document:
-            detail = (
-                f"{input.ref} is registered already with other content, and a registered definition never changes: "
-                "give the changed one a new version"
-            )
-            out.append(Reply(input.token, Problem(409, "definition_exists", detail)))
-            return
-        if known is None:
-            self._emit(self.stream, "", 0, DefinitionRegistered(input.ref, input.document), now, out)
-            out.append(Persist(f"definition/{input.ref}", input.document))
-            out.append(Persist(f"latest/{input.ref.partition('@')[0]}", input.ref.encode()))
-            self.schedules.registered(input.ref, now, out)
-        out.append(Reply(input.token, self.plans[input.ref]))
 
     def _place(self, run: Run, now: Now, out: list[object]) -> None:
         placement = place(run.plan, run.inputs, self.fleet)

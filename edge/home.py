@@ -117,7 +117,6 @@ class Home:
     def _free(self, fragment: Fragment, command: FragmentCommand | None, now: Now, out: list[object]) -> None:
         """Agents have hands free, and resources are given back; who still works on what is over is told to stop."""
         freed, fragment.freed = fragment.freed, None
-        fragment.news = None  # The cloud reads them from the events.
         for task, held in freed or ():
             verdict = judge(command, fragment.run, held) if command is not None else UNKNOWN
             self.roster.drop(held.agent, fragment.run, task, verdict, now)

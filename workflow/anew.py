@@ -18,7 +18,7 @@ def closure(fragment: "Fragment", tasks: Iterable[int]) -> list[int]:
     stack = list(tasks)
     while stack:
         task = stack.pop()
-        if task in found:
+        if task in found or not fragment.is_own(task):
             continue
         found.add(task)
         stack.extend(dependent for dependent, _ in fragment.edges_of(task))

@@ -77,6 +77,7 @@ class Fragment(Shape):
     ending: str = ""  # How it will end once all is done, if not completed: a task failed, and the others went on.
     outcome: str = ""
     detail: str = ""
+    handed: list[int] | None = None  # Tasks of other sites whose end is known here, in the order in which it became so.
     given_priority: int = -1  # With which the run was started; -1: that of its definition.
 
     @classmethod
@@ -134,6 +135,10 @@ class Fragment(Shape):
         if extras.rollback is not None:
             return role in (Role.COMPENSATE, Role.CLEANUP, Role.RECONCILE)
         return not extras.paused and task not in extras.paused_tasks and not extras.holds.get(task)
+
+    def is_own(self, task: int) -> bool:
+        """False of a task that another site has done: nothing here does it anew."""
+        return self.handed is None or task not in self.handed
 
     def is_wanted(self, task: int) -> bool:
         """False of an attempt that was asked to stop."""

@@ -7,7 +7,7 @@ the other (the latest effect first, as in Garcia-Molina and Salem, Sagas, 1987),
 from typing import TYPE_CHECKING
 
 from workflow import anew, flow
-from workflow.states import ABSENT, COMPLETED, ENDED, READY, RUNNING
+from workflow.states import ABSENT, COMPLETED, ENDED, RUNNING
 from workflow.steering_events import RollbackBegun
 from workflow.tasks import Effect, Kind, Role
 
@@ -20,7 +20,7 @@ def completed(fragment: "Fragment") -> list[int]:
     stamps = fragment.stamps
     if stamps is None:
         return []
-    done = [task for task, state in enumerate(fragment.states) if state == COMPLETED and stamps[task]]
+    done = [task for task, state in enumerate(fragment.states) if state == COMPLETED and stamps[task] and fragment.is_own(task)]
     return sorted(done, key=lambda task: stamps[task], reverse=True)
 
 
@@ -46,7 +46,7 @@ def begin_to_task(fragment: "Fragment", to: int, command: str, reason: str, also
 
 
 def _begun(fragment: "Fragment", resets: list[int], version: int, command: str, reason: str) -> RollbackBegun:
-    chosen = [t for t in resets if fragment.states[t] not in ABSENT and fragment.task(t).role is Role.WORK]
+    chosen = [t for t in resets if fragment.states[t] not in ABSENT and fragment.is_own(t) and fragment.task(t).role is Role.WORK]
     inside = set(chosen)
     undone = [task for task in completed(fragment) if task in inside]
     compensations = [fragment.base_of(t) + fragment.task(t).compensate for t in undone if fragment.task(t).compensate >= 0]
@@ -68,4 +68,5 @@ def _is_later(fragment: "Fragment", task: int, version: int) -> bool:
         return False
     if flow.is_composite(fragment.task(task).kind) and (fragment.states[task] in ENDED or fragment.states[task] == RUNNING):
         return all(_is_later(fragment, member, version) for member in fragment.members_of(task))
-    return fragment.states[task] in ENDED or fragment.states[task] != READY
+    # One that is ready begins anew, too: what it needed may be done anew, and else it is ready again at once.
+    return True

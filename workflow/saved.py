@@ -39,6 +39,7 @@ class Saved(msgspec.Struct, array_like=True):
     extras: Extras | None = None
     ending: str = ""
     priority: int = -1
+    handed: list[int] = []
 
 
 def save(fragment: "Fragment") -> bytes:
@@ -65,6 +66,7 @@ def save(fragment: "Fragment") -> bytes:
             extras=_sorted(fragment.extras),
             ending=fragment.ending,
             priority=fragment.given_priority,
+            handed=fragment.handed or [],
         )
     )
 
@@ -108,6 +110,7 @@ def restore(kind: "type[Fragment]", run: RunId, plan: Plan, saved: Saved) -> "Fr
         extras=saved.extras,
         ending=saved.ending,
         given_priority=saved.priority,
+        handed=saved.handed or None,
     )
     _restore_copies(fragment, states)
     fragment.open = sum(state not in ENDED and state not in ABSENT for state in fragment.states)

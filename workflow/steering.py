@@ -106,7 +106,7 @@ def _task(fragment: "Fragment", name: str) -> int:
         task = fragment.index_of(name)
     except KeyError:
         raise Refused(f"run {fragment.run} has no task {name!r} at {fragment.site}") from None
-    if fragment.states[task] in ABSENT:
+    if fragment.states[task] in ABSENT or not fragment.is_own(task):
         raise Refused(f"task {name} of run {fragment.run} is not done at {fragment.site}")
     return task
 
@@ -216,13 +216,19 @@ def _retry(fragment: "Fragment", order: Retry, command: str, now: Now) -> list[E
             raise _wrong_state(fragment, task, "retried", "failed tasks; `rerun` does others once more")
     if not tasks:
         wanted = (FAILED, STUCK, CANCELLED) if fragment.outcome else (FAILED, STUCK)
-        tasks = [t for t, s in enumerate(fragment.states) if s in wanted and fragment.task(t).role is Role.WORK]
+        tasks = _work_in(fragment, wanted)
     if not tasks:
         raise Refused(f"no task of run {fragment.run} has failed at {fragment.site}; allowed: rerun")
     if fragment.outcome:
         # What was cancelled with the failure begins, too: it would not be here if the task had not failed.
-        tasks = [t for t, s in enumerate(fragment.states) if s == CANCELLED and fragment.task(t).role is Role.WORK] + tasks
+        tasks = _work_in(fragment, (CANCELLED,)) + tasks
     return [*_reopened(fragment, command, "retry"), TasksReset(anew.closure(fragment, tasks), "retry", command)]
+
+
+def _work_in(fragment: "Fragment", states: tuple[int, ...]) -> list[int]:
+    """The site's own work in these states."""
+    found = (task for task, state in enumerate(fragment.states) if state in states and fragment.is_own(task))
+    return [task for task in found if fragment.task(task).role is Role.WORK]
 
 
 def _reopened(fragment: "Fragment", command: str, reason: str) -> list[Event]:

@@ -7,10 +7,14 @@ import pytest
 
 from cloud.crossing import refusal
 from cloud.placement import Unplaceable, place
-from sync.values import Now
+from sync.values import Now, RunId
 from tests.cloud.control import Control
+from workflow.commands import Steer
+from workflow.fragment import Fragment
 from workflow.orders import Rerun, Retry, RollBack
 from workflow.plan import Plan, plan_from_document
+from workflow.saved import load_saved
+from workflow.states import NAMES
 
 PICK = {"capability": "pick"}
 PACK = {"capability": "pack"}
@@ -107,6 +111,23 @@ def test_a_task_is_not_taken_back_once_another_site_has_gone_on_with_it(cloud: C
     assert "airport goes on" in refusal(known, RollBack(steps=2), now)
     assert refusal(known, RollBack(steps=1), now) == "", "only c is done anew"
     assert refusal(known, Retry(), now) == ""
+
+
+def test_what_another_site_did_is_not_done_anew_here(cloud: Control) -> None:
+    """A rollback to the start resets the site's own tasks alone; the value from elsewhere is still there, over a snapshot too."""
+    run = started(cloud, plan({"a": PICK, "b": {**PACK, "needs": ["a"]}, "c": {**PACK, "needs": ["b"]}}))
+    cloud.outposts["harbour"].work(run, 0)
+    cloud.settle()
+    airport = cloud.outposts["airport"]
+    airport.work(run, 1)
+    fragment = airport.fragments[run]
+    airport.decide(run, Steer("c1", RollBack(version=0)))
+    assert [NAMES[state] for state in fragment.states] == ["completed", "ready", "pending"]
+    twin = Fragment.restore(RunId(run), fragment.plan, load_saved(fragment.save()))
+    assert twin.save() == fragment.save()
+    assert not twin.is_own(0)
+    cloud.work_all(run)
+    assert cloud.outcome(run) == "completed"
 
 
 OUTPUTS: dict[str, Any] = {
