@@ -20,6 +20,10 @@ def old(tasks: Any, **fields: Any) -> dict[str, Any]:
     return {"name": "Flow", "version": "1.0", "tasks": tasks, **fields}
 
 
+def today(tasks: Any, **fields: Any) -> dict[str, Any]:
+    return {"name": "flow", "version": "1", "tasks": tasks, **fields}
+
+
 def refused(document: Any, form: str = TODAY) -> list[str]:
     with pytest.raises(DefinitionError) as caught:
         migrate(document, form)
@@ -77,7 +81,7 @@ def test_what_cannot_be_said_is_refused_by_name(document: dict[str, Any]) -> Non
         (old({"a": {"dependencies": []}}, checkpoints=3), "2.0.0"),
         (old({"a": {"dependencies": []}}, schema_version="1.2.0"), "1.2.0"),
         ({"name": "x", "version": "1", "steps": []}, "steps"),
-        (old({"a": {"capability": "x", "dependencies": []}}), TODAY),
+        (today({"a": {"capability": "x", "dependencies": []}}), TODAY),
         (old({"a": {"action": "http"}}), TODAY),
         ("text", TODAY),
         ({}, TODAY),
@@ -184,12 +188,20 @@ def test_steps_follow_one_another() -> None:
         (old({}, schema_version="3.0.0"), TODAY, "schema_version: unknown form '3.0.0'; allowed: 1.0.0, 1.1.0"),
         (old([], schema_version="1.0.0"), TODAY, "tasks: a list stands here; allowed: a mapping of tasks"),
         (old({"a": {"action": "workflow_trigger"}}), TODAY, "tasks.a.parameters.workflow: names no workflow"),
-        (old({"a": {"capability": "x"}}), "2.1", "unknown form '2.1'"),
-        (old({"a": {"wait": {"for": 1}}}), "2.0.0", "tasks.a.wait: form 2.0.0 has no wait"),
-        (old({"a": {"capability": "x", "needs": [{"task": "b", "after": "end"}]}}), "2.0.0", "form 2.0.0 has no needs after end"),
-        (old({"a": {"capability": "x", "retry": {"factor": 2}}}), "2.0.0", "tasks.a.retry.factor: form 2.0.0 cannot say 2 here"),
-        (old({"a": {"capability": "x"}}), "1.2.0", "form 1.2.0 tries nothing again, and this is tried 2 times more"),
-        (old({"a": {"capability": "x"}}, priority=3), "2.0.0", "priority: form 2.0.0 has no priority"),
+        (today({"a": {"capability": "x"}}), "2.1", "unknown form '2.1'"),
+        (today({"a": {"wait": {"for": 1}}}), "2.0.0", "tasks.a.wait: form 2.0.0 has no wait"),
+        (
+            today({"a": {"agent": "x", "needs": [{"task": "b", "after": "end"}]}, "b": {"check": "true"}}),
+            "2.0.0",
+            "form 2.0.0 has no needs after",
+        ),
+        (
+            today({"a": {"capability": "x", "retry": {"factor": 2}}}),
+            "2.0.0",
+            "tasks.a.retry.factor: form 2.0.0 cannot say 2",
+        ),
+        (today({"a": {"capability": "x"}}), "1.2.0", "form 1.2.0 tries nothing again, and this is tried 2 times more"),
+        (today({"a": {"capability": "x"}}, priority=3), "2.0.0", "priority: form 2.0.0 has no priority"),
         ({"name": "x", "version": "1", "steps": [{"id": "a", "type": "loop"}]}, TODAY, "steps[0].type: 'loop' is unknown"),
         ({"name": "x", "version": "1", "steps": 3}, TODAY, "steps: 3 stands here; allowed: a list of steps"),
     ],

@@ -13,7 +13,8 @@ _RETRIES = 2  # Without a policy there are three attempts.
 
 
 def from_today(document: Document, problems: Problems) -> Document:
-    """Today's -> 2.0.0."""
+    """Today's -> 2.0.0. The document is a valid one, as `Plan.document` has it. A task without a policy gets as many attempts
+    as it has today, with the first delay between all of them."""
     for name in document:
         if name not in _HEAD:
             problems.add((name,), f"form 2.0.0 has no {name}", choices(_HEAD))
@@ -59,12 +60,13 @@ class _Task:
         retry = task.get("retry")
         if retry is None:
             return limits | {"retry_count": _RETRIES, "retry_delay": 1}
-        for name in retry:
-            plain = retry[name] == {"factor": 1, "jitter": 0}.get(name)
-            if name not in ("max_attempts", "delay") and not plain:
-                allowed = "max_attempts, delay, a factor of 1 and a jitter of 0"
-                self.problems.add((*self.place, "retry", name), f"form 2.0.0 cannot say {shown(retry[name])} here", allowed)
         count = retry.get("max_attempts", _RETRIES + 1) - 1
+        # The factor of a single delay says nothing.
+        said = {"factor": 2, **retry} if count > 1 else {name: retry[name] for name in retry if name != "factor"}
+        for name, value in said.items():
+            if name not in ("max_attempts", "delay") and value != {"factor": 1, "jitter": 0}.get(name):
+                allowed = "max_attempts, delay, a factor of 1 and a jitter of 0"
+                self.problems.add((*self.place, "retry", name), f"form 2.0.0 cannot say {shown(value)} here", allowed)
         again = {"retry_delay": _seconds(retry.get("delay", 1))} if count else {}
         return limits | {"retry_count": count} | again
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from workflow.migrations.back import from_today
 from workflow.migrations.old import (
     Document,
@@ -16,6 +18,7 @@ from workflow.migrations.old import (
 )
 from workflow.migrations.steps import flatten_steps
 from workflow.migrations.today import LEFT_OUT, to_today
+from workflow.plan import read_plan
 from workflow.problems import DefinitionError, Problems, choices, shown
 
 TODAY = "today"
@@ -85,10 +88,13 @@ def migrate(document: Any, form: str = TODAY) -> Migrated:
         problems.add(("schema_version",), f"unknown form {shown(found)}", choices(FORMS))
     elif form not in FORMS:
         problems.add_unknown((), "form", form, FORMS)
-    elif found != form and not _is_well_formed(document, found, problems):
+    elif found not in (form, TODAY) and not _is_well_formed(document, found, problems):
         pass
     else:
         source, steps = document, list[str]()
+        if found == TODAY != form:
+            # The way back begins at what is valid, and written in one way.
+            document = msgspec.json.decode(read_plan(document)[1].document)
         while now != form and not problems:
             forward = now == STEPS or FORMS.index(now) < FORMS.index(form)
             after, step = (_FORWARD if forward else _BACK)[now]
@@ -119,20 +125,16 @@ def _is_well_formed(document: Document, form: str, problems: Problems) -> bool:
         for field, kind, allowed in _KINDS:
             if task.get(field) is not None and not isinstance(task[field], kind):
                 problems.add(("tasks", str(name), field), f"{shown(task[field])} stands here", allowed)
-        for field in ("dependencies", "needs"):
-            for position, need in enumerate(task[field] if isinstance(task.get(field), list) else []):
-                if not isinstance(need.get("task") if isinstance(need, dict) and field == "needs" else need, str):
-                    problems.add(("tasks", str(name), field, position), f"{shown(need)} is no task", "the name of a task")
+        needs = task.get("dependencies")
+        for position, need in enumerate(needs if isinstance(needs, list) else []):
+            if not isinstance(need, str):
+                place = ("tasks", str(name), "dependencies", position)
+                problems.add(place, f"{shown(need)} is no task", "the name of a task")
     return not problems
 
 
 _KINDS: tuple[tuple[str, type | tuple[type, ...], str], ...] = (
     ("dependencies", list, "a list of tasks"),
-    ("needs", list, "a list of tasks"),
     ("parameters", dict, "a mapping"),
-    ("with", dict, "a mapping"),
-    ("retry", dict, "a mapping"),
-    ("approval", dict, "a mapping"),
-    ("run", dict, "a mapping"),
     ("retry_count", int, "a whole number"),
 )
