@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from workflow.fragment import Fragment
 
 DECLINED_DELAY_MS = 1_000
+AWAY_DELAY_MS = 10_000
 # Longer than any lease, and some drift of the agent's clock.
 LOCK_DELAY_MS = 30_000
 # A task that ends every agent that takes it must not go round for ever.
@@ -215,10 +216,15 @@ def lose(fragment: "Fragment", said: Lose, now: Now) -> list[Event]:
     if held is None or held.number != attempt:
         return []
     redeliver = said.certain or fragment.task(task).effect is Effect.REPEATABLE
-    if redeliver and attempt >= DELIVERIES_MAX:
+    if redeliver and attempt >= DELIVERIES_MAX and _losses(fragment, task) >= DELIVERIES_MAX - 1:
         given_up = f"{said.reason}; given out {attempt} times without an outcome"
         return failure(fragment, Fail(task, attempt, held.agent, "lost", given_up, False), now, 0.0)
-    return [TaskLost(task, attempt, said.reason, redeliver)]
+    return [TaskLost(task, attempt, said.reason, redeliver, begun=not said.certain)]
+
+
+def _losses(fragment: "Fragment", task: int) -> int:
+    """How many attempts at the task ended in nobody knows what."""
+    return sum(lost == task for lost, _ in fragment.past or ())
 
 
 def stopped(fragment: "Fragment", said: CancelDone, now: Now, chance: float) -> list[Event]:
@@ -227,7 +233,10 @@ def stopped(fragment: "Fragment", said: CancelDone, now: Now, chance: float) -> 
     if not _may_tell(fragment, task, attempt, agent):
         return []
     if fragment.is_wanted(task):
-        # Nobody asked for it; without an end of the task, what needs it would wait for ever.
+        # Nobody asked for it; without an end of the task, what needs it would wait for ever. An agent may be mistaken about what
+        # it had done by then, so what must not be done twice is for somebody to settle.
+        if fragment.task(task).effect is not Effect.REPEATABLE:  # In reconcile it says nothing new.
+            return lose(fragment, Lose(task, attempt, False, "its agent stopped it in the middle, unasked"), now)
         return failure(fragment, Fail(task, attempt, agent, "stopped", "its agent stopped it, unasked", True), now, chance)
     return [TaskCancelled(task, attempt, "stopped by its agent")]
 
@@ -237,10 +246,14 @@ def decline(fragment: "Fragment", said: Decline, now: Now) -> list[Event]:
     task, attempt, agent = said.task, said.attempt, said.agent
     if not _may_tell(fragment, task, attempt, agent):
         return []
+    if not said.blames:
+        # What it reads cannot be had anywhere just now. However long that lasts, the task waits for it.
+        lost = TaskLost(task, attempt, said.reason, True, begun=False)
+        return [lost, TaskDelayed(task, now.wall_ms + AWAY_DELAY_MS)] if fragment.is_wanted(task) else [lost]
     if attempt >= DECLINES_MAX:
         message = f"{said.reason}; declined {attempt} times"
         return failure(fragment, Fail(task, attempt, agent, "declined", message, False, True), now, 0.0)
-    lost = TaskLost(task, attempt, said.reason, True)
+    lost = TaskLost(task, attempt, said.reason, True, begun=False)
     return [lost, TaskDelayed(task, now.wall_ms + DECLINED_DELAY_MS)] if fragment.is_wanted(task) else [lost]
 
 

@@ -109,12 +109,14 @@ class TaskFailed(Event, frozen=True):
 
 
 class TaskLost(Event, frozen=True):
-    """The outcome of an attempt is unknown. `redeliver`: its effect class allows another; otherwise a person must settle it."""
+    """The outcome of an attempt is unknown. `redeliver`: its effect class allows another; otherwise somebody must settle it. One
+    that is known never to have begun (`begun` is false) had none."""
 
     task: int
     attempt: int
     reason: str
     redeliver: bool
+    begun: bool = True
 
 
 class AttemptResumed(Event, frozen=True):

@@ -118,7 +118,7 @@ def _stick(fragment: "Fragment", task: int) -> None:
 
 def _lose(fragment: "Fragment", event: TaskLost) -> None:
     task = event.task
-    _part(fragment, task, event.attempt, unknown=True)
+    _part(fragment, task, event.attempt, unknown=event.begun)
     if not event.redeliver:
         fragment.states[task] = RECONCILE
         if (reconciler := fragment.task(task).reconciler) >= 0:

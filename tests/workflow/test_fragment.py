@@ -172,8 +172,13 @@ def test_a_failure_waits_for_what_still_runs() -> None:
 
 
 def test_an_attempt_that_its_agent_stopped_unasked_has_failed() -> None:
-    """An agent that gives up work which nobody cancelled does not leave the run waiting for ever: it is tried again."""
-    fragment = begin(sequence(retry={"max_attempts": 2, "delay": 1}))
+    """An agent that gives up work which nobody cancelled does not leave the run waiting for ever: it is tried again. What must
+    not be done twice is for somebody to settle: the agent may be mistaken about what it had done."""
+    once = begin(sequence())
+    do(once, assign(0), CancelDone(0, 1, "anna"))
+    assert once.states[0] == RECONCILE
+    assert do(once, CancelDone(0, 1, "anna")) == []
+    fragment = begin(sequence(retry={"max_attempts": 2, "delay": 1}, effect="repeatable"))
     do(fragment, assign(0), CancelDone(0, 1, "anna"))
     assert fragment.states[0] == WAITING
     events = do(fragment, assign(0), CancelDone(0, 2, "anna"))
