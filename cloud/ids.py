@@ -1,8 +1,9 @@
 """Ids that a node gives: they sort by time and need no chance."""
 
+import re
 from dataclasses import dataclass
 
-from workflow.schedule import is_run_of_firing
+_OURS = re.compile(r"[a-z][0-9a-f]{8,}-[0-9a-f]{6,}")
 
 
 @dataclass(slots=True)
@@ -18,8 +19,9 @@ class Ids:
         return f"{prefix}{self.era:08x}-{self.counter:06x}"
 
     def note(self, name: str) -> None:
-        """The id was given before: later ones come after it. Those of firings name a moment, not this node."""
-        if is_run_of_firing(name):
+        """The id was given before: later ones come after it. Those of firings name a moment, those of children their parent:
+        they say nothing of this node."""
+        if _OURS.fullmatch(name) is None:
             return
         era, _, counter = name[1:].partition("-")
         if int(era, 16) == self.era:

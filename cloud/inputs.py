@@ -16,12 +16,14 @@ class Refusal(NamedTuple):
 
 
 class NewRun(NamedTuple):
-    """One run to start: its checked inputs (a JSON object) and labels, and where it stands in line."""
+    """One run to start: its checked inputs (a JSON object) and labels, where it stands in line, and whose child it is."""
 
     inputs: bytes
     labels: dict[str, str]
     priority: int = PRIORITY
     fairness_key: str = ""
+    parent: str = ""
+    depth: int = 0
 
 
 class StartRuns(NamedTuple):

@@ -11,6 +11,7 @@ from functools import partial
 from cloud import crossing
 from cloud.admission import Admission
 from cloud.answers import encode_answer
+from cloud.children import Children
 from cloud.fleet import Fleet
 from cloud.ids import Ids
 from cloud.inputs import CancelRun, NewRun, RegisterDefinition, RunFinished, SiteLoads, StartRuns
@@ -20,13 +21,14 @@ from cloud.outcomes import Outcome, outcome_of
 from cloud.placement import Placement, Unplaceable, place
 from cloud.port import Problem, Started
 from cloud.registering import keep_definitions, register
-from cloud.runs import Run, created_by, load_saved_run, restore_run
+from cloud.runs import Child, Run, created_by, load_saved_run, restore_run
 from cloud.saved import load_saved_node, save_node
 from cloud.schedule.core import CloudSchedules
 from sync.commit import Answer, Snapshot
 from sync.inputs import FromPeer, PeerLinked, PeerLost
 from sync.outputs import Append, Remember, Reply, Save
 from sync.values import Now, StreamId, stream_id, stream_reader, stream_writer
+from workflow.between_events import ChildEnded
 from workflow.events import (
     AgentDeparted,
     AgentRegistered,
@@ -45,6 +47,7 @@ from workflow.events import (
     encode,
 )
 from workflow.plan import Plan, plan_from_document
+from workflow.steering_events import ChildRequested, CommandRequested
 
 BORN_EPOCH = 1
 RELEASED_EPOCH = 2
@@ -68,6 +71,7 @@ class Planner:
     changed: dict[str, None] = field(default_factory=dict)
     ids: Ids = field(init=False)
     schedules: CloudSchedules = field(init=False)
+    children: Children = field(init=False)
     admission: Admission = field(default_factory=Admission)
     measures: Measures = field(default_factory=Measures)
     _unsaved: dict[str, None] = field(default_factory=dict)
@@ -75,7 +79,7 @@ class Planner:
     _steps: dict[type, Callable[..., None]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.ids, self.schedules = Ids(self.era), CloudSchedules(self)
+        self.ids, self.schedules, self.children = Ids(self.era), CloudSchedules(self), Children(self)
         self._steps = {
             FromPeer: self._hear,
             StartRuns: self._start,
@@ -198,6 +202,8 @@ class Planner:
     def _evolve_own(self, reader: str, run: str, event: object, time_ms: int) -> None:
         if run:
             self._unsaved[run] = None
+        if isinstance(event, ChildEnded | CommandRequested) and (known := self.runs.get(run)) is not None:
+            self.children.evolve(known, event)
         match event:
             case RunCreated():
                 self.ids.note(run)
@@ -244,6 +250,8 @@ class Planner:
             return
         if kind is CommandAnswered:
             self.intents.answer(event)  # type: ignore[arg-type]
+        elif isinstance(event, ChildRequested):
+            run.children.setdefault(event.child, Child(event.task, site, event.waits))
         fragment = run.fragments[0] if len(run.sites) == 1 else run.fragment(site)
         if fragment is not None and getattr(event, "task", 0) < len(fragment.states):
             fragment.evolve(event)  # type: ignore[arg-type]
@@ -278,8 +286,8 @@ class Planner:
 
     def begin(self, run: str, definition: str, new: NewRun, now: Now, out: list[object]) -> None:
         """Create the run; it is given to a site when its turn comes."""
-        created = RunCreated(definition, new.inputs, new.labels, now.wall_ms, new.priority, new.fairness_key)
-        self._emit(self.stream, run, BORN_EPOCH, created, now, out)
+        created = RunCreated(definition, new.inputs, new.labels, now.wall_ms, *new[2:])
+        self.emit(self.stream, run, BORN_EPOCH, created, now, out)
         self.changed[run] = None
 
     def _place(self, run: Run, now: Now, out: list[object]) -> None:
@@ -309,7 +317,7 @@ class Planner:
             run.parent,
             run.depth,
         )
-        self._emit(self.site_stream(site), run.id, RELEASED_EPOCH, released, now, out)
+        self.emit(self.site_stream(site), run.id, RELEASED_EPOCH, released, now, out)
 
     def acquaint(self, site: str, plan: Plan, now: Now, out: list[object]) -> None:
         """Let the site know the definition, once."""
@@ -343,17 +351,18 @@ class Planner:
     def _cancel_fragments(self, run: Run, command: str, reason: str, now: Now, out: list[object]) -> None:
         """Record the intent here, then for every home that may be written to; the others get it when they link."""
         request = CancelRequested(command, reason)
-        self._emit(self.stream, run.id, BORN_EPOCH, request, now, out)
+        self.emit(self.stream, run.id, BORN_EPOCH, request, now, out)
         for site, fragment in zip(run.sites, run.fragments, strict=True):
             if (fragment is None or not fragment.outcome) and self.fleet.site(site).greeted:
-                self._emit(self.site_stream(site), run.id, RELEASED_EPOCH, request, now, out)
+                self.emit(self.site_stream(site), run.id, RELEASED_EPOCH, request, now, out)
 
     def _end(self, run: Run, how: Outcome, now: Now, out: list[object]) -> None:
         if not how.outcome:
             return
-        self._emit(self.stream, run.id, BORN_EPOCH, RunEnded(how.outcome, how.detail, how.output), now, out)
+        self.emit(self.stream, run.id, BORN_EPOCH, RunEnded(how.outcome, how.detail, how.output), now, out)
         self.measures.end(run)
         out.append(Save(run.id, True, how.outcome, run.save()))
+        self.children.end(run, how, now, out)
         self.changed[run.id] = None
         out.append(RunFinished(run.id))
 
@@ -368,6 +377,8 @@ class Planner:
             self.measures.hear(known, event, input.time_ms)
         if kind is TaskAssigned:
             return  # Half of all events, and nothing for the cloud to decide.
+        if isinstance(event, Event) and run:
+            self.children.hear(run, known, stream_writer(stream), event, now, out)
         if known is None:
             return
         if (fragment := known.fragment(site := stream_writer(stream))) is not None:
@@ -387,7 +398,7 @@ class Planner:
         for value in values if len(run.sites) > 1 else ():
             for other in crossing.awaiting(run, value.task):
                 if self.fleet.site(other).greeted:
-                    self._emit(self.site_stream(other), run.id, RELEASED_EPOCH, value, now, out)
+                    self.emit(self.site_stream(other), run.id, RELEASED_EPOCH, value, now, out)
 
     def _fragment_ended(self, run: Run, site: str, event: FragmentEnded, now: Now, out: list[object]) -> None:
         self.fleet.site(site).let_go(run.places.count(run.sites.index(site)))
@@ -412,9 +423,10 @@ class Planner:
             fragment = run.fragment(site)
             if view is not None and site not in view.homes and (fragment is None or not fragment.outcome):
                 request = CancelRequested(view.id, view.detail)
-                self._emit(self.site_stream(site), run.id, RELEASED_EPOCH, request, now, out)
+                self.emit(self.site_stream(site), run.id, RELEASED_EPOCH, request, now, out)
+            self.children.greet(run, site, now, out)
             for value in crossing.values_for(run, site):
-                self._emit(self.site_stream(site), run.id, RELEASED_EPOCH, value, now, out)
+                self.emit(self.site_stream(site), run.id, RELEASED_EPOCH, value, now, out)
 
     def _unlink(self, input: PeerLost, now: Now, out: list[object]) -> None:
         self.fleet.unlink(input.peer, now.wall_ms)
@@ -426,8 +438,8 @@ class Planner:
 
     def note(self, reader: str, event: Event, now: Now, out: list[object]) -> None:
         """An event of no run, for our own stream or the one for a site."""
-        self._emit(self.site_stream(reader) if reader else self.stream, "", 0, event, now, out)
+        self.emit(self.site_stream(reader) if reader else self.stream, "", 0, event, now, out)
 
-    def _emit(self, stream: StreamId, run: str, epoch: int, event: Event, now: Now, out: list[object]) -> None:
+    def emit(self, stream: StreamId, run: str, epoch: int, event: Event, now: Now, out: list[object]) -> None:
         out.append(Append(stream, run, epoch, event))
         self._evolve_own(stream_reader(stream), run, event, now.wall_ms)

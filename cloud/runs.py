@@ -17,13 +17,12 @@ from workflow.states import COMPLETED, FAILED, PENDING, RECONCILE
 
 
 class Child(msgspec.Struct, array_like=True):
-    """A run that a task of this one asked for. `waits`: the task waits for its end. `begun`: it is known here. Once it has ended
-    with an `outcome`, `is_told` says that the stream for the task's site has it."""
+    """A run that a task of this one asked for (-1: a rule). `waits`: the task waits for its end. Once it has ended with an
+    `outcome`, `is_told` says that the stream for the task's site has it."""
 
     task: int
     site: str
     waits: bool
-    begun: bool = False
     outcome: str = ""
     detail: str = ""
     output: bytes = b""

@@ -128,11 +128,6 @@ def run_of_firing(schedule: str, created_ms: int, moment: int, manual: int = 0) 
     return f"r{moment // 1000:08x}-s{sha256(text.encode()).hexdigest()[:16]}"
 
 
-def is_run_of_firing(run: str) -> bool:
-    """Was the run started by a schedule? Its id then tells nothing of the node that gave it."""
-    return run.partition("-")[2].startswith("s")
-
-
 def show_ms(moment: int) -> str:
     """A moment as people read it."""
     return datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -98,6 +98,9 @@ class Outpost:
         for event in events:
             fragment.evolve(event)
             self.say(run, event)
+        for event in fragment.decide_rules(events):
+            fragment.evolve(event)
+            self.say(run, event)
         if ending := fragment.decide_ending():
             self.fold(run, fragment, ending)
             return
@@ -122,11 +125,15 @@ class Outpost:
         fragment = self.fragments.get(run)
         return [] if fragment is None else sorted(fragment.due or ())
 
+    def begin(self, run: str, task: int) -> None:
+        """An agent of the site has the task in its hands."""
+        self.decide(run, Assign(task, "anna", "b1", b""))
+
     def work(self, run: str, task: int, output: bytes = b"1", *, fail: str = "") -> None:
         """An agent of the site does the task, or fails for good; what it reads must have come."""
         fragment = self.fragments[run]
         assert fragment.can_read(task), "a value that it reads has not come"
-        self.decide(run, Assign(task, "anna", "b1", b""))
+        self.begin(run, task)
         attempt = fragment.attempt(task)
         failed = Fail(task, attempt, "anna", "jam", fail, False)
         self.decide(run, failed if fail else Complete(task, attempt, "anna", output, None))
