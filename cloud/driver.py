@@ -86,7 +86,7 @@ class GlobalPlanner:
         blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(self.blobs, self.fetch_blob), server)
         self.health.join(server)
         server.add_insecure_port(self.config.sync_listen)
-        for run in self.planner.runs.values():
+        for _, run in self.planner.runs.whole():
             for blob in blobs_handed(run):
                 self.fetching.want(blob)
         errands = (self.fetching.run(), self._feed_watchers(), verify_slowly(self.log, self._damaged), self.health.keep())

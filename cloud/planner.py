@@ -21,7 +21,7 @@ from cloud.outcomes import Outcome, outcome_of
 from cloud.placement import Placement, Unplaceable, place
 from cloud.port import Problem, Started
 from cloud.registering import keep_definitions, register
-from cloud.runs import Child, Run, created_by, load_saved_run, restore_run
+from cloud.runs import Child, Run, Runs, created_by, load_saved_run
 from cloud.saved import load_saved_node, save_node
 from cloud.schedule.core import CloudSchedules
 from sync.commit import Answer, Snapshot
@@ -63,7 +63,7 @@ class Planner:
     node: str
     era: int
     incarnation: int = 1
-    runs: dict[str, Run] = field(default_factory=dict)
+    runs: Runs = field(init=False)
     fleet: Fleet = field(default_factory=Fleet)
     plans: dict[str, Plan] = field(default_factory=dict)
     latest: dict[str, str] = field(default_factory=dict)
@@ -80,6 +80,7 @@ class Planner:
 
     def __post_init__(self) -> None:
         self.ids, self.schedules, self.children = Ids(self.era), CloudSchedules(self), Children(self)
+        self.runs = Runs(self.plans)
         self._steps = {
             FromPeer: self._hear,
             StartRuns: self._start,
@@ -116,6 +117,7 @@ class Planner:
         while (run := self.admission.next(self.fleet.version)) is not None:
             self._place(self.runs[run], now, out)
         self.measures.persist(now.wall_ms, out)
+        self.runs.tidy()
         return out
 
     def evolve(self, stream: StreamId, run: str, event: object, time_ms: int) -> None:
@@ -150,36 +152,32 @@ class Planner:
                 self.schedules.restore(saved_node.schedules)
                 continue
             saved = load_saved_run(snapshot.body)
-            run = self.runs[snapshot.run] = restore_run(snapshot.run, self.plans[saved.definition], saved)
+            self.runs.put(snapshot.run, snapshot.body)
             self.ids.note(snapshot.run)
-            self.admission.accept(run.id, run.priority, run.fairness_key)
-            if run.sites:
-                self.admission.activate(run.id)
+            self.admission.accept(snapshot.run, saved.priority, saved.fairness_key)
+            if saved.sites:
+                self.admission.activate(snapshot.run)
 
     def restored(self, now: Now) -> list[object]:
         """The log has been folded: count what each site has, and look for places anew."""
-        for run in self.runs.values():
+        for _, run in self.runs.revive():
             self._count_in(run)
+            run.forget_news()
         for entry in self.fleet.sites.values():
             entry.linked, entry.linked_since_ms = False, now.wall_ms
         out: list[object] = []
         keep_definitions(self, self._persisted, out)
-        for run in list(self.runs.values()):
-            for fragment in run.fragments:
-                if fragment is not None:
-                    fragment.news = None  # What crosses between sites is told anew when they greet.
+        for _, run in self.runs.whole():
             self._end(run, outcome_of(run), now, out)
         self.schedules.restored(out)
         return out
 
-    def _save_node(self) -> bytes:
-        return save_node(self.fleet.save(), list(self.intents.commands.values()), self.schedules.save())
-
     def saves(self) -> list[Save]:
         """What has changed since the last time."""
         unsaved, self._unsaved = self._unsaved, {}
-        held = [run for name in unsaved if (run := self.runs.get(name)) is not None]
-        return [Save("", False, "node", self._save_node()), *(Save(r.id, False, r.state(), r.save()) for r in held)]
+        held = [(run, self.runs.state(run), self.runs.packed(run)) for run in unsaved if run in self.runs]
+        node = save_node(self.fleet.save(), list(self.intents.commands.values()), self.schedules.save())
+        return [Save("", False, "node", node), *(Save(run, False, state, body) for run, state, body in held)]
 
     def holds(self, run: str) -> bool:
         """Is the run in memory here?"""
@@ -256,6 +254,7 @@ class Planner:
         if fragment is not None and getattr(event, "task", 0) < len(fragment.states):
             fragment.evolve(event)  # type: ignore[arg-type]
             fragment.quiet()
+            self.runs.rest(run.id)
 
     def _know(self, ref: str, document: bytes) -> None:
         if ref not in self.plans:
@@ -414,7 +413,7 @@ class Planner:
 
     def _catch_up(self, site: str, now: Now, out: list[object]) -> None:
         """The site may be written to from now on: what was decided for it before, and is not in its stream."""
-        for run in list(self.runs.values()):
+        for _, run in self.runs.whole():
             if site not in run.sites:
                 continue
             if site in run.unreleased:

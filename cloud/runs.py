@@ -1,6 +1,6 @@
 """A run as the cloud knows it: what was asked, where its fragments are, and a replica of each, folded from its home's events."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -13,6 +13,7 @@ from workflow.fragment import Fragment
 from workflow.plan import Plan
 from workflow.progress import percent_of
 from workflow.saved import Saved, load_saved
+from workflow.shelf import Shelf
 from workflow.states import COMPLETED, FAILED, PENDING, RECONCILE
 
 
@@ -121,6 +122,20 @@ class Run:
     def is_unsettled(self) -> bool:
         """Is there an attempt whose outcome nobody knows, so that a person must settle it?"""
         return any(f is not None and not f.outcome and f.states.find(RECONCILE) >= 0 for f in self.fragments)
+
+    def forget_news(self) -> None:
+        """What crosses between sites is told anew when they greet."""
+        for fragment in self.fragments:
+            if fragment is not None:
+                fragment.news = None
+
+    def rests(self) -> bool:
+        """Does nothing happen in it before its site tells of it? Runs of several sites, those with children, and those that
+        something is still to be told of, are looked through whenever a site greets, so they stay whole."""
+        if len(self.sites) != 1 or self.cancelling or self.unreleased or self.children or self.outcome:
+            return False
+        fragment = self.fragments[0]
+        return fragment is not None and fragment.rests()
 
     def ending(self) -> tuple[str, str]:
         """How the run ended, once all its fragments have: failed before cancelled before completed. Empty while any goes on."""
@@ -249,6 +264,22 @@ def restore_run(run: str, plan: Plan, saved: SavedRun) -> Run:
         depth=saved.depth,
         children=saved.children,
     )
+
+
+class Runs(Shelf[Run]):
+    """All runs that have not ended. What is packed is active, has one site, and waits."""
+
+    def __init__(self, plans: Mapping[str, Plan]) -> None:
+        super().__init__(Run.save, self._restore, Run.rests)
+        self._plans = plans
+
+    def _restore(self, run: str, body: bytes) -> Run:
+        saved = load_saved_run(body)
+        return restore_run(run, self._plans[saved.definition], saved)
+
+    def state(self, run: str) -> str:
+        """pending or active. Raises KeyError."""
+        return "active" if self.is_packed(run) else self[run].state()
 
 
 def load_saved_run(body: bytes) -> SavedRun:

@@ -170,9 +170,9 @@ class PlannerService:
         """Runs, newest first, from the one before `cursor` on."""
         await self._node.loop.durable()
         limit = max(1, min(limit, 1_000))
-        living = (r for run, r in self._node.planner.runs.items() if not cursor or run < cursor)
-        matching = (r for r in living if not state or r.state() == state)
-        found = {r.id: r.summary() for r in nlargest(limit, matching, key=lambda run: run.id)}
+        living = self._node.planner.runs
+        matching = (run for run in living if (not cursor or run < cursor) and (not state or living.state(run) == state))
+        found = {r.id: r.summary() for run in nlargest(limit, matching) if (r := living.look(run)) is not None}
         if state not in ("pending", "active"):
             tombstones = await asyncio.wrap_future(
                 self._node.log.read(lambda reader: reader.snapshots(cursor, limit, state or None))
@@ -213,7 +213,7 @@ class PlannerService:
 
     def _unwritten_homes(self, run: str, command: str) -> list[str]:
         """Sites that will get the command as soon as they have greeted this cloud: until then their streams are not written."""
-        known = self._node.planner.runs.get(run)
+        known = self._node.planner.runs.look(run)
         if known is None or known.cancelling != command:
             return []
         return [
@@ -305,7 +305,7 @@ class PlannerService:
         return DiffView(site, compared, equal, behind, different, self._node.loop.clock.now().wall_ms)
 
     async def _replica(self, run: str, site: str) -> tuple[tuple[int, int], bytes] | None:
-        known = self._node.planner.runs.get(run)
+        known = self._node.planner.runs.look(run)
         if known is None:
             snapshot = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.snapshot(run)))
             if snapshot is None:
@@ -333,8 +333,8 @@ class PlannerService:
         return report
 
     async def watch(self) -> AsyncIterator[tuple[list[RunSummary], list[SiteView]]]:
-        """What has changed, whenever something has: first everything that is alive, then changes."""
-        yield [run.summary() for run in self._node.planner.runs.values()], self.site_views()
+        """What has changed, whenever something has: first what may change any moment, then changes."""
+        yield [run.summary() for _, run in self._node.planner.runs.whole()], self.site_views()
         async for changed in self._node.changes():
             summaries = [summary for run in changed if (summary := await self._summary(run)) is not None]
             yield summaries, self.site_views()
@@ -345,7 +345,7 @@ class PlannerService:
         return [*reasons, self._node.damaged] if self._node.damaged else reasons
 
     async def _summary(self, run: str) -> RunSummary | None:
-        known = self._node.planner.runs.get(run)
+        known = self._node.planner.runs.look(run)
         if known is not None:
             return known.summary()
         snapshot = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.snapshot(run)))
@@ -358,7 +358,7 @@ class PlannerService:
 
     async def _find_with_last(self, run: str) -> tuple[Run, int]:
         """The run and the place of its latest durable event. Raises Problem 404."""
-        known = self._node.planner.runs.get(run)
+        known = self._node.planner.runs.look(run)
         if known is not None:
             return known, self._node.loop.driver.last_pos(run)
         snapshot = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.snapshot(run)))

@@ -40,6 +40,7 @@ class Dispatch:
         self._enqueue_woken(now, out)
         for name in [name for name, queue in self._queues.items() if queue]:
             self._assign_queue(name, now, out)
+        self.home.fragments.tidy()
 
     def ready_tasks(self) -> int:
         """How many tasks wait for an agent."""
@@ -52,6 +53,8 @@ class Dispatch:
                 tasks, fragment.woken = fragment.woken, None
                 for task in tasks or ():
                     self._attend(fragment, task, now, out)
+                if not fragment.live:
+                    self.home.fragments.rest(fragment.run)
 
     def _attend(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> None:
         """Most tasks only want an agent; the others are for the fragment to look at."""

