@@ -7,9 +7,11 @@ kept every few seconds: a crash takes the last ones along.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 import msgspec
 
+from cloud.conditions import is_current, located
 from cloud.runs import Run
 from cloud.views import ProgressView, RunTotals
 from sync.outputs import Persist
@@ -30,6 +32,7 @@ class _Watch:
     first_ms: int
     last_ms: int
     durations: Durations
+    tasks: int  # Of the definition.
     begun: dict[int, int] = field(default_factory=dict)
     measured: int = 0
     work_ms: int = 0
@@ -38,10 +41,12 @@ class _Watch:
         self.last_ms = time_ms
         begun_ms = self.begun.pop(task, None)
         if begun_ms is not None:
+            # A task that the definition has not is another one in every run: nothing is learned from it for the next.
             duration_ms = max(0, time_ms - begun_ms)
             self.measured += 1
             self.work_ms += duration_ms
-            self.durations.add(task, duration_ms)
+            if task < self.tasks:
+                self.durations.add(task, duration_ms)
         elif not attempt:
             self.measured += 1  # A timer: its definition says how long it takes.
 
@@ -64,7 +69,7 @@ class Measures:
         watch = self._watches.get(run.id)
         if watch is None:
             durations = self.durations.setdefault(run.plan.ref, Durations())
-            watch = self._watches[run.id] = _Watch(time_ms, time_ms, durations)
+            watch = self._watches[run.id] = _Watch(time_ms, time_ms, durations, len(run.plan.tasks))
         if kind is TaskAssigned:
             watch.begun.setdefault(event.task, time_ms)  # type: ignore[attr-defined]
         else:
@@ -107,6 +112,7 @@ class Measures:
         """How far the run is, and how long it may still take."""
         plan, states, watch = run.plan, run.states(), self._watches.get(run.id)
         progress = progress_of(states)
+        current = (fragment.id_of(task) for fragment, _, task in located(run) if is_current(fragment, task))
         left_ms: int | None = 0
         if not run.outcome:
             elapsed_ms = {task: now_ms - begun_ms for task, begun_ms in watch.begun.items()} if watch is not None else {}
@@ -122,7 +128,7 @@ class Measures:
             percent=run.percent(),
             done=progress.done,
             pending=0 if run.outcome else progress.pending,
-            current=[plan.tasks[task].id for task in progress.current[:TASKS_SHOWN_MAX] if task < len(plan.tasks)],
+            current=list(islice(current, TASKS_SHOWN_MAX)),
             duration_ms=max(0, (run.ended_ms or now_ms) - run.created_ms),
             retries=run.retries(),
             remaining_ms=-1 if left_ms is None else left_ms,

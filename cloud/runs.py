@@ -11,10 +11,11 @@ from workflow.events import FragmentAdopted, FragmentReleased, RunCreated
 from workflow.fair import PRIORITY
 from workflow.fragment import Fragment
 from workflow.plan import Plan
-from workflow.progress import percent_of
+from workflow.progress import UNCOUNTED, percent_of
 from workflow.saved import Saved, load_saved
 from workflow.shelf import Shelf
-from workflow.states import COMPLETED, FAILED, PENDING, RECONCILE
+from workflow.states import COMPLETED, FAILED, PENDING, RECONCILE, STUCK
+from workflow.tasks import Role
 
 
 class Child(msgspec.Struct, array_like=True):
@@ -119,6 +120,13 @@ class Run:
         """The replica of the fragment at the site."""
         return self.fragments[self.sites.index(site)] if site in self.sites else None
 
+    def name_of(self, site: str, task: int) -> str:
+        """What the task of a site's fragment is called."""
+        fragment = self.fragment(site)
+        if task < len(self.plan.tasks):
+            return self.plan.tasks[task].id
+        return fragment.id_of(task) if fragment is not None and task < len(fragment.states) else f"#{task}"
+
     def is_unsettled(self) -> bool:
         """Is there an attempt whose outcome nobody knows, so that a person must settle it?"""
         return any(f is not None and not f.outcome and f.states.find(RECONCILE) >= 0 for f in self.fragments)
@@ -187,7 +195,7 @@ class Run:
             definition=self.plan.ref,
             state=self.state(),
             created=self.created_ms,
-            tasks=len(self.plan.tasks),
+            tasks=counted(self.states()) if any(self.fragments) else sum(t.role is Role.WORK for t in self.plan.tasks),
             completed=self.completed(),
             running=sum(live),
             failed=self.failed(),
@@ -199,10 +207,12 @@ class Run:
             priority=self.priority,
             fairness_key=self.fairness_key,
             percent=self.percent(),
+            parent=self.parent,
+            partial=self.outcome == "completed" and self.failed() > 0,
         )
 
     def states(self) -> bytes | bytearray:
-        """The state of each task, as its own site has it."""
+        """The state of each task, as its own site has it; those that the definition has not come after the others."""
         return merged_states(len(self.plan.tasks), self.places, [None if f is None else f.states for f in self.fragments])
 
     def completed(self) -> int:
@@ -211,7 +221,8 @@ class Run:
 
     def failed(self) -> int:
         """How many tasks have failed for good."""
-        return sum(fragment.states.count(FAILED) for fragment in self.fragments if fragment is not None)
+        states = self.states()
+        return states.count(FAILED) + states.count(STUCK)
 
     def retries(self) -> int:
         """How many attempts there were after the first of their task."""
@@ -231,7 +242,14 @@ def merged_states(tasks: int, places: bytes, fragments: Sequence[bytes | bytearr
     for task, place in enumerate(places):
         states = fragments[place]
         merged[task] = PENDING if states is None else states[task]
+    for states in fragments:
+        merged += states[tasks:] if states is not None else b""
     return merged
+
+
+def counted(states: bytes | bytearray) -> int:
+    """How many tasks a run has, but for those that count in nothing."""
+    return len(states) - sum(map(states.count, UNCOUNTED))
 
 
 def created_by(released: FragmentReleased) -> RunCreated:

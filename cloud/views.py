@@ -47,7 +47,8 @@ class FailureView(msgspec.Struct):
 
 
 class TaskView(msgspec.Struct, omit_defaults=True):
-    """One task of a run: its state, its latest attempt, times (UTC ms), what came of it, and what it waits for."""
+    """One task of a run: its state, its latest attempt, times (UTC ms), what came of it, and what it waits for. `path` is where
+    in the life of its run it is; of a group, `members` are inside and `members_done` of them are done."""
 
     id: str
     state: str
@@ -61,6 +62,64 @@ class TaskView(msgspec.Struct, omit_defaults=True):
     error: str = ""
     waits_for: str = ""
     failure: FailureView | None = None
+    path: str = ""
+    members: int = 0
+    members_done: int = 0
+
+
+class IncidentView(msgspec.Struct):
+    """A task that failed and waits for a person: retry, skip, settle or roll back."""
+
+    task: str
+    site: str
+    code: str
+    message: str
+
+
+class ApprovalView(msgspec.Struct):
+    """A request that people decide on: `by` may (empty: anybody), `given` have. A decision names its `hash`."""
+
+    task: str
+    site: str
+    by: list[str]
+    request: msgspec.Raw
+    hash: str
+    asked: int
+    given: list[str]
+
+
+class HoldView(msgspec.Struct):
+    """A task that may not start before something outside the run has come."""
+
+    task: str
+    site: str
+    hold: str
+    reason: str
+
+
+class ConditionView(msgspec.Struct, omit_defaults=True):
+    """Where a run is in its life (`path`, as active.executing.step_validation), its stage, and what stands in its way.
+
+    `missing` are tasks that failed and without which the run goes on, or is complete only in part."""
+
+    path: str
+    stage: str = ""
+    paused: str = ""
+    paused_tasks: list[str] = []
+    incidents: list[IncidentView] = []
+    approvals: list[ApprovalView] = []
+    holds: list[HoldView] = []
+    missing: list[str] = []
+
+
+class ChildView(msgspec.Struct, omit_defaults=True):
+    """A run that a task of this one asked for; `waits` says whether the task waits for its end."""
+
+    run: str
+    state: str
+    waits: bool
+    task: str = ""
+    detail: str = ""
 
 
 class RunSummary(msgspec.Struct, omit_defaults=True):
@@ -82,6 +141,8 @@ class RunSummary(msgspec.Struct, omit_defaults=True):
     priority: int = PRIORITY
     fairness_key: str = ""
     percent: int = 0
+    parent: str = ""
+    partial: bool = False
 
 
 class ProgressView(msgspec.Struct):
@@ -115,7 +176,7 @@ class RunTotals(msgspec.Struct):
 
 
 class RunView(msgspec.Struct, omit_defaults=True):
-    """The whole picture of a run."""
+    """The whole picture of a run. `tasks_left_out` says how many more it has than are shown."""
 
     run: RunSummary
     inputs: msgspec.Raw
@@ -123,6 +184,10 @@ class RunView(msgspec.Struct, omit_defaults=True):
     fragments: list[FragmentView] = []
     waits_for: str = ""
     progress: ProgressView | None = None
+    output: msgspec.Raw = msgspec.Raw(b"")
+    condition: ConditionView | None = None
+    children: list[ChildView] = []
+    tasks_left_out: int = 0
 
 
 class HistoryEntry(msgspec.Struct):

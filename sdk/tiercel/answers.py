@@ -126,6 +126,8 @@ class RunSummary(TypedDict):
     priority: NotRequired[int]
     fairness_key: NotRequired[str]
     percent: NotRequired[int]
+    parent: NotRequired[str]
+    partial: NotRequired[bool]
 
 
 class Progress(TypedDict):
@@ -166,6 +168,10 @@ class Run(TypedDict):
     fragments: NotRequired[list[Fragment]]
     waits_for: NotRequired[str]
     progress: NotRequired[Progress | None]
+    output: NotRequired[Any]
+    condition: NotRequired[dict[str, Any]]
+    children: NotRequired[list[dict[str, Any]]]
+    tasks_left_out: NotRequired[int]
 
 
 class HistoryEntry(TypedDict):

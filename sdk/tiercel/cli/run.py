@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from tiercel.answers import Command, HistoryEntry, Problem, Progress, Run, RunRequest, RunSummary, Started
+from tiercel.cli.conditions import condition_lines
 from tiercel.cli.definition import register_file
 from tiercel.cli.options import INTERRUPTED, REFUSED, Format, Output, Server, noun
 from tiercel.cli.show import Table, link, note, print_json, run_table, state, task_table
@@ -180,6 +181,8 @@ def print_run(view: Run, output: Format) -> None:
         typer.echo(f"waits for {short(view['waits_for'], 500)}")
     if progress := view.get("progress"):
         typer.echo(_progress_line(progress))
+    for line in condition_lines(view):
+        typer.echo(line)
     typer.echo(f"inputs {short(view['inputs'], 500)}\n")
     task_table(view["tasks"]).print()
     if view.get("fragments"):

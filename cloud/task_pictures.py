@@ -1,0 +1,137 @@
+"""The tasks of a run as people see them: painted from its events, in the state that the replica of their fragment has."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from cloud.conditions import members
+from cloud.fleet import Fleet, FleetAgent, Site, described
+from cloud.runs import Run
+from cloud.views import FailureView, TaskView
+from sync.clock import wall_ms
+from sync.commit import Row
+from sync.values import StreamId, stream_writer
+from workflow.events import (
+    AttemptResumed,
+    Event,
+    TaskAssigned,
+    TaskCancelled,
+    TaskCompleted,
+    TaskDelayed,
+    TaskFailed,
+    TaskLost,
+    decode,
+)
+from workflow.flow import is_composite
+from workflow.fragment import Fragment
+from workflow.run_machine import run_place
+from workflow.states import BLOCKED, ENDED, NAMES, READY, RECONCILE, RUNNING, SLEEPING, STUCK, VALIDATING, VOID, WAITING
+from workflow.tasks import Kind, Role
+
+TASKS_SHOWN_MAX = 10_000
+_UNDER_WAY = (READY, RUNNING, WAITING, RECONCILE, BLOCKED, VALIDATING)
+
+
+def task_views(run: Run, rows: list[Row], fleet: Fleet) -> tuple[list[TaskView], int]:
+    """The tasks of a run in the order of its definition, each followed by its copies; and how many were left out.
+
+    What serves another task is shown once it has begun; what belongs to an earlier try is not.
+    """
+    shown = list(_shown(run))
+    views = {place: TaskView(id=run.name_of(*place), state="pending") for place in shown[:TASKS_SHOWN_MAX]}
+    for row in rows:
+        event = decode(row.kind, row.payload)
+        view = views.get((stream_writer(StreamId(row.stream)), getattr(event, "task", -1)))
+        if view is not None:
+            _paint(view, wall_ms(row.time), event)
+    for (site, task), view in views.items():
+        fragment = run.fragment(site)
+        if fragment is not None:
+            _set_state(view, fragment, task, fleet.site(site))
+    return list(views.values()), max(0, len(shown) - TASKS_SHOWN_MAX)
+
+
+def _shown(run: Run) -> Iterator[tuple[str, int]]:
+    """Sites and tasks."""
+    seen: set[tuple[str, int]] = set()
+    for task in run.plan.tasks:
+        site = run.sites[run.places[task.index]] if run.sites else ""
+        fragment = run.fragment(site)
+        if fragment is None:
+            if task.role is Role.WORK:
+                yield site, task.index
+            continue
+        for found in _with_copies(fragment, task.index):
+            seen.add((site, found))
+            yield site, found
+    for site, fragment in zip(run.sites, run.fragments, strict=True):
+        for found in range(len(run.plan.tasks), len(fragment.states) if fragment is not None else 0):
+            # What was added belongs to no task of the definition.
+            if fragment is not None and (site, found) not in seen and fragment.states[found] not in (SLEEPING, VOID):
+                yield site, found
+
+
+def _with_copies(fragment: Fragment, task: int) -> Iterator[int]:
+    if fragment.states[task] in (SLEEPING, VOID):
+        return
+    yield task
+    body = fragment.task(task).body
+    for copy in fragment.copies_of(task):
+        for inner in range(len(body.graph.tasks)) if body is not None and not copy.is_void else ():
+            yield from _with_copies(fragment, copy.base + inner)
+
+
+def _paint(view: TaskView, time: int, event: Event) -> None:
+    match event:
+        case TaskAssigned(_, attempt, agent):
+            view.attempt, view.agent, view.started, view.ended, view.error = attempt, agent, time, 0, ""
+            view.failure = None
+        case TaskCompleted(_, _, agent, output, blob):
+            view.agent, view.ended, view.error, view.failure = agent or view.agent, time, "", None
+            if blob is None:
+                view.output = msgspec.Raw(output)
+            else:
+                view.blob = f"sha256:{blob.sha256.hex()} ({blob.size} bytes)"
+        case TaskFailed(_, _, code, message):
+            view.ended, view.error = time, f"{code}: {message}"
+            more = event.retryable, event.recoverable, event.retry_after_ms, event.correlation_id
+            view.failure = FailureView(code, message, *more)
+        case AttemptResumed(_, attempt, agent):
+            view.attempt, view.agent, view.ended, view.error, view.waits_for = attempt, agent, 0, "", ""
+            view.failure = None
+        case TaskLost(_, _, reason) | TaskCancelled(_, _, reason):
+            view.ended, view.error = time, reason
+        case TaskDelayed(_, due_ms):
+            view.started, view.waits_for = time, f"until {due_ms}"
+        case _:
+            pass
+
+
+def _set_state(view: TaskView, fragment: Fragment, task: int, entry: Site) -> None:
+    plan, state, site = fragment.task(task), fragment.states[task], entry.id
+    view.state, view.site = NAMES[state], site
+    if is_composite(plan.kind):
+        view.members, view.members_done = members(fragment, task)
+    if state == READY and plan.kind is Kind.WORK:
+        wanted = plan.capability or f"@{plan.agent}"
+        if wanted in entry.capabilities:
+            view.waits_for = f"a free agent with {wanted} at {site}"
+        else:
+            silent: list[tuple[str, FleetAgent]] = [(site, agent) for agent in entry.silent(wanted)]
+            view.waits_for = f"an agent with {wanted}: " + (f"unreachable: {described(silent)}" if silent else f"none at {site}")
+    elif state == RUNNING:
+        agent = entry.agents.get(view.agent)
+        view.state = "unreachable" if agent is not None and agent.state == "unreachable" else view.state
+    elif state == RECONCILE:
+        view.waits_for = "a person: the outcome of the last attempt is unknown and it may not be repeated"
+    elif state == STUCK:
+        view.waits_for = "a person: it failed, and nothing automatic is left; retry, skip, settle or roll back"
+    elif state == BLOCKED:
+        view.waits_for = f"resources that others hold: {', '.join(name for name, _ in plan.resources)}"
+    elif state in ENDED:
+        view.waits_for = ""
+    elif state != WAITING:
+        missing = [fragment.id_of(need) for need in fragment.needs_of(task) if fragment.states[need] not in ENDED]
+        view.waits_for = f"tasks {', '.join(missing[:10])}" if missing else ""
+    if state in _UNDER_WAY and not is_composite(plan.kind):
+        view.path = run_place([view.state])

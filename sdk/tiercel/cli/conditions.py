@@ -1,0 +1,31 @@
+"""A run's condition in lines of text: what came of it, where it is, and what stands in its way."""
+
+from collections.abc import Iterator
+
+from tiercel.answers import Run
+from tiercel.cli.text import short
+
+
+def condition_lines(view: Run) -> Iterator[str]:
+    """Only what there is to say."""
+    if "output" in view:
+        yield f"output {short(view['output'], 500)}"
+    told = view.get("condition") or {}
+    if parent := view["run"].get("parent"):
+        yield f"parent {parent}"
+    if path := told.get("path"):
+        stage = f", stage {told['stage']}" if told.get("stage") else ""
+        yield f"at {path}{stage}"
+    if told.get("paused") or told.get("paused_tasks"):
+        yield f"paused: {told.get('paused') or ', '.join(told['paused_tasks'])}"
+    if missing := told.get("missing"):
+        yield f"failed, and the run goes on or is done without: {short(', '.join(missing), 500)}"
+    for incident in told.get("incidents", []):
+        yield f"incident at {incident['task']}: {incident['code']}: {short(incident['message'], 300)}"
+    for asked in told.get("approvals", []):
+        who = ", ".join(asked["by"]) or "anybody"
+        yield f"{asked['task']} asks {who} to decide: {short(asked['request'], 300)} (hash {asked['hash']})"
+    for hold in told.get("holds", []):
+        yield f"{hold['task']} is held by {hold['hold']}: {hold['reason']}"
+    for child in view.get("children", []):
+        yield f"child {child['run']} of {child.get('task') or 'a rule'}: {child['state']}"
