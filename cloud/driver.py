@@ -26,7 +26,7 @@ from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobMissing, BlobService
 from sync.commit import Row
 from sync.driver import StreamRecovered
 from sync.log import EventLog
-from sync.outputs import Acknowledge, Reply
+from sync.outputs import Acknowledge, Recall, Reply
 from sync.replication import LinkRefused
 from sync.service import CHANNEL_OPTIONS, Exchange, Health, Link, SyncServer
 from sync.values import NodeId, SiteId, StreamId, site_name_problem, stream_id, stream_writer
@@ -140,6 +140,8 @@ class GlobalPlanner:
                     self.exchange.acknowledge(stream, seq)
                 case Reply():
                     self.loop.answer(effect)
+                case Recall(run):
+                    self.loop.recall(self.log, run)
                 case RunFinished(run):
                     if (bell := self._finished.get(run)) is not None:
                         bell.event.set()

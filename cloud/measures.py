@@ -17,7 +17,7 @@ from cloud.views import ProgressView, RunTotals
 from sync.outputs import Persist
 from workflow.events import TaskAssigned, TaskCompleted
 from workflow.progress import progress_of, remaining_ms
-from workflow.statistics import Durations, Ended, Totals, fold_run, sum_of
+from workflow.statistics import Durations, Ended, Totals, fold_run, sum_of, unfold_run
 
 DURATIONS_KEPT_EVERY_MS = 10_000
 TASKS_SHOWN_MAX = 100
@@ -84,6 +84,12 @@ class Measures:
             # Watched from its first task on: after a restart one would know but a part of it.
             ended.span_ms, ended.work_ms = max(1, watch.last_ms - watch.first_ms), watch.work_ms
         fold_run(self.totals.setdefault(run.plan.ref, Totals()), ended)
+        self._unkept[run.plan.ref] = None
+
+    def reopen(self, run: Run) -> None:
+        """The run, which has ended, has not after all."""
+        ended = Ended(run.outcome, max(0, run.ended_ms - run.created_ms), run.completed(), run.failed(), run.retries())
+        unfold_run(self.totals.setdefault(run.plan.ref, Totals()), ended)
         self._unkept[run.plan.ref] = None
 
     def persist(self, now_ms: int, out: list[object]) -> None:

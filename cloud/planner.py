@@ -10,7 +10,6 @@ from functools import partial
 
 from cloud import crossing
 from cloud.admission import Admission
-from cloud.answers import encode_answer
 from cloud.children import Children
 from cloud.fleet import Fleet
 from cloud.ids import Ids
@@ -19,14 +18,16 @@ from cloud.intents import Intents
 from cloud.measures import Measures
 from cloud.outcomes import Outcome, outcome_of
 from cloud.placement import Placement, Unplaceable, place
-from cloud.port import Problem, Started
-from cloud.registering import keep_definitions, register
+from cloud.port import Problem
+from cloud.registering import keep_definitions, know, register, restore_definitions
+from cloud.reopening import Reopening
 from cloud.runs import Child, Run, Runs, created_by, load_saved_run
 from cloud.saved import load_saved_node, save_node
 from cloud.schedule.core import CloudSchedules
-from sync.commit import Answer, Snapshot
+from cloud.starting import start
+from sync.commit import Snapshot
 from sync.inputs import FromPeer, PeerLinked, PeerLost
-from sync.outputs import Append, Remember, Reply, Save
+from sync.outputs import Append, Reply, Save
 from sync.values import Now, StreamId, stream_id, stream_reader, stream_writer
 from workflow.between_events import ChildEnded
 from workflow.events import (
@@ -41,13 +42,14 @@ from workflow.events import (
     FragmentReleased,
     RunCreated,
     RunEnded,
+    RunReopened,
     TaskAssigned,
     ValueHanded,
     decode,
     encode,
 )
-from workflow.plan import Plan, plan_from_document
-from workflow.steering_events import ChildRequested, CommandRequested
+from workflow.plan import Plan
+from workflow.steering_events import ChildRequested, CommandRequested, FragmentReopened
 
 BORN_EPOCH = 1
 RELEASED_EPOCH = 2
@@ -72,6 +74,7 @@ class Planner:
     ids: Ids = field(init=False)
     schedules: CloudSchedules = field(init=False)
     children: Children = field(init=False)
+    reopening: Reopening = field(init=False)
     admission: Admission = field(default_factory=Admission)
     measures: Measures = field(default_factory=Measures)
     _unsaved: dict[str, None] = field(default_factory=dict)
@@ -80,16 +83,17 @@ class Planner:
 
     def __post_init__(self) -> None:
         self.ids, self.schedules, self.children = Ids(self.era), CloudSchedules(self), Children(self)
-        self.runs = Runs(self.plans)
+        self.runs, self.reopening = Runs(self.plans), Reopening(self)
         self._steps = {
             FromPeer: self._hear,
-            StartRuns: self._start,
+            StartRuns: partial(start, self),
             RegisterDefinition: partial(register, self),
             CancelRun: self._cancel,
             PeerLinked: self._link,
-            PeerLost: self._unlink,
-            SiteLoads: self._loads,
+            PeerLost: lambda input, now, out: self.fleet.unlink(input.peer, now.wall_ms),
+            SiteLoads: lambda input, now, out: self.fleet.note_loads(input),
             **self.schedules.steps(),
+            **self.reopening.steps(),
         }
 
     @property
@@ -129,6 +133,10 @@ class Planner:
             self._evolve_fragment(known, writer, event)
         elif isinstance(event, CommandAnswered):
             self.intents.answer(event)
+            self.reopening.answered(event.command)
+        elif isinstance(event, FragmentReopened):
+            if (opened := self.reopening.evolve_site(run, writer, event)) is not None:
+                self._evolve_fragment(opened, writer, event)
         elif isinstance(event, RunCreated):
             self._take_in(run, writer, event)
         elif isinstance(event, AgentRegistered | AgentDeparted):
@@ -139,17 +147,16 @@ class Planner:
     def restore(self, snapshots: Sequence[Snapshot], persisted: dict[str, bytes]) -> None:
         """Begin from the last snapshots."""
         self.measures.restore(persisted)
-        for key, document in persisted.items():
-            if key.startswith("definition/"):
-                self._know(key.removeprefix("definition/"), document)
-                self._persisted.add(key)
-        self.latest |= {key.removeprefix("latest/"): ref.decode() for key, ref in persisted.items() if key.startswith("latest/")}
+        self._persisted = restore_definitions(self, persisted)
         for snapshot in snapshots:
             if not snapshot.run:
                 saved_node = load_saved_node(snapshot.body)
                 self.fleet.restore(saved_node.fleet)
                 self.intents.restore(saved_node.commands)
                 self.schedules.restore(saved_node.schedules)
+                continue
+            if snapshot.ended:
+                self.reopening.restore(snapshot)
                 continue
             saved = load_saved_run(snapshot.body)
             self.runs.put(snapshot.run, snapshot.body)
@@ -160,6 +167,7 @@ class Planner:
 
     def restored(self, now: Now) -> list[object]:
         """The log has been folded: count what each site has, and look for places anew."""
+        self.reopening.folded()
         for _, run in self.runs.revive():
             self._count_in(run)
             run.forget_news()
@@ -168,7 +176,7 @@ class Planner:
         out: list[object] = []
         keep_definitions(self, self._persisted, out)
         for _, run in self.runs.whole():
-            self._end(run, outcome_of(run), now, out)
+            self.end(run, outcome_of(run), now, out)
         self.schedules.restored(out)
         return out
 
@@ -215,7 +223,7 @@ class Planner:
                 self.runs[run].release(event)
                 self.admission.activate(run)
             case DefinitionRegistered(ref, document):
-                self._know(ref, document)
+                know(self, ref, document)
                 if reader:
                     self.fleet.site(reader).definitions.add(ref)
             case CancelRequested(command, reason):
@@ -224,6 +232,9 @@ class Planner:
                 if (ended := self.runs.pop(run, None)) is not None:
                     ended.outcome, ended.detail, ended.output, ended.ended_ms = outcome, detail, output, time_ms
                     self.admission.forget(run)
+                    self.reopening.keep(ended)
+            case RunReopened():
+                self.reopening.evolve(run, event)
             case _:
                 self.schedules.evolve_own(reader, event)  # type: ignore[arg-type]
 
@@ -237,10 +248,10 @@ class Planner:
         known = self.runs[run]
         known.sites, known.places, known.fragments = [site], bytes(len(known.plan.tasks)), [None]
         self.admission.activate(run)
-        self._unsaved[run] = self.changed[run] = None
+        self.touch(run)
 
     def _evolve_fragment(self, run: Run, site: str, event: object) -> None:
-        self._unsaved[run.id] = self.changed[run.id] = None
+        self.touch(run.id)
         kind = type(event)
         if kind is FragmentAdopted:
             if site in run.sites:
@@ -248,6 +259,7 @@ class Planner:
             return
         if kind is CommandAnswered:
             self.intents.answer(event)  # type: ignore[arg-type]
+            self.reopening.answered(event.command)  # type: ignore[attr-defined]
         elif isinstance(event, ChildRequested):
             run.children.setdefault(event.child, Child(event.task, site, event.waits))
         fragment = run.fragments[0] if len(run.sites) == 1 else run.fragment(site)
@@ -256,11 +268,6 @@ class Planner:
             fragment.quiet()
             self.runs.rest(run.id)
 
-    def _know(self, ref: str, document: bytes) -> None:
-        if ref not in self.plans:
-            plan = self.plans[ref] = plan_from_document(document)
-            self.latest[plan.ref.partition("@")[0]] = ref
-
     def _intend(self, command: str, run: str, site: str, reason: str, time_ms: int) -> None:
         self.intents.note(command, run, site, reason, time_ms)
         self.ids.note(command)
@@ -268,20 +275,6 @@ class Planner:
             known.cancelling = command
 
     # Runs -------------------------------------------------------------------------------------------------------------
-
-    def _start(self, input: StartRuns, now: Now, out: list[object]) -> None:
-        started: list[Started] = []
-        if (refusal := self.admission.refusal(len(input.runs))) is not None:
-            out.append(Reply(input.token, refusal))
-            return
-        for new in input.runs:
-            run = self.ids.next("r")
-            self.begin(run, input.definition, new, now, out)
-            started.append(Started(run, "pending", input.definition))
-        if input.idempotency is not None:
-            key, body_sha256 = input.idempotency
-            out.append(Remember(Answer(key, body_sha256, encode_answer(started, input.refused), now.wall_ms)))
-        out.append(Reply(input.token, started))
 
     def begin(self, run: str, definition: str, new: NewRun, now: Now, out: list[object]) -> None:
         """Create the run; it is given to a site when its turn comes."""
@@ -334,7 +327,7 @@ class Planner:
     def stop(self, run: Run, reason: str, now: Now, out: list[object]) -> str:
         """Ask the run's homes to cancel it; the command's id, or nothing if it had no home yet and has ended at once."""
         if not run.sites:
-            self._end(run, Outcome("cancelled", reason), now, out)
+            self.end(run, Outcome("cancelled", reason), now, out)
             return ""
         command = run.cancelling
         if not command or self._is_stuck(run, command):
@@ -355,7 +348,7 @@ class Planner:
             if (fragment is None or not fragment.outcome) and self.fleet.site(site).greeted:
                 self.emit(self.site_stream(site), run.id, RELEASED_EPOCH, request, now, out)
 
-    def _end(self, run: Run, how: Outcome, now: Now, out: list[object]) -> None:
+    def end(self, run: Run, how: Outcome, now: Now, out: list[object]) -> None:
         if not how.outcome:
             return
         self.emit(self.stream, run.id, BORN_EPOCH, RunEnded(how.outcome, how.detail, how.output), now, out)
@@ -369,6 +362,9 @@ class Planner:
 
     def _hear(self, input: FromPeer, now: Now, out: list[object]) -> None:
         stream, run, event = input.stream, input.run, input.event
+        if run and self.reopening.awaits(run, event):
+            self.reopening.recall(run, input, out)
+            return
         self.evolve(stream, run, event, input.time_ms)
         kind = type(event)
         known = self.runs.get(run) if run else None
@@ -378,14 +374,22 @@ class Planner:
             return  # Half of all events, and nothing for the cloud to decide.
         if isinstance(event, Event) and run:
             self.children.hear(run, known, stream_writer(stream), event, now, out)
+        if kind is CommandAnswered:
+            self.reopening.heard(event.command, now, out)  # type: ignore[attr-defined]
         if known is None:
             return
         if (fragment := known.fragment(site := stream_writer(stream))) is not None:
             self._hand_over(known, crossing.ended_by(fragment, event), now, out)
         if kind is RunCreated:
             self._count_in(known)
+        elif kind is FragmentReopened:
+            self.fleet.site(site).take_on(known.places.count(known.sites.index(site)))
         elif kind is FragmentEnded:
             self._fragment_ended(known, site, event, now, out)  # type: ignore[arg-type]
+
+    def touch(self, run: str) -> None:
+        """The run has changed."""
+        self._unsaved[run] = self.changed[run] = None
 
     def _count_in(self, run: Run) -> None:
         for number, (site, fragment) in enumerate(zip(run.sites, run.fragments, strict=True)):
@@ -402,7 +406,7 @@ class Planner:
     def _fragment_ended(self, run: Run, site: str, event: FragmentEnded, now: Now, out: list[object]) -> None:
         self.fleet.site(site).let_go(run.places.count(run.sites.index(site)))
         if (how := outcome_of(run)).outcome:
-            self._end(run, how, now, out)
+            self.end(run, how, now, out)
         elif event.outcome != "completed" and not run.cancelling:
             self._cancel_fragments(run, self.ids.next("c"), f"{site}: {event.outcome}: {event.detail}", now, out)
 
@@ -426,12 +430,6 @@ class Planner:
             self.children.greet(run, site, now, out)
             for value in crossing.values_for(run, site):
                 self.emit(self.site_stream(site), run.id, RELEASED_EPOCH, value, now, out)
-
-    def _unlink(self, input: PeerLost, now: Now, out: list[object]) -> None:
-        self.fleet.unlink(input.peer, now.wall_ms)
-
-    def _loads(self, input: SiteLoads, now: Now, out: list[object]) -> None:
-        self.fleet.note_loads(input)
 
     # Ids and events ---------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Definitions: registered once, kept beside the log, and never changed."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from cloud.inputs import RegisterDefinition
@@ -8,6 +8,7 @@ from cloud.port import Problem
 from sync.outputs import Persist, Reply
 from sync.values import Now
 from workflow.events import DefinitionRegistered
+from workflow.plan import plan_from_document
 
 if TYPE_CHECKING:
     from cloud.planner import Planner
@@ -28,6 +29,23 @@ def register(planner: "Planner", input: RegisterDefinition, now: Now, out: list[
         out += _kept(planner, input.ref)
         planner.schedules.registered(input.ref, now, out)
     out.append(Reply(input.token, planner.plans[input.ref]))
+
+
+def know(planner: "Planner", ref: str, document: bytes) -> None:
+    """A definition was registered."""
+    if ref not in planner.plans:
+        plan = planner.plans[ref] = plan_from_document(document)
+        planner.latest[plan.ref.partition("@")[0]] = ref
+
+
+def restore_definitions(planner: "Planner", persisted: Mapping[str, bytes]) -> set[str]:
+    """Begin from those that were kept; the keys under which they are."""
+    kept = {key for key in persisted if key.startswith("definition/")}
+    for key, value in persisted.items():
+        if key in kept:
+            know(planner, key.removeprefix("definition/"), value)
+    planner.latest |= {key.removeprefix("latest/"): ref.decode() for key, ref in persisted.items() if key.startswith("latest/")}
+    return kept
 
 
 def keep_definitions(planner: "Planner", kept: Collection[str], out: list[object]) -> None:

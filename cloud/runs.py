@@ -52,6 +52,7 @@ class SavedRun(msgspec.Struct, array_like=True):
     parent: str = ""
     depth: int = 0
     children: dict[str, Child] = {}
+    reopening: bool = False
 
 
 @dataclass(slots=True)
@@ -59,6 +60,7 @@ class Run:
     """One run. `fragments[i]` is the replica of the fragment at `sites[i]`, None until that site has adopted it.
 
     Fragments are released all at once, so `unreleased` is empty, unless the release to a site was lost before it got there.
+    `reopening`: it had ended, and its homes are asked to go on.
     """
 
     id: RunId
@@ -81,6 +83,7 @@ class Run:
     parent: str = ""
     depth: int = 0
     children: dict[str, Child] = field(default_factory=dict)
+    reopening: bool = False
 
     @classmethod
     def create(cls, run: str, plan: Plan, created: RunCreated) -> "Run":
@@ -147,6 +150,8 @@ class Run:
 
     def ending(self) -> tuple[str, str]:
         """How the run ended, once all its fragments have: failed before cancelled before completed. Empty while any goes on."""
+        if self.reopening:
+            return ("", "")
         outcomes = []
         for fragment in self.fragments:
             if fragment is None or not fragment.outcome:
@@ -157,6 +162,16 @@ class Run:
                 if outcome == worst:
                     return (outcome, detail)
         return ("completed", "") if outcomes else ("", "")
+
+    def reopen(self) -> None:
+        """It has not ended after all, if its homes agree."""
+        self.outcome = self.detail = self.cancelling = ""
+        self.output = b""
+        self.ended_ms, self.reopening = 0, True
+
+    def version(self) -> int:
+        """How many events its replicas have folded."""
+        return sum(fragment.version for fragment in self.fragments if fragment is not None)
 
     def state(self) -> str:
         """pending (no site has adopted it), active, or how it ended."""
@@ -184,6 +199,7 @@ class Run:
                 self.parent,
                 self.depth,
                 self.children,
+                self.reopening,
             )
         )
 
@@ -281,6 +297,7 @@ def restore_run(run: str, plan: Plan, saved: SavedRun) -> Run:
         parent=saved.parent,
         depth=saved.depth,
         children=saved.children,
+        reopening=saved.reopening,
     )
 
 

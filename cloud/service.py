@@ -178,7 +178,7 @@ class PlannerService:
                 self._node.log.read(lambda reader: reader.snapshots(cursor, limit, state or None))
             )
             for snapshot in tombstones:
-                if snapshot.ended:
+                if snapshot.ended and snapshot.run not in self._node.planner.runs:
                     found[RunId(snapshot.run)] = tombstone_summary(snapshot)
         names = sorted(found, reverse=True)[:limit]
         return [found[name] for name in names], names[-1] if len(names) == limit else ""

@@ -188,6 +188,12 @@ class RunEnded(Event, frozen=True):
     output: bytes = b""
 
 
+class RunReopened(Event, frozen=True):
+    """The run had ended, the versions of its fragments being `version` together; its homes are asked to let it go on."""
+
+    version: int
+
+
 class AgentRegistered(Event, frozen=True):
     """An agent opened a session at the site. `boot` tells a restart of its process from a reconnect."""
 

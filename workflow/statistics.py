@@ -26,6 +26,16 @@ class Mean(msgspec.Struct, array_like=True):
         self.mean += distance / self.count
         self.squares += distance * (value - self.mean)
 
+    def remove(self, value: float) -> None:
+        """Take back one value that was added."""
+        if self.count <= 1:
+            self.count, self.mean, self.squares = 0, 0.0, 0.0
+            return
+        distance = value - self.mean
+        self.count -= 1
+        self.mean -= distance / self.count
+        self.squares = max(0.0, self.squares - distance * (value - self.mean))
+
     def join(self, other: "Mean") -> None:
         """Fold all that the other has folded."""
         if not other.count:
@@ -101,6 +111,16 @@ def fold_run(totals: Totals, ended: Ended) -> None:
         if ended.span_ms > 0:
             totals.span_ms.add(ended.span_ms)
             totals.work_ms.add(ended.work_ms)
+
+
+def unfold_run(totals: Totals, ended: Ended) -> None:
+    """The run goes on, and is counted when it ends again. What its tasks took has been measured all the same."""
+    setattr(totals, ended.outcome, max(0, getattr(totals, ended.outcome) - 1))
+    totals.tasks_completed -= min(totals.tasks_completed, ended.tasks_completed)
+    totals.tasks_failed -= min(totals.tasks_failed, ended.tasks_failed)
+    totals.retries -= min(totals.retries, ended.retries)
+    if ended.outcome == "completed":
+        totals.duration_ms.remove(ended.duration_ms)
 
 
 @dataclass(slots=True)

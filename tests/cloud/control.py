@@ -12,8 +12,8 @@ from cloud.port import Problem, Started
 from sync.chain import GENESIS, Head, record_hash
 from sync.commit import Row
 from sync.driver import Driver
-from sync.inputs import PeerLinked, PeerLost, Replicated
-from sync.outputs import Reply
+from sync.inputs import PeerLinked, PeerLost, Recalled, Replicated
+from sync.outputs import Recall, Reply
 from sync.values import RunId, StreamId, stream_id
 from tests.ports import MemoryLog, StillClock
 from workflow.attending import is_for_agents
@@ -32,7 +32,7 @@ from workflow.events import (
     encode,
 )
 from workflow.fragment import Fragment
-from workflow.orders import decode_order
+from workflow.orders import Order, decode_order
 from workflow.plan import Plan, plan_from_document
 from workflow.states import READY
 from workflow.steering_events import CommandRequested
@@ -48,6 +48,7 @@ class Outpost:
     plans: dict[str, Plan] = field(default_factory=dict)
     fragments: dict[str, Fragment] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
+    closed: dict[str, Fragment] = field(default_factory=dict)
     inbox: list[tuple[str, Event]] = field(default_factory=list)
     unsent: list[Row] = field(default_factory=list)
     registrations: list[str] = field(default_factory=list)
@@ -106,13 +107,19 @@ class Outpost:
             return
         if fragment.outcome:
             self.ended[run] = fragment.outcome
-            self.fragments.pop(run, None)
+            self.closed[run] = self.fragments.pop(run, fragment)
             return
         while fragment.woken:
             woken, fragment.woken = fragment.woken, None
             for task in woken:
                 if attended := fragment.decide(Attend(task), StillClock().now()):
                     self.fold(run, fragment, attended)
+
+    def reopen(self, run: str, order: Order, command: str = "c") -> None:
+        """Carry out an order for a run that has ended here."""
+        self.fragments[run] = self.closed.pop(run)
+        del self.ended[run]
+        self.decide(run, Steer(command, order))
 
     def ready(self, run: str) -> list[int]:
         fragment = self.fragments.get(run)
@@ -151,6 +158,7 @@ class Control:
         self.log, self.clock = MemoryLog(at_once=True, node="cloud"), StillClock()
         self.outposts: dict[str, Outpost] = {}
         self.sent: list[object] = []
+        self.recalls: list[str] = []
         self.tokens = 0
         self.driver = self._begin()
 
@@ -176,6 +184,7 @@ class Control:
     def begin_anew(self, boot: int | None = None) -> None:
         """A new process on the log; nobody has linked yet."""
         self.log.crash(durable=0)
+        self.recalls.clear()
         self.log.boot = boot or self.log.boot
         self.driver = self._begin()
 
@@ -187,6 +196,9 @@ class Control:
 
     def turn(self, *inputs: object) -> None:
         self.driver.turn(inputs)
+        while self.recalls:
+            saved = self.log.disk.saved.get(run := self.recalls.pop(0))
+            self.driver.turn([Recalled(run, saved if saved is not None and saved.ended else None)])
         for outpost in self.outposts.values():
             stream = self.planner.site_stream(outpost.name)
             for row in self.log.disk.rows:
@@ -278,6 +290,7 @@ class Control:
 
     def send(self, effects: list[object]) -> None:
         self.sent += effects
+        self.recalls += [effect.run for effect in effects if isinstance(effect, Recall)]
 
     def committed(self, rows: list[Row]) -> None:
         """The links would send them on."""
