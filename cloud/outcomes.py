@@ -2,11 +2,9 @@
 
 import msgspec
 
+from cloud.questions import run_scope
 from cloud.runs import Run
 from workflow.expression import ExpressionError
-from workflow.looking import value_of
-from workflow.scope import Scope
-from workflow.states import COMPLETED, NAMES
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -23,25 +21,6 @@ def outcome_of(run: Run) -> Outcome:
     if outcome != "completed" or run.plan.outputs is None:
         return Outcome(outcome, detail)
     try:
-        return Outcome(outcome, detail, run.plan.outputs.render(_scope(run)))
+        return Outcome(outcome, detail, run.plan.outputs.render(run_scope(run, run.plan.outputs.reads)))
     except ExpressionError as error:
         return Outcome("failed", f"outputs: {error}")
-
-
-def _scope(run: Run) -> Scope:
-    """What the run's outputs may read: every task as its own site has it."""
-    assert run.plan.outputs is not None, f"{run.plan.ref} promises no output"
-    outputs: dict[int, object] = {}
-    states: dict[int, str] = {}
-    errors: dict[int, object] = {}
-    for task in run.plan.outputs.reads:
-        fragment = run.fragments[run.places[task]]
-        if fragment is None:
-            continue
-        states[task] = NAMES[fragment.states[task]]
-        if fragment.states[task] == COMPLETED and (output := (fragment.outputs or {}).get(task)) is not None:
-            outputs[task] = value_of(output)
-        if fragment.extras is not None and task in fragment.extras.errors:
-            code, message = fragment.extras.errors[task]
-            errors[task] = {"code": code, "message": message}
-    return Scope(msgspec.json.decode(run.inputs), outputs, run.id, states, errors)
