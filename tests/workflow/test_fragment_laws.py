@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sync.values import Now, RunId
 from tests.workflow.plans import adopted, documents, plan_of
 from workflow.commands import (
+    STOPPED_HALFWAY,
     Assign,
     Attend,
     Cancel,
@@ -22,11 +23,24 @@ from workflow.commands import (
     Receive,
     TakeUp,
 )
-from workflow.events import AttemptResumed, Blob, Event, FragmentEnded, TaskAssigned, TaskCompleted, decode, encode
+from workflow.events import (
+    AttemptResumed,
+    Blob,
+    Event,
+    FragmentEnded,
+    TaskAssigned,
+    TaskCancelled,
+    TaskCompleted,
+    TaskFailed,
+    TaskLost,
+    decode,
+    encode,
+)
 from workflow.fragment import Fragment
 from workflow.plan import Plan
 from workflow.saved import load_saved
 from workflow.states import COMPLETED, ELSEWHERE, ENDED, PENDING, READY, RECONCILE, RUNNING, WAITING
+from workflow.tasks import Effect
 
 AGENTS = ("anna", "ben")
 WHAT = ("fail", "lose", "late", "delay", "elapse", "receive", "cancel_done", "decline", "restore", "cancel")
@@ -51,6 +65,8 @@ class Life:
     now_ms: int = 1_800_000_000_000
     events: list[Event] = field(default_factory=list)
     completed: set[int] = field(default_factory=set)
+    unknown: set[int] = field(default_factory=set)
+    said: FragmentCommand | None = None
 
     def __post_init__(self) -> None:
         self.fragment = self.begin()
@@ -107,6 +123,7 @@ class Life:
 
     def decide(self, command: FragmentCommand) -> None:
         self.now_ms += 7
+        self.said = command
         now = Now(self.now_ms, 0, 1)
         before = self.fragment.save()
         decided = self.fragment.decide(command, now)
@@ -139,6 +156,7 @@ class Life:
     def check_fact(self, event: Event) -> None:
         """What may be decided at all."""
         states = self.fragment.states
+        self.check_effects(event)
         assert not self.fragment.outcome or event.kind in ("CommandAnswered", "ValueHanded")
         match event:
             case TaskAssigned(task, attempt):
@@ -154,6 +172,24 @@ class Life:
                 self.completed.add(task)
             case FragmentEnded():
                 assert not self.fragment.live
+
+    def check_effects(self, event: Event) -> None:
+        """What may have happened, and may not happen twice, is never given out by itself: who held it tells, or a person."""
+        match event:
+            case TaskLost(task, redeliver=redeliver) if self.plan.tasks[task].effect is not Effect.REPEATABLE:
+                never_begun = isinstance(self.said, Decline) or (isinstance(self.said, Lose) and self.said.certain)
+                assert redeliver is never_begun, "it is not known that nothing was done"
+                if redeliver:
+                    self.unknown.discard(task)
+                else:
+                    self.unknown.add(task)
+            case TaskFailed(task, code=code) if self.plan.tasks[task].effect is not Effect.REPEATABLE:
+                assert code not in STOPPED_HALFWAY, "half of it may be done"
+                self.unknown.discard(task)
+            case AttemptResumed(task) | TaskCompleted(task) | TaskCancelled(task):
+                self.unknown.discard(task)
+            case TaskAssigned(task):
+                assert task not in self.unknown, "given out again after an uncertain loss"
 
     def check(self) -> None:
         """What holds between any two commands."""
