@@ -15,6 +15,7 @@ from cloud import api
 from cloud.admission import RUNS_ACTIVE_MAX, Admission
 from cloud.blobs import Fetching
 from cloud.crossing import blobs_handed
+from cloud.explain.api import explain_routes
 from cloud.inputs import AgentLoad, RunFinished, SiteLoads
 from cloud.planner import Planner
 from cloud.schedule.api import schedule_routes
@@ -102,7 +103,8 @@ class GlobalPlanner:
             )
             if ready is not None:
                 ready.set()
-            app = api.make_app(PlannerService(self), schedule_routes(ScheduleService(self)))
+            runs = PlannerService(self)
+            app = api.make_app(runs, schedule_routes(ScheduleService(self)), explain_routes(self, runs))
             await self.loop.guard(api.serve(app, self.config.api_host, self.config.api_port))
         finally:
             for task in tasks:

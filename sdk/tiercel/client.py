@@ -106,6 +106,10 @@ class Client:
         path = f"{_path('workflows', run)}/history"
         return cast(HistoryPage, self._request("GET", path, {"after": after, "limit": limit}))
 
+    def explain(self, run: str) -> dict[str, Any]:
+        """Why the run does not go on: for each task that has not ended what it waits for, and who can help, by site."""
+        return self._request("GET", f"{_path('workflows', run)}/explain")
+
     def register(self, text: str, *, source: str = "<request>", media: str = "application/yaml") -> Definition:
         """Register a definition (YAML or JSON). The same again is fine; other content under its version is refused.
 

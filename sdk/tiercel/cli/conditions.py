@@ -1,9 +1,10 @@
 """A run's condition in lines of text: what came of it, where it is, and what stands in its way."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from tiercel.answers import Run
-from tiercel.cli.text import short
+from tiercel.cli.text import short, when
 
 
 def condition_lines(view: Run) -> Iterator[str]:
@@ -29,3 +30,17 @@ def condition_lines(view: Run) -> Iterator[str]:
         yield f"{hold['task']} is held by {hold['hold']}: {hold['reason']}"
     for child in view.get("children", []):
         yield f"child {child['run']} of {child.get('task') or 'a rule'}: {child['state']}"
+
+
+def explained_lines(view: dict[str, Any]) -> Iterator[str]:
+    """Why a run does not go on, task by task."""
+    yield f"{view['run']} is {view['state']}"
+    if view.get("waits_for"):
+        yield f"  waits for {view['waits_for']}"
+    for site in view.get("sites", []):
+        if site.get("note"):
+            yield f"  {site['note']}"
+        for reason in site.get("reasons", []):
+            until = f" (until {when(reason['until'])})" if reason.get("until") else ""
+            since = f" (since {when(reason['since'])})" if reason.get("since") else ""
+            yield f"  {reason['task']} [{reason['kind']}]: {reason['why']}{since}{until}"

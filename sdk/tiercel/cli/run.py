@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from tiercel.answers import Command, HistoryEntry, Problem, Progress, Run, RunRequest, RunSummary, Started
-from tiercel.cli.conditions import condition_lines
+from tiercel.cli.conditions import condition_lines, explained_lines
 from tiercel.cli.definition import register_file
 from tiercel.cli.options import INTERRUPTED, REFUSED, Format, Output, Server, noun
 from tiercel.cli.show import Table, link, note, print_json, run_table, state, task_table
@@ -205,6 +205,18 @@ def _progress_line(progress: Progress) -> str:
     if progress["retries"]:
         parts.append(f"{progress['retries']} retries")
     return "; ".join(parts)
+
+
+@app.command()
+def explain(run: RunArgument, server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -> None:
+    """Say why a run does not go on: what each task waits for, and who or what can help."""
+    with Client(server) as client:
+        found = client.explain(run)
+    if output is Format.JSON:
+        print_json(found)
+        return
+    for line in explained_lines(found):
+        typer.echo(line)
 
 
 @app.command()

@@ -1,0 +1,29 @@
+"""`GET /api/v1/workflows/{run}/explain`."""
+
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Response
+
+from cloud.api import answer
+from cloud.explain.core import explained
+from cloud.explain.views import ExplainView
+from cloud.port import PlannerPort
+
+if TYPE_CHECKING:
+    from cloud.driver import GlobalPlanner
+
+
+def explain_routes(node: "GlobalPlanner", runs: PlannerPort) -> APIRouter:
+    """The route; a run that has ended waits for nothing."""
+
+    async def get(run: str) -> Response:
+        await node.loop.durable()
+        known = node.planner.runs.look(run)
+        if known is None:
+            ended = await runs.run(run, wait_s=0)
+            return answer(ExplainView(run, ended.run.state))
+        return answer(explained(node.planner, known, node.link_view))
+
+    router = APIRouter(prefix="/api/v1")
+    router.add_api_route("/workflows/{run}/explain", get, methods=["GET"])
+    return router

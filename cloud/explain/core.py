@@ -1,0 +1,95 @@
+"""What the cloud adds to the reasons of a run's fragments: agents and how they do, who holds resources, other runs, links."""
+
+from collections.abc import Callable
+
+from cloud.explain.views import ExplainView, SiteReasons
+from cloud.fleet import FleetAgent
+from cloud.planner import Planner
+from cloud.runs import Run
+from cloud.views import LinkView
+from workflow.explain import Reason, explain
+from workflow.fragment import Fragment
+from workflow.states import RUNNING
+from workflow.tasks import Kind
+
+NAMED_MAX = 10
+CUT_OFF = ("child", "needs", "value", "hold", "pause", "signal", "approval", "incident", "reconcile")
+"""What comes, or can be ordered, only through the cloud."""
+
+LinkOf = Callable[[str], LinkView]
+
+
+def explained(planner: Planner, run: Run, link_of: LinkOf) -> ExplainView:
+    """Why the run does not go on, or has not begun."""
+    view = ExplainView(run.id, run.state(), planner.admission.waits_for(run.id) or run.waits_for)
+    for site, fragment in zip(run.sites, run.fragments, strict=True):
+        link = link_of(site)
+        told = SiteReasons(site, link)
+        view.sites.append(told)
+        if fragment is None:
+            told.note = f"{site} has not taken the run yet" + ("" if link.state == "up" else ": its link is down")
+            continue
+        told.reasons = [_joined(planner, run, site, reason, link) for reason in explain(fragment)]
+        if link.state != "up" and not fragment.outcome:
+            told.note = f"{site} is cut off: it goes on alone, and this is as of when it was last heard"
+    return view
+
+
+def _joined(planner: Planner, run: Run, site: str, reason: Reason, link: LinkView) -> Reason:
+    match reason.kind:
+        case "agent":
+            _name_agents(planner, site, reason)
+        case "working":
+            agent = planner.fleet.site(site).agents.get(reason.who[0]) if reason.who else None
+            if agent is not None and agent.state != "available":
+                reason.why += f"; {_described(agent)}"
+        case "resource":
+            reason.who = holders(planner, run, site, reason.on)
+            if reason.who:
+                reason.why += f"; held by {', '.join(reason.who)}"
+        case "child":
+            child = planner.runs.look(reason.on[0])
+            known = run.children.get(reason.on[0])
+            state = child.state() if child is not None else known.outcome if known is not None else ""
+            reason.why += f"; it is {state}" if state else "; the cloud has not heard of it"
+    if link.state != "up" and reason.kind in CUT_OFF:
+        reason.why += f"; {site} is cut off from the cloud, so this can only come when it is back"
+    return reason
+
+
+def _name_agents(planner: Planner, site: str, reason: Reason) -> None:
+    able = [agent for agent in planner.fleet.site(site).agents.values() if agent.offers(reason.on[0]) and agent.state != "left"]
+    reason.who = [agent.id for agent in able[:NAMED_MAX]]
+    if able:
+        reason.why += "; " + ", ".join(_described(agent) for agent in able[:NAMED_MAX])
+    else:
+        elsewhere = sorted(s.id for s in planner.fleet.sites.values() if reason.on[0] in s.capabilities)
+        reason.why += f"; no agent at {site} has it" + (f", but at {', '.join(elsewhere[:NAMED_MAX])}" if elsewhere else "")
+
+
+def _described(agent: FleetAgent) -> str:
+    if agent.state != "available":
+        return f"{agent.id} is {agent.state}"
+    health = "" if agent.health == "ok" else f", {agent.health}"
+    return f"{agent.id} has {agent.running} of {agent.capacity} in hand{health}"
+
+
+def holders(planner: Planner, run: Run, site: str, resources: list[str]) -> list[str]:
+    """Tasks of all runs at the site that hold any of the resources, as the replicas tell."""
+    found: list[str] = []
+    for _, other in planner.runs.whole():
+        fragment = other.fragment(site)
+        if fragment is None or fragment.outcome:
+            continue
+        found += [f"{other.id}/{fragment.id_of(t)}" for t in range(len(fragment.states)) if _holds(fragment, t, resources)]
+        if len(found) >= NAMED_MAX:
+            break
+    return found[:NAMED_MAX]
+
+
+def _holds(fragment: Fragment, task: int, resources: list[str]) -> bool:
+    """Does the task have any of the resources: is it in somebody's hands, or a group that goes on?"""
+    plan = fragment.task(task)
+    if not any(name in resources for name, _ in plan.resources):
+        return False
+    return task in fragment.live or (fragment.states[task] == RUNNING and plan.kind is not Kind.WORK)

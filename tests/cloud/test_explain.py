@@ -1,0 +1,72 @@
+"""What the cloud adds to the reasons of a run: agents, holders of resources, children, links, and its place in line."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from cloud.explain.core import explained
+from cloud.explain.views import ExplainView
+from cloud.views import LinkView
+from tests.cloud.control import Control
+from workflow.commands import Block
+from workflow.plan import plan_from_document
+
+
+def told(cloud: Control, run: str, link: str = "up") -> ExplainView:
+    return explained(cloud.planner, cloud.planner.runs[run], lambda site: LinkView(link, 7))
+
+
+def started(cloud: Control, tasks: dict[str, Any]) -> str:
+    (run,) = cloud.start(plan_from_document(msgspec.json.encode({"name": "story", "version": "1", "tasks": tasks})))
+    cloud.settle()
+    return run
+
+
+@pytest.fixture
+def cloud() -> Control:
+    control = Control()
+    control.join("harbour", "pick")
+    return control
+
+
+def test_a_run_without_a_site_says_what_would_help(cloud: Control) -> None:
+    """No site has told anything of it yet."""
+    view = told(cloud, started(cloud, {"a": {"capability": "weld"}}))
+    assert (view.state, view.sites) == ("pending", [])
+    assert "weld" in view.waits_for
+
+
+def test_a_ready_task_names_agents_and_how_they_do(cloud: Control) -> None:
+    """And, when there is none, where else there would be one."""
+    run = started(cloud, {"a": {"capability": "pick"}})
+    (reason,) = told(cloud, run).sites[0].reasons
+    assert (reason.who, "anna has 0 of 4 in hand" in reason.why) == (["anna"], True)
+    cloud.leave("harbour", "unreachable")
+    assert "anna is unreachable" in told(cloud, run).sites[0].reasons[0].why
+    cloud.leave("harbour", "left")
+    cloud.join("airport", "pick", agent="bob")
+    assert "no agent at harbour has it, but at airport" in told(cloud, run).sites[0].reasons[0].why
+
+
+def test_a_resource_names_who_holds_it(cloud: Control) -> None:
+    """Run and task."""
+    task: dict[str, Any] = {"a": {"capability": "pick", "resources": ["lift"]}}
+    holder, waiting = started(cloud, task), started(cloud, task)
+    cloud.outposts["harbour"].begin(holder, 0)
+    cloud.outposts["harbour"].decide(waiting, Block(0, ("lift",)))
+    cloud.settle()
+    (reason,) = told(cloud, waiting).sites[0].reasons
+    assert (reason.kind, reason.who) == ("resource", [f"{holder}/a"])
+
+
+def test_a_child_is_told_with_its_state_and_the_cut_that_keeps_it_away(cloud: Control) -> None:
+    """While the site is cut off its end cannot come."""
+    cloud.register(plan_from_document(msgspec.json.encode({"name": "c", "version": "1", "tasks": {"w": {"capability": "pick"}}})))
+    run = started(cloud, {"kid": {"run": {"definition": "c"}}})
+    (reason,) = told(cloud, run).sites[0].reasons
+    assert (reason.kind, reason.on) == ("child", [f"{run}.0.1"])
+    assert reason.why.endswith("it is active")
+    cut = told(cloud, run, "down").sites[0]
+    assert "cut off" in cut.reasons[0].why
+    assert "goes on alone" in cut.note
