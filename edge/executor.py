@@ -58,7 +58,7 @@ from workflow.plan import Plan, plan_from_document
 from workflow.resources import Holder
 from workflow.schedule_events import ScheduleEvent
 from workflow.shelf import Shelf
-from workflow.states import BLOCKED, RUNNING
+from workflow.states import BLOCKED, RUNNING, WAITING
 from workflow.steering_events import CommandRequested, FragmentReopened
 from workflow.steering_folds import wake_all
 from workflow.tasks import Kind
@@ -228,7 +228,7 @@ class Executor:
         """What was held before the restart is held again; who waited stands in line again."""
         for task, state in enumerate(fragment.states):
             plan = fragment.task(task)
-            if plan.resources and (task in fragment.live or (state == RUNNING and plan.kind is not Kind.WORK)):
+            if plan.resources and (task in fragment.live or (state in (RUNNING, WAITING) and plan.kind is not Kind.WORK)):
                 self.home.resources.hold(Holder(fragment.run, task), plan.resources)
             elif state == BLOCKED:
                 fragment.wake(task)

@@ -13,7 +13,7 @@ from workflow.attempts import failure
 from workflow.commands import Fail, FragmentCommand, Lose
 from workflow.event import Event
 from workflow.events import FragmentAdopted, FragmentCancelling, TaskCompleted
-from workflow.extras import Attempt
+from workflow.extras import NOBODY, Attempt
 from workflow.fragment import Fragment
 from workflow.plan import Plan
 from workflow.resources import Holder, Resources
@@ -131,6 +131,9 @@ class Home:
         """Agents have hands free, and resources are given back; who still works on what is over is told to stop."""
         freed, fragment.freed = fragment.freed, None
         for task, held in freed or ():
+            if held is NOBODY:
+                self.give_back(fragment.run, task)
+                continue
             verdict = judge(command, fragment.run, held) if command is not None else UNKNOWN
             self.roster.drop(held.agent, fragment.run, task, verdict, now)
             plan = fragment.task(task)

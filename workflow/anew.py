@@ -67,20 +67,26 @@ def _forget(fragment: "Fragment", task: int) -> None:
     fragment.states[task] = PENDING
     fragment.forget_timer(task)
     fragment.stamp(task, 0)
-    if fragment.failures is not None:
-        fragment.failures.pop(task, None)
-    if fragment.outputs is not None:
-        fragment.outputs.pop(task, None)
-    extras = fragment.extras
-    if extras is not None:
-        for kept in (extras.incidents, extras.approvals, extras.errors, extras.validating, extras.children):
-            kept.pop(task, None)
-        if task in extras.degraded:
-            extras.degraded.remove(task)
+    fragment.give_back(task)
+    _forget_rest(fragment, task)
     plan = fragment.task(task)
     for servant in (plan.validator, plan.cleanup, plan.compensate, plan.reconciler):
         if servant >= 0:
             flow.lay_down(fragment, fragment.base_of(task) + servant)
+
+
+def _forget_rest(fragment: "Fragment", task: int) -> None:
+    """What was kept of the task besides its state."""
+    for kept in (fragment.failures, fragment.outputs):
+        if kept is not None:
+            kept.pop(task, None)
+    extras = fragment.extras
+    if extras is not None:
+        for rare in (extras.incidents, extras.approvals, extras.errors, extras.validating, extras.children):
+            rare.pop(task, None)
+        for listed in (extras.degraded, extras.unwanted):
+            if task in listed:
+                listed.remove(task)
 
 
 def _void_copies(fragment: "Fragment", task: int) -> None:
@@ -98,6 +104,8 @@ def _void_copies(fragment: "Fragment", task: int) -> None:
                 fragment.open -= 1
             fragment.forget_timer(inner)
             fragment.release(inner)
+            fragment.give_back(inner)
+            _forget_rest(fragment, inner)
             fragment.states[inner] = VOID
     if generation >= 0:
         outgrow(fragment, task, generation)

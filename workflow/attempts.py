@@ -17,6 +17,7 @@ from workflow.looking import scope_of
 from workflow.stage_marks import enter_stage
 from workflow.states import ENDED, RECONCILE, VALIDATING, VOID
 from workflow.steering_events import IncidentOpened, TaskDegraded, TasksAdded, TaskSettled, TaskValidating
+from workflow.success import follow_success
 from workflow.tasks import Effect, Recovery, Role, TaskPlan
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _finish(fragment: "Fragment", done: TaskCompleted, now: Now, chance: float) 
                 wrong = Fail(task, done.attempt, done.agent, "invalid_tasks", str(refusal), True, True)
                 return failure(fragment, wrong, now, chance)
             grown.append(TasksAdded("", tasks, f"task:{name}"))
-    return [done, *grown, *enter_stage(fragment, task, "success")]
+    return [done, *grown, *follow_success(fragment, task)]
 
 
 def _after_task(name: str, added: object) -> bytes:

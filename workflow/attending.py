@@ -28,6 +28,7 @@ from workflow.steering_events import (
     TasksStopped,
     TaskStarted,
 )
+from workflow.success import follow_success
 from workflow.tasks import ApprovalPlan, Body, Kind, TaskPlan
 
 if TYPE_CHECKING:
@@ -91,16 +92,17 @@ def _begin(fragment: "Fragment", task: int, plan: TaskPlan, now: Now) -> list[Ev
         case Kind.WAIT:
             return [TaskDelayed(task, _moment(fragment, task, plan, now))]
         case Kind.SIGNAL:
-            kept = fragment.extras.signals if fragment.extras is not None else []
+            kept = fragment.extras.signals if fragment.extras is not None and plan.is_kept else []
             payload = next((payload for name, payload in kept if name == plan.signal), None)
             if payload is None:
                 return [TaskStarted(task, due_ms)]
             taken = SignalTaken(task, plan.signal)
-            return [taken, TaskCompleted(task, 0, "", payload, source=f"signal:{plan.signal}")]
+            done = TaskCompleted(task, 0, "", payload, source=f"signal:{plan.signal}")
+            return [taken, done, *follow_success(fragment, task)]
         case Kind.CHECK:
             assert plan.check is not None, f"task {plan.id} checks nothing"
             value = plan.check.value(scope_of(fragment, task))
-            return [TaskCompleted(task, 0, "", plan.check.write(value)), *enter_stage(fragment, task, "success")]
+            return [TaskCompleted(task, 0, "", plan.check.write(value)), *follow_success(fragment, task)]
         case Kind.APPROVAL:
             assert plan.approval is not None, f"task {plan.id} asks nobody"
             return [_ask(fragment, task, plan.approval, now)]
@@ -153,7 +155,7 @@ def _request_child(fragment: "Fragment", task: int, plan: TaskPlan, due_ms: int)
     requested = ChildRequested(task, name, child.definition, inputs, child.waits, due_ms if child.waits else 0)
     if child.waits:
         return [requested]
-    return [requested, TaskCompleted(task, 0, "", msgspec.json.encode({"run": name}))]
+    return [requested, TaskCompleted(task, 0, "", msgspec.json.encode({"run": name})), *follow_success(fragment, task)]
 
 
 def _open_body(fragment: "Fragment", task: int, body: Body) -> CopiesStarted:
@@ -177,23 +179,25 @@ def _go_on(fragment: "Fragment", task: int, now: Now, chance: float) -> list[Eve
     tally = fragment.tallies.get(task) if fragment.tallies is not None else None
     if tally is None or fragment.stopping:
         return []
-    if tally.is_failing:
-        return _fail_group(fragment, task, tally.left, now, chance)
-    quorum = plan.group.quorum if plan.group is not None else plan.body.quorum if plan.body is not None else 0
-    finishes = plan.group.finishes if plan.group is not None else plan.body is not None and plan.body.finishes
-    if quorum and tally.done >= quorum:
-        rest = [] if finishes else _unwanted(fragment, task)
+    part = plan.group or plan.body
+    assert part is not None, f"task {task} has nothing inside"
+    if part.quorum and tally.done >= part.quorum:
+        rest = [] if part.finishes else _unwanted(fragment, task)
         stop: list[Event] = [TasksStopped(rest, "enough others are done")] if rest else []
         return [*stop, *_complete_group(fragment, task, now, chance)]
-    if plan.body is not None and plan.body.over is not None:
-        begun = sum(not copy.is_void for copy in fragment.copies_of(task))
-        more = min(len(fragment.split_items(task)) - begun, max(0, (plan.body.concurrency or COPIES_MAX) - tally.left))
+    begun = sum(not copy.is_void for copy in fragment.copies_of(task))
+    to_begin = len(fragment.split_items(task)) - begun if plan.body is not None and plan.body.over is not None else 0
+    # Where some are enough, a failure is none as long as there are enough others.
+    if tally.is_failing and not (part.quorum and tally.done + tally.left + to_begin >= part.quorum):
+        return _fail_group(fragment, task, tally.left, now, chance)
+    if plan.body is not None and to_begin > 0:
+        more = min(to_begin, max(0, (plan.body.concurrency or COPIES_MAX) - tally.left))
         if more > 0:
             return [CopiesStarted(task, more)]
     if tally.left:
         return []
-    if quorum:
-        message = f"{tally.done} ended well, {quorum} were wanted"
+    if part.quorum:
+        message = f"{tally.done} ended well, {part.quorum} were wanted"
         return failure(fragment, _failed(fragment, task, "too_few", message), now, chance)
     if plan.body is not None and plan.body.over is None:
         return _next_round(fragment, task, plan.body, now, chance)
@@ -240,7 +244,7 @@ def _complete_group(fragment: "Fragment", task: int, now: Now, chance: float) ->
         if len(output) > OUTPUT_BYTES_MAX:
             message = f"the outputs inside have {len(output):,} bytes together; allowed: {OUTPUT_BYTES_MAX:,}"
             return failure(fragment, _failed(fragment, task, "output_too_large", message), now, chance)
-    return [TaskCompleted(task, 0, "", output), *enter_stage(fragment, task, "success")]
+    return [TaskCompleted(task, 0, "", output), *follow_success(fragment, task)]
 
 
 def _gathered(fragment: "Fragment", task: int) -> bytes:
@@ -291,9 +295,13 @@ def _elapse(fragment: "Fragment", task: int, now: Now, chance: float) -> list[Ev
     plan = fragment.task(task)
     match plan.kind:
         case Kind.WAIT:
-            return [TaskCompleted(task, 0), *enter_stage(fragment, task, "success")]
+            return [TaskCompleted(task, 0), *follow_success(fragment, task)]
         case Kind.APPROVAL:
             return _escalate(fragment, task, plan, now, chance)
+        case Kind.CHILD if fragment.extras is None or task not in fragment.extras.children:
+            # The delay is over after which another run is tried.
+            due_ms = now.wall_ms + plan.timeout_ms if plan.timeout_ms else 0
+            return _request_child(fragment, task, plan, due_ms) if fragment.may_start(task) else []
         case Kind.SIGNAL | Kind.CHILD | Kind.SYNC:
             message = f"nothing came within {plan.timeout_ms / 1000:g} s"
             return failure(fragment, _failed(fragment, task, "timeout", message), now, chance)

@@ -114,7 +114,7 @@ class Repeat(Part):
 
 
 # What each kind of task has to do with, besides COMMON. What agents do has to do with everything.
-COMMON = frozenset({"needs", "join", "when", "site", "stage", "optional", "description"})
+COMMON = frozenset({"needs", "join", "when", "site", "stage", "optional", "cancels", "description"})
 _AGENTS = frozenset({"capability", "agent", "action"})
 _GROUP = COMMON | {"timeout", "recovery", "resources", "cleanup", "compensate"}
 FIELDS_OF = {
@@ -170,6 +170,7 @@ class TaskDefinition(Part):
     reconcile: Service | None = Field(default=None, description="Work that finds out what became of an unknown outcome.")
     optional: bool = Field(default=False, description="Failing, it counts as skipped.")
     grows: bool = Field(default=False, description="Its output may add tasks to the run, under `tasks`.")
+    cancels: list[str] = Field(default=[], max_length=1_000, description="Tasks beside it, or around it, that its end stops.")
     cache: Cache | None = None
     stage: StageField | None = None
     output: dict[str, Any] | None = Field(default=None, description="JSON Schema of the output.")

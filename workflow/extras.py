@@ -21,6 +21,8 @@ class Attempt(msgspec.Struct, gc=False):
     parameters: bytes
 
 
+# Stands for the holder of resources where no attempt held them: a group, or a task that stood in line for them.
+NOBODY = Attempt(0, "", "", b"")
 # Shared by all fragments in whose agents' hands nothing is, and never written to.
 NO_ATTEMPTS: dict[int, Attempt] = {}
 

@@ -98,6 +98,7 @@ def _mark(fragment: "Fragment", task: int, state: int) -> None:
     if was not in ENDED and was not in ABSENT:
         fragment.open -= 1
     fragment.stamp(task)
+    fragment.give_back(task)
     if fragment.extras is not None:
         fragment.extras.incidents.pop(task, None)
         fragment.extras.approvals.pop(task, None)
@@ -340,7 +341,8 @@ def unended(fragment: "Fragment", tasks: Iterable[int]) -> Iterator[int]:
     for task in tasks:
         if fragment.states[task] not in ENDED and fragment.states[task] not in (*ABSENT, RECONCILE):
             yield task
-            yield from unended(fragment, fragment.members_of(task))
+        # A group that had enough of its members may have left the others to finish.
+        yield from unended(fragment, fragment.members_of(task))
 
 
 def is_composite(kind: Kind) -> bool:

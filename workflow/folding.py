@@ -86,6 +86,8 @@ def _fail(fragment: "Fragment", event: TaskFailed) -> None:
     fragment.failures = fragment.failures or {}
     fragment.failures[task] = fragment.failures.get(task, 0) + 1
     if event.retry_at_ms:
+        if fragment.extras is not None:
+            fragment.extras.children.pop(task, None)
         _wait(fragment, task, event.retry_at_ms)
         return
     if not fragment.plan.is_plain:

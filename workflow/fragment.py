@@ -38,7 +38,7 @@ from workflow.commands import (
 )
 from workflow.event import Blob, Event
 from workflow.events import FragmentAdopted, FragmentEnded, TaskAssigned, TaskCompleted
-from workflow.extras import NO_ATTEMPTS, Attempt, Copy, Extras, Tally
+from workflow.extras import NO_ATTEMPTS, NOBODY, Attempt, Copy, Extras, Tally
 from workflow.plan import Plan
 from workflow.shape import Shape
 from workflow.stage_marks import enter_stage
@@ -278,6 +278,12 @@ class Fragment(Shape):
             self.freed = [(task, held)]
         else:
             self.freed.append((task, held))
+
+    def give_back(self, task: int) -> None:
+        """The task needs its resources no longer, and stands in no line for them: nobody's attempt tells that of a group, or
+        of a task that never began."""
+        if self.task(task).resources:
+            self.freed = [*(self.freed or ()), (task, NOBODY)]
 
     def keep(self, task: int, output: bytes | Blob) -> None:
         """Keep an output that some expression reads."""

@@ -117,10 +117,13 @@ class Wait(Part):
     duration: Timeout | None = Field(default=None, alias="for")
     until: str | None = Field(default=None, min_length=1, description="A moment, RFC 3339; ${{ }} is CEL.")
     signal: Identifier | None = Field(default=None, description="The name of a signal.")
+    kept: bool = Field(default=True, description="false: a signal counts only if it comes while the task waits for it.")
 
     @model_validator(mode="after")
     def _one_says_what(self) -> "Wait":
         require_one(self, ("duration", "until", "signal"))
+        if self.signal is None and "kept" in self.model_fields_set:
+            raise PydanticCustomError("idle", "{idle}", {"idle": "kept", "what": "wait for a time", "allowed": "for, until"})
         return self
 
 

@@ -48,7 +48,9 @@ def begin_to_task(fragment: "Fragment", to: int, command: str, reason: str, also
 def _begun(fragment: "Fragment", resets: list[int], version: int, command: str, reason: str) -> RollbackBegun:
     chosen = [t for t in resets if fragment.states[t] not in ABSENT and fragment.is_own(t) and fragment.task(t).role is Role.WORK]
     inside = set(chosen)
-    undone = [task for task in completed(fragment) if task in inside]
+    under_way = fragment.extras.rollback if fragment.extras is not None else None
+    begun = set(under_way.resets) if under_way is not None else set()
+    undone = [task for task in completed(fragment) if task in inside and task not in begun]
     compensations = [fragment.base_of(t) + fragment.task(t).compensate for t in undone if fragment.task(t).compensate >= 0]
     kept = [task for task in undone if _has_lasting_effect(fragment, task)]
     return RollbackBegun(command, version, reason, compensations, chosen, kept)

@@ -33,7 +33,6 @@ from workflow.orders import (
     Terminate,
     Update,
 )
-from workflow.stage_marks import enter_stage
 from workflow.states import (
     ABSENT,
     BLOCKED,
@@ -49,6 +48,7 @@ from workflow.states import (
     WAITING,
 )
 from workflow.steering_events import (
+    UNHEARD,
     ApprovalGiven,
     CheckpointTaken,
     FragmentPaused,
@@ -66,6 +66,7 @@ from workflow.steering_events import (
     TaskSkipped,
     TasksReset,
 )
+from workflow.success import follow_success
 from workflow.tasks import Kind, Role
 
 if TYPE_CHECKING:
@@ -152,10 +153,19 @@ def _signal(fragment: "Fragment", order: Signal, command: str, now: Now) -> list
     for task, state in enumerate(fragment.states):
         if state == WAITING and (plan := fragment.task(task)).kind is Kind.SIGNAL and plan.signal == order.name:
             done = TaskCompleted(task, 0, "", payload, source=f"signal:{order.name}")
-            return [SignalReceived(command, order.name, payload, task), done, *enter_stage(fragment, task, "success")]
+            return [SignalReceived(command, order.name, payload, task), done, *follow_success(fragment, task)]
+    if not _keeps(fragment, order.name):
+        return [SignalReceived(command, order.name, payload, UNHEARD)]
     if fragment.extras is not None and len(fragment.extras.signals) >= SIGNALS_MAX:
         raise Refused(f"{SIGNALS_MAX} signals are kept for run {fragment.run} and no task waits for them")
     return [SignalReceived(command, order.name, payload)]
+
+
+def _keeps(fragment: "Fragment", name: str) -> bool:
+    """Is a signal that nobody waits for now kept? Not if it is known that all who ever will want none from before."""
+    plans = map(fragment.task, range(len(fragment.states)))
+    wanting = [plan.is_kept for plan in plans if plan.kind is Kind.SIGNAL and plan.signal == name]
+    return any(wanting) or not wanting
 
 
 def _update(fragment: "Fragment", order: Update, command: str, now: Now) -> list[Event]:
@@ -197,19 +207,18 @@ def _approve(fragment: "Fragment", order: Approve, command: str, now: Now) -> li
         if plan.rejection_fails:
             message = f"rejected by {order.by}{order.comment and ': '}{order.comment}"
             return [given, *failure(fragment, Fail(task, 0, "", "rejected", message, False), now, 0.0)]
-        output = {"approved": False, "by": [*sorted(asked.given), order.by], "comment": order.comment}
-        return [given, TaskCompleted(task, 0, "", msgspec.json.encode(output), source=f"person:{order.by}")]
-    if len(asked.given) + 1 < plan.count:
+    elif len(asked.given) + 1 < plan.count:
         return [given]
-    output = {"approved": True, "by": [*sorted(asked.given), order.by], "comment": order.comment}
+    output = {"approved": order.approved, "by": [*sorted(asked.given), order.by], "comment": order.comment}
     done = TaskCompleted(task, 0, "", msgspec.json.encode(output), source=f"person:{order.by}")
-    return [given, done, *enter_stage(fragment, task, "success")]
+    return [given, done, *follow_success(fragment, task)]
 
 
 # Beginning anew --------------------------------------------------------------------------------------------------------
 
 
 def _retry(fragment: "Fragment", order: Retry, command: str, now: Now) -> list[Event]:
+    _refuse_second_rollback(fragment)
     tasks = [_task(fragment, name) for name in order.tasks]
     for task in tasks:
         if fragment.states[task] not in (FAILED, STUCK, CANCELLED):
@@ -222,7 +231,26 @@ def _retry(fragment: "Fragment", order: Retry, command: str, now: Now) -> list[E
     if fragment.outcome:
         # What was cancelled with the failure begins, too: it would not be here if the task had not failed.
         tasks = _work_in(fragment, (CANCELLED,)) + tasks
-    return [*_reopened(fragment, command, "retry"), TasksReset(anew.closure(fragment, tasks), "retry", command)]
+    return [*_reopened(fragment, command, "retry"), _begin_anew(fragment, [*tasks, *_cut_off(fragment, tasks)], command)]
+
+
+def _cut_off(fragment: "Fragment", tasks: list[int]) -> list[int]:
+    """What was cancelled when the groups around these tasks failed: without it such a group would be done too soon."""
+    found: dict[int, None] = {}
+    for task in tasks:
+        parent = fragment.parent_of(task)
+        while parent >= 0 and fragment.states[parent] in (FAILED, STUCK, CANCELLED):
+            found |= dict.fromkeys(m for m in fragment.members_of(parent) if fragment.states[m] == CANCELLED)
+            parent = fragment.parent_of(parent)
+    return list(found)
+
+
+def _begin_anew(fragment: "Fragment", tasks: list[int], command: str) -> Event:
+    """These tasks and what comes after them begin once more; if some of it is in agents' hands, these are asked to stop first."""
+    reset = anew.closure(fragment, tasks)
+    if any(task in fragment.live for task in reset):
+        return rollback.begin_to_task(fragment, tasks[0], command, "retry", tasks)
+    return TasksReset(reset, "retry", command)
 
 
 def _work_in(fragment: "Fragment", states: tuple[int, ...]) -> list[int]:
@@ -312,14 +340,14 @@ def _settle(fragment: "Fragment", order: Settle, command: str, now: Now) -> list
         case "completed":
             output = msgspec.json.encode(order.output)
             done = TaskCompleted(task, attempt, "", output, source=f"person:{order.by or 'unknown'}")
-            return [said, done, *enter_stage(fragment, task, "success")]
+            return [said, done, *follow_success(fragment, task)]
         case "failed":
             message = order.message or "settled as failed"
             return [said, *failure(fragment, Fail(task, attempt, "", "settled", message, False), now, 0.0)]
         case "retry" if fragment.stopping:
             raise Refused(f"run {fragment.run} is being stopped; allowed: completed, failed")
         case "retry" if fragment.states[task] == STUCK:
-            return [said, TasksReset(anew.closure(fragment, [task]), "retry", command)]
+            return [said, _begin_anew(fragment, [task], command)]
         case "retry":
             return [said]
         case _:
@@ -361,7 +389,7 @@ def _end_child(fragment: "Fragment", order: EndChild, command: str, now: Now) ->
         raise Refused(f"no task of run {fragment.run} waits for run {order.child}")
     if order.outcome == "completed":
         output = msgspec.json.encode({"run": order.child, "output": order.output})
-        return [TaskCompleted(task, 0, "", output, source=f"run:{order.child}"), *enter_stage(fragment, task, "success")]
+        return [TaskCompleted(task, 0, "", output, source=f"run:{order.child}"), *follow_success(fragment, task)]
     message = f"run {order.child} ended {order.outcome}{order.detail and ': '}{order.detail}"
     return failure(fragment, Fail(task, 0, "", f"child_{order.outcome}", message, False), now, 0.0)
 

@@ -123,6 +123,10 @@ class FragmentExpired(Event, frozen=True):
     timeout_ms: int
 
 
+# In place of a task: nobody waited for the signal, and nobody wants one from before.
+UNHEARD = -2
+
+
 class SignalReceived(Event, frozen=True):
     """Somebody sent a signal. It is kept until a task waits for it."""
 

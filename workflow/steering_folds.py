@@ -13,6 +13,7 @@ from workflow.events import (
 from workflow.extras import CHECKPOINTS_MAX, Approval, Checkpoint, Rollback
 from workflow.states import (
     ABSENT,
+    BLOCKED,
     ENDED,
     PENDING,
     READY,
@@ -59,7 +60,8 @@ def _expire(fragment: "Fragment", event: FragmentExpired) -> None:
 def stop(fragment: "Fragment", outcome: str, detail: str) -> None:
     """Nothing new begins: whatever has not started is cancelled, what runs is waited for."""
     fragment.stopping, fragment.detail = outcome, detail
-    fragment.woken = None
+    # What ended just now may have left something to clean up.
+    fragment.woken = [task for task in fragment.woken or () if fragment.task(task).role is Role.CLEANUP] or None
     # A person who cancels settles what nobody else could: the outcome of those attempts stays unknown, and is said to be.
     settles = outcome == "cancelled"
     for task, state in enumerate(fragment.states):
@@ -74,6 +76,8 @@ def stop(fragment: "Fragment", outcome: str, detail: str) -> None:
 
 def _terminate(fragment: "Fragment", event: FragmentTerminated) -> None:
     fragment.stopping, fragment.detail = "cancelled", event.reason
+    if fragment.extras is not None:
+        fragment.extras.rollback = None
     for task in sorted(fragment.live):
         fragment.release(task)
     for task, state in enumerate(fragment.states):
@@ -114,13 +118,21 @@ def _resume(fragment: "Fragment", event: FragmentResumed) -> None:
 def wake_all(fragment: "Fragment") -> None:
     """Look at everything again that might go on."""
     fragment.woken = None
-    for task, state in enumerate(fragment.states):
-        if state == READY or (state == RUNNING and task not in fragment.live):
-            fragment.wake(task)
+    for task in range(len(fragment.states)):
+        _look_again(fragment, task)
+
+
+def _look_again(fragment: "Fragment", task: int) -> None:
+    state = fragment.states[task]
+    if state in (READY, BLOCKED) or (state == RUNNING and task not in fragment.live):
+        fragment.wake(task)
+    elif state == WAITING and fragment.due is not None and task in fragment.due:
+        # The delay before its next attempt may have passed while it might not start; other timers only fall due again.
+        fragment.set_timer(task, fragment.due[task])
 
 
 def _signal(fragment: "Fragment", event: SignalReceived) -> None:
-    if event.task < 0:
+    if event.task == -1:
         fragment.more().signals.append((event.name, event.payload))
 
 
@@ -145,7 +157,11 @@ def _take_checkpoint(fragment: "Fragment", event: CheckpointTaken) -> None:
 
 def _begin_rollback(fragment: "Fragment", event: RollbackBegun) -> None:
     extras = fragment.more()
-    extras.rollback = Rollback(event.version, list(event.compensations), list(event.resets), event.command)
+    before = extras.rollback or Rollback(event.version, [], [], event.command)
+    # One that begins while another is under way (a task that ran on had failed) goes on with it.
+    compensations = before.compensations + [task for task in event.compensations if task not in before.compensations]
+    resets = sorted({*before.resets, *event.resets})
+    extras.rollback = Rollback(min(before.version, event.version), compensations, resets, before.command)
     flow.stop_tasks(fragment, [task for task in event.resets if task in fragment.live])
     advance_compensations(fragment)
 
@@ -227,8 +243,8 @@ def _lift(fragment: "Fragment", event: HoldLifted) -> None:
         holds.pop(event.task, None)
     if not event.met and fragment.states[event.task] in (PENDING, READY):
         flow.end(fragment, event.task, SKIPPED)
-    elif fragment.states[event.task] == READY:
-        fragment.wake(event.task)
+    else:
+        _look_again(fragment, event.task)
 
 
 STEERING_FOLDS: dict[type[Event], Callable[["Fragment", Any], None]] = {

@@ -215,6 +215,8 @@ class _Making:
         if task.resources:
             self.fields["resources"] = tuple(sorted((resource.name, resource.units) for resource in task.resources))
         self.fields["recovery"] = self._recovery()
+        if task.cancels:
+            self.fields["cancels"] = self._cancels(task.cancels)
         if task.cache is not None:
             key = self._read(self.templates.text(task.cache.key, (*self.place, "cache", "key")))
             self.fields["cache"] = CachePlan(key, task.cache.lifetime)
@@ -238,6 +240,20 @@ class _Making:
             self.problems.add((*self.place, "output", *refusal.place), str(refusal), allowed)
         return msgspec.json.encode(schema)
 
+    def _cancels(self, names: list[str]) -> tuple[int, ...]:
+        """The tasks of the same draft that are stopped; not what is around this one, which would stop it, too."""
+        own = self.draft.index[self.number]
+        around, level = {own}, self.level
+        while level.group >= 0 and level.outer is not None:
+            around.add(self.draft.index[level.group])
+            level = level.outer
+        found = [_place_to_go(name, self.level, (*self.place, "cancels", at), self.problems) for at, name in enumerate(names)]
+        for at, number in enumerate(found):
+            if number in around:
+                message = f"{names[at]!r} is the task itself, or around it, and ends with it anyway"
+                self.problems.add((*self.place, "cancels", at), message, "other tasks")
+        return tuple(dict.fromkeys(found))
+
     # Recovery
 
     def _recovery(self) -> tuple[Recovery, ...]:
@@ -260,7 +276,7 @@ class _Making:
             until = self._read(self.templates.text(wait.until, (*self.place, "wait", "until")))
             self.fields |= {"kind": Kind.WAIT, "until": until}
         else:
-            self.fields |= {"kind": Kind.SIGNAL, "signal": wait.signal}
+            self.fields |= {"kind": Kind.SIGNAL, "signal": wait.signal, "is_kept": wait.kept}
 
     def _add_check(self, check: str) -> None:
         self.fields |= {"kind": Kind.CHECK, "check": self._condition(check, "check")}

@@ -187,12 +187,14 @@ class TaskPlan(msgspec.Struct, frozen=True, gc=False):
     compensate: int = -1
     reconciler: int = -1
     optional: bool = False
+    cancels: tuple[int, ...] = ()  # What is not wanted any more once the task is completed.
     grows: bool = False  # Its output may add tasks to the run.
     recovery: tuple[Recovery, ...] = ()
     stages: Stages | None = None
     cache: CachePlan | None = None
     until: Template | None = None
     signal: str = ""
+    is_kept: bool = True  # A signal that comes before the task waits for it counts.
     approval: ApprovalPlan | None = None
     child: ChildPlan | None = None
     group: GroupPlan | None = None

@@ -9,7 +9,7 @@ import msgspec
 from sync.values import Now, RunId
 from tests.workflow.plans import adopted, plan_of
 from workflow.attending import is_for_agents
-from workflow.commands import Assign, Attend, Cancel, Complete, Elapse, Fail, FragmentCommand, Steer
+from workflow.commands import Assign, Attend, Block, Cancel, Complete, Elapse, Fail, FragmentCommand, Steer
 from workflow.event import Event
 from workflow.events import CommandAnswered, TaskAssigned, TaskCompleted, decode, encode
 from workflow.expression import ExpressionError
@@ -18,8 +18,9 @@ from workflow.generations import generation_of
 from workflow.looking import scope_of
 from workflow.orders import Order
 from workflow.plan import Plan
+from workflow.resources import Holder, Resources
 from workflow.saved import load_saved
-from workflow.states import NAMES, SLEEPING, VOID
+from workflow.states import BLOCKED, NAMES, READY, SLEEPING, VOID, WAITING
 from workflow.tasks import Kind
 
 START_MS = 1_800_000_000_000
@@ -60,6 +61,8 @@ class Play:
     parameters: dict[str, Any] = field(default_factory=dict)
     queue: list[int] = field(default_factory=list)
     answers: dict[str, str] = field(default_factory=dict)
+    resources: Resources = field(default_factory=Resources)
+    claims: int = 0
     keys: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -128,10 +131,16 @@ class Play:
     def kinds(self) -> list[str]:
         return [type(event).__name__ for event in self.events]
 
+    def complete(self, task: int) -> None:
+        """The agent is done with what it has in its hands."""
+        held = self.fragment.live[task]
+        self.decide(Complete(task, held.number, held.agent, b"null", None))
+
     # What a site does ---
 
     def _settle(self) -> None:
         while True:
+            self._give_back()
             woken, self.fragment.woken = self.fragment.woken, None
             if woken:
                 for task in dict.fromkeys(woken):
@@ -142,7 +151,26 @@ class Play:
                 return
             self._fold(events)
 
+    def _give_back(self) -> None:
+        freed, self.fragment.freed = self.fragment.freed, None
+        for task, _ in freed or ():
+            for holder in self.resources.free(Holder(RUN, task)) if self.fragment.task(task).resources else ():
+                self.fragment.wake(holder.task)
+
+    def _lacks_resources(self, task: int) -> bool:
+        plan, state = self.fragment.task(task), self.fragment.states[task]
+        if not plan.resources or state not in (READY, WAITING, BLOCKED) or not self.fragment.may_start(task):
+            return False
+        self.claims += 1
+        if self.resources.take(Holder(RUN, task), plan.resources, self.fragment.priority(), self.claims):
+            return False
+        if state != BLOCKED:
+            self.decide(Block(task, tuple(name for name, _ in plan.resources)))
+        return True
+
     def _attend(self, task: int) -> None:
+        if self._lacks_resources(task):
+            return
         events = self.fragment.decide(Attend(task), Now(self.now_ms, 0, 1))
         self._fold(events)
         if not events and is_for_agents(self.fragment, task) and task not in self.queue:
@@ -151,7 +179,8 @@ class Play:
     def _work(self) -> bool:
         """Give the first task that waits to the agent, and take its answer."""
         fragment = self.fragment
-        self.queue = [task for task in self.queue if is_for_agents(fragment, task)]
+        waiting, self.queue = self.queue, []
+        self.queue += [task for task in waiting if is_for_agents(fragment, task) and not self._lacks_resources(task)]
         if not self.queue:
             return False
         task = self.queue.pop(0)
