@@ -1,0 +1,24 @@
+"""The laws of the engine: random definitions, random stories, and what must hold whatever agents, time and people do."""
+
+from hypothesis import HealthCheck, given, settings
+
+from tests.workflow.definitions import definitions
+from tests.workflow.engine_story import KINDS, Happening, Story, happenings
+from workflow.plan import read_plan
+
+LAWS = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+
+def story_of(document: dict[str, object], happened: list[Happening]) -> Story:
+    plan = read_plan(document)[1]
+    story = Story(plan)
+    for what, number, variant in happened:
+        story.live(what, number, variant)
+    return story
+
+
+@given(definitions(8, KINDS), happenings)
+@LAWS
+def test_every_story_comes_to_an_end(document: dict[str, object], happened: list[Happening]) -> None:
+    """Once agents answer, time passes and people settle what waits for them, the run ends."""
+    story_of(document, happened).finish()
