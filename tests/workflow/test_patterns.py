@@ -3,6 +3,7 @@ definition is played, and does what defines its pattern."""
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -246,11 +247,15 @@ def _design_time(pattern: Pattern) -> None:
     assert (len(done), done[-1]) == (7, "publish")
 
 
+def _found(faults: list[str], task: str, parameters: Any) -> Any:
+    return {"faults": faults}
+
+
 @shows(14)
 def _run_time(pattern: Pattern) -> None:
     """As many as the run finds out, also none."""
     for faults in (["oil", "brakes"], []):
-        played = pattern.play(lambda task, parameters, faults=faults: {"faults": faults}).run()
+        played = pattern.play(partial(_found, faults)).run()
         assert played.done == ["diagnose", *(f"repair[{n}]" for n in range(len(faults))), "test"]
 
 
