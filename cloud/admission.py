@@ -21,6 +21,7 @@ class Admission:
     pending_max: int = RUNS_PENDING_MAX
     active: int = 0
     pending: dict[str, tuple[int, str]] = field(default_factory=dict)  # Their priority and fairness key.
+    held: set[str] = field(default_factory=set)  # Pending, and paused: not in line until they are resumed.
     _line: FairQueue = field(init=False)
     _fleet_version: int = -1
 
@@ -39,13 +40,27 @@ class Admission:
         return Problem(503, "queue_full", detail)
 
     def accept(self, run: str, priority: int, fairness_key: str) -> None:
-        """The run is pending, and in line."""
+        """The run is pending, and in line; also one that was held until now."""
         self.pending[run] = (priority, fairness_key)
+        self.held.discard(run)
         self._line.push(run, priority, fairness_key)
+
+    def hold(self, run: str) -> None:
+        """The run is paused: its turn does not come until it is accepted again."""
+        self.held.add(run)
+        self._line.remove(run)
+
+    def move(self, run: str, priority: int) -> None:
+        """The run has another priority, and stands behind those that have it already."""
+        _, key = self.pending[run]
+        self.pending[run] = (priority, key)
+        if self._line.remove(run):
+            self._line.push(run, priority, key)
 
     def activate(self, run: str) -> None:
         """A site has been given a fragment of the run."""
         if self.pending.pop(run, None) is not None:
+            self.held.discard(run)
             self._line.remove(run)
             self.active += 1
 
@@ -54,6 +69,7 @@ class Admission:
         if self.pending.pop(run, None) is None:
             self.active -= 1
         else:
+            self.held.discard(run)
             self._line.remove(run)
 
     def next(self, fleet_version: int) -> str | None:
@@ -64,7 +80,7 @@ class Admission:
         if fleet_version != self._fleet_version:
             self._fleet_version = fleet_version
             for run, (priority, fairness_key) in self.pending.items():
-                if run not in self._line:
+                if run not in self._line and run not in self.held:
                     self._line.push(run, priority, fairness_key)
         return self._line.pop() if self.active < self.active_max else None
 

@@ -46,7 +46,7 @@ WATCHERS_MAX = 64
 CLOSING_S = 2.0
 """How long requests in flight may take to end once the server was told to stop."""
 
-RunState = Literal["", "pending", "active", "completed", "failed", "cancelled"]
+RunState = Literal["", "pending", "active", "paused", "completed", "failed", "cancelled"]
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 Reason = Annotated[str, Query(max_length=1_000)]
 

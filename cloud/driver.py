@@ -4,7 +4,7 @@ Reads come from memory where the planner holds the run, and from the log where i
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,9 @@ import structlog
 from cloud import api
 from cloud.admission import RUNS_ACTIVE_MAX, Admission
 from cloud.blobs import Fetching
+from cloud.control.api import control_routes
+from cloud.control.inputs import CommandSettled
+from cloud.control.service import ControlService
 from cloud.crossing import blobs_handed
 from cloud.explain.api import explain_routes
 from cloud.inputs import AgentLoad, RunFinished, SiteLoads
@@ -104,7 +107,12 @@ class GlobalPlanner:
             if ready is not None:
                 ready.set()
             runs = PlannerService(self)
-            app = api.make_app(runs, schedule_routes(ScheduleService(self)), explain_routes(self, runs))
+            more = (
+                control_routes(ControlService(self, runs), runs),
+                schedule_routes(ScheduleService(self)),
+                explain_routes(self, runs),
+            )
+            app = api.make_app(runs, *more)
             await self.loop.guard(api.serve(app, self.config.api_host, self.config.api_port))
         finally:
             for task in tasks:
@@ -144,8 +152,8 @@ class GlobalPlanner:
                     self.loop.answer(effect)
                 case Recall(run):
                     self.loop.recall(self.log, run)
-                case RunFinished(run):
-                    if (bell := self._finished.get(run)) is not None:
+                case RunFinished(name) | CommandSettled(name):
+                    if (bell := self._finished.get(name)) is not None:
                         bell.event.set()
                 case _:
                     raise AssertionError(f"the planner ordered {effect!r}, which nobody carries out")
@@ -241,18 +249,30 @@ class GlobalPlanner:
 
     async def wait_ended(self, run: str, wait_s: float) -> bool:
         """Wait until the run has ended, at most `wait_s` seconds; did it?"""
-        if run not in self.planner.runs or wait_s <= 0:
-            return run not in self.planner.runs
-        bell = self._finished.setdefault(run, _Bell())
-        bell.waiting += 1
-        try:
-            await asyncio.wait_for(bell.event.wait(), wait_s)
-        except TimeoutError:
-            return False
-        finally:
-            bell.waiting -= 1
-            if not bell.waiting and self._finished.get(run) is bell:
-                del self._finished[run]
+        return await self._wait(run, lambda: run not in self.planner.runs, wait_s)
+
+    async def wait_answered(self, command: str, wait_s: float) -> bool:
+        """Wait until all homes have answered, or one has refused, at most `wait_s` seconds; did they?"""
+        commands = self.planner.intents.commands
+        return await self._wait(command, lambda: command not in commands or commands[command].state != "pending", wait_s)
+
+    async def _wait(self, name: str, is_over: Callable[[], bool], wait_s: float) -> bool:
+        deadline = asyncio.get_running_loop().time() + wait_s
+        while not is_over():
+            left_s = deadline - asyncio.get_running_loop().time()
+            if left_s <= 0:
+                return False
+            bell = self._finished.setdefault(name, _Bell())
+            bell.event.clear()
+            bell.waiting += 1
+            try:
+                await asyncio.wait_for(bell.event.wait(), left_s)
+            except TimeoutError:
+                return is_over()
+            finally:
+                bell.waiting -= 1
+                if not bell.waiting and self._finished.get(name) is bell:
+                    del self._finished[name]
         return True
 
     async def changes(self) -> AsyncIterator[list[str]]:
@@ -317,7 +337,7 @@ class GlobalPlanner:
 
 @dataclass(slots=True, eq=False)
 class _Bell:
-    """Rung once, when a run has ended; shared by all who wait for it."""
+    """Rung when a run has ended or a command was answered; shared by all who wait for it."""
 
     event: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: int = 0

@@ -6,12 +6,17 @@ from dataclasses import dataclass, field
 import msgspec
 
 from workflow.events import CommandAnswered
+from workflow.steering_events import CommandRequested
 
 COMMANDS_KEPT = 10_000
 
 
 class Intent(msgspec.Struct, omit_defaults=True):
-    """One command. `homes` are the sites whose streams carry it; `state`: pending (no home has answered), accepted or refused."""
+    """One command. `homes` are the sites whose streams carry it; `state`: pending, accepted or refused.
+
+    A cancel is accepted once one home has: the others had ended before. An order is for its `targets`, and accepted once all of
+    them have; `accepted` are those that did.
+    """
 
     id: str
     run: str
@@ -20,29 +25,60 @@ class Intent(msgspec.Struct, omit_defaults=True):
     created: int
     homes: list[str]
     detail: str = ""
+    arguments: bytes = b""
+    targets: list[str] = []
+    accepted: list[str] = []
 
 
 @dataclass(slots=True)
 class Intents:
-    """The latest commands and what has become of each; the oldest are forgotten."""
+    """The latest commands and what has become of each; the oldest are forgotten, those first that are answered."""
 
     commands: dict[str, Intent] = field(default_factory=dict)
 
     def note(self, command: str, run: str, home: str, reason: str, time_ms: int) -> None:
-        """The command was given; it is in the stream for `home` from now on (empty: for none yet)."""
-        intent = self.commands.get(command)
-        if intent is None:
-            intent = self.commands[command] = Intent(command, run, "cancel", "pending", time_ms, [], reason)
-            while len(self.commands) > COMMANDS_KEPT:
-                del self.commands[next(iter(self.commands))]
+        """A run is to be cancelled; this is in the stream for `home` from now on (empty: for none yet)."""
+        self._keep(Intent(command, run, "cancel", "pending", time_ms, [], reason), home)
+
+    def note_order(self, event: CommandRequested, run: str, home: str, time_ms: int) -> None:
+        """The same of an order. One without targets was decided by the cloud when it recorded it."""
+        state = "pending" if event.homes else "accepted"
+        command, arguments, targets = event.command, event.arguments, event.homes
+        self._keep(Intent(command, run, event.verb, state, time_ms, [], "", arguments, targets), home)
+
+    def _keep(self, new: Intent, home: str) -> None:
+        intent = self.commands.setdefault(new.id, new)
+        if intent is new and len(self.commands) > COMMANDS_KEPT:
+            answered = (known.id for known in self.commands.values() if known.state != "pending")
+            del self.commands[next(answered, next(iter(self.commands)))]
         if home:
             intent.homes.append(home)
 
-    def answer(self, event: CommandAnswered) -> None:
-        """A home has decided. One that accepted is enough: the others had ended before."""
-        if (intent := self.commands.get(event.command)) is not None:
+    def is_full(self) -> bool:
+        """Is nothing of what is kept answered?"""
+        return len(self.commands) >= COMMANDS_KEPT and all(known.state == "pending" for known in self.commands.values())
+
+    def unsent(self, site: str) -> list[Intent]:
+        """Orders for the site that its stream does not carry yet, the oldest first."""
+        return [i for i in self.commands.values() if site in i.targets and site not in i.homes and i.state == "pending"]
+
+    def answer(self, event: CommandAnswered, site: str) -> bool:
+        """A home has decided. Is the command settled by it?"""
+        intent = self.commands.get(event.command)
+        if intent is None:
+            return False
+        was_pending = intent.state == "pending"
+        if not intent.targets:
             intent.state = "accepted" if event.accepted or intent.state == "accepted" else "refused"
             intent.detail = event.detail or intent.detail
+        elif not event.accepted:
+            intent.state = "refused"
+            intent.detail = f"{intent.detail}; {event.detail}" if intent.detail else event.detail
+        elif site not in intent.accepted:
+            intent.accepted.append(site)
+            if was_pending and set(intent.targets) <= set(intent.accepted):
+                intent.state = "accepted"
+        return was_pending and intent.state != "pending"
 
     def restore(self, commands: Iterable[Intent]) -> None:
         """Begin from a snapshot."""

@@ -28,9 +28,9 @@ def run_picture(run: Run, rows: list[Row], node: "GlobalPlanner") -> RunView:
         inputs=msgspec.Raw(run.inputs),
         tasks=tasks,
         fragments=[_fragment_view(run, site, node) for site in run.sites],
-        waits_for=node.planner.admission.waits_for(run.id) or run.waits_for,
+        waits_for=_waits_for(run, node),
         progress=node.planner.measures.progress(run, node.loop.clock.now().wall_ms),
-        output=msgspec.Raw(run.output),
+        output=msgspec.Raw(run.output or b"null"),
         condition=condition(run),
         children=[_child_view(run, name, child, node) for name, child in run.children.items()],
         tasks_left_out=left_out,
@@ -42,6 +42,12 @@ def _child_view(run: Run, name: str, child: Child, node: "GlobalPlanner") -> Chi
     state = known.state() if known is not None else child.outcome or "unknown"
     task = fragment.id_of(child.task) if fragment is not None and child.task >= 0 else ""
     return ChildView(name, state, child.waits, task, child.detail)
+
+
+def _waits_for(run: Run, node: "GlobalPlanner") -> str:
+    if run.held:
+        return f"somebody to resume it: {run.held}"
+    return node.planner.admission.waits_for(run.id) or run.waits_for
 
 
 def history_entries(run: Run, rows: list[Row]) -> list[HistoryEntry]:
@@ -83,7 +89,8 @@ def _fragment_view(run: Run, site: str, node: "GlobalPlanner") -> FragmentView:
     fragment = run.fragment(site)
     if fragment is None:
         return FragmentView(site, 0, 0, "released", node.link_view(site), node.freshness(site))
-    state = fragment.outcome or ("stopping" if fragment.stopping else "active")
+    is_paused = fragment.extras is not None and fragment.extras.paused
+    state = fragment.outcome or ("stopping" if fragment.stopping else "paused" if is_paused else "active")
     return FragmentView(site, fragment.epoch, fragment.version, state, node.link_view(site), node.freshness(site))
 
 

@@ -11,14 +11,15 @@ from functools import partial
 from cloud import crossing
 from cloud.admission import Admission
 from cloud.children import Children
+from cloud.control.core import RunOrders
+from cloud.control.inputs import CommandSettled
 from cloud.fleet import Fleet
 from cloud.ids import Ids
-from cloud.inputs import CancelRun, NewRun, RegisterDefinition, RunFinished, SiteLoads, StartRuns
+from cloud.inputs import NewRun, RegisterDefinition, RunFinished, SiteLoads, StartRuns
 from cloud.intents import Intents
 from cloud.measures import Measures
 from cloud.outcomes import Outcome, outcome_of
 from cloud.placement import Placement, Unplaceable, place
-from cloud.port import Problem
 from cloud.registering import keep_definitions, know, register, restore_definitions
 from cloud.reopening import Reopening
 from cloud.runs import Child, Run, Runs, created_by, load_saved_run
@@ -27,7 +28,7 @@ from cloud.schedule.core import CloudSchedules
 from cloud.starting import start
 from sync.commit import Snapshot
 from sync.inputs import FromPeer, PeerLinked, PeerLost
-from sync.outputs import Append, Reply, Save
+from sync.outputs import Append, Save
 from sync.values import Now, StreamId, stream_id, stream_reader, stream_writer
 from workflow.between_events import ChildEnded
 from workflow.events import (
@@ -75,6 +76,7 @@ class Planner:
     schedules: CloudSchedules = field(init=False)
     children: Children = field(init=False)
     reopening: Reopening = field(init=False)
+    orders: RunOrders = field(init=False)
     admission: Admission = field(default_factory=Admission)
     measures: Measures = field(default_factory=Measures)
     _unsaved: dict[str, None] = field(default_factory=dict)
@@ -83,15 +85,15 @@ class Planner:
 
     def __post_init__(self) -> None:
         self.ids, self.schedules, self.children = Ids(self.era), CloudSchedules(self), Children(self)
-        self.runs, self.reopening = Runs(self.plans), Reopening(self)
+        self.runs, self.reopening, self.orders = Runs(self.plans), Reopening(self), RunOrders(self)
         self._steps = {
             FromPeer: self._hear,
             StartRuns: partial(start, self),
             RegisterDefinition: partial(register, self),
-            CancelRun: self._cancel,
             PeerLinked: self._link,
             PeerLost: lambda input, now, out: self.fleet.unlink(input.peer, now.wall_ms),
             SiteLoads: lambda input, now, out: self.fleet.note_loads(input),
+            **self.orders.steps(),
             **self.schedules.steps(),
             **self.reopening.steps(),
         }
@@ -132,7 +134,7 @@ class Planner:
         elif run and (known := self.runs.get(run)) is not None:
             self._evolve_fragment(known, writer, event)
         elif isinstance(event, CommandAnswered):
-            self.intents.answer(event)
+            self.intents.answer(event, writer)
             self.reopening.answered(event.command)
         elif isinstance(event, FragmentReopened):
             if (opened := self.reopening.evolve_site(run, writer, event)) is not None:
@@ -164,6 +166,8 @@ class Planner:
             self.admission.accept(snapshot.run, saved.priority, saved.fairness_key)
             if saved.sites:
                 self.admission.activate(snapshot.run)
+            elif saved.held:
+                self.admission.hold(snapshot.run)
 
     def restored(self, now: Now) -> list[object]:
         """The log has been folded: count what each site has, and look for places anew."""
@@ -226,8 +230,8 @@ class Planner:
                 know(self, ref, document)
                 if reader:
                     self.fleet.site(reader).definitions.add(ref)
-            case CancelRequested(command, reason):
-                self._intend(command, run, reader, reason, time_ms)
+            case CancelRequested() | CommandRequested():
+                self.orders.evolve(reader, run, event, time_ms)
             case RunEnded(outcome, detail, output):
                 if (ended := self.runs.pop(run, None)) is not None:
                     ended.outcome, ended.detail, ended.output, ended.ended_ms = outcome, detail, output, time_ms
@@ -258,7 +262,7 @@ class Planner:
                 run.adopt(event)  # type: ignore[arg-type]
             return
         if kind is CommandAnswered:
-            self.intents.answer(event)  # type: ignore[arg-type]
+            self.intents.answer(event, site)  # type: ignore[arg-type]
             self.reopening.answered(event.command)  # type: ignore[attr-defined]
         elif isinstance(event, ChildRequested):
             run.children.setdefault(event.child, Child(event.task, site, event.waits))
@@ -267,12 +271,6 @@ class Planner:
             fragment.evolve(event)  # type: ignore[arg-type]
             fragment.quiet()
             self.runs.rest(run.id)
-
-    def _intend(self, command: str, run: str, site: str, reason: str, time_ms: int) -> None:
-        self.intents.note(command, run, site, reason, time_ms)
-        self.ids.note(command)
-        if (known := self.runs.get(run)) is not None:
-            known.cancelling = command
 
     # Runs -------------------------------------------------------------------------------------------------------------
 
@@ -316,39 +314,12 @@ class Planner:
         if plan.ref not in self.fleet.site(site).definitions:
             self.note(site, DefinitionRegistered(plan.ref, plan.document), now, out)
 
-    def _cancel(self, input: CancelRun, now: Now, out: list[object]) -> None:
-        run = self.runs.get(input.run)
-        if run is None:
-            detail = f"run {input.run} is not active: it has ended or never was; look at GET /api/v1/workflows/{input.run}"
-            out.append(Reply(input.token, Problem(409, "run_not_active", detail)))
-            return
-        out.append(Reply(input.token, self.stop(run, input.reason, now, out)))
-
     def stop(self, run: Run, reason: str, now: Now, out: list[object]) -> str:
         """Ask the run's homes to cancel it; the command's id, or nothing if it had no home yet and has ended at once."""
-        if not run.sites:
-            self.end(run, Outcome("cancelled", reason), now, out)
-            return ""
-        command = run.cancelling
-        if not command or self._is_stuck(run, command):
-            command = self.ids.next("c")
-            self._cancel_fragments(run, command, reason, now, out)
-        return command
-
-    def _is_stuck(self, run: Run, command: str) -> bool:
-        """Cancelled, and the home has answered, but an attempt's outcome is unknown: cancelling again settles it."""
-        view = self.intents.commands.get(command)
-        return run.is_unsettled() and (view is None or view.state != "pending")
-
-    def _cancel_fragments(self, run: Run, command: str, reason: str, now: Now, out: list[object]) -> None:
-        """Record the intent here, then for every home that may be written to; the others get it when they link."""
-        request = CancelRequested(command, reason)
-        self.emit(self.stream, run.id, BORN_EPOCH, request, now, out)
-        for site, fragment in zip(run.sites, run.fragments, strict=True):
-            if (fragment is None or not fragment.outcome) and self.fleet.site(site).greeted:
-                self.emit(self.site_stream(site), run.id, RELEASED_EPOCH, request, now, out)
+        return self.orders.stop(run, reason, now, out)
 
     def end(self, run: Run, how: Outcome, now: Now, out: list[object]) -> None:
+        """The run has ended, if it has an outcome."""
         if not how.outcome:
             return
         self.emit(self.stream, run.id, BORN_EPOCH, RunEnded(how.outcome, how.detail, how.output), now, out)
@@ -367,6 +338,8 @@ class Planner:
             return
         self.evolve(stream, run, event, input.time_ms)
         kind = type(event)
+        if kind is CommandAnswered:
+            out.append(CommandSettled(event.command))  # type: ignore[attr-defined]
         known = self.runs.get(run) if run else None
         if known is not None:
             self.measures.hear(known, event, input.time_ms)
@@ -408,11 +381,12 @@ class Planner:
         if (how := outcome_of(run)).outcome:
             self.end(run, how, now, out)
         elif event.outcome != "completed" and not run.cancelling:
-            self._cancel_fragments(run, self.ids.next("c"), f"{site}: {event.outcome}: {event.detail}", now, out)
+            self.orders.cancel_fragments(run, self.ids.next("c"), f"{site}: {event.outcome}: {event.detail}", now, out)
 
     def _link(self, input: PeerLinked, now: Now, out: list[object]) -> None:
         if self.fleet.link(input.peer, now.wall_ms):
             self._catch_up(input.peer, now, out)
+            self.orders.catch_up(input.peer, now, out)
             self.schedules.greet(input.peer, now, out)
 
     def _catch_up(self, site: str, now: Now, out: list[object]) -> None:

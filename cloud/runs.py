@@ -53,6 +53,7 @@ class SavedRun(msgspec.Struct, array_like=True):
     depth: int = 0
     children: dict[str, Child] = {}
     reopening: bool = False
+    held: str = ""
 
 
 @dataclass(slots=True)
@@ -84,6 +85,7 @@ class Run:
     depth: int = 0
     children: dict[str, Child] = field(default_factory=dict)
     reopening: bool = False
+    held: str = ""  # Why a run that has no home yet is paused.
 
     @classmethod
     def create(cls, run: str, plan: Plan, created: RunCreated) -> "Run":
@@ -174,8 +176,12 @@ class Run:
         return sum(fragment.version for fragment in self.fragments if fragment is not None)
 
     def state(self) -> str:
-        """pending (no site has adopted it), active, or how it ended."""
-        return self.outcome or ("active" if any(self.fragments) else "pending")
+        """pending (no site has adopted it), active, paused (as a whole, at any of its homes), or how it ended."""
+        if self.outcome:
+            return self.outcome
+        if self.held or any(f is not None and f.extras is not None and f.extras.paused and not f.outcome for f in self.fragments):
+            return "paused"
+        return "active" if any(self.fragments) else "pending"
 
     def save(self) -> bytes:
         """The whole state as bytes."""
@@ -200,6 +206,7 @@ class Run:
                 self.depth,
                 self.children,
                 self.reopening,
+                self.held,
             )
         )
 
@@ -298,6 +305,7 @@ def restore_run(run: str, plan: Plan, saved: SavedRun) -> Run:
         depth=saved.depth,
         children=saved.children,
         reopening=saved.reopening,
+        held=saved.held,
     )
 
 

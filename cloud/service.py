@@ -59,7 +59,7 @@ class PlannerService:
         self, definition: str | dict[str, object], runs: list[RunRequest], *, idempotency_key: str, body: bytes
     ) -> list[Started | Problem]:
         """Start runs; an item whose inputs are wrong is refused alone. Under an idempotency key the first answer is repeated."""
-        self._refuse_while_recovering()
+        self.refuse_while_recovering()
         if not idempotency_key:
             return await self._start(definition, runs, None)
         digest = hashlib.sha256(body).digest()
@@ -120,7 +120,7 @@ class PlannerService:
 
     async def register(self, text: str, source: str) -> DefinitionView:
         """Check, compile and register a definition given as YAML or JSON."""
-        self._refuse_while_recovering()
+        self.refuse_while_recovering()
         plan, loaded = await self._register(text, source)
         return _definition_view(plan, whole=True, loaded=loaded)
 
@@ -146,8 +146,8 @@ class PlannerService:
 
     async def cancel(self, run: str, *, reason: str, wait_s: float) -> RunView | CommandView:
         """Ask the homes to cancel. The run as it is once they have, or the pending command if they take longer."""
-        self._refuse_while_recovering()
-        known = await self._find(run)
+        self.refuse_while_recovering()
+        known = await self.find(run)
         if known.outcome:
             detail = f"run {run} has already ended: {known.outcome}"
             raise Problem(409, "run_ended", detail)
@@ -157,7 +157,8 @@ class PlannerService:
         ended = await self._node.wait_ended(run, wait_s)
         return await self.run(run, wait_s=0) if ended or not command else await self.command(str(command))
 
-    def _refuse_while_recovering(self) -> None:
+    def refuse_while_recovering(self) -> None:
+        """Raises Problem (503) while the cloud takes no work."""
         if self._node.damaged:
             raise Problem(503, "log_damaged", self._node.damaged)
         if self._node.recovering_from:
@@ -173,7 +174,7 @@ class PlannerService:
         living = self._node.planner.runs
         matching = (run for run in living if (not cursor or run < cursor) and (not state or living.state(run) == state))
         found = {r.id: r.summary() for run in nlargest(limit, matching) if (r := living.look(run)) is not None}
-        if state not in ("pending", "active"):
+        if state not in ("pending", "active", "paused"):
             tombstones = await asyncio.wrap_future(
                 self._node.log.read(lambda reader: reader.snapshots(cursor, limit, state or None))
             )
@@ -186,7 +187,7 @@ class PlannerService:
     async def run(self, run: str, *, wait_s: float) -> RunView:
         """The whole picture of a run; with `wait_s`, once it has ended or the time is over."""
         if wait_s > 0:
-            await self._find(run)
+            await self.find(run)
             await self._node.wait_ended(run, wait_s)
         await self._node.loop.durable()
         known, last = await self._find_with_last(run)
@@ -206,7 +207,7 @@ class PlannerService:
         intent = self._node.planner.intents.commands.get(command)
         if intent is None:
             raise Problem(404, "command_unknown", f"command {command} is not known here: it is too old, or never was")
-        homes = list(dict.fromkeys((*intent.homes, *self._unwritten_homes(intent.run, command))))
+        homes = intent.targets or list(dict.fromkeys((*intent.homes, *self._unwritten_homes(intent.run, command))))
         links = [self._node.link_view(home) for home in homes]
         link = min(links, key=lambda link: (link.state == "up", link.since), default=None)
         return CommandView(intent.id, intent.run, intent.kind, intent.state, intent.created, homes, intent.detail, link)
@@ -353,7 +354,8 @@ class PlannerService:
 
     # Finding ----------------------------------------------------------------------------------------------------------
 
-    async def _find(self, run: str) -> Run:
+    async def find(self, run: str) -> Run:
+        """The run, from memory or from the log. Raises Problem 404."""
         return (await self._find_with_last(run))[0]
 
     async def _find_with_last(self, run: str) -> tuple[Run, int]:

@@ -123,7 +123,8 @@ class ChildView(msgspec.Struct, omit_defaults=True):
 
 
 class RunSummary(msgspec.Struct, omit_defaults=True):
-    """A run in one line. `state`: pending, active, completed, failed or cancelled; `cancelling` while a home has not answered."""
+    """A run in one line. `state`: pending, active, paused, completed, failed or cancelled; `cancelling` while a home
+    has not answered."""
 
     id: str
     definition: str

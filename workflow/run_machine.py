@@ -33,9 +33,9 @@ RUN = Machine.build(
         "cancelled": None,
     },
     {
-        "pending": ("active", "failed", "cancelled"),
+        "pending": ("active", "paused", "failed", "cancelled"),
         "active": (*_WORKING, "paused", "completed", "failed", "cancelled"),
-        "paused": ("active.*", "failed", "cancelled"),
+        "paused": ("active.*", "pending", "failed", "cancelled"),
         "completed": ("active",),
         "failed": ("active",),
         "cancelled": ("active",),
@@ -77,7 +77,7 @@ TASK = Machine.build(
 # By the state of the run, or one around it. What ended has left memory: only what opens it again or begins anew is allowed there.
 _LIVE = ("cancel", "terminate", "retry", "skip", "rollback", "signal", "update", "prioritise", "checkpoint", "fork")
 COMMANDS: Mapping[str, tuple[str, ...]] = {
-    "pending": ("cancel", "terminate", "update", "prioritise", "fork"),
+    "pending": ("pause", "resume", "cancel", "terminate", "prioritise", "fork"),
     "active": ("pause", *_LIVE),
     "paused": ("resume", *_LIVE),
     "completed": ("rerun", "rollback", "fork"),

@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from workflow.fragment import Fragment
 
 # Of a run that has ended only these make sense; it is opened again for them.
-AFTER_THE_END = (Retry, Rerun)
+AFTER_THE_END = (Retry, Rerun, RollBack)
 
 
 class Refused(Exception):
@@ -92,7 +92,7 @@ def steer(fragment: "Fragment", asked: Steer, now: Now) -> list[Event]:
     order = asked.order
     try:
         if fragment.outcome and not isinstance(order, AFTER_THE_END):
-            raise Refused(f"run {fragment.run} has ended here: {fragment.outcome}; allowed: retry, rerun, fork")
+            raise Refused(f"run {fragment.run} has ended here: {fragment.outcome}; allowed: retry, rerun, rollback, fork")
         if fragment.stopping and not fragment.outcome and not isinstance(order, Terminate | Settle | EndChild):
             word = "cancelled" if fragment.stopping == "cancelled" else "failing"
             raise Refused(f"run {fragment.run} is being {word}: wait for its end, or terminate or settle")
@@ -288,9 +288,10 @@ def _roll_back(fragment: "Fragment", order: RollBack, command: str, now: Now) ->
     if sum(given) != 1:
         raise Refused("back to where? Allowed: one of steps, checkpoint, version, task")
     reason = order.reason or "rolled back by a person"
+    opened = _reopened(fragment, command, "rollback")
     if order.task:
-        return [rollback.begin_to_task(fragment, _task(fragment, order.task), command, reason, [])]
-    return [rollback.begin(fragment, _version(fragment, order), command, reason, [])]
+        return [*opened, rollback.begin_to_task(fragment, _task(fragment, order.task), command, reason, [])]
+    return [*opened, rollback.begin(fragment, _version(fragment, order), command, reason, [])]
 
 
 def _version(fragment: "Fragment", order: RollBack) -> int:

@@ -9,11 +9,13 @@ from workflow.event import Blob, Event
 
 
 class CommandRequested(Event, frozen=True):
-    """An intent of the cloud for a fragment whose home is the site (`workflow.steering`, as JSON); CommandAnswered answers it."""
+    """An intent of the cloud for the fragments of a run at the sites `homes` (`workflow.orders`, as JSON); each of them answers
+    by CommandAnswered. Without any, the cloud decided it: the run had no home yet."""
 
     command: str
     verb: str
     arguments: bytes
+    homes: list[str] = msgspec.field(default_factory=list)
 
 
 class TaskStarted(Event, frozen=True):

@@ -108,7 +108,7 @@ class Task(TypedDict):
 
 
 class RunSummary(TypedDict):
-    """A run in one line. `state`: pending, active, completed, failed or cancelled."""
+    """A run in one line. `state`: pending, active, paused, completed, failed or cancelled."""
 
     id: str
     definition: str

@@ -101,6 +101,30 @@ class Client:
         parameters: dict[str, str | float] = {"wait": wait_s, "reason": reason}
         return cast(Run | Command, self._request("DELETE", _path("workflows", run), parameters, wait_s=wait_s))
 
+    def order(self, run: str, verb: str, *, wait_s: float = 2.0, **fields: Any) -> Run | Command:
+        """Ask for something of a run: pause, resume, terminate, signal, update, prioritise, retry, skip, rerun, rollback,
+        checkpoint, decide, settle, hold, lift. `fields` are the order's own.
+
+        The run once its homes have done so. If they do not answer within `wait_s` (the API says 202), the command.
+        """
+        path = f"{_path('workflows', run)}/{verb}"
+        return cast(Run | Command, self._send(path, fields, {"wait": wait_s}, wait_s=wait_s))
+
+    def order_many(
+        self, verb: str, wanted: dict[str, Any], arguments: dict[str, Any] | None = None, *, wait_s: float = 2.0
+    ) -> dict[str, Any]:
+        """The same for all runs that fit `wanted` (state, definition, site, labels, ids), 1,000 at most."""
+        body = {"verb": verb, "filter": wanted, "arguments": arguments or {}}
+        return self._send("/api/v1/workflows:bulk", body, {"wait": wait_s}, wait_s=wait_s)
+
+    def approvals(self) -> list[dict[str, Any]]:
+        """The requests that wait for somebody's decision, over all runs."""
+        return self._items("/api/v1/approvals")
+
+    def incidents(self) -> list[dict[str, Any]]:
+        """The tasks that wait for a person, over all runs, and what a person can do."""
+        return self._items("/api/v1/incidents")
+
     def history(self, run: str, *, after: int = 0, limit: int = 100) -> HistoryPage:
         """Events of a run, at most 1,000; `next` is the `after` that leads on, 0 at the end."""
         path = f"{_path('workflows', run)}/history"
@@ -215,6 +239,13 @@ class Client:
     def _post(self, path: str, body: dict[str, object], key: str) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
         return self._request("POST", path, content=json.dumps(body, allow_nan=False).encode(), headers=headers)
+
+    def _send(
+        self, path: str, body: dict[str, Any], parameters: dict[str, str | float], *, wait_s: float = 0.0
+    ) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json"}
+        content = json.dumps(body, allow_nan=False).encode()
+        return self._request("POST", path, parameters, content=content, headers=headers, wait_s=wait_s)
 
     def _request(
         self,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from cloud.admission import Admission
+from cloud.control.inputs import OrderRun
 from cloud.inputs import CancelRun, NewRun, RegisterDefinition, RunFinished, StartRuns
 from cloud.planner import Planner
 from cloud.port import Problem, Started
@@ -32,7 +33,7 @@ from workflow.events import (
     encode,
 )
 from workflow.fragment import Fragment
-from workflow.orders import Order, decode_order
+from workflow.orders import Order, decode_order, encode_order
 from workflow.plan import Plan, plan_from_document
 from workflow.states import READY
 from workflow.steering_events import CommandRequested
@@ -87,6 +88,10 @@ class Outpost:
                 self.decide(run, Cancel(command, reason))
             case CancelRequested(command):
                 self.say("", CommandAnswered(command, False, f"run {run} has already ended at {self.name}"))
+            case CommandRequested(command, _, arguments) if run in self.fragments:
+                self.decide(run, Steer(command, decode_order(arguments)))
+            case CommandRequested(command):
+                self.say("", CommandAnswered(command, False, f"run {run} has already ended at {self.name}; allowed: fork"))
 
     def decide(self, run: str, command: FragmentCommand) -> None:
         fragment = self.fragments.get(run)
@@ -135,6 +140,10 @@ class Outpost:
     def begin(self, run: str, task: int) -> None:
         """An agent of the site has the task in its hands."""
         self.decide(run, Assign(task, "anna", "b1", b""))
+
+    def attend(self, run: str, task: int) -> None:
+        """The site looks at a task that no agent does."""
+        self.decide(run, Attend(task))
 
     def work(self, run: str, task: int, output: bytes = b"1", *, fail: str = "") -> None:
         """An agent of the site does the task, or fails for good; what it reads must have come."""
@@ -239,6 +248,10 @@ class Control:
 
     def cancel(self, run: str, reason: str = "not wanted") -> object:
         return self.ask(lambda token: CancelRun(token, run, reason))
+
+    def order(self, run: str, order: Order) -> object:
+        """Ask for something of a run: the command's id, or why not."""
+        return self.ask(lambda token: OrderRun(token, run, encode_order(order)))
 
     # What sites do
 

@@ -69,10 +69,10 @@ def test_a_refusal_says_what_is_allowed_there() -> None:
     assert run_refusal("cancel", "r1", "active.executing.step_execution") == ""
     assert (
         run_refusal("pause", "r1", "completed")
-        == "run r1 is completed, pause is for runs that are active; allowed there: rerun, rollback, fork"
+        == "run r1 is completed, pause is for runs that are pending or active; allowed there: rerun, rollback, fork"
     )
     assert run_refusal("resume", "r2", "active.synchronizing").startswith(
-        "run r2 is active, resume is for runs that are paused; allowed there: pause, cancel"
+        "run r2 is active, resume is for runs that are pending or paused; allowed there: pause, cancel"
     )
     assert run_refusal("explode", "r1", "failed").startswith(
         "there is no command explode; run r1 is failed; allowed there: retry"

@@ -11,7 +11,9 @@ from typer.core import TyperCommand, TyperGroup
 GROUP = "tiercel.commands"
 
 NOUNS = {
-    "run": ("tiercel.cli.run:app", "Start runs, look at them, watch them, cancel them."),
+    "run": ("tiercel.cli.run_control:app", "Start runs, look at them, watch them, steer them, cancel them."),
+    "approval": ("tiercel.cli.open:approvals", "See what waits for a person's decision, and decide."),
+    "incident": ("tiercel.cli.open:incidents", "See what waits for a person's help, and resolve it."),
     "definition": ("tiercel.cli.definition:app", "Check, register, look at and compare workflow definitions."),
     "schedule": ("tiercel.cli.schedule:app", "Create schedules, look at them, pause them, make up what they missed."),
     "agent": ("tiercel.cli.fleet:agents", "Look at the agents of all sites."),

@@ -20,7 +20,7 @@ from tiercel.client import DEFAULT_SERVER, Client
 
 PAGE = 1_000
 
-app = noun("Start runs, look at them, watch them, cancel them.")
+app = noun("Start runs, look at them, watch them, steer them, cancel them.")
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The id of the run.")]
 _Outcome = TypeVar("_Outcome")
 
@@ -141,7 +141,7 @@ def _why(problem: Problem) -> str:
 
 @app.command("list")
 def list_runs(
-    state: Annotated[str, typer.Option(help="pending, active, completed, failed or cancelled.")] = "",
+    state: Annotated[str, typer.Option(help="pending, active, paused, completed, failed or cancelled.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     server: Server = DEFAULT_SERVER,
     output: Output = Format.TABLE,
@@ -294,6 +294,11 @@ def cancel(
     """Cancel a run. Where its site is cut off, the site decides as soon as it hears of it."""
     with Client(server) as client:
         outcome = client.cancel(run, reason=reason, wait_s=wait)
+    print_outcome(outcome, output)
+
+
+def print_outcome(outcome: Run | Command, output: Format) -> None:
+    """What came of an order: the run as it is now, or the command that its homes have not answered yet."""
     if output is Format.JSON:
         print_json(outcome)
     elif "kind" in outcome:

@@ -1,0 +1,69 @@
+"""Steering runs over HTTP, in front of a ControlPort."""
+
+from typing import Protocol
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request, Response
+
+from cloud.api import answer, body_of
+from cloud.control.requests import (
+    BulkRequest,
+    bulk_request,
+    cancel_body,
+    known_verb,
+    order_of,
+)
+from cloud.control.views import ApprovalView, BulkView, IncidentView
+from cloud.port import PlannerPort
+from cloud.requests import wait_s
+from cloud.views import CommandView, RunView
+from workflow.orders import Order
+
+
+class ControlPort(Protocol):
+    """Steering as the API sees it. Refusals are `Problem`s."""
+
+    async def order(self, run: str, order: Order, *, wait_s: float) -> RunView | CommandView: ...
+    async def bulk(self, asked: BulkRequest, *, wait_s: float) -> BulkView: ...
+    async def approvals(self) -> list[ApprovalView]: ...
+    async def incidents(self) -> list[IncidentView]: ...
+
+
+class Endpoints:
+    """One method per request. What a home has not answered in time is answered with 202: the order is on its way."""
+
+    def __init__(self, control: ControlPort, planner: PlannerPort) -> None:
+        self._control, self._planner = control, planner
+
+    async def order(self, run: str, verb: str, request: Request) -> Response:
+        wait = wait_s(request.query_params.get("wait", "2"))
+        verb, body = known_verb(verb), await body_of(request)
+        if verb == "cancel":
+            outcome = await self._planner.cancel(run, reason=cancel_body(body).reason, wait_s=wait)
+        else:
+            outcome = await self._control.order(run, order_of(verb, body), wait_s=wait)
+        if isinstance(outcome, CommandView):
+            return answer(outcome, 202, {"Location": f"/api/v1/commands/{quote(outcome.command, safe='')}"})
+        return answer(outcome)
+
+    async def bulk(self, request: Request) -> Response:
+        wait = wait_s(request.query_params.get("wait", "2"))
+        asked = bulk_request(await body_of(request))
+        asked.verb = known_verb(asked.verb)
+        return answer(await self._control.bulk(asked, wait_s=wait))
+
+    async def approvals(self) -> Response:
+        return answer({"items": await self._control.approvals()})
+
+    async def incidents(self) -> Response:
+        return answer({"items": await self._control.incidents()})
+
+
+def control_routes(control: ControlPort, planner: PlannerPort) -> APIRouter:
+    """The routes that steer."""
+    endpoints, router = Endpoints(control, planner), APIRouter(prefix="/api/v1")
+    router.add_api_route("/workflows:bulk", endpoints.bulk, methods=["POST"])
+    router.add_api_route("/workflows/{run}/{verb}", endpoints.order, methods=["POST"])
+    router.add_api_route("/approvals", endpoints.approvals, methods=["GET"])
+    router.add_api_route("/incidents", endpoints.incidents, methods=["GET"])
+    return router

@@ -1,0 +1,100 @@
+"""The answers to those who steer runs: ControlPort on a GlobalPlanner of the same process and loop."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from cloud.control.core import verb_of
+from cloud.control.inputs import OrderRun
+from cloud.control.open import open_approvals, open_incidents
+from cloud.control.requests import BULK_MAX, BulkRequest, Filter, order_with
+from cloud.control.views import ApprovalView, BulkItem, BulkView, IncidentView
+from cloud.port import PlannerPort, Problem
+from cloud.runs import Run
+from cloud.views import CommandView, RunView
+from workflow.orders import Order, encode_order
+from workflow.run_machine import run_refusal
+from workflow.steering import AFTER_THE_END
+
+if TYPE_CHECKING:
+    from cloud.driver import GlobalPlanner
+    from cloud.service import PlannerService
+
+
+class ControlService:
+    """What changes something is answered when it is durable; what a home decides, once it has, or as a command on its way."""
+
+    def __init__(self, node: "GlobalPlanner", planner: "PlannerService") -> None:
+        self._node, self._planner = node, planner
+
+    async def order(self, run: str, order: Order, *, wait_s: float) -> RunView | CommandView:
+        """The run as it is once all homes have accepted; the pending command if they take longer. Refused: Problem 409."""
+        command = await self._ask(run, order)
+        if not command or await self._node.wait_answered(command, wait_s):
+            intent = self._node.planner.intents.commands.get(command)
+            if intent is not None and intent.state == "refused":
+                raise Problem(409, "command_refused", intent.detail)
+            return await self._planner.run(run, wait_s=0)
+        return await self._planner.command(command)
+
+    async def _ask(self, run: str, order: Order) -> str:
+        self._planner.refuse_while_recovering()
+        known = await self._planner.find(run)
+        if known.outcome and not isinstance(order, AFTER_THE_END):
+            detail = run_refusal(verb_of(order), run, known.outcome) or f"run {run} has ended: {known.outcome}; allowed: fork"
+            raise Problem(409, "run_ended", detail)
+        encoded = encode_order(order)
+        command = await self._node.loop.ask(lambda token: OrderRun(token, run, encoded))
+        if isinstance(command, Problem):
+            raise command
+        return str(command)
+
+    async def bulk(self, asked: BulkRequest, *, wait_s: float) -> BulkView:
+        """One order for all runs that fit the filter and have not ended, the oldest first, 1,000 at most."""
+        order = None if asked.verb == "cancel" else order_with(asked.verb, asked.arguments)
+        reason = str(asked.arguments.get("reason", ""))
+        await self._node.loop.durable()
+        runs = self._node.planner.runs
+        matched = [
+            r.id for r in (map(runs.get, asked.filter.ids) if asked.filter.ids else runs.values()) if r and _fits(r, asked.filter)
+        ]
+        chosen = sorted(matched)[:BULK_MAX]
+        items = await asyncio.gather(*(self._item(run, order, reason, wait_s) for run in chosen))
+        counts = [sum(item.state == state for item in items) for state in ("accepted", "pending", "refused")]
+        return BulkView(asked.verb, len(matched), counts[0], counts[1], counts[2], list(items))
+
+    async def _item(self, run: str, order: Order | None, reason: str, wait_s: float) -> BulkItem:
+        planner: PlannerPort = self._planner
+        try:
+            if order is None:
+                answer: RunView | CommandView = await planner.cancel(run, reason=reason, wait_s=wait_s)
+            else:
+                answer = await self.order(run, order, wait_s=wait_s)
+        except Problem as problem:
+            return BulkItem(run, "refused", "", problem.detail)
+        if isinstance(answer, CommandView):
+            return BulkItem(run, answer.state, answer.command)
+        return BulkItem(run, "accepted")
+
+    async def approvals(self) -> list[ApprovalView]:
+        """The requests that wait for somebody's decision, over all runs, the oldest first."""
+        await self._node.loop.durable()
+        found = [view for run in self._node.planner.runs.values() for view in open_approvals(run)]
+        return sorted(found, key=lambda view: (view.asked, view.run, view.task))
+
+    async def incidents(self) -> list[IncidentView]:
+        """The tasks that wait for a person, over all runs."""
+        await self._node.loop.durable()
+        found = [view for run in self._node.planner.runs.values() for view in open_incidents(run)]
+        return sorted(found, key=lambda view: (view.run, view.task))
+
+
+def _fits(run: Run, wanted: Filter) -> bool:
+    definition = (
+        run.plan.ref == wanted.definition if "@" in wanted.definition else run.plan.ref.startswith(f"{wanted.definition}@")
+    )
+    return (
+        (not wanted.state or run.state() == wanted.state)
+        and (not wanted.definition or definition)
+        and (not wanted.site or wanted.site in run.sites)
+        and wanted.labels.items() <= run.labels.items()
+    )
