@@ -9,7 +9,7 @@ from tiercel.cli.text import short, when
 
 def condition_lines(view: Run) -> Iterator[str]:
     """Only what there is to say."""
-    if "output" in view:
+    if view.get("output") is not None:
         yield f"output {short(view['output'], 500)}"
     told = view.get("condition") or {}
     if parent := view["run"].get("parent"):
