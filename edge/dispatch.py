@@ -72,6 +72,7 @@ class Dispatch:
         if not plan.resources or fragment.states[task] not in (READY, WAITING, BLOCKED) or not fragment.may_start(task):
             return False
         self._claims += 1
+        self.home.claims.setdefault(fragment.run, set()).add(task)
         if self.home.resources.take(Holder(fragment.run, task), plan.resources, fragment.priority(), self._claims):
             return False
         if fragment.states[task] != BLOCKED:

@@ -9,7 +9,8 @@ into it would take the place of what it had promised.
 import asyncio
 import contextlib
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from heapq import nlargest
 from pathlib import Path
 
@@ -70,6 +71,7 @@ class EdgeConfig:
     first_link_wait_s: float = 1.0
     insecure: bool = False
     blobs_bytes_max: int = STORE_BYTES_MAX
+    resources: Mapping[str, int] = field(default_factory=dict)  # Units of each; of those not named there is one.
 
     def __post_init__(self) -> None:
         if not 0 <= self.first_link_wait_s <= FIRST_LINK_WAIT_S_MAX:
@@ -152,7 +154,10 @@ class EdgeNode:
     def _make_executor(self) -> Executor:
         # The seed makes a simulated edge repeatable; a real one may as well be seeded by its name and boot.
         chance = random.Random(f"{self.config.site}/{self.log.boot}")
-        return Executor(SiteId(self.config.site), self.stream, chance, self.config.lease_ms)
+        executor = Executor(SiteId(self.config.site), self.stream, chance, self.config.lease_ms)
+        for name, units in self.config.resources.items():
+            executor.home.resources.declare(name, units)
+        return executor
 
     def _make_server(self) -> grpc.aio.Server:
         self.config.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

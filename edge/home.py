@@ -19,11 +19,16 @@ from workflow.plan import Plan
 from workflow.resources import Holder, Resources
 from workflow.saved import load_saved
 from workflow.shelf import Shelf
+from workflow.states import BLOCKED, READY, RUNNING, WAITING
 from workflow.steering_events import FragmentExpired, FragmentTerminated, RollbackBegun, TasksStopped
 
 DEADLINE_GRACE_MS = 5_000
 # After these, attempts in agents' hands may no longer be wanted.
 CALLS_OFF = (TasksStopped, RollbackBegun, FragmentCancelling, FragmentExpired, FragmentTerminated)
+
+
+# In these a task holds its resources, or stands in line for them.
+CLAIMING = (READY, WAITING, BLOCKED, RUNNING)
 
 
 class Chance(Protocol):
@@ -45,6 +50,7 @@ class Home:
     changed: dict[str, None] = field(default_factory=dict)
     woken: list[Fragment] = field(default_factory=list)
     resources: Resources = field(default_factory=Resources)
+    claims: dict[str, set[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.fragments = Shelf(Fragment.save, self._unpack, Fragment.rests)
@@ -84,6 +90,8 @@ class Home:
     ) -> None:
         """What comes of events for agents, resources and timers; then what the fragment does next by itself."""
         self._free(fragment, command, now, out)
+        if fragment.run in self.claims:
+            self._give_up_claims(fragment)
         self.time(fragment, out)
         if not events or type(events[0]) is not TaskCompleted:
             self._call_off(fragment, events, out)
@@ -144,8 +152,18 @@ class Home:
             if getattr(command, "agent", "") != held.agent and type(command) is not Lose:
                 self.stop(held.agent, [self.key(fragment, task, held)], "done otherwise", out)
 
+    def _give_up_claims(self, fragment: Fragment) -> None:
+        """What has ended without an agent holds nothing and waits for nothing: a group, or a task that never began."""
+        for task in sorted(self.claims[fragment.run]):
+            if fragment.states[task] not in CLAIMING:
+                self.give_back(fragment.run, task)
+
     def give_back(self, run: str, task: int) -> None:
         """The task needs its resources no longer; those that waited for them may start."""
+        claims = self.claims.get(run, set())
+        claims.discard(task)
+        if not claims:
+            self.claims.pop(run, None)
         for holder in self.resources.free(Holder(run, task)):
             if (waiting := self.fragments.get(holder.run)) is not None:
                 waiting.wake(holder.task)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,10 +16,12 @@ from sync.listen import check_address
 from sync.log_errors import LogError
 from sync.values import site_name_problem
 
+RESOURCE_UNITS_MAX = 1_000_000
 FIRST_LINK_WAIT = (
     "seconds that a start waits for the cloud before the site goes on without it; longer is safer after a restored copy: what "
     "it lacks can be fetched back only before the site has written anything new"
 )
+RESOURCE = "how many units the site has of a resource, as in forklift=2; may be repeated; of those not named there is one"
 INSECURE = "listen on addresses that other machines can reach, without authentication"
 
 
@@ -32,6 +35,7 @@ def command(
     ] = None,
     first_link_wait: Annotated[float, typer.Option(help=FIRST_LINK_WAIT)] = 1.0,
     blobs_max: Annotated[float, typer.Option(min=0, help="GiB of large values that are kept")] = STORE_BYTES_MAX / (1 << 30),
+    resource: Annotated[list[str] | None, typer.Option(help=RESOURCE)] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help=INSECURE)] = False,
 ) -> None:
     """Run one site: its executor, the gateway for its agents, its link to the cloud. Ctrl-C stops it."""
@@ -54,11 +58,23 @@ def command(
             first_link_wait_s=first_link_wait,
             insecure=insecure,
             blobs_bytes_max=int(blobs_max * (1 << 30)),
+            resources=units_of(resource or []),
         )
         asyncio.run(run_until_signalled(lambda: EdgeNode(config)))
     except (LogError, ValueError, OSError, RuntimeError) as error:
         typer.echo(f"tiercel edge: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def units_of(written: Sequence[str]) -> dict[str, int]:
+    """Units by resource, from `name=units`. Raises ValueError."""
+    units: dict[str, int] = {}
+    for each in written:
+        name, _, count = each.partition("=")
+        if not name or not count.isdecimal() or not 0 <= int(count) <= RESOURCE_UNITS_MAX:
+            raise ValueError(f"resource {each!r}: allowed is name=units, 0 to {RESOURCE_UNITS_MAX:,} of them, as in forklift=2")
+        units[name] = int(count)
+    return units
 
 
 def default_run_dir() -> Path:

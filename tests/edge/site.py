@@ -44,6 +44,7 @@ from workflow.orders import Order, encode_order
 from workflow.plan import Plan
 from workflow.states import NAMES, RUNNING
 from workflow.steering_events import CommandRequested
+from workflow.tasks import Kind
 
 HARBOUR, CLOUD = StreamId("harbour@1"), StreamId("cloud>harbour@1")
 LEASE_MS = 10_000
@@ -299,7 +300,8 @@ class Site:
         held = [(key, (slot.agent, number)) for slot in slots for key, number in slot.held.items()]
         assert sorted(held) == sorted(live.items())
         for fragment in self.core.fragments.values():
-            assert all((state == RUNNING) is (task in fragment.live) for task, state in enumerate(fragment.states))
+            running = [task for task, state in enumerate(fragment.states) if state == RUNNING]
+            assert [task for task in running if fragment.task(task).kind is Kind.WORK] == sorted(fragment.live)
             assert not fragment.outcome
         for slot in slots:
             before, self._loads[slot.agent] = self._loads.get(slot.agent, 0), len(slot.held)

@@ -20,6 +20,7 @@ from sync.inputs import LACKS_TO
 from sync.log import EventLog
 from sync.values import NodeId
 from tests.whole import PATIENCE_S, free_port, until
+from workflow.resources import Holder
 
 
 @pytest_asyncio.fixture
@@ -88,6 +89,15 @@ async def test_a_site_waits_for_its_first_link_as_long_as_it_was_told(config: Ed
     assert (list(node.exchange.links), node.gateway.accepting) == (["cloud"], True)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.asyncio
+async def test_a_site_knows_what_it_has_of_its_resources(config: EdgeConfig, stack: AsyncExitStack) -> None:
+    """Two tasks of three get one of the two gates."""
+    node = EdgeNode(replace(config, resources={"gate": 2}))
+    await stack.enter_async_context(serving(node))
+    resources = node._executor().home.resources
+    assert [resources.take(Holder("r1", task), (("gate", 1),), 4, task) for task in range(3)] == [True, True, False]
 
 
 @pytest.mark.parametrize("seconds", [-1.0, 3_601.0, float("nan"), float("inf")])
