@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from cloud import crossing
 from cloud.admission import Admission
 from cloud.control.inputs import OrderRun
 from cloud.fleet import Fleet
@@ -198,6 +199,8 @@ class RunOrders:
         if self.planner.intents.is_full():
             detail = f"{COMMANDS_KEPT:,} commands wait for their sites' answers: nothing was sent; try again when some have come"
             raise Problem(503, "commands_full", detail)
+        if refused := crossing.refusal(run, order, now):
+            raise Problem(409, "command_refused", refused)
         command = self.planner.ids.next("c")
         whole = CommandRequested(command, verb_of(order), encode_order(order), homes)
         self.planner.emit(self.planner.stream, run.id, BORN_EPOCH, whole, now, out)

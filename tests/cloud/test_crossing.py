@@ -7,6 +7,7 @@ import pytest
 
 from cloud.crossing import refusal
 from cloud.placement import Unplaceable, place
+from cloud.port import Problem
 from sync.values import Now, RunId
 from tests.cloud.control import Control
 from workflow.commands import Steer
@@ -108,6 +109,9 @@ def test_a_task_is_not_taken_back_once_another_site_has_gone_on_with_it(cloud: C
     cloud.outposts["harbour"].work(run, known.plan.index["c"])
     cloud.settle()
     assert "task a of run" in refusal(known, Rerun("a"), now)
+    answer = cloud.order(run, Rerun("a"))
+    assert isinstance(answer, Problem)
+    assert answer.code == "command_refused"
     assert "airport goes on" in refusal(known, RollBack(steps=2), now)
     assert refusal(known, RollBack(steps=1), now) == "", "only c is done anew"
     assert refusal(known, Retry(), now) == ""
