@@ -135,7 +135,7 @@ def rollback(
     run: RunArgument,
     steps: Annotated[int, typer.Option(min=1, help="Back by so many completed tasks.")] = 0,
     checkpoint: Annotated[str, typer.Option(help="Back to the checkpoint of this name.")] = "",
-    version: Annotated[int, typer.Option(min=0, help="Back to this version, as `run checkpoints` shows it.")] = -1,
+    version: Annotated[int, typer.Option(min=0, help="Back to this version of the run at its home, as `run get` shows it.")] = -1,
     task: Annotated[str, typer.Option(help="Back to before this task.")] = "",
     reason: Reason = "",
     wait: Wait = 2.0,
