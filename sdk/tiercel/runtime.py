@@ -158,8 +158,10 @@ class Runtime:
 
     def _welcomed(self, welcome: agent_pb2.Welcome) -> None:
         self._was_welcomed = True
+        # Who was told that the session was lost is told that it is back, however quiet the logging is.
+        level, again = (logging.WARNING, " again") if self._said_lost else (logging.INFO, "")
         self._said_lost = False
-        log.info("agent %s: connected to site %s", self._settings.name, welcome.site)
+        log.log(level, "agent %s: connected%s to site %s", self._settings.name, again, welcome.site)
 
     async def _wind_down(self, connected: "asyncio.Task[None]") -> None:
         """Finish what runs, or cancel it when the grace is over; deliver; say goodbye."""

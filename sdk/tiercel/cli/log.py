@@ -26,7 +26,7 @@ def verify(
     server: Server = DEFAULT_SERVER,
     output: Output = Format.TABLE,
 ) -> None:
-    """Check every hash chain: of the cloud's log through the API, or of the logs at PATH. Exit code 1 if one is damaged."""
+    """Check every hash chain: of the cloud's log through the API, or of the logs at PATH. Exit code 1 unless all are whole."""
     if path is None:
         with Client(server) as client:
             entries = client.verify()
@@ -35,10 +35,11 @@ def verify(
     if output is Format.JSON:
         print_json(entries)
     else:
-        columns = list(dict.fromkeys(name for entry in entries for name in entry))
+        columns = list(dict.fromkeys(name for entry in entries for name in entry if name != "in_use"))
         table = Table(columns)
         for entry in entries:
-            table.rows.append([{True: "ok", False: "damaged"}.get(v, v) if k == "ok" else v for k, v in entry.items()])
+            word = "ok" if entry.get("ok") else "not checked" if entry.get("in_use") else "damaged"
+            table.rows.append([word if name == "ok" else entry.get(name, "") for name in columns])
         table.print()
     if not all(entry.get("ok") for entry in entries):
         raise typer.Exit(REFUSED)
@@ -60,6 +61,9 @@ def _verify_offline(path: Path) -> list[dict[str, Any]]:
         raise typer.Exit(REFUSED) from error
     try:
         report = platform.verify(path)
+    except errors.LogLocked as error:
+        problem = f"{error}; a running node checks its own log: `tiercel log verify` without a path asks the cloud"
+        return [{"log": str(path), "stream": "", "events": 0, "ok": False, "in_use": True, "problem": problem}]
     except errors.LogError as error:
         return [{"log": str(path), "stream": "", "events": 0, "ok": False, "problem": str(error)}]
     events = {stream: head.seq for stream, head in report.heads.items()} or {"": 0}

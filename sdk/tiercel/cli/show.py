@@ -17,7 +17,7 @@ from tiercel.cli.text import clean, short, when
 STYLES = {
     **dict.fromkeys(("completed", "available", "up", "equal", "ok"), "green"),
     **dict.fromkeys(("failed", "different", "damaged", "refused"), "red"),
-    **dict.fromkeys(("cancelled", "cancelling", "unreachable", "down", "reconcile"), "yellow"),
+    **dict.fromkeys(("cancelled", "cancelling", "paused", "skipped", "unreachable", "down", "reconcile"), "yellow"),
     **dict.fromkeys(("active", "running"), "cyan"),
 }
 
@@ -85,9 +85,9 @@ def task_table(tasks: Sequence[Task]) -> Table:
 def outcome(task: Task) -> str:
     """What came of a task, or what it waits for."""
     if task.get("error"):
-        return short(task["error"])
+        return short(task["error"], 500)
     if task.get("waits_for"):
-        return f"waits for {short(task['waits_for'])}"
+        return f"waits for {short(task['waits_for'], 300)}"
     if task.get("blob"):
         return f"a large value, SHA-256 {task['blob']}"
     return short(task["output"]) if "output" in task else ""
@@ -98,7 +98,7 @@ def state(run: RunSummary) -> str:
 
 
 def detail(run: RunSummary) -> str:
-    return short(run.get("detail", ""))
+    return short(run.get("detail", ""), 500)
 
 
 def link(link: Link) -> str:
