@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import sync.driver
+from cloud.intents import Intent
+from cloud.planner import Planner
 from sync.inputs import Recovered, Replicated
 from sync.values import StreamId
 from tests.cloud.control import Control
@@ -87,13 +89,21 @@ def test_a_cloud_that_lost_events_is_what_it_was(
 
 
 def known(cloud: Control) -> object:
-    """What sites were told and have told; what only the cloud's own stream held cannot come back."""
+    """What sites were told and have told; what only the cloud's own stream held cannot come back. A home whose part has ended
+    may be told of a cancel once more, before it is known that it has."""
     planner = cloud.planner
     runs = {run: (known.save(), known.state()) for run, known in sorted(planner.runs.items()) if known.sites}
     views = [view for _, view in sorted(planner.intents.commands.items()) if view.homes]
-    commands = {view.id: msgspec.to_builtins(view) | {"homes": sorted(view.homes)} for view in views}
+    commands = {view.id: msgspec.to_builtins(view) | {"homes": live(planner, view)} for view in views}
     loads = {name: (site.active_runs, site.open_tasks) for name, site in sorted(planner.fleet.sites.items())}
     return runs, commands, loads, planner.fleet.save(), planner.latest
+
+
+def live(planner: Planner, intent: Intent) -> list[str]:
+    """The homes of an intent where something is left to do."""
+    run = planner.runs.get(intent.run)
+    parts = {site: run.fragment(site) for site in intent.homes} if run is not None else {}
+    return sorted(site for site in intent.homes if (part := parts.get(site)) is None or not part.outcome)
 
 
 def test_a_release_that_never_arrived_is_given_again() -> None:
