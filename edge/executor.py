@@ -139,6 +139,8 @@ class Executor:
                 self._unheard.answer(run, event)
                 self.home.changed[run] = None
                 self.fragments[run] = Fragment.adopt(RunId(run), self.plans[event.definition], event)
+                if time_ms:  # Of the log: what has just been decided has its timers by what was decided with it.
+                    self._begun_ms[(run, -1)] = time_ms
             case FragmentReleased() | CancelRequested() | CommandRequested():
                 self._unheard.note(run, event)
             case ValueHanded() if stream != self.stream:
@@ -238,11 +240,16 @@ class Executor:
         """The deadlines of what was begun since the last snapshots. The log's timers hold them, unless the events were lost and
         fetched back. A stamp may run ahead of the clock; a deadline never counts from later than now."""
         begun_ms, self._begun_ms = self._begun_ms, {}
-        return [
-            deadline_of(fragment, task, min(begun_ms[(run, task)], now.wall_ms))
-            for run, task in begun_ms
-            if (fragment := self.fragments.look(run)) is not None and task in fragment.live and fragment.task(task).timeout_ms
-        ]
+        timers: list[SetTimer] = []
+        for (run, task), begun in begun_ms.items():
+            fragment = self.fragments.look(run)
+            if fragment is None:
+                continue
+            if task < 0 and fragment.plan.timeout_ms:
+                timers.append(SetTimer(run, "run", min(begun, now.wall_ms) + fragment.plan.timeout_ms))
+            elif task in fragment.live and fragment.task(task).timeout_ms:
+                timers.append(deadline_of(fragment, task, min(begun, now.wall_ms)))
+        return timers
 
     def saves(self) -> list[Save]:
         """What has changed since the last time."""
