@@ -15,14 +15,14 @@ from edge.inputs import Assigned, AssignTasks, AttemptKey
 from sync.outputs import ClearTimer, SetTimer
 from sync.values import AgentId, Now
 from workflow.attending import is_for_agents
-from workflow.commands import Assign, Attend, Block, Fail
+from workflow.commands import Assign, Attend, Block, Fail, Meet
 from workflow.expression import ExpressionError
 from workflow.fragment import Fragment
 from workflow.generations import generation_of
 from workflow.looking import scope_of
 from workflow.resources import Holder
 from workflow.states import BLOCKED, READY, RUNNING, WAITING
-from workflow.tasks import Kind, TaskPlan
+from workflow.tasks import Kind, SyncPlan, TaskPlan
 
 
 @dataclass(slots=True)
@@ -63,8 +63,24 @@ class Dispatch:
             self.queue(fragment, task, now, out)
         elif fragment.outcome or self._lacks_resources(fragment, task, now, out):
             return
-        elif not self.home.decide(fragment, Attend(task), now, out) and is_for_agents(fragment, task):
+        elif self.home.decide(fragment, Attend(task), now, out):
+            if plan.sync is not None and fragment.states[task] == WAITING:
+                self._meet(plan.sync, Holder(fragment.run, task), now, out)
+        elif is_for_agents(fragment, task):
             self.queue(fragment, task, now, out)
+
+    def _meet(self, sync: SyncPlan, who: Holder, now: Now, out: list[object]) -> None:
+        """One more party is at a sync point; with the last one all of them go on, in one turn."""
+        self.home.meetings.arrive(sync.point, who)
+        parties = self.home.meetings.gather(sync.point, sync.parties, self._waits)
+        names = [f"{run}/{self.home.fragments[run].id_of(task)}" for run, task in parties]
+        output = msgspec.json.encode({"point": sync.point, "parties": names})
+        for run, task in parties:
+            self.home.decide(self.home.fragments[run], Meet(task, output), now, out)
+
+    def _waits(self, who: Holder) -> bool:
+        fragment = self.home.fragments.look(who.run)
+        return fragment is not None and fragment.states[who.task] == WAITING
 
     def _lacks_resources(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> bool:
         """Must the task wait for what others hold? It stands in line from now on."""

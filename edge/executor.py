@@ -235,6 +235,8 @@ class Executor:
                 self.home.resources.hold(Holder(fragment.run, task), plan.resources)
             elif state == BLOCKED:
                 fragment.wake(task)
+            elif state == WAITING and plan.sync is not None:
+                self.home.meetings.arrive(plan.sync.point, Holder(fragment.run, task))
 
     def _deadlines(self, now: Now) -> list[SetTimer]:
         """The deadlines of what was begun since the last snapshots. The log's timers hold them, unless the events were lost and

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from edge.health import UNKNOWN, judge
 from edge.inputs import AttemptKey, StopTasks
+from edge.meetings import Meetings
 from edge.roster import Roster
 from sync.outputs import Append, ClearTimer, Save, SetTimer
 from sync.values import Now, RunId, SiteId, StreamId
@@ -50,6 +51,7 @@ class Home:
     changed: dict[str, None] = field(default_factory=dict)
     woken: list[Fragment] = field(default_factory=list)
     resources: Resources = field(default_factory=Resources)
+    meetings: Meetings = field(default_factory=Meetings)
     claims: dict[str, set[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

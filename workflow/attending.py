@@ -9,7 +9,7 @@ import msgspec
 from sync.values import Now
 from workflow import flow
 from workflow.attempts import failure
-from workflow.commands import Block, Elapse, Expire, Fail
+from workflow.commands import Block, Elapse, Expire, Fail, Meet
 from workflow.event import Blob, Event
 from workflow.events import TaskCompleted, TaskDelayed, ValueHanded
 from workflow.expression import Expression, ExpressionError
@@ -274,13 +274,18 @@ def _output(fragment: "Fragment", task: int) -> object:
 # Waiting ---------------------------------------------------------------------------------------------------------------
 
 
-def wait(fragment: "Fragment", command: Elapse | Block | Expire, now: Now, chance: float) -> list[Event]:
+def wait(fragment: "Fragment", command: Elapse | Block | Expire | Meet, now: Now, chance: float) -> list[Event]:
     """A moment has come, a resource is taken, or a time is over."""
     match command:
         case Elapse(task):
             return _elapse(fragment, task, now, chance) if fragment.states[task] == WAITING else []
         case Block(task, resources):
             return [TaskBlocked(task, list(resources))] if fragment.states[task] in (READY, WAITING) else []
+        case Meet(task, output):
+            if fragment.states[task] != WAITING or fragment.task(task).kind is not Kind.SYNC:
+                return []
+            done = TaskCompleted(task, 0, "", output, source="sync")
+            return [done, *enter_stage(fragment, task, "success")]
         case Expire(-1):
             over = not fragment.outcome and not fragment.stopping
             return [FragmentExpired(fragment.plan.timeout_ms)] if over else []

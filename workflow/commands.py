@@ -95,6 +95,13 @@ class Expire(NamedTuple):
     task: int
 
 
+class Meet(NamedTuple):
+    """All parties of the sync point are there; `output` says who."""
+
+    task: int
+    output: bytes
+
+
 class Steer(NamedTuple):
     """A person or program asks for something; `command` is the intent's id."""
 
@@ -146,5 +153,19 @@ class CancelDone(NamedTuple):
 
 
 FragmentCommand = (
-    Assign | Attend | Complete | Fail | Lose | TakeUp | Elapse | Block | Expire | Receive | Cancel | CancelDone | Decline | Steer
+    Assign
+    | Attend
+    | Complete
+    | Fail
+    | Lose
+    | TakeUp
+    | Elapse
+    | Block
+    | Meet
+    | Expire
+    | Receive
+    | Cancel
+    | CancelDone
+    | Decline
+    | Steer
 )

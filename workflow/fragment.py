@@ -32,6 +32,7 @@ from workflow.commands import (
     Fail,
     FragmentCommand,
     Lose,
+    Meet,
     Receive,
     Steer,
     TakeUp,
@@ -193,7 +194,7 @@ class Fragment(Shape):
                 return attempts.stopped(self, command, now, chance)
             case Decline():
                 return attempts.decline(self, command, now)
-            case Elapse() | Block() | Expire():
+            case Elapse() | Block() | Expire() | Meet():
                 return attending.wait(self, command, now, chance)
             case Receive(task, output, blob, state):
                 return attending.receive(self, task, output, blob, state)
