@@ -18,7 +18,7 @@ setup: ## make .venv and install what running needs
 setup-dev: ## that, and what tests and checks need
 	@deploy/setup.sh dev
 
-demo: setup ## run the main job: cloud, two sites, six agents, a cut link, a report
+demo: setup ## run the main job: cloud, two sites, eight agents, a cut link, a report
 	@$(BIN)/tiercel demo
 
 test: setup-dev ## the tests, 15 minutes at most

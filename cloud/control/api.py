@@ -13,7 +13,7 @@ from cloud.control.requests import (
     known_verb,
     order_of,
 )
-from cloud.control.views import ApprovalView, BulkView, IncidentView
+from cloud.control.views import ApprovalView, BulkView, IncidentView, QueryView
 from cloud.port import PlannerPort
 from cloud.requests import wait_s
 from cloud.views import CommandView, RunView
@@ -27,6 +27,7 @@ class ControlPort(Protocol):
     async def bulk(self, asked: BulkRequest, *, wait_s: float) -> BulkView: ...
     async def approvals(self) -> list[ApprovalView]: ...
     async def incidents(self) -> list[IncidentView]: ...
+    async def query(self, run: str, name: str) -> QueryView: ...
 
 
 class Endpoints:
@@ -58,12 +59,16 @@ class Endpoints:
     async def incidents(self) -> Response:
         return answer({"items": await self._control.incidents()})
 
+    async def query(self, run: str, name: str) -> Response:
+        return answer(await self._control.query(run, name))
+
 
 def control_routes(control: ControlPort, planner: PlannerPort) -> APIRouter:
     """The routes that steer."""
     endpoints, router = Endpoints(control, planner), APIRouter(prefix="/api/v1")
     router.add_api_route("/workflows:bulk", endpoints.bulk, methods=["POST"])
     router.add_api_route("/workflows/{run}/{verb}", endpoints.order, methods=["POST"])
+    router.add_api_route("/workflows/{run}/query/{name}", endpoints.query, methods=["GET"])
     router.add_api_route("/approvals", endpoints.approvals, methods=["GET"])
     router.add_api_route("/incidents", endpoints.incidents, methods=["GET"])
     return router

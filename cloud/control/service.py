@@ -7,10 +7,12 @@ from cloud.control.core import verb_of
 from cloud.control.inputs import OrderRun
 from cloud.control.open import open_approvals, open_incidents
 from cloud.control.requests import BULK_MAX, BulkRequest, Filter, order_with
-from cloud.control.views import ApprovalView, BulkItem, BulkView, IncidentView
+from cloud.control.views import ApprovalView, BulkItem, BulkView, IncidentView, QueryView
 from cloud.port import PlannerPort, Problem
+from cloud.questions import UnknownQuery, answer_query
 from cloud.runs import Run
 from cloud.views import CommandView, RunView
+from workflow.expression import ExpressionError
 from workflow.orders import Order, encode_order
 from workflow.run_machine import run_refusal
 from workflow.steering import AFTER_THE_END
@@ -86,6 +88,19 @@ class ControlService:
         await self._node.loop.durable()
         found = [view for run in self._node.planner.runs.values() for view in open_incidents(run)]
         return sorted(found, key=lambda view: (view.run, view.task))
+
+    async def query(self, run: str, name: str) -> QueryView:
+        """The value of a query of the run's definition now, from the replicas here; `as_of` is the oldest of them (UTC ms)."""
+        found = await self._planner.find(run)
+        try:
+            value = answer_query(found, name)
+        except UnknownQuery as unknown:
+            raise Problem(404, "query_unknown", str(unknown)) from None
+        except ExpressionError as error:
+            raise Problem(409, "query_without_value", f"query {name} of run {run} has no value now: {error}") from None
+        now_ms = self._node.loop.clock.now().wall_ms
+        as_of = min((self._node.freshness(site).as_of for site in found.sites), default=now_ms)
+        return QueryView(run, name, value, as_of, max(0, now_ms - as_of) if as_of else -1)
 
 
 def _fits(run: Run, wanted: Filter) -> bool:

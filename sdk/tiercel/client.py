@@ -117,6 +117,10 @@ class Client:
         body = {"verb": verb, "filter": wanted, "arguments": arguments or {}}
         return self._send("/api/v1/workflows:bulk", body, {"wait": wait_s}, wait_s=wait_s)
 
+    def query(self, run: str, name: str) -> dict[str, Any]:
+        """The value that a query of the run's definition has now, and how old it may be (`as_of`, UTC ms)."""
+        return self._request("GET", f"{_path('workflows', run)}/query/{quote(name, safe='')}")
+
     def approvals(self) -> list[dict[str, Any]]:
         """The requests that wait for somebody's decision, over all runs."""
         return self._items("/api/v1/approvals")

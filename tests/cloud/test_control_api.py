@@ -235,3 +235,20 @@ async def test_a_run_that_has_ended_is_opened_again(system: Whole) -> None:
     assert (await system.ended(run))["run"]["state"] == "completed"
     kinds = [entry["kind"] for entry in (await system.client.get(f"{RUNS}/{run}/history")).json()["items"]]
     assert ("RunReopened" in kinds, "FragmentReopened" in kinds, kinds.count("RunEnded")) == (True, True, 2)
+
+
+async def test_a_run_answers_the_queries_of_its_definition(system: Whole) -> None:
+    """Over the API and the command line; what it cannot answer says what it can."""
+    queries = {"gone": "tasks.go.state == 'completed'", "count": "tasks.count.output.n + 1"}
+    definition = {"name": "asked", "version": "1", "tasks": WAITING, "queries": queries}
+    started = await system.client.post(RUNS, json={"definition": definition, "inputs": {}})
+    run = started.json()["id"]
+    await await_state(system, run, "go", "waiting")
+    answered = (await system.client.get(f"{RUNS}/{run}/query/gone")).json()
+    assert (answered["value"], answered["as_of"] > 0) == (False, True)
+    assert (await command(system, "run", "query", run, "gone")).strip() == "false"
+    unknown = await system.client.get(f"{RUNS}/{run}/query/size")
+    assert (unknown.status_code, "it has: count, gone" in unknown.json()["detail"]) == (404, True)
+    early = await system.client.get(f"{RUNS}/{run}/query/count")
+    assert (early.status_code, early.json()["code"]) == (409, "query_without_value")
+    await post(system, run, "terminate", reason="enough")

@@ -1,5 +1,6 @@
 """`tiercel run`: what an operator does with runs that are under way."""
 
+import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -102,6 +103,22 @@ def retry(
 ) -> None:
     """Begin failed tasks anew, all or those named, with what comes after them."""
     _order(run, "retry", {"tasks": task}, wait, server, output)
+
+
+@app.command()
+def query(
+    run: RunArgument,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A query of the run's definition.")],
+    server: Server = DEFAULT_SERVER,
+    output: Output = Format.TABLE,
+) -> None:
+    """Ask a run: the value that a query of its definition has now."""
+    with Client(server) as client:
+        answer = client.query(run, name)
+    if output is Format.JSON:
+        print_json(answer)
+    else:
+        typer.echo(json.dumps(answer["value"], ensure_ascii=False))
 
 
 @app.command()
