@@ -80,12 +80,13 @@ def refuse(error: Exception) -> NoReturn:
 
 @contextlib.contextmanager
 def interrupts() -> Iterator[None]:
-    """SIGTERM and a terminal that closes stop us in order, as Ctrl-C does."""
+    """SIGTERM and a terminal that closes stop us in order, as Ctrl-C does; and so does SIGINT where a shell, starting us in the
+    background of a script, has had it ignored."""
 
     def interrupt(number: int, frame: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:

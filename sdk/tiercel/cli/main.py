@@ -45,7 +45,8 @@ def main() -> None:
 
 
 def say(line: str, more: list[str]) -> None:
-    """One error, in plain words."""
-    typer.echo(f"tiercel: {clean(line)}", err=True)
-    for detail in more:
+    """One error, in plain words; several mistakes on a line each."""
+    first, *others = line.split("\n")
+    typer.echo(f"tiercel: {clean(first)}", err=True)
+    for detail in (*others, *more):
         typer.echo(f"  {clean(detail)}", err=True)
