@@ -165,6 +165,8 @@ class Executor:
                     fragment.evolve(event)
                     if type(event) is TaskAssigned or type(event) is AttemptResumed:
                         self._begun_ms[(run, event.task)] = time_ms
+                    elif type(event) is FragmentReopened:
+                        self._begun_ms[(run, -1)] = time_ms  # It has its whole time once more.
                     elif type(event) is FragmentEnded:
                         self.reopening.keep(self.fragments.pop(run))
 
