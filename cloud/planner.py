@@ -8,17 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from cloud import crossing
 from cloud.admission import Admission
 from cloud.children import Children
 from cloud.control.core import RunOrders
-from cloud.control.inputs import CommandSettled
 from cloud.fleet import Fleet
+from cloud.hearing import Hearing
 from cloud.ids import Ids
 from cloud.inputs import NewRun, RegisterDefinition, RunFinished, SiteLoads, StartRuns
 from cloud.intents import Intents
 from cloud.measures import Measures
 from cloud.outcomes import Outcome, outcome_of
+from cloud.part import Part
+from cloud.parts import Parts
 from cloud.placement import Placement, Unplaceable, place
 from cloud.registering import keep_definitions, know, register, restore_definitions
 from cloud.reopening import Reopening
@@ -27,7 +28,7 @@ from cloud.saved import load_saved_node, save_node
 from cloud.schedule.core import CloudSchedules
 from cloud.starting import start
 from sync.commit import Snapshot
-from sync.inputs import FromPeer, PeerLinked, PeerLost
+from sync.inputs import Due
 from sync.outputs import Append, Save
 from sync.values import Now, StreamId, stream_id, stream_reader, stream_writer
 from workflow.between_events import ChildEnded
@@ -39,14 +40,12 @@ from workflow.events import (
     DefinitionRegistered,
     Event,
     FragmentAdopted,
-    FragmentEnded,
     FragmentReleased,
     RunCreated,
     RunEnded,
     RunReopened,
     TaskAssigned,
     TaskCompleted,
-    ValueHanded,
     decode,
     encode,
 )
@@ -81,6 +80,7 @@ class Planner:
     orders: RunOrders = field(init=False)
     admission: Admission = field(default_factory=Admission)
     measures: Measures = field(default_factory=Measures)
+    parts: Parts = field(init=False)
     _unsaved: dict[str, None] = field(default_factory=dict)
     _persisted: set[str] = field(default_factory=set)
     _steps: dict[type, Callable[..., None]] = field(init=False)
@@ -88,17 +88,22 @@ class Planner:
     def __post_init__(self) -> None:
         self.ids, self.schedules, self.children = Ids(self.era), CloudSchedules(self), Children(self)
         self.runs, self.reopening, self.orders = Runs(self.plans), Reopening(self), RunOrders(self)
+        self.parts = Parts(self._make_parts())
         self._steps = {
-            FromPeer: self._hear,
+            **Hearing(self).steps(),
             StartRuns: partial(start, self),
             RegisterDefinition: partial(register, self),
-            PeerLinked: self._link,
-            PeerLost: lambda input, now, out: self.fleet.unlink(input.peer, now.wall_ms),
             SiteLoads: lambda input, now, out: self.fleet.note_loads(input),
             **self.orders.steps(),
             **self.schedules.steps(),
             **self.reopening.steps(),
+            **self.parts.steps,
+            Due: self._elapse,
         }
+
+    def _make_parts(self) -> tuple[Part, ...]:
+        """What stands beside the runs, in the order in which it sees what happens."""
+        return ()
 
     @property
     def stream(self) -> StreamId:
@@ -122,6 +127,7 @@ class Planner:
         """After a batch: whoever's turn it is gets a place, as far as there are free ones."""
         out: list[object] = []
         self.schedules.settle(now, out)
+        self.parts.settle(now, out)
         while (run := self.admission.next(self.fleet.version)) is not None:
             self._place(self.runs[run], now, out)
         self.measures.persist(now.wall_ms, out)
@@ -147,6 +153,9 @@ class Planner:
             self.fleet.evolve(writer, event, time_ms)
         elif isinstance(event, Event):
             self.schedules.evolve_site(writer, event)
+        if writer != self.node and (folds := self.parts.site_folds.get(type(event))):
+            for fold in folds:
+                fold(writer, run, event, time_ms)  # type: ignore[arg-type]
 
     def restore(self, snapshots: Sequence[Snapshot], persisted: dict[str, bytes]) -> None:
         """Begin from the last snapshots."""
@@ -158,6 +167,7 @@ class Planner:
                 self.fleet.restore(saved_node.fleet)
                 self.intents.restore(saved_node.commands)
                 self.schedules.restore(saved_node.schedules)
+                self.parts.restore(saved_node.parts)
                 continue
             if snapshot.ended:
                 self.reopening.restore(snapshot)
@@ -175,7 +185,7 @@ class Planner:
         """The log has been folded: count what each site has, and look for places anew."""
         self.reopening.folded()
         for _, run in self.runs.revive():
-            self._count_in(run)
+            self.count_in(run)
             run.forget_news()
         for entry in self.fleet.sites.values():
             entry.linked, entry.linked_since_ms = False, now.wall_ms
@@ -184,13 +194,15 @@ class Planner:
         for _, run in self.runs.whole():
             self.end(run, outcome_of(run), now, out)
         self.schedules.restored(out)
+        self.parts.restored(now, out)
         return out
 
     def saves(self) -> list[Save]:
         """What has changed since the last time."""
         unsaved, self._unsaved = self._unsaved, {}
         held = [(run, self.runs.state(run), self.runs.packed(run)) for run in unsaved if run in self.runs]
-        node = save_node(self.fleet.save(), list(self.intents.commands.values()), self.schedules.save())
+        commands = list(self.intents.commands.values())
+        node = save_node(self.fleet.save(), commands, self.schedules.save(), self.parts.save())
         return [Save("", False, "node", node), *(Save(run, False, state, body) for run, state, body in held)]
 
     def holds(self, run: str) -> bool:
@@ -243,6 +255,8 @@ class Planner:
                 self.reopening.evolve(run, event)
             case _:
                 self.schedules.evolve_own(reader, event)  # type: ignore[arg-type]
+        for fold in self.parts.own_folds.get(type(event), ()):
+            fold(reader, run, event, time_ms)  # type: ignore[arg-type]
 
     def _admit(self, run: str, created: RunCreated) -> None:
         self.runs[run] = Run.create(run, self.plans[created.definition], created)
@@ -291,10 +305,11 @@ class Planner:
             run.waits_for = placement.waits_for
             return
         for site in placement.sites:
-            self._release(run, site, placement, now, out)
+            self.release(run, site, placement, now, out)
             self.fleet.site(site).take_on(placement.places.count(placement.sites.index(site)))
 
-    def _release(self, run: Run, site: str, placement: Placement, now: Now, out: list[object]) -> None:
+    def release(self, run: Run, site: str, placement: Placement, now: Now, out: list[object]) -> None:
+        """Give the site its part of the run, in the stream that is kept for it."""
         self.acquaint(site, run.plan, now, out)
         released = FragmentReleased(
             run.plan.ref,
@@ -329,104 +344,23 @@ class Planner:
         self.measures.end(run)
         out.append(Save(run.id, True, how.outcome, run.save()))
         self.children.end(run, how, now, out)
+        self.parts.ended(run, how, now, out)
         self.changed[run.id] = None
         out.append(RunFinished(run.id))
-
-    # From the sites ---------------------------------------------------------------------------------------------------
-
-    def _hear(self, input: FromPeer, now: Now, out: list[object]) -> None:
-        stream, run, event = input.stream, input.run, input.event
-        if type(event) in TASK_EVENTS and self._hear_task(run, event, input.time_ms):
-            return
-        if run and self.reopening.awaits(run, event):
-            self.reopening.recall(run, input, out)
-            return
-        self.evolve(stream, run, event, input.time_ms)
-        kind = type(event)
-        if kind is CommandAnswered:
-            out.append(CommandSettled(event.command))  # type: ignore[attr-defined]
-        known = self.runs.get(run) if run else None
-        if known is not None:
-            self.measures.hear(known, event, input.time_ms)
-        if kind is TaskAssigned:
-            return  # Half of all events, and nothing for the cloud to decide.
-        if isinstance(event, Event) and run:
-            self.children.hear(run, known, stream_writer(stream), event, now, out)
-        if kind is CommandAnswered:
-            self.reopening.heard(event.command, now, out)  # type: ignore[attr-defined]
-        if known is None:
-            return
-        if (fragment := known.fragment(site := stream_writer(stream))) is not None:
-            self._hand_over(known, crossing.ended_by(fragment, event), now, out)
-        if kind is RunCreated:
-            self._count_in(known)
-        elif kind is FragmentReopened:
-            self.fleet.site(site).take_on(known.places.count(known.sites.index(site)))
-        elif kind is FragmentEnded:
-            self._fragment_ended(known, site, event, now, out)  # type: ignore[arg-type]
-
-    def _hear_task(self, run: str, event: object, time_ms: int) -> bool:
-        """The short way of nearly all events: of a run of one site and without children, there is nothing to decide. False if
-        it is none of these."""
-        known = self.runs.get(run)
-        if known is None or len(known.sites) != 1 or known.children:
-            return False
-        fragment = known.fragments[0]
-        if fragment is None or event.task >= len(fragment.states):  # type: ignore[attr-defined]
-            return False
-        self._unsaved[run] = self.changed[run] = None
-        fragment.evolve(event)  # type: ignore[arg-type]
-        fragment.quiet()
-        fragment.news = None
-        if not fragment.live:
-            self.runs.rest(run)
-        self.measures.hear(known, event, time_ms)
-        return True
 
     def touch(self, run: str) -> None:
         """The run has changed."""
         self._unsaved[run] = self.changed[run] = None
 
-    def _count_in(self, run: Run) -> None:
+    def count_in(self, run: Run) -> None:
+        """Its sites have its tasks to do."""
         for number, (site, fragment) in enumerate(zip(run.sites, run.fragments, strict=True)):
             if fragment is None or not fragment.outcome:
                 self.fleet.site(site).take_on(run.places.count(number))
 
-    def _hand_over(self, run: Run, values: list[ValueHanded], now: Now, out: list[object]) -> None:
-        """Tell every other site with a task that depends on it how a task ended; those that are away, at their greeting."""
-        for value in values if len(run.sites) > 1 else ():
-            for other in crossing.awaiting(run, value.task):
-                if self.fleet.site(other).greeted:
-                    self.emit(self.site_stream(other), run.id, RELEASED_EPOCH, value, now, out)
-
-    def _fragment_ended(self, run: Run, site: str, event: FragmentEnded, now: Now, out: list[object]) -> None:
-        self.fleet.site(site).let_go(run.places.count(run.sites.index(site)))
-        if (how := outcome_of(run)).outcome:
-            self.end(run, how, now, out)
-        elif event.outcome != "completed" and not run.cancelling:
-            self.orders.cancel_fragments(run, self.ids.next("c"), f"{site}: {event.outcome}: {event.detail}", now, out)
-
-    def _link(self, input: PeerLinked, now: Now, out: list[object]) -> None:
-        if self.fleet.link(input.peer, now.wall_ms):
-            self._catch_up(input.peer, now, out)
-            self.orders.catch_up(input.peer, now, out)
-            self.schedules.greet(input.peer, now, out)
-
-    def _catch_up(self, site: str, now: Now, out: list[object]) -> None:
-        """The site may be written to from now on: what was decided for it before, and is not in its stream."""
-        for _, run in self.runs.whole():
-            if site not in run.sites:
-                continue
-            if site in run.unreleased:
-                self._release(run, site, Placement(run.sites, run.places), now, out)
-            view = self.intents.commands.get(run.cancelling)
-            fragment = run.fragment(site)
-            if view is not None and site not in view.homes and (fragment is None or not fragment.outcome):
-                request = CancelRequested(view.id, view.detail)
-                self.emit(self.site_stream(site), run.id, RELEASED_EPOCH, request, now, out)
-            self.children.greet(run, site, now, out)
-            for value in crossing.values_for(run, site):
-                self.emit(self.site_stream(site), run.id, RELEASED_EPOCH, value, now, out)
+    def _elapse(self, input: Due, now: Now, out: list[object]) -> None:
+        elapse = self.parts.timers.get(input.key.partition("/")[0], self.schedules.elapse)
+        elapse(input, now, out)
 
     # Ids and events ---------------------------------------------------------------------------------------------------
 

@@ -18,24 +18,21 @@ from edge.doubts import Doubts
 from edge.home import Chance, Home, deadline_of, timers_of
 from edge.inputs import (
     AcknowledgeResults,
-    AgentClosed,
-    AgentOpened,
     AgentReported,
-    AgentSeen,
-    AttemptKey,
-    CloseSession,
-    Welcome,
 )
+from edge.part import Part
+from edge.parts import Parts
 from edge.reopening import Reopening, keep_unheard
-from edge.roster import Roster, Slot
+from edge.roster import Roster
 from edge.saved import load_saved_site, save_site
 from edge.schedules import SiteSchedules
+from edge.sessions import Sessions
 from edge.unheard import UNHEARD, Unheard
 from sync.commit import Snapshot
-from sync.inputs import LACKS_TO, Due, FromPeer, PeerLinked, Recalled
+from sync.inputs import LACKS_TO, Due, FromPeer, PeerLinked, PeerLost, Recalled
 from sync.outputs import Append, Persist, Save, SetTimer
 from sync.values import Now, RunId, SiteId, StreamId
-from workflow.commands import Cancel, Lose, Receive, Steer, TakeUp
+from workflow.commands import Cancel, Receive, Steer
 from workflow.events import (
     AgentDeparted,
     AgentRegistered,
@@ -86,10 +83,12 @@ class Executor:
     plans: dict[str, Plan] = field(init=False)
     schedules: SiteSchedules = field(init=False)
     reopening: Reopening = field(init=False)
+    sessions: Sessions = field(init=False)
+    parts: Parts = field(init=False)
     _persisted: set[str] = field(default_factory=set)
     _unheard: Unheard = field(default_factory=Unheard)
     _begun_ms: dict[tuple[str, int], int] = field(default_factory=dict)
-    _doubts: Doubts = field(default_factory=Doubts)
+    doubts: Doubts = field(default_factory=Doubts)
     _steps: dict[type, Callable[..., None]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -100,16 +99,22 @@ class Executor:
         self.fragments, self.plans = self.home.fragments, self.home.plans
         self.schedules = SiteSchedules(self.home, self._cancel)
         self.reopening = Reopening(self.home)
+        self.sessions, self.parts = Sessions(self), Parts(self._make_parts())
+        self.home.folds = self.parts.folds
         self._steps = {
             AgentReported: self._report,
-            AgentSeen: self._see,
-            AgentOpened: self._open,
-            AgentClosed: self._close,
+            **self.sessions.steps(),
             FromPeer: self._hear,
             PeerLinked: self._compared,
             Recalled: self._recall,
             Due: self._elapse,
+            PeerLost: lambda input, now, out: self.parts.lost(now, out),
+            **self.parts.steps,
         }
+
+    def _make_parts(self) -> tuple[Part, ...]:
+        """What stands beside the fragments, in the order in which it sees what happens."""
+        return ()
 
     # The Driver's side ------------------------------------------------------------------------------------------------
 
@@ -126,9 +131,10 @@ class Executor:
         out: list[object] = []
         end_ms = self.roster.leases.next_end_ms()
         if end_ms is not None and end_ms <= now.mono_ms:
-            self._expire(now, out)
+            self.sessions.expire(now, out)
         self.roster.recheck(now)
         self.schedules.settle(now, out)
+        self.parts.settle(now, out)
         self.dispatch.settle(now, out)
         return out
 
@@ -169,11 +175,13 @@ class Executor:
                         self._begun_ms[(run, -1)] = time_ms  # It has its whole time once more.
                     elif type(event) is FragmentEnded:
                         self.reopening.keep(self.fragments.pop(run))
+        if type(event) in self.parts.folds:
+            self.home.tell(run, event, is_own=stream == self.stream, time_ms=time_ms)  # type: ignore[arg-type]
 
     def restore(self, snapshots: Sequence[Snapshot], persisted: dict[str, bytes]) -> None:
         """Begin from the last snapshots: definitions, agents, fragments."""
         self._unheard = Unheard.load(persisted.get(UNHEARD, b""))
-        self._doubts = Doubts.load(int(persisted.get(LACKS_TO + self.stream, b"0")), persisted.get("doubts", b""))
+        self.doubts = Doubts.load(int(persisted.get(LACKS_TO + self.stream, b"0")), persisted.get("doubts", b""))
         for key, document in persisted.items():
             if key.startswith("definition/"):
                 self.plans[key.removeprefix("definition/")] = plan_from_document(document)
@@ -183,6 +191,7 @@ class Executor:
                 node = load_saved_site(snapshot.body)
                 self.roster.restore(node.roster)
                 self.schedules.book.restore(node.schedules)
+                self.parts.restore(node.parts)
                 continue
             if snapshot.ended:
                 self.reopening.restore(snapshot)
@@ -207,10 +216,11 @@ class Executor:
             self._reclaim(fragment)
             out += timers_of(fragment)
         self.home.woken += [fragment for _, fragment in self.fragments.whole() if fragment.woken]
-        self._doubts.cast((run, task, number) for s in self.roster.slots.values() for (run, task), number in s.held.items())
+        self.doubts.cast((run, task, number) for s in self.roster.slots.values() for (run, task), number in s.held.items())
         self.roster.await_return(now)
         out += self._deadlines(now)
         self.schedules.restored(out)
+        self.parts.restored(now, out)
         for ref, plan in self.plans.items():
             if f"definition/{ref}" not in self._persisted:
                 out.append(Persist(f"definition/{ref}", plan.document))
@@ -225,8 +235,9 @@ class Executor:
         keep_unheard(self._unheard, out)
         for run in [run for run, fragment in self.fragments.looks() if fragment.stopping or not fragment.open]:
             self.home.resume(self.fragments[run], now, out)
-        if self._doubts.settle():
-            out.append(Persist("doubts", self._doubts.save()))
+        if self.doubts.settle():
+            out.append(Persist("doubts", self.doubts.save()))
+        self.parts.linked(now, out)
 
     def _reclaim(self, fragment: Fragment) -> None:
         """What was held before the restart is held again; who waited stands in line again."""
@@ -259,7 +270,7 @@ class Executor:
         """What has changed since the last time."""
         changed, self.home.changed = self.home.changed, {}
         held = [(run, self.fragments.packed(run)) for run in changed if run in self.fragments]
-        node = save_site(self.roster.save(), self.schedules.book.save())
+        node = save_site(self.roster.save(), self.schedules.book.save(), self.parts.save())
         return [Save("", False, "node", node), *(Save(run, False, "active", body) for run, body in held)]
 
     def holds(self, run: str) -> bool:
@@ -268,7 +279,8 @@ class Executor:
 
     def wake_mono_ms(self) -> int | None:
         """When the next lease ends, or an agent that kept failing may prove itself."""
-        return self.roster.wake_ms()
+        dues = self.roster.wake_ms(), self.parts.wake_mono_ms()
+        return min((due for due in dues if due is not None), default=None)
 
     def encode(self, event: object) -> bytes:
         """An event's payload."""
@@ -294,7 +306,7 @@ class Executor:
             case FragmentReleased(definition, inputs, site, sites, placement, epoch):
                 if run not in self.fragments:
                     adopted = FragmentAdopted(definition, inputs, site, sites, placement, epoch, event.priority)
-                    self._emit(run, adopted, out, epoch)
+                    self.emit(run, adopted, out, epoch)
                     self.home.adopt(self.fragments[run], adopted, now, out)
             case ValueHanded(task, output, blob, state):
                 self._decide(run, Receive(task, output, blob, state), now, out)
@@ -306,12 +318,16 @@ class Executor:
                 self.schedules.hear(event, now, out)
             case _:
                 pass
+        if type(event) in self.parts.hears or type(event) in self.parts.folds:
+            self.home.tell(run, event, is_own=False, time_ms=input.time_ms)  # type: ignore[arg-type]
+            for hear in self.parts.hears.get(type(event), ()):
+                hear(run, event, now, out)  # type: ignore[arg-type]
 
     def _cancel(self, run: str, command: str, reason: str, now: Now, out: list[object]) -> None:
         fragment = self.fragments.get(run)
         if fragment is None:
             answer = CommandAnswered(command, False, f"run {run} has already ended at {self.site}")
-            self._emit("", answer, out)
+            self.emit("", answer, out)
             return
         self._decide(run, Cancel(command, reason), now, out)
 
@@ -322,7 +338,7 @@ class Executor:
         except msgspec.ValidationError as error:
             # The cloud has checked it: it knows an order that this site does not.
             answer = CommandAnswered(request.command, False, f"site {self.site} cannot do this: {error}")
-            self._emit(run if fragment is not None else "", answer, out, fragment.epoch if fragment is not None else 0)
+            self.emit(run if fragment is not None else "", answer, out, fragment.epoch if fragment is not None else 0)
             return
         if fragment is None:
             self.reopening.ask(run, request, order, self._unheard, out)
@@ -349,78 +365,10 @@ class Executor:
                 slot.refused += 1
         out.append(AcknowledgeResults(session, agent, receipt))
 
-    def _see(self, input: AgentSeen, now: Now, out: list[object]) -> None:
-        self.roster.admit(input.agent, input.session, now)
-
-    def _open(self, input: AgentOpened, now: Now, out: list[object]) -> None:
-        if self.roster.is_news(input):
-            registered = AgentRegistered(
-                input.agent, input.agent_kind, input.boot, list(input.capabilities), input.capacity, input.labels
-            )
-            self._emit("", registered, out)
-        slot, replaced = self.roster.open(input, now)
-        if replaced:
-            out.append(CloseSession(replaced, input.agent, "replaced", "the agent registered again over another connection"))
-        out.append(Welcome(input.session, input.agent, self.lease_ms))
-        self._reconcile(slot, input, now, out)
-        self.roster.ready(slot, now)
-
-    def _reconcile(self, slot: Slot, input: AgentOpened, now: Now, out: list[object]) -> None:
-        """Compare what the log says the agent holds with what it says itself. What it says it holds, it keeps, also what had been
-        given up and waits to be reconciled; only what others have got meanwhile, or has ended, it is told to stop."""
-        holding = {(key.run, key.task): key for key in input.holding}
-        for (run, task), number in list(slot.held.items()):
-            fragment = self.fragments[run]
-            attempt = fragment.live[task]
-            said = holding.get((run, task))
-            if said is None or said.attempt != number:
-                # The same process that does not know the attempt never got it; a new process may have begun and forgotten.
-                never_got_it = attempt.boot == input.boot and (run, task, number) not in self._doubts.attempts
-                reason = "never delivered" if never_got_it else f"agent {slot.agent} restarted without it"
-                self.home.decide(fragment, Lose(task, number, never_got_it, reason), now, out)
-        strange = [key for key in input.holding if slot.held.get((key.run, key.task)) != key.attempt]
-        stale = [key for key in strange if not self._take_up(slot, key, now, out)]
-        if stale:
-            self.home.stop(slot.agent, stale, "no longer assigned to this agent", out)
-        cancelled = [key for key in input.holding if key not in stale and self.fragments[key.run].stopping == "cancelled"]
-        if cancelled:
-            self.home.stop(slot.agent, cancelled, "its run is being cancelled", out)
-
-    def _take_up(self, slot: Slot, key: AttemptKey, now: Now, out: list[object]) -> bool:
-        """An attempt whose outcome was to be reconciled is in its agent's hands after all: it goes on there."""
-        fragment = self.fragments.get(key.run)
-        if fragment is None or key.task >= len(fragment.states):
-            return False
-        if not self.home.decide(fragment, TakeUp(key.task, key.attempt, slot.agent), now, out):
-            return False
-        slot.held[(key.run, key.task)] = key.attempt
-        if fragment.task(key.task).timeout_ms:
-            out.append(deadline_of(fragment, key.task, now.wall_ms))
-        return True
-
-    def _close(self, input: AgentClosed, now: Now, out: list[object]) -> None:
-        slot = self.roster.close(input.agent, input.session)
-        if slot is None or not input.goodbye:
-            return
-        self.roster.leases.release(slot.agent, slot.epoch)
-        self._part(slot, "left", now, out)
-
-    def _expire(self, now: Now, out: list[object]) -> None:
-        for lease in self.roster.leases.expire(now):
-            slot = self.roster.slots[lease.holder]
-            if slot.session:
-                self.roster.close(slot.agent, session := slot.session)
-                out.append(CloseSession(session, slot.agent, "lease_expired", "no heartbeat within the lease"))
-            self._part(slot, "unreachable", now, out)
-
-    def _part(self, slot: Slot, reason: str, now: Now, out: list[object]) -> None:
-        self._emit("", AgentDeparted(slot.agent, reason), out)
-        for (run, task), number in list(slot.held.items()):
-            lost = Lose(task, number, False, f"agent {slot.agent} {reason}")
-            self.home.decide(self.fragments[run], lost, now, out)
-
     def _elapse(self, input: Due, now: Now, out: list[object]) -> None:
-        if not input.run:
+        if (elapse := self.parts.timers.get(input.key.partition("/")[0])) is not None:
+            elapse(input, now, out)
+        elif not input.run:
             self.schedules.elapse(input, now, out)
         else:
             self.deadlines.elapse(input, now, out)
@@ -431,6 +379,7 @@ class Executor:
         if (fragment := self.fragments.get(run)) is not None:
             self.home.decide(fragment, command, now, out)
 
-    def _emit(self, run: str, event: Event, out: list[object], epoch: int = 0) -> None:
+    def emit(self, run: str, event: Event, out: list[object], epoch: int = 0) -> None:
+        """Record and fold an event."""
         out.append(Append(self.stream, run, epoch, event))
         self.evolve(self.stream, run, event)

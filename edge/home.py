@@ -7,6 +7,7 @@ from typing import Protocol
 from edge.health import UNKNOWN, judge
 from edge.inputs import AttemptKey, StopTasks
 from edge.meetings import Meetings
+from edge.part import Fold
 from edge.roster import Roster
 from sync.outputs import Append, ClearTimer, Save, SetTimer
 from sync.values import Now, RunId, SiteId, StreamId
@@ -53,6 +54,7 @@ class Home:
     resources: Resources = field(default_factory=Resources)
     meetings: Meetings = field(default_factory=Meetings)
     claims: dict[str, set[int]] = field(default_factory=dict)
+    folds: dict[type, list[Fold]] = field(default_factory=dict)  # Of the Parts around it (see edge.part).
 
     def __post_init__(self) -> None:
         self.fragments = Shelf(Fragment.save, self._unpack, Fragment.rests)
@@ -74,9 +76,12 @@ class Home:
 
     def fold(self, fragment: Fragment, events: list[Event], out: list[object]) -> None:
         """Record and fold what was decided, and what the definition's rules say to it."""
+        folds = self.folds
         for event in events:
             out.append(Append(self.stream, fragment.run, fragment.epoch, event))
             fragment.evolve(event)
+            if type(event) in folds:
+                self.tell(fragment.run, event)
         if fragment.plan.rules:
             self._obey_rules(fragment, events, out)
         fragment.news = None
@@ -86,6 +91,17 @@ class Home:
             events.append(event)
             out.append(Append(self.stream, fragment.run, fragment.epoch, event))
             fragment.evolve(event)
+            self.tell(fragment.run, event)
+
+    def note(self, event: Event, out: list[object]) -> None:
+        """Record and fold an event of the site that belongs to no run."""
+        out.append(Append(self.stream, "", 0, event))
+        self.tell("", event)
+
+    def tell(self, run: str, event: Event, *, is_own: bool = True, time_ms: int = 0) -> None:
+        """Let the Parts fold an event; `time_ms` (UTC) is 0 of what has just been decided."""
+        for fold in self.folds.get(type(event), ()):
+            fold(is_own, run, event, time_ms)
 
     def _follow(
         self, fragment: Fragment, events: list[Event], command: FragmentCommand | None, now: Now, out: list[object]

@@ -6,15 +6,16 @@ from workflow.schedules import ScheduleState
 
 
 class SavedSite(msgspec.Struct, array_like=True):
-    """The roster as its own bytes, and the schedules. Fields are only added at the end, with a default."""
+    """The roster as its own bytes, the schedules, what each Part saves. Fields are only added at the end, with a default."""
 
     roster: bytes
     schedules: list[ScheduleState] = []
+    parts: dict[str, bytes] = {}
 
 
-def save_site(roster: bytes, schedules: list[ScheduleState]) -> bytes:
+def save_site(roster: bytes, schedules: list[ScheduleState], parts: dict[str, bytes]) -> bytes:
     """All of it as bytes."""
-    return msgspec.msgpack.encode(SavedSite(roster, schedules))
+    return msgspec.msgpack.encode(SavedSite(roster, schedules, parts))
 
 
 def load_saved_site(body: bytes) -> SavedSite:

@@ -85,7 +85,7 @@ class CloudSchedules:
 
     def steps(self) -> dict[type, Callable[..., None]]:
         """What it takes of the planner's inputs."""
-        return {CreateSchedule: self._create, OrderSchedule: self._order, Due: self._elapse}
+        return {CreateSchedule: self._create, OrderSchedule: self._order}
 
     # Folding ----------------------------------------------------------------------------------------------------------
 
@@ -234,7 +234,7 @@ class CloudSchedules:
         for id in list(self.own.waiting):
             self._decide(id, Tick(), now, out)
 
-    def _elapse(self, input: Due, now: Now, out: list[object]) -> None:
+    def elapse(self, input: Due, now: Now, out: list[object]) -> None:
         id = input.key.removeprefix(timer_key(""))
         if id in self.own.known:
             self._decide(id, Tick(), now, out)

@@ -1,0 +1,104 @@
+"""The agents' sessions: who comes, says what it holds, is heard, goes or falls silent, and what becomes of its work."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edge.home import deadline_of
+from edge.inputs import AgentClosed, AgentOpened, AgentSeen, AttemptKey, CloseSession, Welcome
+from edge.roster import Slot
+from sync.values import Now
+from workflow.commands import Lose, TakeUp
+from workflow.events import AgentDeparted, AgentRegistered
+
+if TYPE_CHECKING:
+    from edge.executor import Executor
+
+
+@dataclass(slots=True)
+class Sessions:
+    """The executor's side of every connection of an agent."""
+
+    site: "Executor"
+
+    def steps(self) -> dict[type, Callable[..., None]]:
+        """What it takes of the executor's inputs."""
+        return {AgentSeen: self._see, AgentOpened: self._open, AgentClosed: self._close}
+
+    def _see(self, input: AgentSeen, now: Now, out: list[object]) -> None:
+        site = self.site
+        site.roster.admit(input.agent, input.session, now)
+
+    def _open(self, input: AgentOpened, now: Now, out: list[object]) -> None:
+        site = self.site
+        if site.roster.is_news(input):
+            registered = AgentRegistered(
+                input.agent, input.agent_kind, input.boot, list(input.capabilities), input.capacity, input.labels
+            )
+            site.emit("", registered, out)
+        slot, replaced = site.roster.open(input, now)
+        if replaced:
+            out.append(CloseSession(replaced, input.agent, "replaced", "the agent registered again over another connection"))
+        out.append(Welcome(input.session, input.agent, site.lease_ms))
+        self._reconcile(slot, input, now, out)
+        site.roster.ready(slot, now)
+
+    def _reconcile(self, slot: Slot, input: AgentOpened, now: Now, out: list[object]) -> None:
+        """Compare what the log says the agent holds with what it says itself. What it says it holds, it keeps, also what had been
+        given up and waits to be reconciled; only what others have got meanwhile, or has ended, it is told to stop."""
+        site = self.site
+        holding = {(key.run, key.task): key for key in input.holding}
+        for (run, task), number in list(slot.held.items()):
+            fragment = site.fragments[run]
+            attempt = fragment.live[task]
+            said = holding.get((run, task))
+            if said is None or said.attempt != number:
+                # The same process that does not know the attempt never got it; a new process may have begun and forgotten.
+                never_got_it = attempt.boot == input.boot and (run, task, number) not in site.doubts.attempts
+                reason = "never delivered" if never_got_it else f"agent {slot.agent} restarted without it"
+                site.home.decide(fragment, Lose(task, number, never_got_it, reason), now, out)
+        strange = [key for key in input.holding if slot.held.get((key.run, key.task)) != key.attempt]
+        stale = [key for key in strange if not self._take_up(slot, key, now, out)]
+        if stale:
+            site.home.stop(slot.agent, stale, "no longer assigned to this agent", out)
+        cancelled = [key for key in input.holding if key not in stale and site.fragments[key.run].stopping == "cancelled"]
+        if cancelled:
+            site.home.stop(slot.agent, cancelled, "its run is being cancelled", out)
+
+    def _take_up(self, slot: Slot, key: AttemptKey, now: Now, out: list[object]) -> bool:
+        """An attempt whose outcome was to be reconciled is in its agent's hands after all: it goes on there."""
+        site = self.site
+        fragment = site.fragments.get(key.run)
+        if fragment is None or key.task >= len(fragment.states):
+            return False
+        if not site.home.decide(fragment, TakeUp(key.task, key.attempt, slot.agent), now, out):
+            return False
+        slot.held[(key.run, key.task)] = key.attempt
+        if fragment.task(key.task).timeout_ms:
+            out.append(deadline_of(fragment, key.task, now.wall_ms))
+        return True
+
+    def _close(self, input: AgentClosed, now: Now, out: list[object]) -> None:
+        site = self.site
+        slot = site.roster.close(input.agent, input.session)
+        if slot is None or not input.goodbye:
+            return
+        site.roster.leases.release(slot.agent, slot.epoch)
+        self._part(slot, "left", now, out)
+
+    def expire(self, now: Now, out: list[object]) -> None:
+        """Take back what leases no longer cover."""
+        site = self.site
+        for lease in site.roster.leases.expire(now):
+            slot = site.roster.slots[lease.holder]
+            if slot.session:
+                site.roster.close(slot.agent, session := slot.session)
+                out.append(CloseSession(session, slot.agent, "lease_expired", "no heartbeat within the lease"))
+            self._part(slot, "unreachable", now, out)
+
+    def _part(self, slot: Slot, reason: str, now: Now, out: list[object]) -> None:
+        site = self.site
+        site.emit("", AgentDeparted(slot.agent, reason), out)
+        for (run, task), number in list(slot.held.items()):
+            lost = Lose(task, number, False, f"agent {slot.agent} {reason}")
+            site.home.decide(site.fragments[run], lost, now, out)
