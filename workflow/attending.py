@@ -56,7 +56,9 @@ def attend(fragment: "Fragment", task: int, now: Now, chance: float) -> list[Eve
             return failure(fragment, _failed(fragment, task, "stage_refused", message), now, chance)
         if plan.kind is Kind.WORK:
             return []
-        return [*_begin(fragment, task, plan, now), *enter_stage(fragment, task, "start")]
+        # Its stage comes first: some are done as soon as they begin, and their end is judged from there.
+        start = enter_stage(fragment, task, "start")
+        return [*start, *_begin(fragment, task, plan, now, plan.stages.start if start and plan.stages is not None else "")]
     except ExpressionError as error:
         return failure(fragment, _failed(fragment, task, "expression", str(error)), now, chance)
 
@@ -86,7 +88,7 @@ def _is_true(fragment: "Fragment", task: int, expression: Expression) -> bool:
 # Beginning -------------------------------------------------------------------------------------------------------------
 
 
-def _begin(fragment: "Fragment", task: int, plan: TaskPlan, now: Now) -> list[Event]:
+def _begin(fragment: "Fragment", task: int, plan: TaskPlan, now: Now, stage: str) -> list[Event]:
     due_ms = now.wall_ms + plan.timeout_ms if plan.timeout_ms else 0
     match plan.kind:
         case Kind.WAIT:
@@ -98,16 +100,16 @@ def _begin(fragment: "Fragment", task: int, plan: TaskPlan, now: Now) -> list[Ev
                 return [TaskStarted(task, due_ms)]
             taken = SignalTaken(task, plan.signal)
             done = TaskCompleted(task, 0, "", payload, source=f"signal:{plan.signal}")
-            return [taken, done, *follow_success(fragment, task)]
+            return [taken, done, *follow_success(fragment, task, stage)]
         case Kind.CHECK:
             assert plan.check is not None, f"task {plan.id} checks nothing"
             value = plan.check.value(scope_of(fragment, task))
-            return [TaskCompleted(task, 0, "", plan.check.write(value)), *follow_success(fragment, task)]
+            return [TaskCompleted(task, 0, "", plan.check.write(value)), *follow_success(fragment, task, stage)]
         case Kind.APPROVAL:
             assert plan.approval is not None, f"task {plan.id} asks nobody"
             return [_ask(fragment, task, plan.approval, now)]
         case Kind.CHILD:
-            return _request_child(fragment, task, plan, due_ms)
+            return _request_child(fragment, task, plan, due_ms, stage)
         case Kind.MAP | Kind.REPEAT:
             assert plan.body is not None, f"task {plan.id} has no body"
             return [_open_body(fragment, task, plan.body)]
@@ -134,8 +136,10 @@ def _moment(fragment: "Fragment", task: int, plan: TaskPlan, now: Now) -> int:
 
 
 def _ask(fragment: "Fragment", task: int, approval: ApprovalPlan, now: Now) -> ApprovalRequested:
+    """Each asking has a hash of its own, so that a decision on one is none on the next, though the request be the same."""
     request = approval.request.render(scope_of(fragment, task))
-    digest = sha256(request).hexdigest()
+    asking = [fragment.run, fragment.id_of(task), fragment.epoch, fragment.version, now.wall_ms, request.decode()]
+    digest = sha256(msgspec.json.encode(asking)).hexdigest()
     return ApprovalRequested(task, request, digest, now.wall_ms, _next_due(approval, 0, now.wall_ms))
 
 
@@ -147,7 +151,7 @@ def _next_due(approval: ApprovalPlan, level: int, asked_ms: int) -> int:
     return min(dues, default=0)
 
 
-def _request_child(fragment: "Fragment", task: int, plan: TaskPlan, due_ms: int) -> list[Event]:
+def _request_child(fragment: "Fragment", task: int, plan: TaskPlan, due_ms: int, stage: str = "") -> list[Event]:
     child = plan.child
     assert child is not None, f"task {plan.id} starts no run"
     inputs = child.inputs.render(scope_of(fragment, task))
@@ -155,7 +159,8 @@ def _request_child(fragment: "Fragment", task: int, plan: TaskPlan, due_ms: int)
     requested = ChildRequested(task, name, child.definition, inputs, child.waits, due_ms if child.waits else 0)
     if child.waits:
         return [requested]
-    return [requested, TaskCompleted(task, 0, "", msgspec.json.encode({"run": name})), *follow_success(fragment, task)]
+    done = TaskCompleted(task, 0, "", msgspec.json.encode({"run": name}))
+    return [requested, done, *follow_success(fragment, task, stage)]
 
 
 def _open_body(fragment: "Fragment", task: int, body: Body) -> CopiesStarted:
@@ -285,7 +290,7 @@ def wait(fragment: "Fragment", command: Elapse | Block | Expire | Meet, now: Now
             if fragment.states[task] != WAITING or fragment.task(task).kind is not Kind.SYNC:
                 return []
             done = TaskCompleted(task, 0, "", output, source="sync")
-            return [done, *enter_stage(fragment, task, "success")]
+            return [done, *follow_success(fragment, task)]
         case Expire(-1):
             over = not fragment.outcome and not fragment.stopping
             return [FragmentExpired(fragment.plan.timeout_ms)] if over else []

@@ -21,11 +21,12 @@ def refused_stage(fragment: "Fragment", task: int) -> StageRefused | None:
     return refused[0] if refused and isinstance(refused[0], StageRefused) else None
 
 
-def enter_stage(fragment: "Fragment", task: int, phase: Literal["start", "success", "failure"]) -> list[Event]:
-    """What the task's start or end makes of the stage: nothing, the next one, or a refusal on record."""
+def enter_stage(fragment: "Fragment", task: int, phase: Literal["start", "success", "failure"], present: str = "") -> list[Event]:
+    """What the task's start or end makes of the stage: nothing, the next one, or a refusal on record. `present`: the stage that
+    is entered by an event decided with this one and not folded yet."""
     marks = fragment.task(task).stages
     stage: str = getattr(marks, phase) if marks is not None else ""
-    present = present_stage(fragment)
+    present = present or present_stage(fragment)
     if not stage or stage == present:
         return []
     allowed = fragment.plan.stages.get(present, ())

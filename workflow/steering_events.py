@@ -202,7 +202,8 @@ class StageRefused(Event, frozen=True):
 
 
 class ApprovalRequested(Event, frozen=True):
-    """People are asked to decide. A decision must name `hash`, the SHA-256 of exactly this request (JSON)."""
+    """People are asked to decide. A decision must name `hash`, the SHA-256 of exactly this asking: the run, the task, the epoch
+    and version of the fragment, `asked_ms`, and the request (JSON)."""
 
     task: int
     request: bytes

@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from workflow.fragment import Fragment
 
 
-def follow_success(fragment: "Fragment", task: int) -> list[Event]:
-    """To be recorded after the TaskCompleted that was decided with it."""
+def follow_success(fragment: "Fragment", task: int, stage: str = "") -> list[Event]:
+    """To be recorded after the TaskCompleted that was decided with it. `stage`: what the task's start enters, if that is decided
+    with it, too."""
     cancels = fragment.task(task).cancels
     if not cancels:
-        return enter_stage(fragment, task, "success")
+        return enter_stage(fragment, task, "success", stage)
     base, known = fragment.base_of(task), fragment.extras.unwanted if fragment.extras is not None else []
     stopped = [t for t in flow.unended(fragment, (base + named for named in cancels)) if t not in known]
     stop: list[Event] = [TasksStopped(stopped, f"{fragment.id_of(task)} is completed")] if stopped else []
-    return [*enter_stage(fragment, task, "success"), *stop]
+    return [*enter_stage(fragment, task, "success", stage), *stop]
