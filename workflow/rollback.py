@@ -2,12 +2,13 @@
 
 Nothing is cut from the log. A rollback is an event that names the tasks; what runs is asked to stop, compensations run one after
 the other (the latest effect first, as in Garcia-Molina and Salem, Sagas, 1987), then the tasks are as if they had not begun.
+A wait that is not among them goes on to the moment for which it was set; one that is begins anew, with its whole time.
 """
 
 from typing import TYPE_CHECKING
 
 from workflow import anew, flow
-from workflow.states import ABSENT, COMPLETED, ENDED, RUNNING
+from workflow.states import ABSENT, COMPLETED, ENDED, RUNNING, WAITING
 from workflow.steering_events import RollbackBegun
 from workflow.tasks import Effect, Kind, Role
 
@@ -33,7 +34,8 @@ def last_checkpoint(fragment: "Fragment") -> int:
 
 
 def begin(fragment: "Fragment", version: int, command: str, reason: str, also: list[int]) -> RollbackBegun:
-    """Back to the state as of `version`: whatever has not ended by then is done anew, and the tasks `also`."""
+    """Back to the state as of `version`: whatever has not ended by then is done anew, and the tasks `also`; what waited then
+    waits on."""
     resets = [task for task in range(len(fragment.states)) if _is_later(fragment, task, version)]
     return _begun(fragment, sorted({*resets, *also}), version, command, reason)
 
@@ -70,5 +72,29 @@ def _is_later(fragment: "Fragment", task: int, version: int) -> bool:
         return False
     if flow.is_composite(fragment.task(task).kind) and (fragment.states[task] in ENDED or fragment.states[task] == RUNNING):
         return all(_is_later(fragment, member, version) for member in fragment.members_of(task))
+    if fragment.states[task] == WAITING:
+        return not _waits_on(fragment, task, version)
     # One that is ready begins anew, too: what it needed may be done anew, and else it is ready again at once.
     return True
+
+
+def _waits_on(fragment: "Fragment", task: int, version: int) -> bool:
+    """Does a wait (for a moment, a signal, people, another run, the delay before an attempt) stand as it is? Yes if all that led
+    to it does: then it began with that, and keeps its due moment, its request and the decisions on it."""
+    while task >= 0:
+        if any(fragment.is_own(need) and _is_later(fragment, need, version) for need in fragment.needs_of(task)):
+            return False
+        parent = fragment.parent_of(task)
+        if parent >= 0 and _follows_copies(fragment, parent, task, version):
+            return False
+        task = parent
+    return True
+
+
+def _follows_copies(fragment: "Fragment", owner: int, task: int, version: int) -> bool:
+    """Is it in a copy that was made because an earlier one had ended, and did that one end later?"""
+    body = fragment.task(owner).body
+    if body is None or (body.over is not None and not body.concurrency):
+        return False
+    before = (copy for copy in fragment.copies_of(owner) if not copy.is_void and copy.base + len(copy.body.graph.tasks) <= task)
+    return any(_is_later(fragment, copy.base + member, version) for copy in before for member in copy.body.members)
