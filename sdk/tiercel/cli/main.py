@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tiercel.answers import ApiError, ServerUnreachable
+from tiercel.cli.advice import in_commands
 from tiercel.cli.commands import Commands
 from tiercel.cli.options import EXIT_CODES, REFUSED, UNREACHABLE
 from tiercel.cli.text import clean
@@ -45,8 +46,8 @@ def main() -> None:
 
 
 def say(line: str, more: list[str]) -> None:
-    """One error, in plain words; several mistakes on a line each."""
+    """One error, in plain words and with the commands that help; several mistakes on a line each."""
     first, *others = line.split("\n")
-    typer.echo(f"tiercel: {clean(first)}", err=True)
+    typer.echo(f"tiercel: {clean(in_commands(first))}", err=True)
     for detail in (*others, *more):
-        typer.echo(f"  {clean(detail)}", err=True)
+        typer.echo(f"  {clean(in_commands(detail))}", err=True)

@@ -1,0 +1,22 @@
+"""What the API advises, in the words of the command line: it names its own paths, and a person at a terminal has commands."""
+
+import re
+
+_COMMANDS = (
+    (r"POST /api/v1/definitions\b", "`tiercel definition register FILE`"),
+    (r"GET /api/v1/definitions\b", "`tiercel definition list`"),
+    (r"GET /api/v1/workflows/(\S+)", r"`tiercel run get \1`"),
+    (r"GET /api/v1/workflows\b", "`tiercel run list`"),
+    (r"POST /api/v1/workflows\b", "`tiercel run start`"),
+    (r"GET /api/v1/schedules\b", "`tiercel schedule list`"),
+    (r"GET /api/v1/agents\b", "`tiercel agent list`"),
+    (r"GET /api/v1/sites\b", "`tiercel site list`"),
+)
+_PATHS = tuple((re.compile(path), command) for path, command in _COMMANDS)
+
+
+def in_commands(text: str) -> str:
+    """The text with the command in place of each request that it advises."""
+    for path, command in _PATHS:
+        text = path.sub(command, text)
+    return text
