@@ -21,6 +21,7 @@ from cloud.crossing import blobs_handed
 from cloud.explain.api import explain_routes
 from cloud.inputs import AgentLoad, RunFinished, SiteLoads
 from cloud.planner import Planner
+from cloud.reports import SiteReports, TaskReport, checked
 from cloud.schedule.api import schedule_routes
 from cloud.schedule.service import ScheduleService
 from cloud.service import PlannerService
@@ -214,6 +215,8 @@ class GlobalPlanner:
             case "loads":
                 agents = {a.agent: AgentLoad(a.running, a.health or "ok", a.open_until_ms) for a in message.loads.agents}
                 self.loop.post(SiteLoads(link.peer, agents, message.loads.ready, message.loads.running))
+            case "reports":
+                self.loop.post(SiteReports(link.peer, [_report(item) for item in message.reports.items]))
             case "digest_reply":
                 if (waiting := self._digests.get(message.digest_reply.id)) is not None:
                     waiting.put_nowait(message.digest_reply)
@@ -333,6 +336,10 @@ class GlobalPlanner:
         staleness_ms = self.exchange.staleness_ms(site)
         as_of = self.loop.clock.now().wall_ms - staleness_ms if staleness_ms >= 0 else 0
         return Freshness(as_of, f"replica of {site}", staleness_ms)
+
+
+def _report(item: sync_pb2.TaskReport) -> tuple[str, int, TaskReport]:
+    return item.run, item.task, checked(TaskReport(item.attempt, item.fraction, item.note, item.at_ms))
 
 
 @dataclass(slots=True, eq=False)

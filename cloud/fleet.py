@@ -154,12 +154,13 @@ class Fleet:
 def described(silent: Sequence[tuple[str, FleetAgent]]) -> str:
     """Silent agents (with their sites) in words: who, where, since when; those silent for longest first."""
     longest_first = sorted(silent, key=lambda pair: (pair[1].since, pair[1].id))
-    names = [f"{agent.id} at {site} since {_utc(agent.since)}" for site, agent in longest_first[:NAMED_MAX]]
+    names = [f"{agent.id} at {site} since {utc(agent.since)}" for site, agent in longest_first[:NAMED_MAX]]
     more = len(silent) - len(names)
     return ", ".join(names) + (f", and {more} more" if more else "")
 
 
-def _utc(time_ms: int) -> str:
+def utc(time_ms: int) -> str:
+    """A moment (UTC ms) for people, to the second."""
     return datetime.fromtimestamp(time_ms // 1000, UTC).isoformat().replace("+00:00", "Z")
 
 

@@ -8,6 +8,7 @@ from cloud import crossing
 from cloud.control.inputs import CommandSettled
 from cloud.outcomes import outcome_of
 from cloud.placement import Placement
+from cloud.reports import SiteReports
 from cloud.runs import Run
 from sync.inputs import FromPeer, PeerLinked, PeerLost
 from sync.values import Now, stream_writer
@@ -38,7 +39,7 @@ class Hearing:
 
     def steps(self) -> dict[type, Callable[..., None]]:
         """What it takes of the planner's inputs."""
-        return {FromPeer: self._hear, PeerLinked: self._link, PeerLost: self._lose}
+        return {FromPeer: self._hear, PeerLinked: self._link, PeerLost: self._lose, SiteReports: self._note}
 
     def _hear(self, input: FromPeer, now: Now, out: list[object]) -> None:
         planner = self.planner
@@ -55,6 +56,8 @@ class Hearing:
         known = planner.runs.get(run) if run else None
         if known is not None:
             planner.measures.hear(known, event, input.time_ms)
+            if known.reports:
+                planner.runs.reports.end(known, getattr(event, "task", -1))
         if kind is TaskAssigned:
             return  # Half of all events, and nothing for the cloud to decide.
         if isinstance(event, Event) and run:
@@ -91,6 +94,8 @@ class Hearing:
         if not fragment.live:
             planner.runs.rest(run)
         planner.measures.hear(known, event, time_ms)
+        if known.reports:
+            planner.runs.reports.end(known, event.task)  # type: ignore[attr-defined]
         return True
 
     def _hand_over(self, run: Run, values: list[ValueHanded], now: Now, out: list[object]) -> None:
@@ -133,6 +138,11 @@ class Hearing:
             planner.children.greet(run, site, now, out)
             for value in crossing.values_for(run, site):
                 planner.emit(planner.site_stream(site), run.id, RELEASED_EPOCH, value, now, out)
+
+    def _note(self, input: SiteReports, now: Now, out: list[object]) -> None:
+        for run, task, report in input.reports:
+            if self.planner.runs.note_report(input.site, run, task, report):
+                self.planner.changed[run] = None
 
     def _lose(self, input: PeerLost, now: Now, out: list[object]) -> None:
         self.planner.fleet.unlink(input.peer, now.wall_ms)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from cloud.reports import NOTHING, Place, Reports, TaskReport, is_over, share_done
 from cloud.views import RunSummary
 from sync.values import RunId
 from workflow.events import FragmentAdopted, FragmentReleased, RunCreated
@@ -86,6 +87,7 @@ class Run:
     children: dict[str, Child] = field(default_factory=dict)
     reopening: bool = False
     held: str = ""  # Why a run that has no home yet is paused.
+    reports: dict[Place, TaskReport] = field(default_factory=lambda: NOTHING)  # In memory only.
 
     @classmethod
     def create(cls, run: str, plan: Plan, created: RunCreated) -> "Run":
@@ -254,7 +256,7 @@ class Run:
 
     def percent(self) -> int:
         """How far the run is."""
-        return 100 if self.outcome == "completed" else percent_of(self.states())
+        return 100 if self.outcome == "completed" else percent_of(self.states(), share_done(self))
 
 
 def merged_states(tasks: int, places: bytes, fragments: Sequence[bytes | bytearray | None]) -> bytes | bytearray:
@@ -315,10 +317,31 @@ class Runs(Shelf[Run]):
     def __init__(self, plans: Mapping[str, Plan]) -> None:
         super().__init__(Run.save, self._restore, Run.rests)
         self._plans = plans
+        self.reports = Reports()
 
     def _restore(self, run: str, body: bytes) -> Run:
         saved = load_saved_run(body)
-        return restore_run(run, self._plans[saved.definition], saved)
+        restored = restore_run(run, self._plans[saved.definition], saved)
+        restored.reports = self.reports.of_runs.get(run, NOTHING)
+        return restored
+
+    def __delitem__(self, run: str) -> None:
+        super().__delitem__(run)
+        self.reports.forget(run)
+
+    def note_report(self, site: str, run: str, task: int, report: TaskReport) -> bool:
+        """A site passes on what an agent said; False if it is of no run here, or of an attempt that is over."""
+        if run not in self:
+            return False
+        known = None if self.is_packed(run) else self[run]  # In one at rest it can only be ahead of what was heard.
+        if known is not None:
+            fragment = known.fragment(site)
+            if site not in known.sites or (fragment is not None and is_over(fragment, task, report)):
+                return False
+        reports = self.reports.note(run, site, task, report)
+        if known is not None:
+            known.reports = reports
+        return True
 
     def state(self, run: str) -> str:
         """pending or active. Raises KeyError."""

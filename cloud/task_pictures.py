@@ -6,8 +6,9 @@ import msgspec
 
 from cloud.conditions import members
 from cloud.fleet import Fleet, FleetAgent, Site, described
+from cloud.reports import UNSAID, reports_of
 from cloud.runs import Run
-from cloud.views import FailureView, TaskView
+from cloud.views import FailureView, TaskProgressView, TaskView
 from sync.clock import wall_ms
 from sync.commit import Row
 from sync.values import StreamId, stream_writer
@@ -48,6 +49,11 @@ def task_views(run: Run, rows: list[Row], fleet: Fleet) -> tuple[list[TaskView],
         fragment = run.fragment(site)
         if fragment is not None:
             _set_state(view, fragment, task, fleet.site(site))
+    for site in run.sites if run.reports else ():
+        for task, report in reports_of(run, site):
+            if (view := views.get((site, task))) is not None:
+                fraction = report.fraction if report.fraction != UNSAID else None
+                view.progress = TaskProgressView(fraction, report.note, report.at_ms)
     return list(views.values()), max(0, len(shown) - TASKS_SHOWN_MAX)
 
 

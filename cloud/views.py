@@ -46,6 +46,14 @@ class FailureView(msgspec.Struct):
     correlation_id: str
 
 
+class TaskProgressView(msgspec.Struct):
+    """What the agent last said of a running task: how far it is (0 to 1; null: only signs of life came), and when (UTC ms)."""
+
+    fraction: float | None
+    note: str
+    at: int
+
+
 class TaskView(msgspec.Struct, omit_defaults=True):
     """One task of a run: its state, its latest attempt, times (UTC ms), what came of it, and what it waits for. `path` is where
     in the life of its run it is; of a group, `members` are inside and `members_done` of them are done."""
@@ -65,6 +73,7 @@ class TaskView(msgspec.Struct, omit_defaults=True):
     path: str = ""
     members: int = 0
     members_done: int = 0
+    progress: TaskProgressView | None = None
 
 
 class IncidentView(msgspec.Struct):

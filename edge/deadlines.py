@@ -50,9 +50,14 @@ class Deadlines:
         if attempt is None:
             out.append(ClearTimer(fragment.run, f"deadline/{task}"))
             return
-        self.home.stop(attempt.agent, [self.home.key(fragment, task, attempt)], "deadline passed", out)
+        said = "timeout", f"no outcome from {attempt.agent} by the deadline", "deadline passed"
+        self.give_up(fragment, task, *said, now, out)
+
+    def give_up(self, fragment: Fragment, task: int, code: str, message: str, reason: str, now: Now, out: list[object]) -> None:
+        """The agent is told to stop. What may be repeated has failed; of anything else nobody knows what it had done by then."""
+        attempt = fragment.live[task]
+        self.home.stop(attempt.agent, [self.home.key(fragment, task, attempt)], reason, out)
         if fragment.task(task).effect is Effect.REPEATABLE:
-            message = f"no outcome from {attempt.agent} by the deadline"
-            self.home.decide(fragment, Fail(task, attempt.number, attempt.agent, "timeout", message, True), now, out)
+            self.home.decide(fragment, Fail(task, attempt.number, attempt.agent, code, message, True), now, out)
         else:
-            self.home.decide(fragment, Lose(task, attempt.number, False, "deadline passed"), now, out)
+            self.home.decide(fragment, Lose(task, attempt.number, False, reason), now, out)

@@ -152,10 +152,12 @@ class Dispatch:
             out.append(ClearTimer(fragment.run, f"start/{task}"))
         if plan.timeout_ms:
             out.append(deadline_of(fragment, task, now.wall_ms))
+        if plan.heartbeat_ms:
+            self.home.vigil.watch(fragment.run, task, attempt, plan.heartbeat_ms, now)
         key = AttemptKey(fragment.run, task, attempt, attempt_epoch(fragment.epoch, attempt))
         name = plan.id if task < len(fragment.plan.tasks) else fragment.id_of(task)
         parameters, generation = rendered or constant or b"{}", generation_of(fragment, task)
-        return Assigned(key, name, plan.capability, parameters, plan.effect, plan.timeout_ms, generation)
+        return Assigned(key, name, plan.capability, parameters, plan.effect, plan.timeout_ms, generation, plan.heartbeat_ms)
 
     def _render(self, fragment: Fragment, task: int, plan: TaskPlan) -> bytes | ExpressionError:
         """The parameters, with those that a person gave instead. Empty if they are the plan's own."""

@@ -18,8 +18,10 @@ import grpc
 import structlog
 
 from edge.executor import LEASE_MS, Executor
+from edge.inputs import ProgressHeard
 from edge.roster import Roster, Slot
 from edge.service import Gateway
+from edge.vigil import Report
 from sync.actors import Loop, verify_slowly
 from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobError, BlobService, BlobStore, pull, push
 from sync.commit import Row
@@ -36,6 +38,10 @@ from workflow.saved import load_saved, state_hash
 FIRST_LINK_WAIT_S_MAX = 3_600.0
 RECONNECT_S_MAX = 3.0
 DIGEST_PAGE = 500
+PROGRESS_EVERY_S = 0.5
+REPORTS_MAX = 500
+"""Reports of progress in one message to the cloud."""
+
 CLOUD = "cloud"
 # What somebody waits for: it is sent at once and not a few milliseconds later with others.
 URGENT = frozenset(
@@ -97,6 +103,7 @@ class EdgeNode:
         self._recovering = False
         self._compared: asyncio.Event
         self._last_telemetry = b""
+        self._telling: asyncio.TimerHandle | None = None
         self._bringing: set[bytes] = set()
 
     async def serve(self, ready: asyncio.Event | None = None) -> None:
@@ -187,6 +194,8 @@ class EdgeNode:
                 self.loop.answer(effect)
             elif type(effect) is Recall:
                 self.loop.recall(self.log, effect.run)
+            elif type(effect) is ProgressHeard:
+                self._tell_progress()
             else:
                 self.gateway.deliver(effect)
 
@@ -241,6 +250,8 @@ class EdgeNode:
     def recovered(self, peer: str) -> None:
         """Our stream is whole."""
         self._last_telemetry = b""  # The peer may have forgotten it.
+        self._executor().home.vigil.tell_all()
+        self._tell_progress()
         if self._recovering:
             self._recovering = False
             self.loop.refold_when_idle(StreamRecovered(f"the stream {self.stream} is whole again"))
@@ -278,6 +289,21 @@ class EdgeNode:
             return None
         self._last_telemetry = encoded
         return sync_pb2.SyncMessage(loads=loads)
+
+    def _tell_progress(self) -> None:
+        """Soon, and together: however often agents report, the cloud hears of it twice a second."""
+        if self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(PROGRESS_EVERY_S, self._send_progress)
+
+    def _send_progress(self) -> None:
+        self._telling = None
+        link, vigil = self.exchange.links.get(CLOUD), self._executor().home.vigil
+        if link is None or not vigil.untold:
+            return  # It is told when the link is up again.
+        items = [_report(*told) for told in vigil.take_untold(REPORTS_MAX)]
+        link.say(sync_pb2.SyncMessage(reports=sync_pb2.TaskReports(items=items)))
+        if vigil.untold:
+            self._tell_progress()
 
     async def other(self, link: Link, message: sync_pb2.SyncMessage) -> None:
         """Messages of the link that are not replication."""
@@ -336,6 +362,11 @@ class EdgeNode:
         core = self.loop.driver.core
         assert isinstance(core, Executor)
         return core
+
+
+def _report(run: str, task: int, report: Report) -> sync_pb2.TaskReport:
+    attempt, fraction, note, at_ms = report
+    return sync_pb2.TaskReport(run=run, task=task, attempt=attempt, fraction=fraction, note=note, at_ms=at_ms)
 
 
 def _load(roster: Roster, slot: Slot) -> sync_pb2.AgentLoad:

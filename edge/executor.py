@@ -15,6 +15,7 @@ from coordination.lease import LeaseTable
 from edge.deadlines import Deadlines
 from edge.dispatch import Dispatch
 from edge.doubts import Doubts
+from edge.heartbeats import Heartbeats
 from edge.home import Chance, Home, deadline_of, timers_of
 from edge.inputs import (
     AcknowledgeResults,
@@ -83,6 +84,7 @@ class Executor:
     plans: dict[str, Plan] = field(init=False)
     schedules: SiteSchedules = field(init=False)
     reopening: Reopening = field(init=False)
+    heartbeats: Heartbeats = field(init=False)
     sessions: Sessions = field(init=False)
     parts: Parts = field(init=False)
     _persisted: set[str] = field(default_factory=set)
@@ -99,6 +101,7 @@ class Executor:
         self.fragments, self.plans = self.home.fragments, self.home.plans
         self.schedules = SiteSchedules(self.home, self._cancel)
         self.reopening = Reopening(self.home)
+        self.heartbeats = Heartbeats(self.home, self.deadlines)
         self.sessions, self.parts = Sessions(self), Parts(self._make_parts())
         self.home.folds = self.parts.folds
         self._steps = {
@@ -114,7 +117,7 @@ class Executor:
 
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the fragments, in the order in which it sees what happens."""
-        return ()
+        return (self.heartbeats,)
 
     # The Driver's side ------------------------------------------------------------------------------------------------
 
@@ -278,7 +281,7 @@ class Executor:
         return run == "" or run in self.fragments
 
     def wake_mono_ms(self) -> int | None:
-        """When the next lease ends, or an agent that kept failing may prove itself."""
+        """When the next lease ends, an agent that kept failing may prove itself, or a Part wants a turn."""
         dues = self.roster.wake_ms(), self.parts.wake_mono_ms()
         return min((due for due in dues if due is not None), default=None)
 

@@ -9,6 +9,7 @@ from edge.inputs import AttemptKey, StopTasks
 from edge.meetings import Meetings
 from edge.part import Fold
 from edge.roster import Roster
+from edge.vigil import Vigil
 from sync.outputs import Append, ClearTimer, Save, SetTimer
 from sync.values import Now, RunId, SiteId, StreamId
 from workflow.attempts import failure
@@ -53,6 +54,7 @@ class Home:
     woken: list[Fragment] = field(default_factory=list)
     resources: Resources = field(default_factory=Resources)
     meetings: Meetings = field(default_factory=Meetings)
+    vigil: Vigil = field(default_factory=Vigil)
     claims: dict[str, set[int]] = field(default_factory=dict)
     folds: dict[type, list[Fold]] = field(default_factory=dict)  # Of the Parts around it (see edge.part).
 
@@ -162,6 +164,8 @@ class Home:
                 continue
             verdict = judge(command, fragment.run, held) if command is not None else UNKNOWN
             self.roster.drop(held.agent, fragment.run, task, verdict, now)
+            if self.vigil:
+                self.vigil.forget(fragment.run, task)
             plan = fragment.task(task)
             if plan.timeout_ms:
                 out.append(ClearTimer(fragment.run, f"deadline/{task}"))

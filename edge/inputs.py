@@ -60,6 +60,27 @@ class AgentReported(NamedTuple):
     receipt: object
 
 
+class Word(NamedTuple):
+    """What an agent says of an attempt in its hands: how far it is (0 to 1), and a note. A `beat` is a sign of life alone."""
+
+    key: AttemptKey
+    fraction: float
+    note: str
+    beat: bool
+
+
+class AgentProgressed(NamedTuple):
+    """A batch of words of one agent: telemetry."""
+
+    session: int
+    agent: str
+    words: list[Word]
+
+
+class ProgressHeard(NamedTuple):
+    """Effect: there is progress that the cloud has not been told of."""
+
+
 class Welcome(NamedTuple):
     """Order: tell the agent that its session is open."""
 
@@ -78,6 +99,7 @@ class Assigned(msgspec.Struct, frozen=True, gc=False):
     effect: int
     timeout_ms: int
     generation: int = 0
+    heartbeat_ms: int = 0
 
 
 class AssignTasks(NamedTuple):

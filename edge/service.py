@@ -17,6 +17,7 @@ from edge.inputs import (
     AcknowledgeResults,
     AgentClosed,
     AgentOpened,
+    AgentProgressed,
     AgentReported,
     AgentSeen,
     Assigned,
@@ -26,6 +27,7 @@ from edge.inputs import (
     Outcome,
     StopTasks,
     Welcome,
+    Word,
 )
 from sync.actors import Loop
 from sync.blobs import BlobRefused
@@ -38,6 +40,7 @@ PROTOCOL_OLDEST = 1
 HEARTBEATS_PER_LEASE = 4
 INLINE_BYTES_MAX = 64 * 1024
 CAPACITY_MAX = 4_096
+NOTE_CHARACTERS_MAX = 500
 BLOB_AWAY = "blob_away"
 NOT_BEGUN = frozenset(("not_started", BLOB_AWAY))
 """Failures that say that the capability was not called: the attempt is given out again, and does not count as one that failed."""
@@ -219,8 +222,10 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
                     conversation.say(agent_pb2.EdgeMessage(heartbeat_ack=ack))
                 case "goodbye":
                     return True
+                case "progress":
+                    loop.post(AgentProgressed(session, agent, [_word(item) for item in message.progress.items]))
                 case _:
-                    pass  # Progress is telemetry; kinds of a newer protocol are not for us.
+                    pass  # Kinds of a newer protocol are not for us.
             await loop.room()
         return False
 
@@ -270,6 +275,14 @@ def _opened(session: int, register: agent_pb2.Register) -> AgentOpened:
         labels=dict(register.labels),
         holding=tuple(AttemptKey(k.run, k.task, k.attempt, k.epoch) for k in register.holding),
     )
+
+
+def _word(item: agent_pb2.Progress) -> Word:
+    """What is no fraction is a sign of life and no more: work does not fail by it."""
+    key = AttemptKey(item.key.run, item.key.task, item.key.attempt, item.key.epoch)
+    if item.beat or not 0 <= item.fraction <= 1:  # Of what is not a number neither holds.
+        return Word(key, 0.0, "", True)
+    return Word(key, round(item.fraction, 4), item.note[:NOTE_CHARACTERS_MAX], False)
 
 
 def _outcome(agent: str, item: agent_pb2.TaskResult) -> Outcome:
@@ -323,7 +336,8 @@ def _assignment_messages(items: list[Assigned]) -> list[agent_pb2.EdgeMessage]:
     for item in items:
         run, task, attempt, epoch = item.key
         key = agent_pb2.AttemptKey(run=run, task=task, attempt=attempt, epoch=epoch).SerializeToString()
-        fixed = _fixed_fields(item.task_name, item.capability, item.parameters, item.effect, item.timeout_ms, item.generation)
+        times = item.timeout_ms, item.generation, item.heartbeat_ms
+        fixed = _fixed_fields(item.task_name, item.capability, item.parameters, item.effect, *times)
         # Field 1 of Assignment is its key; a key is shorter than 128 bytes unless the run's id is absurd.
         encoded = b"".join((b"\x0a", _varint(len(key)), key, fixed))
         batch += (b"\x0a", _varint(len(encoded)), encoded)
@@ -341,7 +355,9 @@ def _assignments(encoded: list[bytes]) -> agent_pb2.EdgeMessage:
 
 
 @lru_cache(maxsize=4_096)
-def _fixed_fields(task_name: str, capability: str, parameters: bytes, effect: int, timeout_ms: int, generation: int) -> bytes:
+def _fixed_fields(
+    task_name: str, capability: str, parameters: bytes, effect: int, timeout_ms: int, generation: int, heartbeat_ms: int
+) -> bytes:
     return agent_pb2.Assignment(
         task_name=task_name,
         capability=capability,
@@ -349,6 +365,7 @@ def _fixed_fields(task_name: str, capability: str, parameters: bytes, effect: in
         effect=agent_pb2.Effect.ValueType(effect),
         timeout_ms=timeout_ms,
         generation=generation,
+        heartbeat_ms=heartbeat_ms,
     ).SerializeToString()
 
 

@@ -41,6 +41,7 @@ class Sessions:
             out.append(CloseSession(replaced, input.agent, "replaced", "the agent registered again over another connection"))
         out.append(Welcome(input.session, input.agent, site.lease_ms))
         self._reconcile(slot, input, now, out)
+        site.heartbeats.listen(slot, now)
         site.roster.ready(slot, now)
 
     def _reconcile(self, slot: Slot, input: AgentOpened, now: Now, out: list[object]) -> None:

@@ -32,14 +32,16 @@ class Progress:
         return percent(self.done, self.total)
 
 
-def percent(done: int, total: int) -> int:
-    """Rounded down; of nothing all is done."""
-    return done * 100 // total if total else 100
+def percent(done: int, total: int, under_way: float = 0.0) -> int:
+    """Rounded down; of nothing all is done. `under_way` is what tasks that run have done of themselves, together, in tasks."""
+    if done >= total:
+        return 100
+    return min(99, int((done + under_way) * 100 / total)) if under_way else done * 100 // total
 
 
-def percent_of(states: bytes | bytearray) -> int:
+def percent_of(states: bytes | bytearray, under_way: float = 0.0) -> int:
     """The percentage of `progress_of`, without a look at each task."""
-    return percent(*_counts(states))
+    return percent(*_counts(states), under_way)
 
 
 def progress_of(states: bytes | bytearray) -> Progress:

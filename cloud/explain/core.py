@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from cloud.explain.views import ExplainView, SiteReasons
-from cloud.fleet import FleetAgent
+from cloud.fleet import FleetAgent, utc
 from cloud.planner import Planner
+from cloud.reports import UNSAID, reports_of
 from cloud.runs import Run
 from cloud.views import LinkView
 from workflow.explain import Reason, explain
@@ -30,6 +31,7 @@ def explained(planner: Planner, run: Run, link_of: LinkOf) -> ExplainView:
             told.note = f"{site} has not taken the run yet" + ("" if link.state == "up" else ": its link is down")
             continue
         told.reasons = [_joined(planner, run, site, reason, link) for reason in explain(fragment)]
+        _add_words(run, site, fragment, told.reasons)
         if link.state != "up" and not fragment.outcome:
             told.note = f"{site} is cut off: it goes on alone, and this is as of when it was last heard"
     return view
@@ -55,6 +57,26 @@ def _joined(planner: Planner, run: Run, site: str, reason: Reason, link: LinkVie
     if link.state != "up" and reason.kind in CUT_OFF:
         reason.why += f"; {site} is cut off from the cloud, so this can only come when it is back"
     return reason
+
+
+def _add_words(run: Run, site: str, fragment: Fragment, reasons: list[Reason]) -> None:
+    """What agents last said of what they work on, and by when they must speak again."""
+    reports = dict(reports_of(run, site))
+    words = {fragment.id_of(t): (reports.get(t), every) for t in fragment.live if (every := _every(fragment, t)) or t in reports}
+    for reason in reasons if words else ():
+        if reason.kind != "working" or reason.task not in words:
+            continue
+        report, every_ms = words[reason.task]
+        if report is not None:
+            how_far = f"{report.fraction:.0%} done" if report.fraction != UNSAID else "at it"
+            reason.why += f"; last heard of at {utc(report.at_ms)}: {how_far}" + (f", {report.note}" if report.note else "")
+        if every_ms:
+            reason.why += f"; it must be heard of every {every_ms / 1000:g} s"
+            reason.until = report.at_ms + every_ms if report is not None else 0
+
+
+def _every(fragment: Fragment, task: int) -> int:
+    return fragment.task(task).heartbeat_ms
 
 
 def _name_agents(planner: Planner, site: str, reason: Reason) -> None:

@@ -21,6 +21,9 @@ hands the task to an agent that has it, over one connection that the agent opens
 
     agent.run("127.0.0.1:7444")
 
+Work that takes long tells how far it is: `task.progress(0.4, "40 of 100 boxes")`. A task with `heartbeat: 10s` must do so, or
+call `task.heartbeat()`, at least every ten seconds; it is stopped when it falls silent.
+
 A task may reach an agent more than once when something fails. `task.idempotency_key` is the same every time: write
 under it, and a repetition changes nothing.
 """

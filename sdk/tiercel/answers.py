@@ -90,6 +90,14 @@ class Failure(TypedDict):
     correlation_id: str
 
 
+class TaskProgress(TypedDict):
+    """What the agent last said of a running task; a fraction of None: it only gave signs of life. `at` is UTC ms."""
+
+    fraction: float | None
+    note: str
+    at: int
+
+
 class Task(TypedDict):
     """One task of a run."""
 
@@ -105,6 +113,7 @@ class Task(TypedDict):
     error: NotRequired[str]
     waits_for: NotRequired[str]
     failure: NotRequired[Failure]
+    progress: NotRequired[TaskProgress]
 
 
 class RunSummary(TypedDict):

@@ -7,6 +7,7 @@ from tiercel.capability import Capability
 from tiercel.context import TaskContext, correlation_id_of
 from tiercel.encoding import Key, encode
 from tiercel.errors import TaskCancelled, TaskError
+from tiercel.lease import now_s
 from tiercel.secrets import redact
 from tiercel.v1 import agent_pb2
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 TEXT_CHARACTERS_MAX = 4000
 
-CANCEL, TIMEOUT, LEASE, CLOSING = "cancel", "timeout", "lease_expired", "agent_stopped"
-"""Why an attempt was asked to stop. The two in the middle are also the codes of its failure."""
+CANCEL, TIMEOUT, LEASE, HEARTBEAT, CLOSING = "cancel", "timeout", "lease_expired", "heartbeat", "agent_stopped"
+"""Why an attempt was asked to stop. Those in the middle are also the codes of its failure."""
 
 
 class Attempt:
@@ -28,6 +29,8 @@ class Attempt:
         "capability",
         "context",
         "durable",
+        "heard_s",
+        "is_begun",
         "key",
         "physical",
         "queued",
@@ -35,6 +38,7 @@ class Attempt:
         "task",
         "timer",
         "used_secrets",
+        "watch",
     )
 
     def __init__(self, work: "Work", key: Key, assignment: agent_pb2.Assignment, capability: Capability) -> None:
@@ -45,6 +49,9 @@ class Attempt:
         self.context: TaskContext | None = None
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.watch: asyncio.TimerHandle | None = None  # Of a task with a heartbeat.
+        self.heard_s = 0.0  # When the function last gave a sign of life; it may be set from its thread.
+        self.is_begun = False  # Until the function is called nobody expects a sign of it.
         effect = assignment.effect
         # A durable result must be on disk before it is sent: the effect must not be repeated.
         self.durable = effect != agent_pb2.EFFECT_REPEATABLE
@@ -59,6 +66,16 @@ class Attempt:
     def correlation_id(self) -> str:
         """What this attempt is called in logs and histories: run/task/attempt."""
         return correlation_id_of(self.assignment)
+
+    def begin(self) -> None:
+        """The function is about to be called, perhaps in a thread."""
+        self.heard_s, self.is_begun = now_s(), True
+
+    def forget_timers(self) -> None:
+        """It is over."""
+        for timer in (self.timer, self.watch):
+            if timer is not None:
+                timer.cancel()
 
     def stop(self, cause: str, reason: str) -> None:
         """Ask it to stop; the first cause stands. It ends when the function ends, and not before."""
@@ -124,6 +141,9 @@ class Attempt:
         match cause:
             case "timeout":
                 text = f"capability {name!r} was stopped after its timeout of {self.assignment.timeout_ms} ms"
+            case "heartbeat":
+                silent_ms = self.assignment.heartbeat_ms
+                text = f"capability {name!r} was stopped: no task.progress() or task.heartbeat() for {silent_ms} ms"
             case "lease_expired":
                 text = f"capability {name!r} was stopped because the agent's lease was running out"
             case _:

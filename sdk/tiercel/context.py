@@ -13,7 +13,8 @@ from tiercel.v1 import agent_pb2
 if TYPE_CHECKING:
     from tiercel.lease import Lease
 
-Report = Callable[[float, str], None]
+Report = Callable[[float | None, str], None]
+"""A fraction and a note; without a fraction a sign of life alone."""
 
 log = logging.getLogger("tiercel.task")
 
@@ -118,8 +119,24 @@ class TaskContext:
             raise TaskCancelled(self.reason)
 
     def progress(self, fraction: float, note: str = "") -> None:
-        """Tell how far it is, from 0 to 1. Call it as often as you like: only the last word of each moment travels."""
-        self._report(fraction, note)
+        """Tell how far it is, from 0 to 1. Call it as often as you like: only the last word of each moment travels.
+
+        It is a sign of life, too. What is no fraction is only that, and the log says so: work does not fail by it.
+        """
+        if not 0 <= fraction <= 1:  # Of what is not a number neither holds.
+            self.log.warning("progress of %r is no fraction: allowed is 0 to 1; it counts as a sign of life only", fraction)
+            self.heartbeat()
+            return
+        self._report(float(fraction), note)
+
+    def heartbeat(self) -> None:
+        """Give a sign of life. A task with `heartbeat: 10s` is stopped when it gives none, and no progress, for so long."""
+        self._report(None, "")
+
+    @property
+    def heartbeat_s(self) -> float:
+        """How long the task may be silent, in seconds; 0: as long as it likes."""
+        return self._assignment.heartbeat_ms / 1000
 
     def cancel(self, reason: str) -> None:
         """Ask the work to stop."""

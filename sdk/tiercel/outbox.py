@@ -55,8 +55,8 @@ class Outbox:
 
     def add_progress(self, key: Key, progress: agent_pb2.Progress) -> None:
         """Only the last report of an attempt is kept, and reports leave ten times a second at most."""
-        if not self._open:
-            return
+        if not self._open or (progress.beat and key in self._progress):
+            return  # A report that waits is a sign of life by itself.
         self._progress[key] = progress
         if self._progress_due is None:
             self._progress_due = self._loop.call_later(PROGRESS_EVERY_S, self._release_progress)

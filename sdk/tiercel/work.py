@@ -22,7 +22,7 @@ from tiercel.context import TaskContext, correlation_id_of
 from tiercel.delivery import Delivery
 from tiercel.encoding import Key, decode, key_of
 from tiercel.errors import BlobUnavailable, SecretUnavailable, SessionLost, TaskCancelled, TaskError
-from tiercel.lease import Lease
+from tiercel.lease import Lease, now_s
 from tiercel.outbox import Outbox
 from tiercel.secrets import PREFIX, Secrets, redact
 from tiercel.stepping import Stepper
@@ -31,6 +31,9 @@ from tiercel.v1 import agent_pb2
 
 BATCH = 256
 """Assignments that are run before the loop has its turn again."""
+
+LATE_S = 0.25
+"""By so much a timer is late only when the loop was blocked."""
 
 UNACKNOWLEDGED_MAX = 20_000
 """Results that wait for the gateway. It acknowledges late and together while new work comes at once: at 50,000 tasks a
@@ -110,8 +113,7 @@ class Work:
         """The function of an attempt ended; called in the loop."""
         if self._running.pop(attempt.key, None) is not None:
             self._changed.set()
-        if attempt.timer is not None:
-            attempt.timer.cancel()
+        attempt.forget_timers()
         if attempt.context is not None:
             self._tools.outbox.forget_progress(attempt.key)
         if attempt.stop_cause == causes.CLOSING and isinstance(error, asyncio.CancelledError | TaskCancelled):
@@ -230,6 +232,7 @@ class Work:
             parameters[capability.context] = attempt.context = self._context_of(attempt)
         match capability.runs:
             case Runs.LOOP:
+                attempt.begin()
                 attempt.task = self._stepper.start(capability.function(**parameters), attempt.settle)
                 if attempt.task is not None:
                     self._keep(attempt)
@@ -246,6 +249,7 @@ class Work:
             attempt.queued.pop()
         except IndexError:
             return  # It was stopped before a thread was free, and has been settled.
+        attempt.begin()
         self._from_threads.append((attempt, *_outcome(call)))
         if not self._collecting:
             self._collecting = True
@@ -269,6 +273,8 @@ class Work:
         self._running[attempt.key] = attempt
         if attempt.assignment.timeout_ms:
             attempt.timer = self._loop.call_later(attempt.assignment.timeout_ms / 1000, self._time_out, attempt)
+        if attempt.assignment.heartbeat_ms:
+            self._watch_heartbeat(attempt, attempt.assignment.heartbeat_ms / 1000)
         if attempt.physical and self._lease_watch is None:
             self._watch_lease()
 
@@ -276,8 +282,7 @@ class Work:
         """It ended before its function was called."""
         if self._running.pop(attempt.key, None) is not None:
             self._changed.set()
-        if attempt.timer is not None:
-            attempt.timer.cancel()
+        attempt.forget_timers()
         self._delivery.finish(attempt.key, result, durable=attempt.durable)
 
     def _time_out(self, attempt: Attempt) -> None:
@@ -285,6 +290,30 @@ class Work:
         if attempt.capability.runs is Runs.THREAD:
             log.warning("%s: %s; its thread is taken until it looks at task.cancelled", attempt.correlation_id, text)
         attempt.stop(causes.TIMEOUT, text)
+
+    def _watch_heartbeat(self, attempt: Attempt, wait_s: float) -> None:
+        due_s = self._loop.time() + wait_s
+        attempt.watch = self._loop.call_at(due_s, self._check_heartbeat, attempt, due_s)
+
+    def _check_heartbeat(self, attempt: Attempt, due_s: float) -> None:
+        """Look again when it would have been silent for too long; a sign of life moves that on."""
+        allowed_s = attempt.assignment.heartbeat_ms / 1000
+        if not attempt.is_begun:
+            # It waits for a thread, or for a blob: the gateway is told for it that nobody is stuck.
+            self._report(attempt.key, agent_pb2.Progress(key=attempt.assignment.key, beat=True))
+            self._watch_heartbeat(attempt, allowed_s)
+            return
+        left_s = attempt.heard_s + allowed_s - now_s()
+        if left_s > 0:
+            self._watch_heartbeat(attempt, max(0.001, left_s))
+            return
+        if (late_s := self._loop.time() - due_s) > LATE_S:
+            # The loop was blocked, by whomever: those who work in it could not speak, and get as long to do so.
+            self._watch_heartbeat(attempt, min(late_s, allowed_s))
+            return
+        text = f"it gave no sign of life for {attempt.assignment.heartbeat_ms} ms"
+        log.warning("%s: stopped, %s", attempt.correlation_id, text)
+        attempt.stop(causes.HEARTBEAT, text)
 
     def _watch_lease(self) -> None:
         """Look again when the lease would have run out; a renewal moves that on."""
@@ -299,9 +328,14 @@ class Work:
             self._lease_watch = self._loop.call_later(wait_s, self._watch_lease)
 
     def _context_of(self, attempt: Attempt) -> TaskContext:
-        def report(fraction: float, note: str) -> None:
-            note = redact(note, attempt.used_secrets) if attempt.used_secrets else note
-            progress = agent_pb2.Progress(key=attempt.assignment.key, fraction=fraction, note=readable(note))
+        def report(fraction: float | None, note: str) -> None:
+            attempt.heard_s = now_s()
+            progress = agent_pb2.Progress(key=attempt.assignment.key)
+            if fraction is None:
+                progress.beat = True
+            else:
+                note = redact(note, attempt.used_secrets) if attempt.used_secrets else note
+                progress.fraction, progress.note = fraction, readable(note)
             self._loop.call_soon_threadsafe(self._report, attempt.key, progress)
 
         return TaskContext(self._tools.agent, attempt.assignment, self._tools.lease, report)

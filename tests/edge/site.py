@@ -11,6 +11,7 @@ from edge.inputs import (
     AcknowledgeResults,
     AgentClosed,
     AgentOpened,
+    AgentProgressed,
     AgentReported,
     AgentSeen,
     Assigned,
@@ -20,6 +21,7 @@ from edge.inputs import (
     Outcome,
     StopTasks,
     Welcome,
+    Word,
 )
 from sync.chain import GENESIS, Head, record_hash
 from sync.commit import Row
@@ -224,6 +226,11 @@ class Site:
 
     def beat(self, *robots: Robot) -> None:
         self.turn(*(AgentSeen(robot.session, robot.name) for robot in robots if robot.connected))
+
+    def say(self, robot: Robot, key: AttemptKey, fraction: float | None = None, note: str = "") -> None:
+        """Tell how far an attempt is; without a fraction, that somebody is at it."""
+        word = Word(key, fraction or 0.0, note, fraction is None)
+        self.turn(AgentProgressed(robot.session, robot.name, [word]))
 
     def hang_up(self, robot: Robot, *, goodbye: bool = False) -> None:
         """The connection ends, and the gateway notices."""

@@ -222,4 +222,5 @@ def assignment(capability: str, /, number: int = 0, effect: Effect = REPEATABLE,
         parameters=json.dumps(fields.get("with_", {})).encode(),
         effect=effect,
         timeout_ms=fields.get("timeout_ms", 0),
+        heartbeat_ms=fields.get("heartbeat_ms", 0),
     )

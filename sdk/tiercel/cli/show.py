@@ -83,13 +83,16 @@ def task_table(tasks: Sequence[Task]) -> Table:
 
 
 def outcome(task: Task) -> str:
-    """What came of a task, or what it waits for."""
+    """What came of a task, what it waits for, or how far it is."""
     if task.get("error"):
         return short(task["error"], 500)
     if task.get("waits_for"):
         return f"waits for {short(task['waits_for'], 300)}"
     if task.get("blob"):
         return f"a large value, SHA-256 {task['blob']}"
+    if said := task.get("progress"):
+        how_far = "at work" if said["fraction"] is None else f"{said['fraction']:.0%} done"
+        return f"{how_far}: {short(said['note'], 200)}" if said["note"] else how_far
     return short(task["output"]) if "output" in task else ""
 
 

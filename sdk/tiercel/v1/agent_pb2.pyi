@@ -654,8 +654,12 @@ class Progress(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     FRACTION_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    BEAT_FIELD_NUMBER: _builtins.int
     fraction: _builtins.float
+    """From 0 to 1. What is outside of that is taken for a sign of life alone."""
     note: _builtins.str
+    beat: _builtins.bool
+    """A sign of life alone: fraction and note are those of the report before it."""
     @_builtins.property
     def key(self) -> Global___AttemptKey: ...
     def __init__(
@@ -664,10 +668,11 @@ class Progress(_message.Message):
         key: Global___AttemptKey | None = ...,
         fraction: _builtins.float = ...,
         note: _builtins.str = ...,
+        beat: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fraction", b"fraction", "key", b"key", "note", b"note"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "fraction", b"fraction", "key", b"key", "note", b"note"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -34,6 +34,7 @@ class SyncMessage(_message.Message):
     DIGEST_REPLY_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     LOADS_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___PeerHello: ...
     @_builtins.property
@@ -56,6 +57,8 @@ class SyncMessage(_message.Message):
     def refused(self) -> Global___SyncRefused: ...
     @_builtins.property
     def loads(self) -> Global___AgentLoads: ...
+    @_builtins.property
+    def reports(self) -> Global___TaskReports: ...
     def __init__(
         self,
         *,
@@ -70,12 +73,13 @@ class SyncMessage(_message.Message):
         digest_reply: Global___DigestReply | None = ...,
         refused: Global___SyncRefused | None = ...,
         loads: Global___AgentLoads | None = ...,
+        reports: Global___TaskReports | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "blob_wanted", b"blob_wanted", "credit", b"credit", "digest_reply", b"digest_reply", "digest_request", b"digest_request", "events", b"events", "fetch", b"fetch", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "loads", b"loads", "refused", b"refused"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "blob_wanted", b"blob_wanted", "credit", b"credit", "digest_reply", b"digest_reply", "digest_request", b"digest_request", "events", b"events", "fetch", b"fetch", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "loads", b"loads", "refused", b"refused", "reports", b"reports"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "blob_wanted", b"blob_wanted", "credit", b"credit", "digest_reply", b"digest_reply", "digest_request", b"digest_request", "events", b"events", "fetch", b"fetch", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "loads", b"loads", "refused", b"refused"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "blob_wanted", b"blob_wanted", "credit", b"credit", "digest_reply", b"digest_reply", "digest_request", b"digest_request", "events", b"events", "fetch", b"fetch", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "loads", b"loads", "refused", b"refused", "reports", b"reports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "events", "ack", "heartbeat", "fetch", "credit", "blob_wanted", "digest_request", "digest_reply", "refused", "loads"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "events", "ack", "heartbeat", "fetch", "credit", "blob_wanted", "digest_request", "digest_reply", "refused", "loads", "reports"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -376,6 +380,63 @@ class AgentLoad(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AgentLoad: _TypeAlias = AgentLoad  # noqa: Y015
+
+@_typing.final
+class TaskReports(_message.Message):
+    """Telemetry: what agents said last of attempts in their hands, of those of which it changed. The latest wins."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskReport]: ...
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___TaskReport] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskReports: _TypeAlias = TaskReports  # noqa: Y015
+
+@_typing.final
+class TaskReport(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    FRACTION_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    run: _builtins.str
+    task: _builtins.int
+    attempt: _builtins.int
+    fraction: _builtins.float
+    note: _builtins.str
+    at_ms: _builtins.int
+    """When the site heard of it last, by its own clock (UTC ms)."""
+    def __init__(
+        self,
+        *,
+        run: _builtins.str = ...,
+        task: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        fraction: _builtins.float = ...,
+        note: _builtins.str = ...,
+        at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "attempt", b"attempt", "fraction", b"fraction", "note", b"note", "run", b"run", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskReport: _TypeAlias = TaskReport  # noqa: Y015
 
 @_typing.final
 class SyncRefused(_message.Message):
