@@ -35,6 +35,8 @@ SWITCH_INTERVAL_S = 0.0002
 GC_THRESHOLDS = (50_000, 25, 50)
 VERIFY_PAGE = 200
 VERIFY_PAUSE_S = 0.25
+FLOOR_LOOK_S = 0.05
+FLOOR_LOOKS_MAX = 100
 
 
 class InboxFull(Exception):
@@ -151,6 +153,16 @@ class Loop:
                 await future
             finally:
                 del self._waiting[token]
+
+    async def new_floor(self) -> None:
+        """Have snapshots taken of all that is decided, and return once they are durable; at once while nothing may be decided."""
+        self.driver.floor_wanted = True
+        for _ in range(FLOOR_LOOKS_MAX):
+            self._kick()
+            await asyncio.sleep(FLOOR_LOOK_S)
+            if not self.driver.floor_wanted:
+                break
+        await self.durable()
 
     def answer(self, reply: Reply) -> None:
         """Hand a committed Reply to whoever asked; nobody may be waiting any more."""

@@ -26,6 +26,7 @@ BLOB_BYTES_MAX = 1 << 30
 PARTIALS_MAX = 256
 STORE_BYTES_MAX = 50 << 30
 ABANDONED_S = 24 * 3_600
+TOUCHED_S = 3_600
 STAT_TIMEOUT_S = 10.0
 TRANSFER_TIMEOUT_S = 600.0
 
@@ -134,8 +135,8 @@ class BlobStore:
         return blob
 
     def stat(self, blob: Blob) -> Held:
-        """How much of the blob is held."""
-        if self._holds(blob):
+        """How much of the blob is held. To ask for it is to want it: a sweep leaves it alone for a while."""
+        if self._holds(blob) and self._is_fresh(self._path(blob)):
             return Held(blob.size, True)
         partial = self._partial(blob)
         return Held(min(partial.stat().st_size, blob.size) if partial.exists() else 0, False)
@@ -198,6 +199,44 @@ class BlobStore:
         with self._path(blob).open("rb") as file:
             if hashlib.file_digest(file, "sha256").digest() != blob.sha256:
                 raise BlobMismatch(f"{_label(blob)}: its file has changed on the disk; fetch it again from a peer")
+
+    def older_than(self, age_s: float, limit: int) -> list[bytes]:
+        """The digests of at most `limit` complete blobs that nobody has asked for as long."""
+        before, found = time.time() - age_s, list[bytes]()
+        for path in self.directory.glob("[0-9a-f][0-9a-f]/*"):
+            with suppress(FileNotFoundError, ValueError):
+                if path.stat().st_mtime <= before:
+                    found.append(bytes.fromhex(path.parent.name + path.name))
+            if len(found) >= limit:
+                break
+        return found
+
+    def delete_if_older(self, digest: bytes, age_s: float) -> int:
+        """Delete a complete blob, unless somebody has asked for it meanwhile; how many bytes it had, 0 if it stays.
+
+        It is put aside before it is looked at: whoever asks in between hears that it is not held, and brings it again.
+        """
+        path, doomed = self.directory / digest.hex()[:2] / digest.hex()[2:], self._partials / f"{digest.hex()}.doomed"
+        with self._guard(BlobName(digest, 0)), suppress(FileNotFoundError):
+            path.replace(doomed)
+            size, asked = doomed.stat().st_size, doomed.stat().st_mtime
+            if asked > time.time() - age_s:
+                doomed.replace(path)
+                return 0
+            doomed.unlink()
+            with self._counting:
+                self._bytes -= size
+            return size
+        return 0
+
+    def _is_fresh(self, path: Path) -> bool:
+        """Note that it was asked for, at most once an hour. False if it has just gone."""
+        try:
+            if path.stat().st_mtime < time.time() - TOUCHED_S:
+                os.utime(path)
+        except FileNotFoundError:
+            return False
+        return True
 
     def _holds(self, blob: Blob) -> bool:
         path = self._path(blob)

@@ -79,6 +79,8 @@ class Commit:
     # Set when the snapshots of this commit and earlier ones cover every event up to `floor`: a restart folds only what follows.
     floor: int = 0
     floor_heads: dict[StreamId, Head] = field(default_factory=dict)
+    # Tombstones of which something is decided here. Had one been cut since it was read, it comes back with this commit.
+    tombstones: list[Snapshot] = field(default_factory=list)
 
     def set_timer(self, run: str, key: str, due_ms: int) -> None:
         """The timer (run, key) shall fall due at `due_ms` (UTC), whatever it was before."""

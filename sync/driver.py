@@ -121,6 +121,8 @@ class Driver:
     timers: TimerQueue = field(init=False)
     pos: int = field(init=False, default=0)
     committed_pos: int = field(init=False, default=0)
+    # Shall the next turn take snapshots, so that what is older than they are may be cut?
+    floor_wanted: bool = field(init=False, default=False)
     clocks: Disbelieved = field(init=False, default_factory=Disbelieved)
     _stamps: HybridClock = field(init=False, default_factory=HybridClock)
     _last: dict[str, int] = field(init=False, default_factory=dict)
@@ -148,9 +150,10 @@ class Driver:
             if type(input) is Recalled and input.tombstone is not None:
                 # Its history goes on where it ended; what was said of it meanwhile was not its own.
                 self._last[input.run] = input.tombstone.last
+                commit.tombstones.append(input.tombstone)
             self._take(self.core.step(input, now), now, commit, effects)
         self._take(self.core.settle(now), now, commit, effects)
-        if self.pos - self._floor >= SNAPSHOT_EVERY and not self._unfolded:
+        if (self.pos - self._floor >= SNAPSHOT_EVERY or self.floor_wanted) and not self._unfolded:
             self._snapshot(commit)
         self._submit(commit, effects, now)
 
@@ -280,6 +283,7 @@ class Driver:
         for save in self.core.saves():
             self._record(save, commit)
         self._floor = commit.floor = self.pos
+        self.floor_wanted = False
         commit.floor_heads = self.heads
 
     @property

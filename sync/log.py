@@ -6,11 +6,8 @@ kill -9 and a power cut. While nothing is asked the thread sleeps on its queue: 
 """
 
 import errno
-import fcntl
 import mmap
 import os
-import struct
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,9 +22,10 @@ import apsw
 
 from sync import tables, wal
 from sync.commit import Commit, Row
+from sync.locking import log as locking
 from sync.log_check import check_all, check_tables, check_tail, is_empty
 from sync.log_errors import CommitSuperseded, LogClosed, LogCorrupt, LogError, LogFailed, LogFull, LogLocked
-from sync.log_reader import Extent, Loaded, LogReader
+from sync.log_reader import Execute, Extent, Loaded, LogReader
 from sync.log_tasks import Close, Query, Reset, Task, Write
 from sync.log_writer import LogWriter
 from sync.values import NodeId
@@ -43,11 +41,6 @@ CHECKPOINT_PAGES_AT_LAST = 16_000  # and so many (64 MB) even if it has.
 WAL_BYTES = CHECKPOINT_PAGES * 4120
 LOCK_WAIT_MS = 500
 NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-LOCK_BYTES = (0x40000000, 512)  # Where SQLite locks a database file: offset and length.
-
-# Paths whose lock this process holds. Opening and closing such a file once more would drop the lock (POSIX).
-_held: set[str] = set()
-_held_guard = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +104,18 @@ class EventLog:
         answer: Future[Loaded] = Future()
         self._put(Query(lambda database: database.load(since_ms), answer))
         return answer.result()
+
+    def alter(self, work: Callable[[Execute, Extent], T]) -> "Future[T]":
+        """Have `work` of sync.cut done on the log's thread, in order; what it returned is durable."""
+        answer: Future[T] = Future()
+        self._put(Query(lambda database: self._altered(database, work), answer))
+        return answer
+
+    def _altered(self, database: "_Database", work: Callable[[Execute, Extent], T]) -> T:
+        """A failure is told to whoever asked; commits find out for themselves."""
+        if self._failure is not None:
+            raise CommitSuperseded(f"the log {self.path} refused an earlier commit: {self._failure}")
+        return database.alter(work)
 
     def close(self) -> None:
         """Finish what is queued and give up the file. Whatever is asked later ends in LogClosed."""
@@ -196,10 +201,19 @@ class EventLog:
 def verify(path: Path) -> VerifyReport:
     """Recompute every chain of a log that nobody uses; changes nothing. Raises LogLocked, LogCorrupt."""
     begin = time.monotonic()
+    check = _inspect(path, _Database.verify_all)
+    return VerifyReport(check.events, dict(sorted(check.heads.items())), time.monotonic() - begin)
+
+
+def inspect(path: Path, query: Callable[[LogReader], T]) -> T:
+    """Ask something of a log that nobody uses; changes nothing. Raises LogLocked, LogCorrupt."""
+    return _inspect(path, lambda database: database.guarded(lambda database: query(database.reader())))
+
+
+def _inspect(path: Path, query: Callable[["_Database"], T]) -> T:
     database = _Database(path.resolve(), None, 0)
     try:
-        check = database.verify_all()
-        return VerifyReport(check.events, dict(sorted(check.heads.items())), time.monotonic() - begin)
+        return query(database)
     finally:
         database.close(tidy=False)
 
@@ -217,7 +231,7 @@ class _Database:
         self._extent = Extent()
         self._verified_tail: list[Row] | None = None
         self._wal_is_stale = False
-        _claim(path)
+        locking.claim(path)
         try:
             tail, verified = self._open(node, page_count_max)
         except BaseException:
@@ -359,6 +373,21 @@ class _Database:
             raise
         self.wal_pages += self._db.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE, True)[0]
 
+    def alter(self, work: Callable[[Execute, Extent], T]) -> T:
+        """Change what is kept, in a transaction of its own; if it raises, the database is as it was before."""
+        try:
+            with self._translated("cutting it"):
+                if self._wal_is_stale:
+                    self._empty_wal("TRUNCATE")
+                result = work(self._db.execute, self._extent)
+        except BaseException:
+            self._wal_is_stale = True
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        self.wal_pages += self._db.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE, True)[0]
+        return result
+
     def checkpoint(self) -> None:
         """Copy the WAL back into the database, so that it begins anew. Lack of space only puts this off."""
         self.wal_pages = 0
@@ -382,8 +411,7 @@ class _Database:
                 with suppress(apsw.Error):
                     self._empty_wal("TRUNCATE")
             database.close(True)
-        with _held_guard:
-            _held.discard(str(self.path))
+        locking.give_up(self.path)
 
     def _one(self, query: str) -> Any:
         return next(self._db.execute(query))[0]
@@ -398,7 +426,7 @@ class _Database:
         except ChainBroken as error:
             raise LogCorrupt(self.path, str(error)) from error
         except apsw.BusyError as error:
-            raise LogLocked(self.path, _lock_owner(self.path)) from error
+            raise LogLocked(self.path, locking.owner_of(self.path)) from error
         except apsw.Error as error:
             code = self._db.system_errno if hasattr(self, "_db") else 0
             if isinstance(error, apsw.FullError) or (isinstance(error, apsw.IOError) and code in NO_SPACE):
@@ -406,20 +434,3 @@ class _Database:
                 raise LogFull(message) from error
             reason = f"{error}, {os.strerror(code)}" if code else str(error)
             raise LogFailed(f"the log {self.path} failed ({doing}: {reason}): check the disk, start anew") from error
-
-
-def _claim(path: Path) -> None:
-    with _held_guard:
-        if str(path) in _held:
-            raise LogLocked(path, os.getpid())
-        _held.add(str(path))
-
-
-def _lock_owner(path: Path) -> int:
-    """The process that holds SQLite's lock on the file; 0 if the system does not say."""
-    if sys.platform != "linux":
-        return 0
-    question = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, *LOCK_BYTES, 0)
-    with path.open("r+b") as file:
-        kind, *_place, owner = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_GETLK, question))
-    return int(owner) if kind != fcntl.F_UNLCK else 0

@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 from sync import tables
 from sync.chain import Head
 from sync.commit import Row
+from sync.cut import load_cuts
 from sync.log_errors import LogCorrupt, LogError
 from sync.log_reader import Execute, Extent, LogReader
 from sync.values import StreamId
 from sync.verify import ChainCheck
 
 STRAY_PREV = """
-SELECT pos FROM events AS event WHERE prev > 0 AND NOT EXISTS (
+SELECT pos FROM events AS event WHERE pos > ?1 AND prev > ?1 AND NOT EXISTS (
     SELECT 1 FROM events AS earlier WHERE earlier.pos = event.prev AND earlier.pos < event.pos AND earlier.run = event.run
 ) LIMIT 1
 """
@@ -33,28 +34,45 @@ def is_empty(path: Path, execute: Execute) -> bool:
     (version,) = next(execute("PRAGMA user_version", ()))
     if count and application != tables.APPLICATION_ID:
         raise LogError(f"{path} is a database, but not a log: its application id is {application}")
-    if count and version != tables.SCHEMA_VERSION:
-        raise LogError(f"{path} has log schema {version}, this program knows {tables.SCHEMA_VERSION}: use a fitting one")
+    if count and version not in (tables.SCHEMA_VERSION, tables.CUT_SCHEMA_VERSION):
+        known = f"{tables.SCHEMA_VERSION} and {tables.CUT_SCHEMA_VERSION}"
+        raise LogError(f"{path} has log schema {version}, this program knows {known}: use a fitting one")
     return not count
 
 
 def check_tables(path: Path, execute: Execute, extent: Extent) -> Owner:
     """Check the small tables, and fill `extent` with the heads that were kept with the last snapshots."""
-    for table in tables.SMALL_TABLES:
+    was_cut = next(execute("PRAGMA user_version", ()))[0] == tables.CUT_SCHEMA_VERSION
+    for table in (*tables.SMALL_TABLES, *(tables.CUT_TABLES if was_cut else ())):
         (problem,) = next(execute(f"PRAGMA quick_check('{table}')", ()))
         if problem != "ok":
             raise LogCorrupt(path, f"table {table}: {problem}")
     meta: dict[str, Any] = dict(execute("SELECT key, value FROM meta", ()))
     extent.pos = extent.floor = meta["floor"]
-    for number, name, seq, digest in execute("SELECT id, name, floor_seq, floor_hash FROM streams", ()):
-        extent.ids[StreamId(name)] = number
-        if seq:
-            extent.heads[StreamId(name)] = Head(seq, digest)
-            if next(execute("SELECT hash FROM events WHERE stream = ? AND seq = ?", (number, seq)), None) != (digest,):
-                raise LogCorrupt(path, f"stream {name} lacks its event {seq}, which the snapshots end in")
-    if extent.floor and not next(execute("SELECT count(*) FROM events WHERE pos = ?", (extent.floor,)))[0]:
-        raise LogCorrupt(path, f"the event at position {extent.floor}, which the snapshots end in, is missing")
+    floors = list(execute("SELECT id, name, floor_seq, floor_hash FROM streams", ()))
+    extent.ids = {StreamId(name): number for number, name, _seq, _digest in floors}
+    load_cuts(path, execute, extent, meta.get("cut", 0))
+    _check_floor(path, execute, extent, floors)
     return Owner(meta["node"], meta["incarnation"], meta["boot"])
+
+
+def _check_floor(path: Path, execute: Execute, extent: Extent, floors: list[tuple[Any, ...]]) -> None:
+    """Each stream must have its event at the floor, or be cut right there."""
+    for number, name, seq, digest in floors:
+        if not seq:
+            continue
+        extent.heads[StreamId(name)] = Head(seq, digest)
+        cut = extent.cut_heads.get(StreamId(name))
+        if cut is not None and cut.seq == seq:
+            found: tuple[Any, ...] | None = (cut.hash,)
+        else:
+            found = next(execute("SELECT hash FROM events WHERE stream = ? AND seq = ?", (number, seq)), None)
+        if found != (digest,):
+            raise LogCorrupt(path, f"stream {name} lacks its event {seq}, which the snapshots end in")
+    if extent.cut > extent.floor:
+        raise LogCorrupt(path, f"it was cut up to position {extent.cut}, behind {extent.floor}, which the snapshots end in")
+    if extent.floor > extent.cut and not next(execute("SELECT count(*) FROM events WHERE pos = ?", (extent.floor,)))[0]:
+        raise LogCorrupt(path, f"the event at position {extent.floor}, which the snapshots end in, is missing")
 
 
 def check_tail(reader: LogReader, extent: Extent) -> list[Row]:
@@ -69,14 +87,14 @@ def check_tail(reader: LogReader, extent: Extent) -> list[Row]:
 
 
 def check_all(path: Path, execute: Execute, extent: Extent) -> ChainCheck:
-    """Check SQLite's structures and every chain from its first event on, through the heads in `extent`."""
+    """Check SQLite's structures and every chain from its first event, or its cut, on, through the heads in `extent`."""
     (problem,) = next(execute("PRAGMA integrity_check(1)", ()))
     if problem != "ok":
         raise LogCorrupt(path, problem)
-    if stray := next(execute(STRAY_PREV, ()), None):
+    if stray := next(execute(STRAY_PREV, (extent.cut,)), None):
         raise LogCorrupt(path, f"the event at position {stray[0]} does not point back to an event of its run")
-    check = ChainCheck()
-    for rows in LogReader(path, execute, extent).pages(0):
+    check = ChainCheck({stream: Head(cut.seq, cut.hash) for stream, cut in extent.cut_heads.items()})
+    for rows in LogReader(path, execute, extent).pages(extent.cut):
         check.follow(rows)
     for stream, head in extent.heads.items():
         if check.heads.get(stream) != head:

@@ -5,6 +5,7 @@ LogError
 ├── LogCorrupt        the files do not hold what was written; the place is named, the files are left as they are
 ├── LogFull           no room: the transaction was rolled back; the log works again once there is space
 ├── LogFailed         the disk refused for another reason; what the file holds is known only after a new start
+├── LogCut            what was asked for has been cut from the log, and may be in its archive
 ├── LogClosed         the log was closed before it came to this
 └── CommitSuperseded  an earlier commit failed, so this one, decided on top of it, was not tried
 """
@@ -39,6 +40,14 @@ class LogFull(LogError):
 
 class LogFailed(LogError):
     """The disk failed a write or a sync. Only a new start can tell what was kept, so every later commit is refused."""
+
+
+class LogCut(LogError):
+    """Event `seq` + 1 of the stream has been cut: the log begins behind event `cut_seq` of it."""
+
+    def __init__(self, stream: str, seq: int, cut_seq: int) -> None:
+        super().__init__(f"stream {stream}: event {seq + 1} has left this log, which keeps what comes after event {cut_seq}")
+        self.stream, self.seq, self.cut_seq = stream, seq, cut_seq
 
 
 class LogClosed(LogError):

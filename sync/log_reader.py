@@ -14,7 +14,8 @@ import msgspec
 from sync import tables
 from sync.chain import GENESIS, Head
 from sync.commit import Answer, Row, Snapshot, Timer
-from sync.log_errors import LogCorrupt
+from sync.cut import CutHead, Segment, segments
+from sync.log_errors import LogCorrupt, LogCut
 from sync.tables import BY_POS, BY_RUN, BY_STREAM
 from sync.values import StreamId
 from sync.verify import ChainBroken, ChainCheck
@@ -33,12 +34,15 @@ Execute = Callable[[str, tuple[Any, ...]], Iterator[tuple[Any, ...]]]
 
 @dataclass(slots=True)
 class Extent:
-    """How far a log reaches: its last position, the one that snapshots cover, each stream's end and number."""
+    """How far a log reaches: its last position, the one that snapshots cover, each stream's end and number; and where it begins,
+    if its oldest part was cut: behind position `cut`, each stream behind its head there."""
 
     pos: int = 0
     floor: int = 0
     heads: dict[StreamId, Head] = field(default_factory=dict)
     ids: dict[StreamId, int] = field(default_factory=dict)
+    cut: int = 0
+    cut_heads: dict[StreamId, CutHead] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,25 @@ class LogReader:
         """The position of the last event."""
         return self._extent.pos
 
+    @property
+    def floor(self) -> int:
+        """The position that snapshots cover: a start reads the events behind it."""
+        return self._extent.floor
+
+    @property
+    def cut(self) -> int:
+        """The position up to which the log was cut; 0 if it is whole."""
+        return self._extent.cut
+
+    @property
+    def cut_heads(self) -> dict[StreamId, CutHead]:
+        """Where each stream was cut."""
+        return dict(self._extent.cut_heads)
+
+    def segments(self) -> list[Segment]:
+        """What was cut, the oldest first; of very many, the last ones."""
+        return segments(self._execute, self._extent)
+
     def head(self, stream: StreamId) -> Head:
         """Where the stream ends here; GENESIS if nothing of it is held."""
         return self._extent.heads.get(stream, GENESIS)
@@ -84,16 +107,30 @@ class LogReader:
 
     def events(self, stream: StreamId, after_seq: int, limit: int, bytes_max: int = PAGE_BYTES_MAX) -> list[Row]:
         """The events of `stream` behind `after_seq`, in order: at most `limit` (<= 1,000), with payloads of at most
-        `bytes_max` together, but one at least."""
+        `bytes_max` together, but one at least. Raises LogCut if the first of them was cut."""
         number = self._extent.ids.get(stream)
+        if (cut := self._extent.cut_heads.get(stream)) is not None and after_seq < cut.seq:
+            raise LogCut(stream, after_seq, cut.seq)
         return [] if number is None else self._page(BY_STREAM, (number, after_seq), limit, bytes_max)
 
     def all_events(self, after_pos: int, limit: int, bytes_max: int = PAGE_BYTES_MAX) -> list[Row]:
-        """The events of every stream behind `after_pos`, in the order of this log."""
-        return self._page(BY_POS, (after_pos,), limit, bytes_max)
+        """The events of every stream behind `after_pos`, in the order of this log; they begin where it was cut."""
+        return self._page(BY_POS, (max(after_pos, self._extent.cut),), limit, bytes_max)
+
+    def hash(self, stream: StreamId, seq: int) -> bytes | None:
+        """The chain's hash after event `seq`; None if the stream does not reach there. Raises LogCut before its cut."""
+        if (cut := self._extent.cut_heads.get(stream)) is not None and seq <= cut.seq:
+            if seq < cut.seq:
+                raise LogCut(stream, seq, cut.seq)
+            return cut.hash
+        if not seq:
+            return GENESIS.hash
+        rows = self.events(stream, seq - 1, 1)
+        return rows[0].hash if rows and rows[0].seq == seq else None
 
     def pages(self, after_pos: int) -> Iterator[list[Row]]:
         """All events behind `after_pos`, page by page. Raises LogCorrupt if a position is left out."""
+        after_pos = max(after_pos, self._extent.cut)
         while rows := self.all_events(after_pos, PAGE_ROWS_MAX):
             if rows[-1].pos != after_pos + len(rows):
                 raise LogCorrupt(self._path, f"an event between positions {after_pos} and {rows[-1].pos} is missing")
@@ -103,13 +140,15 @@ class LogReader:
     def history(self, last_pos: int, limit: int, bytes_max: int = PAGE_BYTES_MAX) -> tuple[list[Row], int]:
         """Walk a run's events back from the one at `last_pos`.
 
-        Returns a page, oldest first, and the `last_pos` to ask for the page before it (0: there is none).
+        Returns a page, oldest first, and the `last_pos` to ask for the page before it (0: there is none). If the run began before
+        the cut, the first row still has a `prev`, which is gone.
         """
-        if last_pos <= 0:
+        cut = self._extent.cut
+        if last_pos <= cut:
             return [], 0
         limit = max(1, min(limit, PAGE_ROWS_MAX))
-        rows = self._page(BY_RUN, (last_pos, limit), limit, bytes_max)[::-1]
-        return rows, rows[0].prev if rows else 0
+        rows = self._page(BY_RUN, (last_pos, cut, limit), limit, bytes_max)[::-1]
+        return rows, rows[0].prev if rows and rows[0].prev > cut else 0
 
     def snapshot(self, run: str) -> Snapshot | None:
         """The latest snapshot of a run, or of the node itself under the empty id."""
@@ -139,15 +178,17 @@ class LogReader:
             "bytes": "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
         }
         found = {name: int(next(self._execute(query, ()))[0]) for name, query in queries.items()}
-        return {"events": self._extent.pos, **found}
+        return {"events": self._extent.pos - self._extent.cut, **found}
 
     def verify_page(self, stream: StreamId, after_seq: int, limit: int) -> int:
-        """Recompute the chain of up to `limit` events behind `after_seq`.
+        """Recompute the chain of up to `limit` events behind `after_seq`, or behind the stream's cut if that is later.
 
         Returns the last seq that was verified, which is `after_seq` at the stream's end.
         """
         head = GENESIS
-        if after_seq:
+        if (cut := self._extent.cut_heads.get(stream)) is not None and after_seq <= cut.seq:
+            after_seq, head = cut.seq, Head(cut.seq, cut.hash)
+        elif after_seq:
             before = self.events(stream, after_seq - 1, 1)
             if not before or before[0].seq != after_seq:
                 raise LogCorrupt(self._path, f"stream {stream} lacks its event {after_seq}")
@@ -171,8 +212,8 @@ class LogReader:
             snapshots=[*self._snapshots("ended = 0"), *self._outlived(tail)],
             timers=self._timers(),
             answers=self._answers(since_ms),
-            persisted=self._persisted(),
-            positions=self._positions(),
+            persisted=self.persisted(),
+            positions=self.positions(),
             stamps=self._stamps(),
             tail=tail,
         )
@@ -190,7 +231,8 @@ class LogReader:
         found = self._execute(ANSWERS_SINCE, (since_ms,))
         return [Answer(*row) for row in found]
 
-    def _persisted(self) -> dict[str, bytes]:
+    def persisted(self) -> dict[str, bytes]:
+        """What the node keeps beside its events and snapshots."""
         values = {}
         for key, value, crc in self._execute("SELECT key, value, crc FROM persisted ORDER BY key", ()):
             if crc != value_crc(key, value):
@@ -198,13 +240,15 @@ class LogReader:
             values[key] = value
         return values
 
-    def _positions(self) -> dict[tuple[str, str], int]:
+    def positions(self) -> dict[tuple[str, str], int]:
+        """How far each peer holds each stream that is sent to it, as of the last commit."""
         found = self._execute("SELECT peer, stream, value FROM positions ORDER BY peer, stream", ())
         return {(peer, stream): value for peer, stream, value in found}
 
     def _stamps(self) -> dict[StreamId, int]:
         newest = "SELECT time FROM events WHERE stream = ? ORDER BY seq DESC LIMIT 1"
-        return {name: int(time) for name, number in self._extent.ids.items() for (time,) in self._execute(newest, (number,))}
+        found = {name: int(time) for name, number in self._extent.ids.items() for (time,) in self._execute(newest, (number,))}
+        return {name: cut.time for name, cut in self._extent.cut_heads.items()} | found
 
     def _snapshots(self, where: str, *parameters: str | int) -> Iterator[Snapshot]:
         for run, pos, last, ended, state, body, crc in self._execute(SNAPSHOTS + where, parameters):

@@ -72,6 +72,7 @@ class LogWriter:
         """Everything of a commit that is not an event."""
         self._put(tables.CLEAR_TIMERS, sorted(commit.timers_cleared))
         self._put(tables.PUT_TIMERS, [(run, key, due_ms) for (run, key), due_ms in commit.timers_set.items()])
+        self._put(tables.KEEP_SNAPSHOTS, [(*snapshot, snapshot_crc(snapshot)) for snapshot in commit.tombstones])
         self._put(tables.PUT_SNAPSHOTS, [(*snapshot, snapshot_crc(snapshot)) for snapshot in commit.snapshots])
         self._put(tables.PUT_ANSWERS, commit.answers)
         if commit.answers_expire_before_ms:
@@ -96,6 +97,7 @@ class LogWriter:
 def _holds_more_than_rows(commit: Commit) -> bool:
     return bool(
         commit.snapshots
+        or commit.tombstones
         or commit.timers_set
         or commit.timers_cleared
         or commit.answers

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from sync.chain import GENESIS, Head, record_hash
 from sync.commit import Row, make_row
+from sync.log_errors import LogCut
 from sync.values import StreamId
 from tiercel.v1 import events_pb2, sync_pb2
 
@@ -24,11 +25,12 @@ CREDITS = 16_384
 
 
 class LinkRefused(Exception):
-    """The peer, or what it sent, cannot be accepted. `fatal`: trying again will not help before a person has looked."""
+    """The peer, or what it sent, cannot be accepted. `fatal`: trying again will not help before a person has looked. `theirs`: it
+    is surely the peer that has to be mended."""
 
-    def __init__(self, code: str, message: str, *, fatal: bool) -> None:
+    def __init__(self, code: str, message: str, *, fatal: bool, theirs: bool = False) -> None:
         super().__init__(message)
-        self.code, self.fatal = code, fatal
+        self.code, self.fatal, self.theirs = code, fatal, theirs
 
 
 class Wants(NamedTuple):
@@ -209,6 +211,16 @@ def verified_rows(batch: events_pb2.EventBatch, head: Head) -> list[Row]:
         message = f"stream {batch.stream}: the hash chain breaks between events {rows[0].seq} and {seq}"
         raise LinkRefused("broken_chain", message, fatal=True)
     return rows
+
+
+def behind_retention(node: str, cut: LogCut) -> LinkRefused:
+    """The peer lacks events that this node has cut from its log: it was restored from a copy older than what is kept."""
+    message = (
+        f"stream {cut.stream}: events after {cut.seq} are lacking, and {node} keeps those after {cut.cut_seq}. The node that "
+        "lacks them was restored from a copy too old to be healed over the link: stop it and restore a newer copy of its "
+        "data directory, or begin it anew under another name"
+    )
+    return LinkRefused("behind_retention", message, fatal=True, theirs=True)
 
 
 def _diverged(stream: StreamId, seq: int, peer: str) -> LinkRefused:

@@ -17,11 +17,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
 from sync.actors import Loop
-from sync.chain import GENESIS, Head
+from sync.chain import Head
 from sync.commit import Row
 from sync.inputs import PeerLinked, PeerLost, Recovered, Replicated
 from sync.log import EventLog
-from sync.replication import BATCH_BYTES_MAX, CREDITS, LinkRefused, Session, events_message, head_in
+from sync.log_errors import LogCut
+from sync.replication import BATCH_BYTES_MAX, CREDITS, LinkRefused, Session, behind_retention, events_message, head_in
 from sync.ring import Ring
 from sync.values import StreamId
 from tiercel.v1 import sync_pb2, sync_pb2_grpc
@@ -223,7 +224,7 @@ class Exchange:
         try:
             session.greet(hello, await self._hash(sends, theirs_of_ours.seq), await self._hash(receives, theirs.seq))
         except LinkRefused as refused:
-            if refused.code == "diverged":
+            if refused.code in ("diverged", "behind_retention"):
                 self._side.diverged(peer, refused)
             raise
         now = self._clock()
@@ -342,7 +343,10 @@ class Exchange:
         if rows:
             return rows
         read = self._log.read(lambda reader: reader.events(stream, after, limit, BATCH_BYTES_MAX))
-        return await asyncio.wrap_future(read)
+        try:
+            return await asyncio.wrap_future(read)
+        except LogCut as cut:
+            raise behind_retention(self.node, cut) from cut
 
     async def _beat(self, link: Link) -> None:
         """Application heartbeats: three missed mean a dead link, whatever TCP believes."""
@@ -377,12 +381,14 @@ class Exchange:
 
     async def _hash(self, stream: StreamId, seq: int) -> bytes | None:
         """The chain's hash after event `seq`, None beyond what is durable here."""
-        if seq == 0:
-            return GENESIS.hash
         if seq > self.ring.durable.get(stream, 0):
             return None
-        rows = await self._rows(stream, seq - 1, 1)
-        return rows[0].hash
+        if seq and (rows := self.ring.after(stream, seq - 1, 1, BATCH_BYTES_MAX)):
+            return rows[0].hash
+        try:
+            return await asyncio.wrap_future(self._log.read(lambda reader: reader.hash(stream, seq)))
+        except LogCut as cut:
+            raise behind_retention(self.node, cut) from cut
 
     async def _refuse(self, write: Callable[..., Any], refused: LinkRefused) -> None:
         with contextlib.suppress(grpc.RpcError, OSError, asyncio.InvalidStateError):

@@ -17,7 +17,9 @@ from sync.values import StreamId
 
 APPLICATION_ID = 0x54696572  # "Tier"
 SCHEMA_VERSION = 1
+CUT_SCHEMA_VERSION = 2  # Of a log of which something was cut.
 SMALL_TABLES = ("meta", "streams", "timers", "persisted", "positions")
+CUT_TABLES = ("cuts", "segments")
 HASH_BYTES = 32
 
 SCHEMA = f"""
@@ -50,11 +52,24 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 
+# What the first cut adds, in its own transaction.
+CUT_SCHEMA = (
+    """CREATE TABLE cuts (
+        stream INTEGER PRIMARY KEY, seq INTEGER NOT NULL, hash BLOB NOT NULL, time INTEGER NOT NULL, crc INTEGER NOT NULL
+    )""",
+    """CREATE TABLE segments (
+        first INTEGER NOT NULL, last INTEGER PRIMARY KEY, events INTEGER NOT NULL, bytes INTEGER NOT NULL,
+        oldest_ms INTEGER NOT NULL, newest_ms INTEGER NOT NULL, cut_ms INTEGER NOT NULL, file TEXT NOT NULL
+    )""",
+    f"PRAGMA user_version = {CUT_SCHEMA_VERSION}",
+)
+
 # How many rows one statement may carry. Each count is a prepared statement; up to 16 rows always fit one.
 CHUNKS = (256, 128, 64, 32, *range(16, 0, -1))
 
 INSERT_EVENTS = "INSERT INTO events VALUES "
 PUT_SNAPSHOTS = "INSERT OR REPLACE INTO snapshots VALUES "
+KEEP_SNAPSHOTS = "INSERT OR IGNORE INTO snapshots VALUES "
 PUT_TIMERS = "INSERT OR REPLACE INTO timers VALUES "
 PUT_ANSWERS = "INSERT OR REPLACE INTO answers VALUES "
 PUT_PERSISTED = "INSERT OR REPLACE INTO persisted VALUES "
@@ -80,7 +95,7 @@ BY_RUN = Selection(
             VALUES (?, 1)
             UNION ALL
             SELECT events.prev, depth + 1 FROM walk JOIN events ON events.pos = walk.pos
-            WHERE events.prev > 0 AND depth < ?
+            WHERE events.prev > ? AND depth < ?
         )
         SELECT pos FROM walk
     )""",

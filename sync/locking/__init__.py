@@ -1,0 +1,1 @@
+"""Whose file a log is."""

@@ -1,0 +1,71 @@
+"""Mark and sweep: blobs that nothing names any more leave the store.
+
+A blob stays while an event, a snapshot (of a run that goes on, or of one that has ended and is kept) or a persisted value names
+it, as 32 bytes or as 64 hex digits, and for a week after anybody last asked whether it is there. Whoever reports a result asks
+first, so a blob that is uploaded, and not yet named, stays.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sync.blobs import BlobStore
+from sync.log import EventLog
+
+GRACE_S = 7 * 24 * 3_600.0
+CANDIDATES_MAX = 10_000
+PAGE = 1_000
+
+# Overlapping, so that no chance match hides a real one.
+_BINARY = re.compile(rb"(?=\xc4\x20(.{32}))", re.DOTALL)
+_HEX = re.compile(rb"(?=([0-9a-f]{64}))")
+
+
+@dataclass(slots=True)
+class Swept:
+    """How many blobs a sweep has deleted, and their bytes; how many it looked for."""
+
+    blobs: int = 0
+    bytes: int = 0
+    candidates: int = 0
+
+
+def sweep(event_log: EventLog, store: BlobStore, rest: Callable[[], None], grace_s: float = GRACE_S) -> Swept:
+    """Delete what nothing names, of at most 10,000 blobs at once; `rest` is called between two pages of the log."""
+    candidates = store.older_than(grace_s, CANDIDATES_MAX)
+    unnamed = set(candidates)
+    swept = Swept(candidates=len(candidates))
+    if unnamed:
+        for page in _snapshot_pages(event_log), _event_pages(event_log):
+            for texts in page:
+                for text in texts:
+                    unnamed.difference_update(names_in(text))
+                rest()
+    for digest in unnamed:
+        if size := store.delete_if_older(digest, grace_s):
+            swept.blobs += 1
+            swept.bytes += size
+    return swept
+
+
+def names_in(text: bytes) -> set[bytes]:
+    """Every digest that the text may name."""
+    return {*_BINARY.findall(text), *(bytes.fromhex(found.decode()) for found in _HEX.findall(text))}
+
+
+def _snapshot_pages(event_log: EventLog) -> Iterator[list[bytes]]:
+    yield [*event_log.read(lambda reader: reader.persisted()).result().values()]
+    yield [own.body for own in [event_log.read(lambda reader: reader.snapshot("")).result()] if own is not None]
+    before, more = "", True
+    while more:
+        start = before
+        page = event_log.read(lambda reader: reader.snapshots(start, PAGE)).result()  # noqa: B023 - answered at once
+        yield [snapshot.body for snapshot in page]
+        more, before = len(page) == PAGE, page[-1].run if page else ""
+
+
+def _event_pages(event_log: EventLog) -> Iterator[list[bytes]]:
+    after = 0
+    while rows := event_log.read(lambda reader: reader.all_events(after, PAGE)).result():  # noqa: B023 - answered at once
+        yield [row.payload for row in rows]
+        after = rows[-1].pos
