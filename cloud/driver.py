@@ -20,6 +20,10 @@ from cloud.control.service import ControlService
 from cloud.crossing import blobs_handed
 from cloud.explain.api import explain_routes
 from cloud.inputs import AgentLoad, RunFinished, SiteLoads
+from cloud.notifying.api import notification_routes
+from cloud.notifying.driver import Courier, CourierPolicy
+from cloud.notifying.inputs import Deliver
+from cloud.notifying.service import NotificationService
 from cloud.planner import Planner
 from cloud.reports import SiteReports, TaskReport, checked
 from cloud.schedule.api import schedule_routes
@@ -60,6 +64,8 @@ class CloudConfig:
     insecure: bool = False
     blobs_bytes_max: int = STORE_BYTES_MAX
     runs_active_max: int = RUNS_ACTIVE_MAX
+    public_url: str = ""  # Under which others reach the API; without it, where it listens.
+    courier: CourierPolicy = field(default_factory=CourierPolicy)
 
 
 class GlobalPlanner:
@@ -83,6 +89,8 @@ class GlobalPlanner:
         self.health = Health("tiercel.v1.SyncService")
         self.exchange = Exchange(NODE, self.log, self, dials=False)
         self.fetching = Fetching(self.blobs, self.fetch_blob)
+        base_url = self.config.public_url.rstrip("/") or f"http://{self.config.api_host}:{self.config.api_port}"
+        self.courier = Courier(self.post, SystemClock(self.log.boot), base_url, self.config.courier)
         self.loop = Loop(self._make_planner, self.log, self)
         self.exchange.loop = self.loop
         self.exchange.ring.begin(self.loop.driver.heads)
@@ -94,7 +102,13 @@ class GlobalPlanner:
         for _, run in self.planner.runs.whole():
             for blob in blobs_handed(run):
                 self.fetching.want(blob)
-        errands = (self.fetching.run(), self._feed_watchers(), verify_slowly(self.log, self._damaged), self.health.keep())
+        errands = (
+            self.courier.run(),
+            self.fetching.run(),
+            self._feed_watchers(),
+            verify_slowly(self.log, self._damaged),
+            self.health.keep(),
+        )
         tasks = [asyncio.ensure_future(errand) for errand in errands]
         try:
             await server.start()
@@ -111,6 +125,7 @@ class GlobalPlanner:
             more = (
                 control_routes(ControlService(self, runs), runs),
                 schedule_routes(ScheduleService(self)),
+                notification_routes(NotificationService(self)),
                 explain_routes(self, runs),
             )
             app = api.make_app(runs, *more)
@@ -141,6 +156,10 @@ class GlobalPlanner:
         assert isinstance(core, Planner)
         return core
 
+    def post(self, input: object) -> None:
+        """For the next turn. Raises InboxFull."""
+        self.loop.post(input)
+
     # The Driver's Out -------------------------------------------------------------------------------------------------
 
     def send(self, effects: list[object]) -> None:
@@ -153,6 +172,8 @@ class GlobalPlanner:
                     self.loop.answer(effect)
                 case Recall(run):
                     self.loop.recall(self.log, run)
+                case Deliver():
+                    self.courier.deliver(effect)
                 case RunFinished(name) | CommandSettled(name):
                     if (bell := self._finished.get(name)) is not None:
                         bell.event.set()

@@ -22,6 +22,7 @@ def command(
     listen: Annotated[str, typer.Option(help="address that the edges dial")] = "127.0.0.1:7443",
     blobs_max: Annotated[float, typer.Option(min=0, help="GiB of large values that are kept")] = STORE_BYTES_MAX / (1 << 30),
     insecure: Annotated[bool, typer.Option("--insecure", help=INSECURE)] = False,
+    public_url: Annotated[str, typer.Option(help="how others reach the API: links in notifications begin so")] = "",
     runs_active_max: Annotated[
         int, typer.Option(min=1, help="so many runs are active at once, the others wait for their turn")
     ] = RUNS_ACTIVE_MAX,
@@ -43,6 +44,7 @@ def command(
             insecure=insecure,
             blobs_bytes_max=int(blobs_max * (1 << 30)),
             runs_active_max=runs_active_max,
+            public_url=public_url,
         )
         asyncio.run(run_until_signalled(lambda: GlobalPlanner(config)))
     except (LogError, ValueError, OSError, RuntimeError) as error:

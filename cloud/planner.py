@@ -17,6 +17,7 @@ from cloud.ids import Ids
 from cloud.inputs import NewRun, RegisterDefinition, RunFinished, SiteLoads, StartRuns
 from cloud.intents import Intents
 from cloud.measures import Measures
+from cloud.notifying.core import Notifications
 from cloud.outcomes import Outcome, outcome_of
 from cloud.part import Part
 from cloud.parts import Parts
@@ -80,6 +81,7 @@ class Planner:
     orders: RunOrders = field(init=False)
     admission: Admission = field(default_factory=Admission)
     measures: Measures = field(default_factory=Measures)
+    notifications: Notifications = field(init=False)
     parts: Parts = field(init=False)
     _unsaved: dict[str, None] = field(default_factory=dict)
     _persisted: set[str] = field(default_factory=set)
@@ -88,6 +90,7 @@ class Planner:
     def __post_init__(self) -> None:
         self.ids, self.schedules, self.children = Ids(self.era), CloudSchedules(self), Children(self)
         self.runs, self.reopening, self.orders = Runs(self.plans), Reopening(self), RunOrders(self)
+        self.notifications = Notifications(self)
         self.parts = Parts(self._make_parts())
         self._steps = {
             **Hearing(self).steps(),
@@ -103,7 +106,7 @@ class Planner:
 
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the runs, in the order in which it sees what happens."""
-        return ()
+        return (self.notifications,)
 
     @property
     def stream(self) -> StreamId:

@@ -195,6 +195,26 @@ class Client:
         """Remove it. Runs that it has started go on."""
         return self._request("DELETE", _path("schedules", schedule))
 
+    def set_contact(self, name: str, urls: Sequence[str], secret: str = "") -> dict[str, Any]:
+        """Let notifications for `name` (a person, `role:name`, or `*`) go to these addresses, signed if there is a secret."""
+        content = json.dumps({"urls": list(urls), "secret": secret}).encode()
+        return self._request("PUT", _path("contacts", name), content=content, headers={"Content-Type": "application/json"})
+
+    def contacts(self) -> list[dict[str, Any]]:
+        return self._items("/api/v1/contacts")
+
+    def remove_contact(self, name: str) -> dict[str, Any]:
+        """Forget how to reach `name`; what it was."""
+        return self._request("DELETE", _path("contacts", name))
+
+    def notifications(self, *, state: str = "", limit: int = 100) -> dict[str, Any]:
+        """The latest, newest first (of one state: pending, delivered, failed, undeliverable); how many are pending."""
+        return self._request("GET", "/api/v1/notifications", {"state": state, "limit": limit})
+
+    def retry_notification(self, notification: str) -> dict[str, Any]:
+        """Try one again that was given up, or that had no address."""
+        return self._request("POST", f"{_path('notifications', notification)}/retry")
+
     def agents(self) -> list[AgentStatus]:
         return cast(list[AgentStatus], self._items("/api/v1/agents"))
 

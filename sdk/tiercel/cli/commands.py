@@ -18,6 +18,8 @@ NOUNS = {
     "schedule": ("tiercel.cli.schedule:app", "Create schedules, look at them, pause them, make up what they missed."),
     "agent": ("tiercel.cli.fleet:agents", "Look at the agents of all sites."),
     "site": ("tiercel.cli.fleet:sites", "Look at the sites, and compare them with the cloud."),
+    "contact": ("tiercel.cli.notify:contacts", "Say where people and roles are notified."),
+    "notification": ("tiercel.cli.notify:notifications", "See who was notified of what, and try again what did not arrive."),
     "log": ("tiercel.cli.log:app", "Check that a log holds what was written to it."),
 }
 
