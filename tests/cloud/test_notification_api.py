@@ -113,20 +113,6 @@ async def test_an_incident_is_told_to_whoever_is_there_for_all(system: Whole) ->
         assert (await system.client.delete(f"{CONTACTS}/*")).status_code == 200
 
 
-async def test_what_a_site_says_after_a_cut_has_the_time_of_its_own(system: Whole) -> None:
-    """The receiver reads when it happened; the list says when it was raised, too."""
-    async with receiving() as receiver:
-        await put(system, "late", urls=[receiver.url])
-        run = await system.start_run(
-            {"go": {"wait": {"for": 1}}, "sign": {"approval": {"by": ["late"]}, "needs": ["go"]}},
-        )
-        (told,) = await settled(system, run, "delivered")
-        asked = (await system.client.get("/api/v1/approvals")).json()["items"]
-        approval = next(each for each in asked if each["run"] == run)
-        assert receiver.letters[0].body["time"] == told["time"] >= approval["asked"]
-        assert told["since"] >= told["time"] - 1_000
-
-
 async def test_a_secret_is_never_shown(system: Whole) -> None:
     """That there is one is all that is said."""
     view = await put(system, "eve", urls=["https://example.org/hook"], secret="top-secret")

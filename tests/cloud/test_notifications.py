@@ -133,6 +133,20 @@ def test_an_escalation_is_told_to_those_who_may_decide_now(cloud: Control) -> No
     assert order.note.message.startswith("nobody has decided in time (step 1): ")
 
 
+def test_what_a_site_says_after_a_cut_keeps_its_time(cloud: Control) -> None:
+    """When it happened, not when it was heard; giving up counts from when it was heard."""
+    contact(cloud, "*", HOOK)
+    run = begun(cloud, plan_of({"a": {"capability": "pick"}}, name="plain"))
+    cloud.cut("harbour")
+    cloud.outposts["harbour"].say(run, IncidentOpened(0, "jam", "torn"))
+    cloud.clock.pass_ms(3_600_000)
+    cloud.link("harbour")
+    cloud.hear("harbour")
+    (order,) = ordered(cloud)
+    assert body(order.note)["time"] == 1_800_000_000_000
+    assert order.note.since_ms == cloud.clock.now().wall_ms
+
+
 def test_a_rule_that_could_not_be_computed_calls_nobody(cloud: Control) -> None:
     """What its condition would have said is not known."""
     run = begun(cloud, SIGN)
