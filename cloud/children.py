@@ -5,53 +5,45 @@ hears of it, so it is started once. When the child ends, the parent's own record
 that waits for it is told by an order, at once or at its greeting. A child that is no longer wanted is cancelled, unless its task
 says that it is to be left alone.
 
-While the task's site is cut off from the cloud, its children wait to be started and it waits for their ends.
+A site that is cut off starts a child itself if all of it can be done there, and says so with the request (`here`). Such a child
+is the site's: it tells the parent of the end, and cancels what is no longer wanted. The cloud takes it in when it hears of it.
+For all others a site that is cut off waits.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from cloud.inputs import NewRun
 from cloud.outcomes import Outcome
-from cloud.runs import Child, Run
+from cloud.runs import Run
 from sync.values import Now
 from workflow.between_events import ChildEnded
-from workflow.event import Event
-from workflow.events import FragmentCancelling, FragmentEnded, TaskCancelled, TaskFailed
-from workflow.fragment import Fragment
-from workflow.orders import EndChild, Terminate, encode_order
-from workflow.plan import InputError, Plan
-from workflow.states import WAITING
-from workflow.steering_events import (
-    ChildRequested,
-    CommandRequested,
-    FragmentExpired,
-    FragmentTerminated,
-    RollbackEnded,
-    TaskSkipped,
-    TasksReset,
-    TasksStopped,
+from workflow.children import (
+    DEFINITIONS_MAX,
+    END,
+    UNWANTING,
+    ChildRefused,
+    check_room,
+    checked_inputs,
+    depth_of,
+    is_wanted,
+    named_by,
+    plan_named,
+    waits_for,
 )
+from workflow.event import Event
+from workflow.orders import EndChild, Terminate, encode_order
+from workflow.plan import Plan
+from workflow.steering_events import ChildRequested, CommandRequested, FragmentTerminated
 
 if TYPE_CHECKING:
     from cloud.planner import Planner
 
 BORN_EPOCH = 1
 RELEASED_EPOCH = 2
-DEPTH_MAX = 16
-CHILDREN_MAX = 10_000
-
-# After these a child may no longer be wanted.
-_UNWANTING = (
-    *(FragmentCancelling, FragmentEnded, FragmentExpired, FragmentTerminated),
-    *(RollbackEnded, TaskCancelled, TaskFailed, TaskSkipped, TasksReset, TasksStopped),
-)
-
-
-class _Refused(Exception):
-    """The child cannot be started; the text says why."""
 
 
 @dataclass(slots=True)
@@ -59,6 +51,7 @@ class Children:
     """Parents and children among the planner's runs. What is known of a child is kept with its parent (`Run.children`)."""
 
     planner: "Planner"
+    _named: dict[str, tuple[str, ...]] = field(default_factory=dict)  # By definition: those that it may start.
 
     def evolve(self, run: Run, event: ChildEnded | CommandRequested) -> None:
         """Fold what the cloud recorded of a parent."""
@@ -66,44 +59,60 @@ class Children:
             child = run.children.get(event.child)
             if child is not None:
                 child.outcome, child.detail, child.output = event.outcome, event.detail, event.output
-        elif (child := run.children.get(event.command.removeprefix(_END))) is not None:
+        elif (child := run.children.get(event.command.removeprefix(END))) is not None:
             child.is_told, child.output = True, b""
 
     def hear(self, name: str, run: Run | None, site: str, event: Event, now: Now, out: list[object]) -> None:
         """A site tells of the run `name`, which has left memory if `run` is None."""
         if isinstance(event, ChildRequested):
             self._request(name, run, event, now, out)
-        elif run is not None and run.children and type(event) in _UNWANTING:
+        elif run is not None and run.children and type(event) in UNWANTING:
             self._review(run, site, event, now, out)
 
     def _request(self, name: str, run: Run | None, asked: ChildRequested, now: Now, out: list[object]) -> None:
-        if asked.child in self.planner.runs:
+        if asked.here or asked.child in self.planner.runs:
             return
-        depth = run.depth + 1 if run is not None else asked.child.count(".") // 2
+        depth = run.depth + 1 if run is not None else depth_of(asked.child)
         try:
             plan, inputs = self._checked(run, asked, depth)
-        except _Refused as refusal:
+        except ChildRefused as refusal:
             self._record(run, asked.child, Outcome("failed", str(refusal)), now, out)
             return
         priority, key = (run.priority, run.fairness_key) if run is not None else (plan.priority, "")
         self.planner.begin(asked.child, plan.ref, NewRun(inputs, {}, priority, key, name, depth), now, out)
 
     def _checked(self, run: Run | None, asked: ChildRequested, depth: int) -> tuple[Plan, bytes]:
-        """What is to be started, and with which inputs. Raises _Refused."""
-        if depth > DEPTH_MAX:
-            raise _Refused(f"run {asked.child} would be {depth} runs deep; allowed: {DEPTH_MAX}")
-        if run is not None and len(run.children) > CHILDREN_MAX:
-            raise _Refused(f"run {run.id} has asked for {len(run.children):,} runs; allowed: {CHILDREN_MAX:,}")
+        """What is to be started, and with which inputs. Raises ChildRefused."""
+        if run is not None:
+            check_room(run.id, asked.child, depth, len(run.children))
+        else:
+            check_room("", asked.child, depth, 0)
         if (full := self.planner.admission.refusal(1)) is not None:
-            raise _Refused(full.detail)
-        ref = asked.definition if "@" in asked.definition else self.planner.latest.get(asked.definition, asked.definition)
-        plan = self.planner.plans.get(ref)
+            raise ChildRefused(full.detail)
+        plan = plan_named(asked.definition, self.planner.plans, self.planner.latest)
         if plan is None:
-            raise _Refused(f"definition {asked.definition} is not registered")
-        try:
-            return plan, msgspec.json.encode(plan.check_inputs(msgspec.json.decode(asked.inputs)))
-        except InputError as error:
-            raise _Refused(f"the inputs do not fit {plan.ref}: {error}") from None
+            raise ChildRefused(f"definition {asked.definition} is not registered")
+        return plan, checked_inputs(plan, asked)
+
+    def started_by(self, plan: Plan) -> Iterator[Plan]:
+        """What runs of the plan may start, and what these may, as it is registered now; each once, DEFINITIONS_MAX at most: a
+        site that is cut off waits for the cloud with the rest."""
+        found, stack = {plan.ref: plan}, [plan]
+        while stack:
+            for name in self._names(stack.pop()):
+                child = plan_named(name, self.planner.plans, self.planner.latest)
+                if child is None or child.ref in found:
+                    continue
+                if len(found) > DEFINITIONS_MAX:
+                    return
+                found[child.ref] = child
+                stack.append(child)
+                yield child
+
+    def _names(self, plan: Plan) -> tuple[str, ...]:
+        if (names := self._named.get(plan.ref)) is None:
+            names = self._named[plan.ref] = named_by(plan)
+        return names
 
     # Ends -------------------------------------------------------------------------------------------------------------
 
@@ -118,7 +127,8 @@ class Children:
         ended = ChildEnded(child, how.outcome, how.detail, how.output)
         self.planner.emit(self.planner.stream, parent.id, BORN_EPOCH, ended, now, out)
         self.planner.changed[parent.id] = None
-        self._tell(parent, child, now, out)
+        if not parent.children[child].here:
+            self._tell(parent, child, now, out)  # Else its site has, and only if it lost that it hears it at its greeting.
 
     def greet(self, run: Run, site: str, now: Now, out: list[object]) -> None:
         """The site may be written to from now on."""
@@ -130,12 +140,13 @@ class Children:
         """Tell the home of the task that waits."""
         child = run.children[name]
         fragment = run.fragment(child.site)
-        gone = fragment is not None and fragment.outcome
-        if not child.outcome or child.is_told or not child.waits or gone or not self.planner.fleet.site(child.site).greeted:
+        if not child.outcome or child.is_told or not child.waits or not self.planner.fleet.site(child.site).greeted:
             return
+        if fragment is not None and not waits_for(fragment, child.task, name):
+            return  # It is over, is done anew, or has been told by its own site.
         output = msgspec.Raw(child.output) if child.output else None
         order = EndChild(name, child.outcome, output, child.detail)
-        told = CommandRequested(f"{_END}{name}", "end_child", encode_order(order))
+        told = CommandRequested(f"{END}{name}", "end_child", encode_order(order))
         self.planner.emit(self.planner.site_stream(child.site), run.id, RELEASED_EPOCH, told, now, out)
 
     # No longer wanted -------------------------------------------------------------------------------------------------
@@ -147,7 +158,7 @@ class Children:
             return
         for name, child in list(run.children.items()):
             known = self.planner.runs.get(name)
-            if known is None or child.site != site or is_wanted(fragment, name, child):
+            if known is None or child.site != site or child.here or is_wanted(fragment, child.task, name):
                 continue
             if not known.cancelling:
                 self.planner.stop(known, f"run {run.id} wants it no longer", now, out)
@@ -159,17 +170,3 @@ class Children:
         for site, fragment in zip(run.sites, run.fragments, strict=True):
             if (fragment is None or not fragment.outcome) and self.planner.fleet.site(site).greeted:
                 self.planner.emit(self.planner.site_stream(site), run.id, RELEASED_EPOCH, request, now, out)
-
-
-def is_wanted(fragment: Fragment, name: str, child: Child) -> bool:
-    """Is the child to go on? One that nobody waits for goes on unless its parent is cancelled; `on_cancel: leave` is for both."""
-    plan = fragment.task(child.task).child if child.task >= 0 else None
-    if plan is None or not plan.cancels:
-        return True
-    if not child.waits:
-        return fragment.stopping != "cancelled"
-    asked = fragment.extras.children if fragment.extras is not None else {}
-    return asked.get(child.task) == name and fragment.states[child.task] == WAITING
-
-
-_END = "end/"

@@ -49,8 +49,10 @@ class Hearing:
         if run and planner.reopening.awaits(run, event):
             planner.reopening.recall(run, input, out)
             return
-        planner.evolve(stream, run, event, input.time_ms)
         kind = type(event)
+        if kind is RunCreated and run in planner.runs:
+            return  # Its site has lost that it had begun it, and says it again.
+        planner.evolve(stream, run, event, input.time_ms)
         if kind is CommandAnswered:
             out.append(CommandSettled(event.command))  # type: ignore[attr-defined]
         known = planner.runs.get(run) if run else None

@@ -266,7 +266,7 @@ class Planner:
         self.admission.accept(run, created.priority, created.fairness_key)
 
     def _take_in(self, run: str, site: str, event: RunCreated) -> None:
-        """A site has begun a run by itself, for a schedule of its own: it is the run's home from the first event on."""
+        """A site has begun a run by itself, for a schedule or a parent there: it is the run's home from the first event on."""
         self._admit(run, event)
         known = self.runs[run]
         known.sites, known.places, known.fragments = [site], bytes(len(known.plan.tasks)), [None]
@@ -284,7 +284,7 @@ class Planner:
             self.intents.answer(event, site)  # type: ignore[arg-type]
             self.reopening.answered(event.command)  # type: ignore[attr-defined]
         elif isinstance(event, ChildRequested):
-            run.children.setdefault(event.child, Child(event.task, site, event.waits))
+            run.children.setdefault(event.child, Child(event.task, site, event.waits, here=event.here))
         fragment = run.fragments[0] if len(run.sites) == 1 else run.fragment(site)
         if fragment is not None and getattr(event, "task", 0) < len(fragment.states):
             fragment.evolve(event)  # type: ignore[arg-type]
@@ -331,9 +331,11 @@ class Planner:
         self.emit(self.site_stream(site), run.id, RELEASED_EPOCH, released, now, out)
 
     def acquaint(self, site: str, plan: Plan, now: Now, out: list[object]) -> None:
-        """Let the site know the definition, once."""
-        if plan.ref not in self.fleet.site(site).definitions:
-            self.note(site, DefinitionRegistered(plan.ref, plan.document), now, out)
+        """Let the site know the definition, once, and what its runs may start: the site may be cut off by then."""
+        for known in (plan, *self.children.started_by(plan)):
+            if known.ref not in self.fleet.site(site).definitions:
+                is_latest = self.latest.get(known.ref.partition("@")[0]) == known.ref
+                self.note(site, DefinitionRegistered(known.ref, known.document, is_latest), now, out)
 
     def stop(self, run: Run, reason: str, now: Now, out: list[object]) -> str:
         """Ask the run's homes to cancel it; the command's id, or nothing if it had no home yet and has ended at once."""

@@ -2,13 +2,10 @@
 
 from collections.abc import Iterable
 
-import msgspec
-
 from cloud.runs import Run
 from workflow.expression import Plain
-from workflow.looking import value_of
+from workflow.looking import scope_of_run
 from workflow.scope import Scope
-from workflow.states import COMPLETED, NAMES, PENDING
 
 
 class UnknownQuery(LookupError):
@@ -27,17 +24,4 @@ def answer_query(run: Run, name: str) -> object:
 
 def run_scope(run: Run, tasks: Iterable[int]) -> Scope:
     """What expressions about the run see of these tasks: each as its own site has it, pending if no site has it yet."""
-    outputs: dict[int, object] = {}
-    states: dict[int, str] = {}
-    errors: dict[int, object] = {}
-    for task in tasks:
-        fragment = run.fragments[run.places[task]] if run.sites else None
-        states[task] = NAMES[PENDING if fragment is None else fragment.states[task]]
-        if fragment is None:
-            continue
-        if fragment.states[task] == COMPLETED and (output := (fragment.outputs or {}).get(task)) is not None:
-            outputs[task] = value_of(output)
-        if fragment.extras is not None and task in fragment.extras.errors:
-            code, message = fragment.extras.errors[task]
-            errors[task] = {"code": code, "message": message}
-    return Scope(msgspec.json.decode(run.inputs), outputs, run.id, states, errors)
+    return scope_of_run(run.id, run.inputs, ((task, run.fragments[run.places[task]] if run.sites else None) for task in tasks))

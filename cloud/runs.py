@@ -21,7 +21,7 @@ from workflow.tasks import Role
 
 class Child(msgspec.Struct, array_like=True):
     """A run that a task of this one asked for (-1: a rule). `waits`: the task waits for its end. Once it has ended with an
-    `outcome`, `is_told` says that the stream for the task's site has it."""
+    `outcome`, `is_told` says that the stream for the task's site has it. `here`: the task's site started it by itself."""
 
     task: int
     site: str
@@ -30,6 +30,7 @@ class Child(msgspec.Struct, array_like=True):
     detail: str = ""
     output: bytes = b""
     is_told: bool = False
+    here: bool = False
 
 
 class SavedRun(msgspec.Struct, array_like=True):

@@ -12,7 +12,9 @@ import msgspec
 
 from coordination.direct import Assigner, Direct
 from coordination.lease import LeaseTable
+from edge.children import SiteChildren
 from edge.deadlines import Deadlines
+from edge.definitions import Definitions
 from edge.dispatch import Dispatch
 from edge.doubts import Doubts
 from edge.heartbeats import Heartbeats
@@ -52,12 +54,12 @@ from workflow.events import (
 )
 from workflow.fragment import Fragment
 from workflow.orders import decode_order
-from workflow.plan import Plan, plan_from_document
+from workflow.plan import Plan
 from workflow.resources import Holder
 from workflow.schedule_events import ScheduleEvent
 from workflow.shelf import Shelf
 from workflow.states import BLOCKED, RUNNING, WAITING
-from workflow.steering_events import CommandRequested, FragmentReopened
+from workflow.steering_events import ChildRequested, CommandRequested, FragmentReopened
 from workflow.steering_folds import wake_all
 from workflow.tasks import Kind
 
@@ -81,13 +83,14 @@ class Executor:
     dispatch: Dispatch = field(init=False)
     deadlines: Deadlines = field(init=False)
     fragments: Shelf[Fragment] = field(init=False)
+    definitions: Definitions = field(init=False)
+    children: SiteChildren = field(init=False)
     plans: dict[str, Plan] = field(init=False)
     schedules: SiteSchedules = field(init=False)
     reopening: Reopening = field(init=False)
     heartbeats: Heartbeats = field(init=False)
     sessions: Sessions = field(init=False)
     parts: Parts = field(init=False)
-    _persisted: set[str] = field(default_factory=set)
     _unheard: Unheard = field(default_factory=Unheard)
     _begun_ms: dict[tuple[str, int], int] = field(default_factory=dict)
     doubts: Doubts = field(default_factory=Doubts)
@@ -102,6 +105,8 @@ class Executor:
         self.schedules = SiteSchedules(self.home, self._cancel)
         self.reopening = Reopening(self.home)
         self.heartbeats = Heartbeats(self.home, self.deadlines)
+        self.definitions = Definitions(self.plans)
+        self.home.children = self.children = SiteChildren(self.home, self.definitions)
         self.sessions, self.parts = Sessions(self), Parts(self._make_parts())
         self.home.folds = self.parts.folds
         self._steps = {
@@ -117,7 +122,7 @@ class Executor:
 
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the fragments, in the order in which it sees what happens."""
-        return (self.heartbeats,)
+        return (self.heartbeats, self.children)
 
     # The Driver's side ------------------------------------------------------------------------------------------------
 
@@ -139,6 +144,8 @@ class Executor:
         self.schedules.settle(now, out)
         self.parts.settle(now, out)
         self.dispatch.settle(now, out)
+        while self.children.finish(now, out):
+            self.dispatch.settle(now, out)
         return out
 
     def evolve(self, stream: StreamId, run: str, event: object, time_ms: int = 0) -> None:
@@ -154,9 +161,8 @@ class Executor:
                 self._unheard.note(run, event)
             case ValueHanded() if stream != self.stream:
                 self._unheard.note(run, event)
-            case DefinitionRegistered(ref, document):
-                if ref not in self.plans:
-                    self.plans[ref] = plan_from_document(document)
+            case DefinitionRegistered():
+                self.definitions.know(event)
             case AgentRegistered() | AgentDeparted():
                 self.roster.evolve(event)
             case ScheduleEvent() if stream != self.stream:
@@ -168,6 +174,8 @@ class Executor:
                 self._unheard.answer(run, event)
                 if type(event) is FragmentReopened:
                     self.reopening.reopen(run, event)
+                elif type(event) is ChildRequested and event.here:
+                    self._unheard.note(event.child, event)  # Until the child's beginning, which follows it, is folded.
                 if (fragment := self.fragments.get(run)) is not None:
                     # Folding too: what a start folds must be in the next snapshots, for the floor moves past its events.
                     self.home.changed[run] = None
@@ -185,10 +193,7 @@ class Executor:
         """Begin from the last snapshots: definitions, agents, fragments."""
         self._unheard = Unheard.load(persisted.get(UNHEARD, b""))
         self.doubts = Doubts.load(int(persisted.get(LACKS_TO + self.stream, b"0")), persisted.get("doubts", b""))
-        for key, document in persisted.items():
-            if key.startswith("definition/"):
-                self.plans[key.removeprefix("definition/")] = plan_from_document(document)
-                self._persisted.add(key)
+        self.definitions.restore(persisted)
         for snapshot in snapshots:
             if not snapshot.run:
                 node = load_saved_site(snapshot.body)
@@ -216,6 +221,7 @@ class Executor:
             fragment.quiet()  # What was folded has been acted upon.
             fragment.news = None
             wake_all(fragment)
+            self.children.note(fragment)
             self._reclaim(fragment)
             out += timers_of(fragment)
         self.home.woken += [fragment for _, fragment in self.fragments.whole() if fragment.woken]
@@ -224,9 +230,7 @@ class Executor:
         out += self._deadlines(now)
         self.schedules.restored(out)
         self.parts.restored(now, out)
-        for ref, plan in self.plans.items():
-            if f"definition/{ref}" not in self._persisted:
-                out.append(Persist(f"definition/{ref}", plan.document))
+        self.definitions.restored(out)
         keep_unheard(self._unheard, out)
         return out
 
@@ -302,10 +306,10 @@ class Executor:
     def _hear(self, input: FromPeer, now: Now, out: list[object]) -> None:
         run, event = input.run, input.event
         match event:
-            case DefinitionRegistered(ref, document):
-                if ref not in self.plans:
-                    self.plans[ref] = plan_from_document(document)
-                    out.append(Persist(f"definition/{ref}", document))
+            case DefinitionRegistered():
+                self.definitions.hear(event, out)
+            case ChildRequested():
+                self.children.resume(run, event, now, out)
             case FragmentReleased(definition, inputs, site, sites, placement, epoch):
                 if run not in self.fragments:
                     adopted = FragmentAdopted(definition, inputs, site, sites, placement, epoch, event.priority)

@@ -23,7 +23,7 @@ from workflow.resources import Holder, Resources
 from workflow.saved import load_saved
 from workflow.shelf import Shelf
 from workflow.states import BLOCKED, READY, RUNNING, WAITING
-from workflow.steering_events import FragmentExpired, FragmentTerminated, RollbackBegun, TasksStopped
+from workflow.steering_events import ChildRequested, FragmentExpired, FragmentTerminated, RollbackBegun, TasksStopped
 
 DEADLINE_GRACE_MS = 5_000
 # After these, attempts in agents' hands may no longer be wanted.
@@ -38,6 +38,17 @@ class Chance(Protocol):
     """A seeded generator: jitter is an argument too."""
 
     def random(self) -> float: ...
+
+
+class Children(Protocol):
+    """Who begins the runs that others ask for; `living` are those that were begun here, by parent."""
+
+    living: dict[str, dict[str, None]]
+
+    def note(self, fragment: Fragment) -> None: ...
+    def claim(self, fragment: Fragment, asked: ChildRequested) -> ChildRequested: ...
+    def review(self, parent: Fragment, events: list[Event], now: Now, out: list[object]) -> None: ...
+    def end(self, fragment: Fragment) -> None: ...
 
 
 @dataclass(slots=True)
@@ -57,6 +68,7 @@ class Home:
     vigil: Vigil = field(default_factory=Vigil)
     claims: dict[str, set[int]] = field(default_factory=dict)
     folds: dict[type, list[Fold]] = field(default_factory=dict)  # Of the Parts around it (see edge.part).
+    children: Children = field(init=False)
 
     def __post_init__(self) -> None:
         self.fragments = Shelf(Fragment.save, self._unpack, Fragment.rests)
@@ -80,10 +92,11 @@ class Home:
         """Record and fold what was decided, and what the definition's rules say to it."""
         folds = self.folds
         for event in events:
-            out.append(Append(self.stream, fragment.run, fragment.epoch, event))
-            fragment.evolve(event)
+            said = self.children.claim(fragment, event) if type(event) is ChildRequested else event
+            out.append(Append(self.stream, fragment.run, fragment.epoch, said))
+            fragment.evolve(said)
             if type(event) in folds:
-                self.tell(fragment.run, event)
+                self.tell(fragment.run, said)
         if fragment.plan.rules:
             self._obey_rules(fragment, events, out)
         fragment.news = None
@@ -91,9 +104,10 @@ class Home:
     def _obey_rules(self, fragment: Fragment, events: list[Event], out: list[object]) -> None:
         for event in fragment.decide_rules(events):
             events.append(event)
-            out.append(Append(self.stream, fragment.run, fragment.epoch, event))
-            fragment.evolve(event)
-            self.tell(fragment.run, event)
+            said = self.children.claim(fragment, event) if type(event) is ChildRequested else event
+            out.append(Append(self.stream, fragment.run, fragment.epoch, said))
+            fragment.evolve(said)
+            self.tell(fragment.run, said)
 
     def note(self, event: Event, out: list[object]) -> None:
         """Record and fold an event of the site that belongs to no run."""
@@ -115,6 +129,8 @@ class Home:
         self.time(fragment, out)
         if not events or type(events[0]) is not TaskCompleted:
             self._call_off(fragment, events, out)
+        if fragment.run in self.children.living:
+            self.children.review(fragment, events, now, out)
         self.changed[fragment.run] = None
         if fragment.woken:
             self.woken.append(fragment)
@@ -146,6 +162,7 @@ class Home:
         """The fragment had ended and was decided to go on: it is in memory again, and has its whole time once more."""
         assert fragment.run not in self.fragments, f"run {fragment.run} is here already"
         self.fragments[fragment.run] = fragment
+        self.children.note(fragment)
         if fragment.plan.timeout_ms:
             out.append(SetTimer(fragment.run, "run", now.wall_ms + fragment.plan.timeout_ms))
         self.fold(fragment, events, out)
@@ -214,6 +231,7 @@ class Home:
         if fragment.plan.timeout_ms:
             out.append(ClearTimer(fragment.run, "run"))
         del self.fragments[fragment.run]
+        self.children.end(fragment)
         out.append(Save(fragment.run, True, fragment.outcome, fragment.save()))
 
     def stop(self, agent: str, keys: list[AttemptKey], reason: str, out: list[object]) -> None:

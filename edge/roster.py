@@ -70,6 +70,12 @@ class Roster:
         ends = self.leases.next_end_ms(), self.health.next_due_ms() if self.health.standings else None
         return min((end for end in ends if end is not None), default=None)
 
+    def offers(self, capability: str, agent: str) -> bool:
+        """Is anybody here who can do this: who has the capability, or is the agent of this name?"""
+        if not capability:
+            return (slot := self.slots.get(agent)) is not None and slot.present
+        return any(slot.present and capability in slot.capabilities for slot in self.slots.values())
+
     def is_news(self, opened: AgentOpened) -> bool:
         """Does the log know the agent as it now presents itself?"""
         slot = self.slots.get(opened.agent)

@@ -1,4 +1,5 @@
-"""What the cloud had said and our log does not answer: left over only when events came back after a loss.
+"""What the cloud had said and our log does not answer: left over only when events came back after a loss. Of our own, the request
+for a child that was to begin here is among it, until the child begins or is refused.
 
 While a log is folded, what the cloud said is noted, and what we then wrote answers it. It is kept beside the events, too, for the
 floor of the snapshots may move past what is not answered yet.
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from workflow.children import END
 from workflow.events import (
     CancelRequested,
     CommandAnswered,
@@ -21,7 +23,7 @@ from workflow.events import (
     encode,
 )
 from workflow.schedule_events import ScheduleEvent
-from workflow.steering_events import CommandRequested
+from workflow.steering_events import ChildRequested, CommandRequested
 
 UNHEARD = "unheard"
 _ASKED = CancelRequested | CommandRequested
@@ -55,8 +57,9 @@ class Unheard:
                 # It may have been answered without a run: after its end.
                 for name in list(self.said):
                     self._drop(name, lambda said: isinstance(said, _ASKED) and said.command == command)
+                self._drop(command.removeprefix(END), lambda said: isinstance(said, ChildRequested))
             case FragmentAdopted():
-                self._drop(run, lambda said: isinstance(said, FragmentReleased))
+                self._drop(run, lambda said: isinstance(said, FragmentReleased | ChildRequested))
             case ValueHanded(task):
                 self._drop(run, lambda said: isinstance(said, ValueHanded) and said.task == task)
             case FragmentEnded():

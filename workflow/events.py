@@ -14,10 +14,12 @@ __all__ = ["Blob", "Event"]
 
 
 class DefinitionRegistered(Event, frozen=True):
-    """A definition `name@version` is known from here on; it never changes. `document` is its canonical JSON."""
+    """A definition `name@version` is known from here on; it never changes. `document` is its canonical JSON. `is_latest`: what
+    asks for the name alone gets this version from here on."""
 
     ref: str
     document: bytes
+    is_latest: bool = True
 
 
 class RunCreated(Event, frozen=True):

@@ -8,7 +8,7 @@ import msgspec
 from workflow.event import Blob
 from workflow.expression import Expression, LargeOutput, Plain
 from workflow.scope import Scope
-from workflow.states import NAMES
+from workflow.states import COMPLETED, NAMES, PENDING
 from workflow.template import Template
 
 if TYPE_CHECKING:
@@ -38,6 +38,23 @@ def scope_for(fragment: "Fragment", local: Mapping[str, object], *parts: Express
             reads = (part,) if isinstance(part, Plain) else part.reads
             numbers.update(read.key for read in reads if isinstance(read.key, int))
     return _scope(fragment, -1, sorted(numbers), local)
+
+
+def scope_of_run(run: str, inputs: bytes, tasks: Iterable[tuple[int, "Fragment | None"]]) -> Scope:
+    """What expressions about a run as a whole see of these tasks, each as its own site has it, or pending."""
+    outputs: dict[int, object] = {}
+    states: dict[int, str] = {}
+    errors: dict[int, object] = {}
+    for task, fragment in tasks:
+        states[task] = NAMES[PENDING if fragment is None else fragment.states[task]]
+        if fragment is None:
+            continue
+        if fragment.states[task] == COMPLETED and (output := (fragment.outputs or {}).get(task)) is not None:
+            outputs[task] = value_of(output)
+        if fragment.extras is not None and task in fragment.extras.errors:
+            code, message = fragment.extras.errors[task]
+            errors[task] = {"code": code, "message": message}
+    return Scope(msgspec.json.decode(inputs), outputs, run, states, errors)
 
 
 def _scope(fragment: "Fragment", task: int, numbers: Iterable[int], local: Mapping[str, object]) -> Scope:

@@ -232,7 +232,8 @@ class ApprovalEscalated(Event, frozen=True):
 
 
 class ChildRequested(Event, frozen=True):
-    """A task starts another run; who may place it starts it under this id, once."""
+    """A task starts another run under this id, once: the cloud does, which may place it, or the task's own site if it says
+    `here`. The site then says so in the commit that records this, and nobody else ever starts it."""
 
     task: int
     child: str
@@ -240,6 +241,7 @@ class ChildRequested(Event, frozen=True):
     inputs: bytes
     waits: bool
     due_ms: int = 0
+    here: bool = False
 
 
 class RuleFired(Event, frozen=True):

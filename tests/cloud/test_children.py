@@ -5,12 +5,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from cloud.children import DEPTH_MAX
+from sync.values import RunId
 from tests.cloud.control import Control
+from workflow.children import DEFINITIONS_MAX, DEPTH_MAX
 from workflow.commands import Steer
-from workflow.orders import Rerun, Terminate
+from workflow.events import FragmentAdopted, RunCreated
+from workflow.fragment import Fragment
+from workflow.orders import EndChild, Rerun, Terminate
 from workflow.plan import Plan, plan_from_document
 from workflow.states import NAMES
+from workflow.steering_events import ChildRequested
 
 
 def plan(tasks: dict[str, Any], name: str = "parent", **more: Any) -> Plan:
@@ -186,3 +190,109 @@ def test_what_a_rule_starts_outlives_its_run(cloud: Control) -> None:
     assert cloud.outcome(run) == "failed"
     (name,) = cloud.planner.runs
     assert (cloud.planner.runs[name].parent, cloud.planner.runs[name].depth) == (run, 1)
+
+
+def begun_at_the_site(cloud: Control) -> tuple[str, str]:
+    """The harbour is cut off, begins the child by itself, and says so; the cloud has not heard of it yet."""
+    (run,) = cloud.start(parent())
+    harbour = cloud.outposts["harbour"]
+    while harbour.inbox:
+        harbour.take()
+    child = f"{run}.0.1"
+    rows, harbour.unsent = harbour.unsent, []
+    harbour.head = harbour.head.__class__(rows[0].seq - 1, cloud.driver.heads[harbour.stream].hash)
+    for row in rows:
+        event = cloud.planner.decode(row.kind, row.payload)
+        here = msgspec.structs.replace(event, here=True) if isinstance(event, ChildRequested) else event
+        harbour.say(row.run, here)  # type: ignore[arg-type]
+    adopted = FragmentAdopted(CHILD.ref, b'{"n":3}', "harbour", ["harbour"], bytes(len(CHILD.tasks)), 1)
+    harbour.say(child, RunCreated(CHILD.ref, b'{"n":3}', {}, 7, 4, "", run, 1), 1)
+    harbour.say(child, adopted, 1)
+    harbour.fragments[child] = Fragment.adopt(RunId(child), CHILD, adopted)
+    return run, child
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_a_child_that_its_site_began_is_taken_in(cloud: Control, snapshot: bool) -> None:
+    """Never started here, over restarts; its site tells the parent, so the cloud does not."""
+    run, child = begun_at_the_site(cloud)
+    cloud.settle()
+    known = cloud.planner.runs[child]
+    assert (known.parent, known.depth, known.sites, known.places) == (run, 1, ["harbour"], bytes(len(CHILD.tasks)))
+    assert [row.stream for row in cloud.log.disk.rows if row.kind == "RunCreated"] == ["cloud@1", "harbour@1"]
+    if snapshot:
+        cloud.snapshot()
+    before = cloud.state()
+    cloud.restart()
+    assert cloud.state() == before
+    harbour = cloud.outposts["harbour"]
+    harbour.work(child, 0)
+    cloud.hear("harbour")
+    assert cloud.outcome(child) == "completed"
+    harbour.decide(run, Steer(f"end/{child}", EndChild(child, "completed")))
+    cloud.work_all(run)
+    assert cloud.outcome(run) == "completed"
+    assert "CommandRequested" not in {kind for _, kind in cloud.said_to("harbour")}
+
+
+def test_a_site_that_lost_what_it_told_hears_it_at_its_greeting(cloud: Control) -> None:
+    """The child's end has come here, and that the task has ended by it has not."""
+    run, child = begun_at_the_site(cloud)
+    cloud.settle()
+    cloud.outposts["harbour"].work(child, 0)
+    cloud.settle()
+    assert fact(cloud, run)["kid"] == "waiting"
+    cloud.restart()
+    cloud.settle()
+    assert fact(cloud, run)["kid"] == "completed"
+
+
+def test_a_child_whose_beginning_is_said_twice_counts_once(cloud: Control) -> None:
+    """Its site has lost its adoption, and begins it again."""
+    run, child = begun_at_the_site(cloud)
+    cloud.outposts["harbour"].say(child, RunCreated(CHILD.ref, b'{"n":3}', {}, 7, 4, "", run, 1), 1)
+    cloud.settle()
+    assert (cloud.planner.admission.active, cloud.planner.fleet.site("harbour").active_runs) == (2, 2)
+
+
+def test_a_child_of_the_site_is_cancelled_by_the_site(cloud: Control) -> None:
+    """Its parent's cancel makes it unwanted there; the cloud asks nobody."""
+    run, child = begun_at_the_site(cloud)
+    cloud.settle()
+    cloud.cancel(run)
+    cloud.settle()
+    assert cloud.outcome(run) == "cancelled"
+    assert not cloud.planner.runs[child].cancelling
+    assert [name for name, kind in cloud.said_to("harbour") if kind == "CancelRequested"] == [run]
+
+
+def test_definitions_that_a_run_may_start_travel_along(cloud: Control) -> None:
+    """By name the latest, from groups, bodies and rules too, and what these start in turn; a newer one at the next release."""
+    deep = plan({"kid": {"run": {"definition": "child@1"}}}, "deep")
+    looped = plan({"again": {"run": {"definition": "looped"}}}, "looped")
+    for each in (deep, looped):
+        cloud.register(each)
+    tasks = {"all": {"map": {"over": "[1]", "tasks": {"one": {"run": {"definition": "deep"}}}}}}
+    rules = [{"on": "run.failed", "do": {"start": {"definition": "looped"}}}]
+    story = plan(tasks, "story", rules=rules)
+    cloud.start(story)
+    cloud.settle()
+    harbour = cloud.outposts["harbour"]
+    assert sorted(harbour.registrations) == ["child@1", "deep@1", "looped@1", "story@1"]
+    newer = plan_from_document(msgspec.json.encode({"name": "deep", "version": "2", "tasks": {"a": {"capability": "pick"}}}))
+    cloud.register(newer)
+    cloud.start(story)
+    cloud.settle()
+    assert harbour.registrations[-1] == "deep@2"
+    assert len(harbour.registrations) == 5
+
+
+def test_not_more_than_so_many_definitions_travel_along(cloud: Control) -> None:
+    """With the rest a site that is cut off waits for the cloud."""
+    names = [f"d{number}" for number in range(DEFINITIONS_MAX + 6)]
+    for name in names:
+        cloud.register(plan({"a": {"capability": "pick"}}, name))
+    cloud.start(plan({name: {"run": {"definition": name}} for name in names}, "many"))
+    cloud.outposts["harbour"].take()
+    sent = [row for row in cloud.log.disk.rows if row.kind == "DefinitionRegistered" and row.stream == "cloud>harbour@1"]
+    assert len(sent) == 1 + DEFINITIONS_MAX

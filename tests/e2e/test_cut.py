@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.conftest import Build
 from tests.e2e.system import System
-from tests.e2e.work import await_adopted, link, open_gate, start_gated, start_orders, traces, waybills
+from tests.e2e.work import GATED, await_adopted, link, open_gate, start_gated, start_orders, traces, waybills
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -30,6 +30,40 @@ def test_a_site_that_is_cut_off_finishes_what_it_was_released(build: Build) -> N
     system.proxies["harbour"].heal()
     assert set(system.await_ended([*local, *crossing, gated]).values()) == {"completed"}
     assert len(waybills(system, "harbour")) == 10
+    system.await_equal()
+    system.stop()
+    system.verify()
+
+
+PARENT = GATED.replace("name: gated", "name: parent").replace("needs: [pass]}", "needs: [kid]}")
+PARENT += "  kid: {run: {definition: kid}, site: harbour, needs: [pass]}\n"
+KID = """
+name: kid
+version: 1.0.0
+tasks: {born: {capability: ledger.append, effect: repeatable}}
+outputs: {state: "${{ tasks.born.state }}"}
+"""
+
+
+def test_a_site_that_is_cut_off_starts_children(build: Build) -> None:
+    """The child is begun, done and told of without the cloud, over a kill of the edge; the cloud takes it in."""
+    system = build("harbour").start()
+    system.client.register(KID)
+    system.client.register(PARENT)
+    run = system.client.start("parent", {"gate": "alone"})["id"]
+    system.await_true(lambda: f"{run}/pass" in traces(system, "waiting.log"), "the run waits at its gate")
+    system.proxies["harbour"].cut()
+    system.await_true(lambda: link(system, "harbour") == "down", "the cloud knows that the link is down")
+    system.edges["harbour"].kill()
+    open_gate(system, "alone")
+    child = f"{run}.1.1"
+    system.await_true(lambda: f"{child}/born" in traces(system, "appended.log"), "the child has done its work, alone")
+    system.await_true(lambda: f"{run}/after" in traces(system, "appended.log"), "the run has gone on with it")
+    assert system.state(run) == "active"
+    system.proxies["harbour"].heal()
+    assert system.await_ended([run]) == {run: "completed"}
+    view = system.client.run(child)
+    assert (view["run"]["state"], view["run"]["parent"], view["run"]["sites"]) == ("completed", run, ["harbour"])
     system.await_equal()
     system.stop()
     system.verify()
