@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Generator, Iterator
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -26,16 +26,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from cloud.frames import FRAMES_PER_SECOND_MAX, SNAPSHOT_RUNS_MAX, Unseen, frames
+from cloud.looking.requests import listing, then
+from cloud.looking.wanted import ALL
 from cloud.port import PlannerPort, Problem, RunRequest, Started
 from cloud.problems import ProblemDocument, document, of_parameters, of_router
-from cloud.requests import (
-    BODY_BYTES_MAX,
-    batch_request,
-    definition_text,
-    idempotency_key,
-    start_request,
-    wait_s,
-)
+from cloud.requests import BODY_BYTES_MAX, batch_request, definition_text, idempotency_key, start_request, wait_s
 from cloud.views import CommandView
 from sync.actors import InboxFull
 from sync.log_errors import LogError, LogFull
@@ -46,7 +41,6 @@ WATCHERS_MAX = 64
 CLOSING_S = 2.0
 """How long requests in flight may take to end once the server was told to stop."""
 
-RunState = Literal["", "pending", "active", "paused", "completed", "failed", "cancelled"]
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 Reason = Annotated[str, Query(max_length=1_000)]
 
@@ -169,13 +163,16 @@ class Runs:
         items = await self._planner.start(asked.definition, asked.runs, idempotency_key=key, body=body)
         return answer({"items": [_item(item) for item in items]})
 
-    async def list(self, state: RunState = "", limit: Limit = 100, cursor: str = "") -> Response:
-        items, following = await self._planner.runs(state=state, limit=limit, cursor=cursor)
+    async def list(self, request: Request) -> Response:
+        wanted, limit, cursor = listing(request.query_params)
+        items, following = await self._planner.runs(wanted, limit=limit, cursor=cursor)
         return answer({"items": items, "next": following})
 
     async def get(self, request: Request) -> Response:
-        wait = wait_s(request.query_params.get("wait"))
-        return answer(await self._planner.run(request.path_params["run"], wait_s=wait))
+        run, moment = request.path_params["run"], then(request.query_params)
+        if moment is not None:
+            return answer(await self._planner.run_then(run, moment))
+        return answer(await self._planner.run(run, wait_s=wait_s(request.query_params.get("wait"))))
 
     async def cancel(self, run: str, request: Request, reason: Annotated[str, Query(max_length=1_000)] = "") -> Response:
         wait = wait_s(request.query_params.get("wait", "2"))
@@ -331,7 +328,7 @@ class Watchers:
             await asyncio.sleep(1 / FRAMES_PER_SECOND_MAX)
 
     async def _snapshot(self) -> Iterator[bytes]:
-        runs, _ = await self._planner.runs(state="", limit=SNAPSHOT_RUNS_MAX, cursor="")
+        runs, _ = await self._planner.runs(ALL, limit=SNAPSHOT_RUNS_MAX, cursor="")
         return frames("snapshot", runs, await self._planner.sites(), _wall_ms())
 
 

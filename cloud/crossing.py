@@ -75,9 +75,10 @@ def refusal(run: Run, order: Order, now: Now) -> str:
     if len(run.sites) < 2 or not isinstance(order, GOES_BACK):
         return ""
     for site, fragment in zip(run.sites, run.fragments, strict=True):
-        if fragment is None:
+        mine = order.at_home(site) if isinstance(order, RollBack) else order
+        if fragment is None or mine is None:
             continue
-        for event in steer(fragment, Steer("", order), now):
+        for event in steer(fragment, Steer("", mine), now):
             tasks = event.tasks if isinstance(event, TasksReset) else event.resets if isinstance(event, RollbackBegun) else []
             told = (t for t in tasks if t < len(run.places) and fragment.states[t] in ENDED and needing(run, t))
             if (task := next(told, -1)) >= 0:

@@ -20,6 +20,7 @@ from cloud.control.service import ControlService
 from cloud.crossing import blobs_handed
 from cloud.explain.api import explain_routes
 from cloud.inputs import AgentLoad, RunFinished, SiteLoads
+from cloud.looking.api import looking_routes
 from cloud.notifying.api import notification_routes
 from cloud.notifying.driver import Courier, CourierPolicy
 from cloud.notifying.inputs import Deliver
@@ -127,6 +128,7 @@ class GlobalPlanner:
                 schedule_routes(ScheduleService(self)),
                 notification_routes(NotificationService(self)),
                 explain_routes(self, runs),
+                looking_routes(runs.looking),
             )
             app = api.make_app(runs, *more)
             await self.loop.guard(api.serve(app, self.config.api_host, self.config.api_port))

@@ -6,8 +6,8 @@ import msgspec
 
 from cloud.conditions import condition
 from cloud.runs import Child, Run, counted, load_saved_run, merged_states
-from cloud.task_pictures import task_views
-from cloud.views import ChildView, FragmentView, HistoryEntry, RunSummary, RunView
+from cloud.task_pictures import Painting, task_views
+from cloud.views import ChildView, FragmentView, Freshness, HistoryEntry, LinkView, RunSummary, RunView
 from sync.clock import wall_ms
 from sync.commit import Row, Snapshot
 from sync.values import StreamId, stream_writer
@@ -35,6 +35,38 @@ def run_picture(run: Run, rows: list[Row], node: "GlobalPlanner") -> RunView:
         children=[_child_view(run, name, child, node) for name, child in run.children.items()],
         tasks_left_out=left_out,
     )
+
+
+def past_picture(run: Run, painting: Painting, as_of: int, node: "GlobalPlanner") -> RunView:
+    """Everything about a run as it was at `as_of`: nothing of what is known of sites and agents now is in it."""
+    tasks, left_out = painting.views(run, None)
+    progress = node.planner.measures.progress(run, as_of)
+    if not run.outcome:
+        progress.remaining_ms = -1  # The estimate would be today's.
+    return RunView(
+        run=run.summary(),
+        inputs=msgspec.Raw(run.inputs),
+        tasks=tasks,
+        fragments=[_past_fragment_view(run, site, as_of) for site in run.sites],
+        waits_for=f"somebody to resume it: {run.held}" if run.held else "" if run.sites else "its turn, or a place",
+        progress=progress,
+        output=msgspec.Raw(run.output or b"null"),
+        condition=condition(run),
+        children=[_past_child_view(run, name, child) for name, child in run.children.items()],
+        tasks_left_out=left_out,
+        as_of=as_of,
+    )
+
+
+def _past_child_view(run: Run, name: str, child: Child) -> ChildView:
+    fragment = run.fragment(child.site)
+    task = fragment.id_of(child.task) if fragment is not None and child.task >= 0 else ""
+    return ChildView(name, child.outcome or "active", child.waits, task, child.detail)
+
+
+def _past_fragment_view(run: Run, site: str, as_of: int) -> FragmentView:
+    link, known = LinkView("unrecorded", 0), Freshness(as_of, "log", 0)
+    return _part_view(run, site, link, known)
 
 
 def _child_view(run: Run, name: str, child: Child, node: "GlobalPlanner") -> ChildView:
@@ -86,12 +118,16 @@ def tombstone_summary(snapshot: Snapshot) -> RunSummary:
 
 
 def _fragment_view(run: Run, site: str, node: "GlobalPlanner") -> FragmentView:
+    return _part_view(run, site, node.link_view(site), node.freshness(site))
+
+
+def _part_view(run: Run, site: str, link: LinkView, known: Freshness) -> FragmentView:
     fragment = run.fragment(site)
     if fragment is None:
-        return FragmentView(site, 0, 0, "released", node.link_view(site), node.freshness(site))
+        return FragmentView(site, 0, 0, "released", link, known)
     is_paused = fragment.extras is not None and fragment.extras.paused
     state = fragment.outcome or ("stopping" if fragment.stopping else "paused" if is_paused else "active")
-    return FragmentView(site, fragment.epoch, fragment.version, state, node.link_view(site), node.freshness(site))
+    return FragmentView(site, fragment.epoch, fragment.version, state, link, known)
 
 
 def _event_fields(run: Run, site: str, event: Event) -> dict[str, object]:

@@ -5,10 +5,11 @@ the API renders as problem+json.
 """
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 import msgspec
 
+from cloud.looking.wanted import Wanted
 from cloud.views import AgentView, CommandView, DefinitionView, DiffView, HistoryEntry, RunSummary, RunTotals, RunView, SiteView
 from workflow.fair import PRIORITY_MAX
 
@@ -46,6 +47,13 @@ class Started(msgspec.Struct):
     definition: str
 
 
+class Then(NamedTuple):
+    """When in a run's life: at a moment (UTC ms), or at a version of its one fragment if that is not negative."""
+
+    at_ms: int = 0
+    version: int = -1
+
+
 class PlannerPort(Protocol):
     """The planner as the API sees it. `definition` is `name@version`, `name` (the latest registered) or a document."""
 
@@ -57,8 +65,9 @@ class PlannerPort(Protocol):
     async def validate(self, text: str, source: str) -> DefinitionView: ...
     async def definitions(self) -> list[DefinitionView]: ...
     async def definition(self, ref: str) -> DefinitionView: ...
-    async def runs(self, *, state: str, limit: int, cursor: str) -> tuple[list[RunSummary], str]: ...
+    async def runs(self, wanted: Wanted, *, limit: int, cursor: str) -> tuple[list[RunSummary], str]: ...
     async def run(self, run: str, *, wait_s: float) -> RunView: ...
+    async def run_then(self, run: str, then: Then) -> RunView: ...
     async def cancel(self, run: str, *, reason: str, wait_s: float) -> RunView | CommandView: ...
     async def history(self, run: str, *, after: int, limit: int) -> tuple[list[HistoryEntry], int]: ...
     async def command(self, command: str) -> CommandView: ...

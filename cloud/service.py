@@ -7,15 +7,16 @@ are answered when they are durable.
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from heapq import nlargest
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from cloud.answers import decode_answer
 from cloud.inputs import CancelRun, NewRun, Refusal, RegisterDefinition, StartRuns
+from cloud.looking.service import LookingService
+from cloud.looking.wanted import Wanted
 from cloud.pictures import history_entries, run_picture, tombstone_summary
-from cloud.port import Problem, RunRequest, Started
+from cloud.port import Problem, RunRequest, Started, Then
 from cloud.runs import Run, load_saved_run, restore_run
 from cloud.views import (
     AgentView,
@@ -31,7 +32,7 @@ from cloud.views import (
 )
 from sync.commit import Row
 from sync.log_errors import LogCorrupt
-from sync.values import RunId, stream_writer
+from sync.values import stream_writer
 from workflow.loading import Loaded, load
 from workflow.plan import DefinitionError, InputError, Plan
 from workflow.problems import Problem as InputProblem
@@ -51,6 +52,7 @@ class PlannerService:
 
     def __init__(self, node: "GlobalPlanner") -> None:
         self._node = node
+        self.looking = LookingService(node)
         self._pending_keys: set[str] = set()
 
     # Starting and stopping --------------------------------------------------------------------------------------------
@@ -167,22 +169,13 @@ class PlannerService:
 
     # Looking ----------------------------------------------------------------------------------------------------------
 
-    async def runs(self, *, state: str, limit: int, cursor: str) -> tuple[list[RunSummary], str]:
-        """Runs, newest first, from the one before `cursor` on."""
-        await self._node.loop.durable()
-        limit = max(1, min(limit, 1_000))
-        living = self._node.planner.runs
-        matching = (run for run in living if (not cursor or run < cursor) and (not state or living.state(run) == state))
-        found = {r.id: r.summary() for run in nlargest(limit, matching) if (r := living.look(run)) is not None}
-        if state not in ("pending", "active", "paused"):
-            tombstones = await asyncio.wrap_future(
-                self._node.log.read(lambda reader: reader.snapshots(cursor, limit, state or None))
-            )
-            for snapshot in tombstones:
-                if snapshot.ended and snapshot.run not in self._node.planner.runs:
-                    found[RunId(snapshot.run)] = tombstone_summary(snapshot)
-        names = sorted(found, reverse=True)[:limit]
-        return [found[name] for name in names], names[-1] if len(names) == limit else ""
+    async def runs(self, wanted: Wanted, *, limit: int, cursor: str) -> tuple[list[RunSummary], str]:
+        """The wanted runs, newest first, from the one before `cursor` on."""
+        return await self.looking.runs(wanted, limit=limit, cursor=cursor)
+
+    async def run_then(self, run: str, then: Then) -> RunView:
+        """The run as it was at a moment or version."""
+        return await self.looking.run_then(run, then)
 
     async def run(self, run: str, *, wait_s: float) -> RunView:
         """The whole picture of a run; with `wait_s`, once it has ended or the time is over."""

@@ -1,6 +1,7 @@
 """The tasks of a run as people see them: painted from its events, in the state that the replica of their fragment has."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -30,31 +31,54 @@ from workflow.states import BLOCKED, ENDED, NAMES, READY, RECONCILE, RUNNING, SL
 from workflow.tasks import Kind, Role
 
 TASKS_SHOWN_MAX = 10_000
+_TELLING = (AttemptResumed, TaskAssigned, TaskCancelled, TaskCompleted, TaskDelayed, TaskFailed, TaskLost)
 _UNDER_WAY = (READY, RUNNING, WAITING, RECONCILE, BLOCKED, VALIDATING)
 
 
-def task_views(run: Run, rows: list[Row], fleet: Fleet) -> tuple[list[TaskView], int]:
+def task_views(run: Run, rows: Iterable[Row], fleet: Fleet) -> tuple[list[TaskView], int]:
     """The tasks of a run in the order of its definition, each followed by its copies; and how many were left out.
 
     What serves another task is shown once it has begun; what belongs to an earlier try is not.
     """
-    shown = list(_shown(run))
-    views = {place: TaskView(id=run.name_of(*place), state="pending") for place in shown[:TASKS_SHOWN_MAX]}
+    painting = Painting()
     for row in rows:
+        painting.add(row)
+    return painting.views(run, fleet)
+
+
+@dataclass(slots=True)
+class Painting:
+    """What events tell of tasks, one event after the other: it grows with the tasks of a run, not with its history."""
+
+    _painted: dict[tuple[str, int], TaskView] = field(default_factory=dict)
+
+    def add(self, row: Row) -> None:
+        """One more event."""
         event = decode(row.kind, row.payload)
-        view = views.get((stream_writer(StreamId(row.stream)), getattr(event, "task", -1)))
-        if view is not None:
+        task: int = getattr(event, "task", -1)
+        if task >= 0 and isinstance(event, _TELLING):
+            place = str(stream_writer(StreamId(row.stream))), task
+            view = self._painted.get(place)
+            if view is None:
+                view = self._painted[place] = TaskView(id="", state="pending")
             _paint(view, wall_ms(row.time), event)
-    for (site, task), view in views.items():
-        fragment = run.fragment(site)
-        if fragment is not None:
-            _set_state(view, fragment, task, fleet.site(site))
-    for site in run.sites if run.reports else ():
-        for task, report in reports_of(run, site):
-            if (view := views.get((site, task))) is not None:
-                fraction = report.fraction if report.fraction != UNSAID else None
-                view.progress = TaskProgressView(fraction, report.note, report.at_ms)
-    return list(views.values()), max(0, len(shown) - TASKS_SHOWN_MAX)
+
+    def views(self, run: Run, fleet: Fleet | None) -> tuple[list[TaskView], int]:
+        """The tasks in the state that the run has them in. Without a fleet nothing is said of how agents do."""
+        shown = list(_shown(run))
+        views: dict[tuple[str, int], TaskView] = {}
+        for site, task in shown[:TASKS_SHOWN_MAX]:
+            view = views[site, task] = self._painted.get((site, task)) or TaskView(id="", state="pending")
+            view.id = run.name_of(site, task)
+            fragment = run.fragment(site)
+            if fragment is not None:
+                _set_state(view, fragment, task, site, fleet.site(site) if fleet is not None else None)
+        for site in run.sites if run.reports else ():
+            for task, report in reports_of(run, site):
+                if (told := views.get((site, task))) is not None:
+                    fraction = report.fraction if report.fraction != UNSAID else None
+                    told.progress = TaskProgressView(fraction, report.note, report.at_ms)
+        return list(views.values()), max(0, len(shown) - TASKS_SHOWN_MAX)
 
 
 def _shown(run: Run) -> Iterator[tuple[str, int]]:
@@ -113,20 +137,20 @@ def _paint(view: TaskView, time: int, event: Event) -> None:
             pass
 
 
-def _set_state(view: TaskView, fragment: Fragment, task: int, entry: Site) -> None:
-    plan, state, site = fragment.task(task), fragment.states[task], entry.id
+def _set_state(view: TaskView, fragment: Fragment, task: int, site: str, entry: Site | None) -> None:
+    plan, state = fragment.task(task), fragment.states[task]
     view.state, view.site = NAMES[state], site
     if is_composite(plan.kind):
         view.members, view.members_done = members(fragment, task)
     if state == READY and plan.kind is Kind.WORK:
         wanted = plan.capability or f"@{plan.agent}"
-        if wanted in entry.capabilities:
+        if entry is None or wanted in entry.capabilities:
             view.waits_for = f"a free agent with {wanted} at {site}"
         else:
             silent: list[tuple[str, FleetAgent]] = [(site, agent) for agent in entry.silent(wanted)]
             view.waits_for = f"an agent with {wanted}: " + (f"unreachable: {described(silent)}" if silent else f"none at {site}")
     elif state == RUNNING:
-        agent = entry.agents.get(view.agent)
+        agent = entry.agents.get(view.agent) if entry is not None else None
         view.state = "unreachable" if agent is not None and agent.state == "unreachable" else view.state
     elif state == RECONCILE:
         view.waits_for = "a person: the outcome of the last attempt is unknown and it may not be repeated"

@@ -10,7 +10,7 @@ from workflow.fair import PRIORITY
 
 
 class LinkView(msgspec.Struct):
-    """The link to a site: `up` or `down`, and since when (UTC ms)."""
+    """The link to a site: `up` or `down`, and since when (UTC ms); `unrecorded` where the past is shown, for no log keeps it."""
 
     state: str
     since: int
@@ -186,7 +186,8 @@ class RunTotals(msgspec.Struct):
 
 
 class RunView(msgspec.Struct, omit_defaults=True):
-    """The whole picture of a run. `tasks_left_out` says how many more it has than are shown."""
+    """The whole picture of a run. `tasks_left_out` says how many more it has than are shown. With `as_of` (UTC ms) it is as
+    it was then, and nothing of what came later is in it."""
 
     run: RunSummary
     inputs: msgspec.Raw
@@ -198,6 +199,7 @@ class RunView(msgspec.Struct, omit_defaults=True):
     condition: ConditionView | None = None
     children: list[ChildView] = []
     tasks_left_out: int = 0
+    as_of: int = 0
 
 
 class HistoryEntry(msgspec.Struct):

@@ -72,13 +72,22 @@ class Rerun(_Order, frozen=True, tag="rerun"):
 
 
 class RollBack(_Order, frozen=True, tag="rollback"):
-    """Back by `steps` completed tasks, to a named `checkpoint`, to a `version` of the fragment, or to before a `task`."""
+    """Back by `steps` completed tasks, to a named `checkpoint`, to a `version` of the fragment, to before a `task`, or to the
+    moment `at` (UTC ms). The cloud says what a moment means to each home: the version that it had (`versions`, by site)."""
 
     steps: int = 0
     checkpoint: str = ""
     version: int = -1
     task: str = ""
     reason: str = ""
+    at: int = 0
+    versions: dict[str, int] = {}
+
+    def at_home(self, site: str) -> "RollBack | None":
+        """What of the order is for this home; None if nothing is."""
+        if not self.versions:
+            return self
+        return RollBack(version=self.versions[site], reason=self.reason) if site in self.versions else None
 
 
 class TakeCheckpoint(_Order, frozen=True, tag="checkpoint"):

@@ -297,6 +297,8 @@ def _roll_back(fragment: "Fragment", order: RollBack, command: str, now: Now) ->
 def _version(fragment: "Fragment", order: RollBack) -> int:
     if order.steps:
         done = rollback.completed(fragment)
+        if order.steps > (last := fragment.plan.checkpoints):
+            raise Refused(f"the last {last} checkpoints of run {fragment.run} are kept; further back leads a version or a task")
         if order.steps > len(done):
             raise Refused(f"run {fragment.run} has completed {len(done)} tasks here, so it cannot go back {order.steps}")
         assert fragment.stamps is not None, "something is completed"

@@ -247,13 +247,15 @@ def homes_for(run: Run, order: Order) -> list[str]:
         return [home_of(run, order.task)]
     live = live_homes(run) or run.sites
     match order:
+        case RollBack() if order.versions:
+            return list(order.versions)
         case Retry():
             return _homes_where(run, live, _has_failed)
         case Signal(name):
             return _waiting_for(run, live, name)
         case RollBack(_, checkpoint) if not checkpoint and len(run.sites) > 1:
             detail = f"versions and steps are counted by each home, and run {run.id} has several: {', '.join(run.sites)}"
-            raise Problem(409, "command_refused", f"{detail}; allowed: a task, or a checkpoint with a name")
+            raise Problem(409, "command_refused", f"{detail}; allowed: a task, a moment (at), or a checkpoint with a name")
         case RollBack(_, checkpoint) if checkpoint:
             return _homes_where(
                 run, live, lambda f: any(c.name == checkpoint for c in f.extras.checkpoints) if f.extras else False
@@ -316,6 +318,8 @@ def _listed(run: Run) -> str:
 
 def _part(run: Run, order: Order, site: str) -> Order:
     """What of the order is for this site: of several tasks, its own."""
+    if isinstance(order, RollBack):
+        return order.at_home(site) or order
     if not isinstance(order, _Several) or not order.tasks:
         return order
     return msgspec.structs.replace(order, tasks=[task for task in order.tasks if home_of(run, task) == site])

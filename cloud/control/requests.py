@@ -4,6 +4,7 @@ from typing import Annotated, Literal, TypeVar, get_args
 
 import msgspec
 
+from cloud.looking.requests import moment_field
 from cloud.port import Problem
 from cloud.problems import of_shape
 from workflow.fair import PRIORITY_MAX
@@ -72,6 +73,8 @@ def order_of(verb: str, body: bytes) -> Order:
 
 def order_with(verb: str, fields: dict[str, object]) -> Order:
     """The order with these fields. Raises Problem (422)."""
+    if verb == "rollback" and "at" in fields:
+        fields = {**fields, "at": moment_field(fields["at"])}
     try:
         order = decode_order(msgspec.json.encode({**fields, "verb": verb}))
     except msgspec.ValidationError as error:
@@ -88,8 +91,12 @@ def _misfit(order: Order) -> str:
             return f"priority: {priority}; allowed: 0 (least) to {PRIORITY_MAX}"
         case Settle(_, outcome) if outcome not in OUTCOMES:
             return f"outcome: {outcome!r}; allowed: {', '.join(OUTCOMES)}"
-        case RollBack(steps, checkpoint, version, task) if (steps > 0) + bool(checkpoint) + (version >= 0) + bool(task) != 1:
-            return "back to where? allowed: one of steps (1 and more), checkpoint, version (0 and more), task"
+        case RollBack(versions=versions) if versions:
+            return "versions: the cloud finds these; allowed: at"
+        case RollBack(steps, checkpoint, version, task) if (steps > 0) + bool(checkpoint) + (version >= 0) + bool(task) + (
+            order.at > 0
+        ) != 1:
+            return "back to where? allowed: one of steps (1 and more), checkpoint, version (0 and more), task, at (a moment)"
         case _:
             return ""
 

@@ -3,6 +3,8 @@
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from cloud.control.core import verb_of
 from cloud.control.inputs import OrderRun
 from cloud.control.open import open_approvals, open_incidents
@@ -13,7 +15,7 @@ from cloud.questions import UnknownQuery, answer_query
 from cloud.runs import Run
 from cloud.views import CommandView, RunView
 from workflow.expression import ExpressionError
-from workflow.orders import Order, encode_order
+from workflow.orders import Order, RollBack, encode_order
 from workflow.run_machine import run_refusal
 from workflow.steering import AFTER_THE_END
 
@@ -44,6 +46,8 @@ class ControlService:
         if known.outcome and not isinstance(order, AFTER_THE_END):
             detail = run_refusal(verb_of(order), run, known.outcome) or f"run {run} has ended: {known.outcome}; allowed: fork"
             raise Problem(409, "run_ended", detail)
+        if isinstance(order, RollBack) and order.at:
+            order = msgspec.structs.replace(order, versions=await self._planner.looking.versions_at(run, order.at))
         encoded = encode_order(order)
         command = await self._node.loop.ask(lambda token: OrderRun(token, run, encoded))
         if isinstance(command, Problem):

@@ -181,6 +181,7 @@ class Run(TypedDict):
     condition: NotRequired[dict[str, Any]]
     children: NotRequired[list[dict[str, Any]]]
     tasks_left_out: NotRequired[int]
+    as_of: NotRequired[int]
 
 
 class HistoryEntry(TypedDict):

@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 from websockets.asyncio.client import connect
@@ -87,14 +87,28 @@ class Client:
         body: dict[str, object] = {"definition": definition, "runs": list(runs)}
         return cast(list[Started], self._post("/api/v1/workflows:batch", body, idempotency_key)["items"])
 
-    def runs(self, *, state: str = "", limit: int = 100, cursor: str = "") -> RunPage:
-        """Some runs (of one state), at most 1,000; `next` is the cursor that leads on."""
-        parameters: dict[str, str | float] = {"state": state, "limit": limit, "cursor": cursor}
-        return cast(RunPage, self._request("GET", "/api/v1/workflows", params=parameters))
+    def runs(
+        self, *, state: str = "", limit: int = 100, cursor: str = "", labels: dict[str, str] | None = None, **wanted: str
+    ) -> RunPage:
+        """Some runs, the newest first, at most 1,000; `next` is the cursor that leads on, empty at the end: before it a page may
+        be short. `wanted` are definition, site, parent, created_after, created_before, ended_after, ended_before (moments as
+        RFC 3339 or UTC ms)."""
+        given = {"state": state, **wanted}
+        parameters = [*given.items(), ("limit", str(limit)), ("cursor", cursor)]
+        parameters += [("label", f"{name}={text}") for name, text in (labels or {}).items()]
+        path = f"/api/v1/workflows?{urlencode([(name, text) for name, text in parameters if text])}"
+        return cast(RunPage, self._request("GET", path))
 
-    def run(self, run: str, *, wait_s: float = 0.0) -> Run:
-        """The whole picture of a run; waits until it has ended, but at most `wait_s` (60 at most)."""
+    def run(self, run: str, *, wait_s: float = 0.0, at: str | int = "", version: int = -1) -> Run:
+        """The whole picture of a run; waits until it has ended, but at most `wait_s` (60 at most). With `at` (RFC 3339 or UTC ms)
+        or `version` (of its one fragment), as it was then."""
+        if at or version >= 0:
+            return cast(Run, self._request("GET", _path("workflows", run), {"at": at} if at else {"version": version}))
         return cast(Run, self._request("GET", _path("workflows", run), {"wait": wait_s}, wait_s=wait_s))
+
+    def checkpoints(self, run: str) -> dict[str, Any]:
+        """What the run can be taken back to: of each home the last `kept` tasks that were completed, and all with a name."""
+        return self._request("GET", f"{_path('workflows', run)}/checkpoints")
 
     def cancel(self, run: str, *, reason: str = "", wait_s: float = 2.0) -> Run | Command:
         """Cancel a run; the run once it has ended. If its homes do not answer within `wait_s` (the API says 202), the command."""

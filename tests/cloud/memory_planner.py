@@ -11,7 +11,8 @@ import msgspec
 import yaml
 
 from cloud.api import make_app, serve
-from cloud.port import Problem, RunRequest, Started
+from cloud.looking.wanted import Wanted
+from cloud.port import Problem, RunRequest, Started, Then
 from cloud.views import (
     AgentView,
     ClockView,
@@ -32,6 +33,16 @@ from cloud.views import (
 
 LINK = LinkView("up", 1_000)
 FRESH = Freshness(2_000, "harbour", 5)
+
+
+class Known:
+    """A run's summary as what is wanted is compared with."""
+
+    def __init__(self, run: RunSummary) -> None:
+        self.labels, self.sites, self.parent, self.created_ms, self.ended_ms = (
+            *(run.labels, run.sites, run.parent),
+            *(run.created, run.ended),
+        )
 
 
 class MemoryPlanner:
@@ -131,8 +142,8 @@ class MemoryPlanner:
             raise Problem(404, "no_such_definition", f"there is no definition {ref}: register it first")
         return found[-1]
 
-    async def runs(self, *, state: str, limit: int, cursor: str) -> tuple[list[RunSummary], str]:
-        found = [view.run for view in self.known.values() if state in ("", view.run.state)]
+    async def runs(self, wanted: Wanted, *, limit: int, cursor: str) -> tuple[list[RunSummary], str]:
+        found = [run.run for run in self.known.values() if wanted.fits(run.run.state, run.run.definition, Known(run.run))]
         start = int(cursor or "0")
         return found[start : start + limit], str(start + limit) if start + limit < len(found) else ""
 
@@ -144,6 +155,10 @@ class MemoryPlanner:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.ended.wait_for(lambda: view.run.state != "active"), wait_s or 0.001)
         return view
+
+    async def run_then(self, run: str, then: Then) -> RunView:
+        view = await self.run(run, wait_s=0)
+        return msgspec.structs.replace(view, as_of=then.at_ms or 1_700_000_000_000 + then.version)
 
     async def cancel(self, run: str, *, reason: str, wait_s: float) -> RunView | CommandView:
         view = await self.run(run, wait_s=0)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from cloud.looking.requests import MOMENT
 from tests.whole import Whole, until, whole
 from tiercel import Agent, TerminalError
 
@@ -109,7 +110,13 @@ async def test_what_the_home_refuses_is_a_conflict_in_its_words(system: Whole) -
         ("priority", {"priority": 11}, "priority: 11; allowed: 0 (least) to 9"),
         ("prioritise", {"priority": "high"}, "priority: Expected `int`, got `str`"),
         ("settle", {"task": "go", "outcome": "lost"}, "outcome: 'lost'; allowed: completed, failed, retry"),
-        ("rollback", {}, "back to where? allowed: one of steps (1 and more), checkpoint, version (0 and more), task"),
+        (
+            "rollback",
+            {},
+            "back to where? allowed: one of steps (1 and more), checkpoint, version (0 and more), task, at (a moment)",
+        ),
+        ("rollback", {"at": "noon"}, f"at: 'noon' is no moment; allowed: {MOMENT}"),
+        ("rollback", {"versions": {"harbour": 3}}, "versions: the cloud finds these; allowed: at"),
         ("cancel", {"why": 1}, "the body: Object contains unknown field `why`; allowed: reason"),
     ],
 )

@@ -115,7 +115,7 @@ def test_versions_of_several_homes_are_not_mixed_up(cloud: Control) -> None:
     """A version counts at one home; a name is one for all."""
     run = two_sites(cloud)
     code, detail = refusal(cloud.order(run, RollBack(version=0)))
-    assert (code, "allowed: a task, or a checkpoint" in detail) == ("command_refused", True)
+    assert (code, "allowed: a task, a moment (at), or a checkpoint" in detail) == ("command_refused", True)
     cloud.order(run, TakeCheckpoint("before"))
     cloud.settle()
     command = cloud.order(run, RollBack(checkpoint="before"))

@@ -163,6 +163,27 @@ def test_runs_are_listed(api: Api, definition: str) -> None:
     assert "--limit" in err
 
 
+def test_runs_are_listed_by_what_is_wanted(api: Api, definition: str) -> None:
+    """By labels, and by the spans in which they began; what is wanted wrongly is refused in the API's words."""
+    for team in "ab":
+        tiercel(api[0], "run", "start", definition, "--input", "order=o-1", "--label", f"team={team}")
+    listed, _ = tiercel(api[0], "run", "list", "--label", "team=b", "--created-before", "1700000000001", "-o", "json")
+    assert [run["id"] for run in json.loads(listed)] == ["r2"]
+    listed, _ = tiercel(api[0], "run", "list", "--created-after", "2023-11-14T22:13:20.001Z", "-o", "json")
+    assert json.loads(listed) == []
+    _, refused = tiercel(api[0], "run", "list", "--state", "done", code=1)
+    assert "state: 'done' is none; allowed: pending, active" in refused
+
+
+def test_a_run_is_shown_as_it_was(api: Api, definition: str) -> None:
+    """`show` is `get`, and says for when it speaks."""
+    tiercel(api[0], "run", "start", definition, "--input", "order=o-1")
+    shown, _ = tiercel(api[0], "run", "show", "r1", "--at", "2023-11-14T22:13:20Z", "-o", "json")
+    assert json.loads(shown)["as_of"] == 1_700_000_000_000
+    assert "as it was at 20" in tiercel(api[0], "run", "get", "r1", "--version", "3")[0]
+    tiercel(api[0], "run", "get", "r1", "--version", "3", "--at", "5", code=2)
+
+
 def test_history_is_shown(api: Api, definition: str) -> None:
     """Event by event, from where one stopped reading."""
     server, _ = api

@@ -221,3 +221,16 @@ def test_a_task_in_hands_that_is_cancelled_is_asked_to_stop() -> None:
         else:
             done.decide(CancelDone(0, 1, "anna"))
         assert (done.state("slow"), done.fragment.outcome) == ("completed" if late else "cancelled", "completed")
+
+
+def test_steps_lead_back_as_far_as_checkpoints_are_kept() -> None:
+    """Further back leads a version, which the refusal says."""
+    chain = {f"t{n}": {"capability": "work", **({"needs": [f"t{n - 1}"]} if n else {})} for n in range(5)}
+    story = play({**chain, "gate": {"wait": {"signal": "go"}, "needs": ["t4"]}}, checkpoints=2)
+    story.run()
+    refused = story.order(RollBack(steps=3))
+    assert refused == "the last 2 checkpoints of run r1 are kept; further back leads a version or a task"
+    assert story.order(RollBack(steps=2)) == ""
+    assert story.run().done[-2:] == ["t3", "t4"]
+    assert story.order(RollBack(version=0)) == ""
+    assert story.run().done[-5:] == list(chain)

@@ -139,44 +139,14 @@ def _why(problem: Problem) -> str:
     return "; ".join([problem["detail"], *problem.get("problems", [])])
 
 
-@app.command("list")
-def list_runs(
-    state: Annotated[str, typer.Option(help="pending, active, paused, completed, failed or cancelled.")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
-    server: Server = DEFAULT_SERVER,
-    output: Output = Format.TABLE,
-) -> None:
-    """List runs."""
-    runs, cursor = list[RunSummary](), ""
-    with Client(server) as client:
-        while len(runs) < limit:
-            page = client.runs(state=state, limit=min(limit - len(runs), PAGE), cursor=cursor)
-            runs += page["items"]
-            cursor = page["next"]
-            if not cursor:
-                break
-    if output is Format.JSON:
-        print_json(runs)
-        return
-    run_table(runs).print()
-    if cursor:
-        note(f"there are more than these {limit}: --limit shows more")
-
-
-@app.command()
-def get(run: RunArgument, server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -> None:
-    """Show a run: its tasks, where they are, what it waits for."""
-    with Client(server) as client:
-        view = client.run(run)
-    print_run(view, output)
-
-
 def print_run(view: Run, output: Format) -> None:
     """The whole picture of a run."""
     if output is Format.JSON:
         print_json(view)
         return
     run_table([view["run"]]).print()
+    if view.get("as_of"):
+        typer.echo(f"as it was at {when(view['as_of'])}")
     if view.get("waits_for"):
         typer.echo(f"waits for {short(view['waits_for'], 500)}")
     if progress := view.get("progress"):

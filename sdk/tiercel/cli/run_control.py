@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from tiercel.cli.options import REFUSED, Format, Output, Server
-from tiercel.cli.run import RunArgument, app, print_outcome
+from tiercel.cli.run import RunArgument, print_outcome
+from tiercel.cli.run_looking import app
 from tiercel.cli.show import Table, note, print_json
 from tiercel.cli.values import pairs, parser
 from tiercel.client import DEFAULT_SERVER, Client
@@ -150,18 +151,23 @@ def rerun(
 @app.command()
 def rollback(
     run: RunArgument,
-    steps: Annotated[int, typer.Option(min=1, help="Back by so many completed tasks.")] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Back by so many completed tasks.")] = None,
     checkpoint: Annotated[str, typer.Option(help="Back to the checkpoint of this name.")] = "",
-    version: Annotated[int, typer.Option(min=0, help="Back to this version of the run at its home, as `run get` shows it.")] = -1,
+    version: Annotated[
+        int | None, typer.Option(min=0, help="Back to this version of the run at its home, as `run get` shows it.")
+    ] = None,
     task: Annotated[str, typer.Option(help="Back to before this task.")] = "",
+    to_time: Annotated[
+        str, typer.Option("--to-time", help="Back to this moment: as 2026-11-25T20:15:00Z, or in ms since 1970 (UTC).")
+    ] = "",
     reason: Reason = "",
     wait: Wait = 2.0,
     server: Server = DEFAULT_SERVER,
     output: Output = Format.TABLE,
 ) -> None:
     """Take a run back to an earlier state: effects are undone by the tasks' compensations, the latest first."""
-    fields: dict[str, Any] = {"checkpoint": checkpoint, "task": task, "reason": reason}
-    fields |= ({"steps": steps} if steps else {}) | ({"version": version} if version >= 0 else {})
+    fields: dict[str, Any] = {"checkpoint": checkpoint, "task": task, "at": to_time, "reason": reason}
+    fields |= {name: number for name, number in (("steps", steps), ("version", version)) if number is not None}
     _order(run, "rollback", fields, wait, server, output)
 
 

@@ -1,0 +1,74 @@
+"""The checkpoints of a run: the versions that it can be taken back to, and what it was like there.
+
+Each completed task is one, and those with a name. Which there are, the present state tells; what the run was like at each is
+folded from its history, so nothing more is kept for them.
+"""
+
+from dataclasses import dataclass, field
+
+from cloud.conditions import path_of
+from cloud.looking.past import Past
+from cloud.looking.views import CheckpointView, HeldAttempt, HeldResource
+from cloud.runs import Run
+from sync.clock import wall_ms
+from sync.commit import Row
+from workflow.fragment import Fragment
+from workflow.rollback import completed
+from workflow.states import RUNNING
+
+
+@dataclass(slots=True)
+class Sought:
+    """One version of a fragment, and why it is a checkpoint."""
+
+    task: str = ""
+    steps: int = 0
+    names: list[str] = field(default_factory=list)
+
+
+def sought_in(run: Run) -> dict[tuple[str, int], Sought]:
+    """The checkpoints that the run has now, by site and version."""
+    found: dict[tuple[str, int], Sought] = {}
+    for fragment in run.fragments:
+        if fragment is None:
+            continue
+        stamps = fragment.stamps
+        for steps, task in enumerate(completed(fragment)[: run.plan.checkpoints]):
+            assert stamps is not None, "something is completed"
+            found[fragment.site, stamps[task]] = Sought(fragment.id_of(task), steps)
+        for named in fragment.extras.checkpoints if fragment.extras is not None else ():
+            found.setdefault((fragment.site, named.version), Sought()).names.append(named.name)
+    return found
+
+
+def checkpoints_at(past: Past, site: str, row: Row, sought: dict[tuple[str, int], Sought]) -> list[CheckpointView]:
+    """Those that the run has come to with the event, which was folded just now."""
+    run = past.run
+    fragment = run.fragment(site) if run is not None and site else None
+    if run is None or fragment is None or (wanted := sought.get((site, fragment.version))) is None:
+        return []
+    view = CheckpointView(
+        site,
+        fragment.version,
+        wall_ms(row.time),
+        run.state(),
+        path_of(run),
+        run.percent(),
+        attempts=[HeldAttempt(fragment.id_of(t), a.agent, a.number) for t, a in sorted(fragment.live.items())],
+        resources=held_resources(fragment),
+    )
+    found = []
+    for name in wanted.names:
+        named = CheckpointView(*(getattr(view, each) for each in view.__struct_fields__))
+        named.name = name
+        found.append(named)
+    if wanted.task:
+        view.task, view.steps = wanted.task, wanted.steps
+        found.append(view)
+    return found
+
+
+def held_resources(fragment: Fragment) -> list[HeldResource]:
+    """What tasks hold: those in agents' hands, and groups that go on."""
+    holding = (t for t, state in enumerate(fragment.states) if state == RUNNING and fragment.task(t).resources)
+    return [HeldResource(fragment.id_of(task), name, count) for task in holding for name, count in fragment.task(task).resources]

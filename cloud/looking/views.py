@@ -1,0 +1,46 @@
+"""What the cloud shows of the way that a run has come. Times are UTC ms."""
+
+import msgspec
+
+
+class HeldAttempt(msgspec.Struct):
+    """An attempt that was in an agent's hands."""
+
+    task: str
+    agent: str
+    attempt: int
+
+
+class HeldResource(msgspec.Struct):
+    """So many of a resource (1 of an exclusive one) that a task held."""
+
+    task: str
+    resource: str
+    count: int
+
+
+class CheckpointView(msgspec.Struct, omit_defaults=True):
+    """A state of a run to come back to: at this version of the fragment at `site`. Automatic ones name the `task` that ended, and
+    in how many `steps` a rollback gets there (0: it is the latest); those on request have a `name`.
+
+    `state`, `path` and `percent` are the whole run's at that time; `attempts` and `resources` what was held at the site."""
+
+    site: str
+    version: int
+    time: int
+    state: str
+    path: str
+    percent: int
+    task: str = ""
+    name: str = ""
+    steps: int = 0
+    attempts: list[HeldAttempt] = []
+    resources: list[HeldResource] = []
+
+
+class CheckpointsView(msgspec.Struct):
+    """The checkpoints of a run, newest first: of each home the last `kept` automatic ones, and all with a name."""
+
+    run: str
+    kept: int
+    items: list[CheckpointView]

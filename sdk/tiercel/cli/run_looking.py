@@ -1,0 +1,91 @@
+"""`tiercel run`: which runs there are, what one is like or was like, and what it can be taken back to."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from tiercel.answers import RunSummary
+from tiercel.cli.options import Format, Output, Server
+from tiercel.cli.run import PAGE, RunArgument, app, print_run
+from tiercel.cli.show import Table, note, print_json, run_table
+from tiercel.cli.text import short, when
+from tiercel.cli.values import pairs
+from tiercel.client import DEFAULT_SERVER, Client
+
+__all__ = ["app"]
+
+MOMENT = "as 2026-11-25T20:15:00Z, or in ms since 1970 (UTC)"
+At = Annotated[str, typer.Option("--at", help=f"As it was at this moment: {MOMENT}.")]
+Version = Annotated[int | None, typer.Option(min=0, help="As it was at this version of its fragment.")]
+
+
+@app.command("list")
+def list_runs(
+    state: Annotated[str, typer.Option(help="pending, active, paused, completed, failed or cancelled.")] = "",
+    definition: Annotated[str, typer.Option(help="NAME@VERSION, or NAME for all its versions.")] = "",
+    site: Annotated[str, typer.Option(help="Runs with a part at this site.")] = "",
+    label: Annotated[list[str] | None, typer.Option("--label", help="NAME=TEXT; of several all must hold.")] = None,
+    parent: Annotated[str, typer.Option(help="Runs that tasks of this run asked for.")] = "",
+    created_after: Annotated[str, typer.Option(help=f"From this moment on: {MOMENT}.")] = "",
+    created_before: Annotated[str, typer.Option(help="Before this moment.")] = "",
+    ended_after: Annotated[str, typer.Option(help="From this moment on.")] = "",
+    ended_before: Annotated[str, typer.Option(help="Before this moment.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    cursor: Annotated[str, typer.Option(help="Go on behind this run, as the JSON of the API's `next` says.")] = "",
+    server: Server = DEFAULT_SERVER,
+    output: Output = Format.TABLE,
+) -> None:
+    """List runs, the newest first: all, or those that are wanted."""
+    wanted = {"definition": definition, "site": site, "parent": parent}
+    wanted |= {"created_after": created_after, "created_before": created_before}
+    wanted |= {"ended_after": ended_after, "ended_before": ended_before}
+    labels = pairs(label or [], "--label")
+    runs = list[RunSummary]()
+    with Client(server) as client:
+        while len(runs) < limit:
+            page = client.runs(state=state, limit=min(limit - len(runs), PAGE), cursor=cursor, labels=labels, **wanted)
+            runs += page["items"]
+            cursor = page["next"]
+            if not cursor:
+                break
+    if output is Format.JSON:
+        print_json(runs)
+        return
+    run_table(runs).print()
+    if cursor:
+        note(f"there may be more than these {limit}: --limit shows more, --cursor {cursor} those that follow")
+
+
+@app.command()
+def get(
+    run: RunArgument, at: At = "", version: Version = None, server: Server = DEFAULT_SERVER, output: Output = Format.TABLE
+) -> None:
+    """Show a run: its tasks, where they are, what it waits for; as it is, or as it was."""
+    if at and version is not None:
+        raise typer.BadParameter("give one of --at and --version", param_hint="--at")
+    with Client(server) as client:
+        view = client.run(run, at=at, version=-1 if version is None else version)
+    print_run(view, output)
+
+
+app.command("show", help="The same as `get`.")(get)
+
+
+@app.command()
+def checkpoints(run: RunArgument, server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -> None:
+    """List what a run can be taken back to: the last tasks that were completed, and the checkpoints with a name."""
+    with Client(server) as client:
+        found = client.checkpoints(run)
+    if output is Format.JSON:
+        print_json(found)
+        return
+    table = Table(("time", "site", "version", "after task", "name", "back by", "run", "in hands", "held"))
+    for item in found["items"]:
+        hands = ", ".join(f"{held['task']} ({held['agent']}, attempt {held['attempt']})" for held in item.get("attempts", []))
+        held = ", ".join(f"{each['count']} {each['resource']} ({each['task']})" for each in item.get("resources", []))
+        back = f"--steps {item['steps']}" if item.get("steps") else ""
+        what = item.get("task", ""), item.get("name", ""), back, f"{item['path']}, {item['percent']} %"
+        row: Sequence[object] = (when(item["time"]), item["site"], item["version"], *what, short(hands, 200), short(held, 200))
+        table.rows.append(row)
+    table.print()
