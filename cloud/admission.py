@@ -22,6 +22,7 @@ class Admission:
     active: int = 0
     pending: dict[str, tuple[int, str]] = field(default_factory=dict)  # Their priority and fairness key.
     held: set[str] = field(default_factory=set)  # Pending, and paused: not in line until they are resumed.
+    bound: set[str] = field(default_factory=set)  # Pending, and waiting for other runs: not in line until these have ended.
     _line: FairQueue = field(init=False)
     _fleet_version: int = -1
 
@@ -43,7 +44,21 @@ class Admission:
         """The run is pending, and in line; also one that was held until now."""
         self.pending[run] = (priority, fairness_key)
         self.held.discard(run)
-        self._line.push(run, priority, fairness_key)
+        if run not in self.bound:
+            self._line.push(run, priority, fairness_key)
+
+    def bind(self, run: str) -> None:
+        """The run waits for others: its turn does not come until it is set free."""
+        if run in self.pending:
+            self.bound.add(run)
+            self._line.remove(run)
+
+    def free(self, run: str) -> None:
+        """The run waits for no other any more."""
+        if run in self.bound:
+            self.bound.discard(run)
+            if run not in self.held:
+                self._line.push(run, *self.pending[run])
 
     def hold(self, run: str) -> None:
         """The run is paused: its turn does not come until it is accepted again."""
@@ -60,8 +75,7 @@ class Admission:
     def activate(self, run: str) -> None:
         """A site has been given a fragment of the run."""
         if self.pending.pop(run, None) is not None:
-            self.held.discard(run)
-            self._line.remove(run)
+            self._unqueue(run)
             self.active += 1
 
     def forget(self, run: str) -> None:
@@ -69,8 +83,12 @@ class Admission:
         if self.pending.pop(run, None) is None:
             self.active -= 1
         else:
-            self.held.discard(run)
-            self._line.remove(run)
+            self._unqueue(run)
+
+    def _unqueue(self, run: str) -> None:
+        self.held.discard(run)
+        self.bound.discard(run)
+        self._line.remove(run)
 
     def next(self, fleet_version: int) -> str | None:
         """The run whose turn it is to be given to a site; None if there is none, or no free place.
@@ -80,7 +98,7 @@ class Admission:
         if fleet_version != self._fleet_version:
             self._fleet_version = fleet_version
             for run, (priority, fairness_key) in self.pending.items():
-                if run not in self._line and run not in self.held:
+                if run not in self._line and run not in self.held and run not in self.bound:
                     self._line.push(run, priority, fairness_key)
         return self._line.pop() if self.active < self.active_max else None
 

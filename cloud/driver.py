@@ -18,6 +18,8 @@ from cloud.control.api import control_routes
 from cloud.control.inputs import CommandSettled
 from cloud.control.service import ControlService
 from cloud.crossing import blobs_handed
+from cloud.dependencies.api import dependency_routes
+from cloud.dependencies.service import DependencyService
 from cloud.explain.api import explain_routes
 from cloud.inputs import AgentLoad, RunFinished, SiteLoads
 from cloud.looking.api import looking_routes
@@ -124,6 +126,7 @@ class GlobalPlanner:
                 ready.set()
             runs = PlannerService(self)
             more = (
+                dependency_routes(DependencyService(self, runs)),
                 control_routes(ControlService(self, runs), runs),
                 schedule_routes(ScheduleService(self)),
                 notification_routes(NotificationService(self)),
@@ -275,14 +278,15 @@ class GlobalPlanner:
 
     async def wait_ended(self, run: str, wait_s: float) -> bool:
         """Wait until the run has ended, at most `wait_s` seconds; did it?"""
-        return await self._wait(run, lambda: run not in self.planner.runs, wait_s)
+        return await self.wait_for(run, lambda: run not in self.planner.runs, wait_s)
 
     async def wait_answered(self, command: str, wait_s: float) -> bool:
         """Wait until all homes have answered, or one has refused, at most `wait_s` seconds; did they?"""
         commands = self.planner.intents.commands
-        return await self._wait(command, lambda: command not in commands or commands[command].state != "pending", wait_s)
+        return await self.wait_for(command, lambda: command not in commands or commands[command].state != "pending", wait_s)
 
-    async def _wait(self, name: str, is_over: Callable[[], bool], wait_s: float) -> bool:
+    async def wait_for(self, name: str, is_over: Callable[[], bool], wait_s: float) -> bool:
+        """Wait until it is over, looking whenever there is news of a run or command of this name; is it?"""
         deadline = asyncio.get_running_loop().time() + wait_s
         while not is_over():
             left_s = deadline - asyncio.get_running_loop().time()

@@ -70,6 +70,8 @@ class Hearing:
             planner.reopening.heard(event.command, now, out)  # type: ignore[attr-defined]
         if known is None:
             return
+        if run in planner.dependencies.watched:
+            planner.dependencies.look(known, stream_writer(stream), event, now, out)  # type: ignore[arg-type]
         if (fragment := known.fragment(site := stream_writer(stream))) is not None:
             self._hand_over(known, crossing.ended_by(fragment, event), now, out)
         if kind is RunCreated:
@@ -80,11 +82,11 @@ class Hearing:
             self._fragment_ended(known, site, event, now, out)  # type: ignore[arg-type]
 
     def _hear_task(self, run: str, event: object, time_ms: int) -> bool:
-        """The short way of nearly all events: of a run of one site and without children, there is nothing to decide. False if
-        it is none of these."""
+        """The short way of nearly all events: of a run of one site, without children and for whose tasks nobody waits,
+        there is nothing to decide. False if it is none of these."""
         planner = self.planner
         known = planner.runs.get(run)
-        if known is None or len(known.sites) != 1 or known.children:
+        if known is None or len(known.sites) != 1 or known.children or run in planner.dependencies.watched:
             return False
         fragment = known.fragments[0]
         if fragment is None or event.task >= len(fragment.states):  # type: ignore[attr-defined]

@@ -1,8 +1,11 @@
 """What reaches the planner from the API and the links, and what it tells those who watch."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from workflow.fair import PRIORITY
+
+if TYPE_CHECKING:
+    from cloud.dependencies.inputs import Wait
 
 
 class Refusal(NamedTuple):
@@ -16,7 +19,8 @@ class Refusal(NamedTuple):
 
 
 class NewRun(NamedTuple):
-    """One run to start: its checked inputs (a JSON object) and labels, where it stands in line, and whose child it is."""
+    """One run to start: its checked inputs (a JSON object) and labels, where it stands in line, whose child it is, and what it
+    waits for."""
 
     inputs: bytes
     labels: dict[str, str]
@@ -24,6 +28,7 @@ class NewRun(NamedTuple):
     fairness_key: str = ""
     parent: str = ""
     depth: int = 0
+    after: "tuple[Wait, ...]" = ()
 
 
 class StartRuns(NamedTuple):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cloud.conditions import condition
+from cloud.dependencies.pictures import run_waits_for
 from cloud.runs import Child, Run, counted, load_saved_run, merged_states
 from cloud.task_pictures import Painting, task_views
 from cloud.views import ChildView, FragmentView, Freshness, HistoryEntry, LinkView, RunSummary, RunView
@@ -79,7 +80,7 @@ def _child_view(run: Run, name: str, child: Child, node: "GlobalPlanner") -> Chi
 def _waits_for(run: Run, node: "GlobalPlanner") -> str:
     if run.held:
         return f"somebody to resume it: {run.held}"
-    return node.planner.admission.waits_for(run.id) or run.waits_for
+    return run_waits_for(node.planner, run.id) or node.planner.admission.waits_for(run.id) or run.waits_for
 
 
 def history_entries(run: Run, rows: list[Row]) -> list[HistoryEntry]:

@@ -11,6 +11,7 @@ from functools import partial
 from cloud.admission import Admission
 from cloud.children import Children
 from cloud.control.core import RunOrders
+from cloud.dependencies.core import Dependencies
 from cloud.fleet import Fleet
 from cloud.hearing import Hearing
 from cloud.ids import Ids
@@ -82,6 +83,7 @@ class Planner:
     admission: Admission = field(default_factory=Admission)
     measures: Measures = field(default_factory=Measures)
     notifications: Notifications = field(init=False)
+    dependencies: Dependencies = field(init=False)
     parts: Parts = field(init=False)
     _unsaved: dict[str, None] = field(default_factory=dict)
     _persisted: set[str] = field(default_factory=set)
@@ -91,6 +93,7 @@ class Planner:
         self.ids, self.schedules, self.children = Ids(self.era), CloudSchedules(self), Children(self)
         self.runs, self.reopening, self.orders = Runs(self.plans), Reopening(self), RunOrders(self)
         self.notifications = Notifications(self)
+        self.dependencies = Dependencies(self)
         self.parts = Parts(self._make_parts())
         self._steps = {
             **Hearing(self).steps(),
@@ -106,7 +109,7 @@ class Planner:
 
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the runs, in the order in which it sees what happens."""
-        return (self.notifications,)
+        return (self.dependencies, self.notifications)
 
     @property
     def stream(self) -> StreamId:
@@ -296,7 +299,7 @@ class Planner:
 
     def begin(self, run: str, definition: str, new: NewRun, now: Now, out: list[object]) -> None:
         """Create the run; it is given to a site when its turn comes."""
-        created = RunCreated(definition, new.inputs, new.labels, now.wall_ms, *new[2:])
+        created = RunCreated(definition, new.inputs, new.labels, now.wall_ms, *new[2:6])
         self.emit(self.stream, run, BORN_EPOCH, created, now, out)
         self.changed[run] = None
 
@@ -310,6 +313,7 @@ class Planner:
         for site in placement.sites:
             self.release(run, site, placement, now, out)
             self.fleet.site(site).take_on(placement.places.count(placement.sites.index(site)))
+        self.dependencies.released(run.id, now, out)
 
     def release(self, run: Run, site: str, placement: Placement, now: Now, out: list[object]) -> None:
         """Give the site its part of the run, in the stream that is kept for it."""

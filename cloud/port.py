@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple, Protocol
 
 import msgspec
 
+from cloud.dependencies.asked import After
 from cloud.looking.wanted import Wanted
 from cloud.views import AgentView, CommandView, DefinitionView, DiffView, HistoryEntry, RunSummary, RunTotals, RunView, SiteView
 from workflow.fair import PRIORITY_MAX
@@ -31,12 +32,13 @@ class Problem(Exception):
 
 class RunRequest(msgspec.Struct, forbid_unknown_fields=True):
     """One run to start: inputs (a JSON object) and labels; its priority (9 is the most urgent; that of its definition if none is
-    given); and, should it have to wait for a free place, the key that takes turns with others of that priority."""
+    given); should it have to wait for a free place, the key that takes turns with others of that priority; what it waits for."""
 
     inputs: dict[str, object] = {}
     labels: dict[str, str] = {}
     priority: Priority | None = None
     fairness_key: FairnessKey = ""
+    after: After = []
 
 
 class Started(msgspec.Struct):

@@ -2,7 +2,8 @@
 
 What has ended has left memory. So whatever needs such a run waits until the node has read its tombstone from the log (`Recall`,
 answered by `Recalled`), and is then taken as if the run had been here. An order opens the run (`RunReopened`) and awaits its
-homes; when they have answered and none has opened its fragment, the run ends again, as it had.
+homes; when they have answered and none has opened its fragment, the run ends again, as it had. Who only wants to know how a run
+ended looks (`look`), and nothing is opened.
 """
 
 from collections.abc import Callable
@@ -24,6 +25,9 @@ from workflow.plan import Plan
 from workflow.steering_events import CommandRequested, FragmentReopened
 
 BORN_EPOCH = 1
+
+# (run, now, out): the run as it ended, or as it is if it goes on again; None if nothing is known of it.
+Look = Callable[[Run | None, Now, list[object]], None]
 
 
 class Asking(Protocol):
@@ -59,6 +63,7 @@ class Reopening:
 
     planner: Planning
     _waiting: dict[str, list[Asking | FromPeer]] = field(default_factory=dict)
+    _looking: dict[str, list[Look]] = field(default_factory=dict)
     _ended: dict[str, Run] = field(default_factory=dict)
     _folding: bool = True
 
@@ -115,9 +120,15 @@ class Reopening:
 
     def recall(self, run: str, input: Asking | FromPeer, out: list[object]) -> None:
         """Take the input again once the run is back in memory. Who asked about a run that never was gets Problem 404."""
-        if run not in self._waiting:
+        if run not in self._waiting and run not in self._looking:
             out.append(Recall(run))
         self._waiting.setdefault(run, []).append(input)
+
+    def look(self, run: str, then: Look, out: list[object]) -> None:
+        """Let `then` see how a run ended that is not in memory."""
+        if run not in self._waiting and run not in self._looking:
+            out.append(Recall(run))
+        self._looking.setdefault(run, []).append(then)
 
     def awaits(self, run: str, event: object) -> bool:
         """Must an event of a run that is not in memory wait for it?"""
@@ -131,6 +142,9 @@ class Reopening:
             self.planner.end(run, outcome_of(run), now, out)
 
     def _recalled(self, input: Recalled, now: Now, out: list[object]) -> None:
+        for then in self._looking.pop(input.run, ()):
+            living = self.planner.runs.get(input.run)
+            then(self._load(input.tombstone) if living is None and input.tombstone is not None else living, now, out)
         waiting = self._waiting.pop(input.run, [])
         if input.tombstone is None:
             detail = f"run {input.run} is not known here: look at GET /api/v1/workflows for those that are"

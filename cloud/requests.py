@@ -5,6 +5,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from cloud.dependencies.asked import After, DependencyRequest, OnRequest
 from cloud.port import FairnessKey, Priority, Problem, RunRequest
 from cloud.problems import of_shape
 
@@ -33,6 +34,7 @@ class StartRequest(msgspec.Struct, forbid_unknown_fields=True):
     labels: dict[str, str] = {}
     priority: Priority | None = None
     fairness_key: FairnessKey = ""
+    after: After = []
 
 
 class BatchRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -49,13 +51,18 @@ _BATCH = msgspec.json.Decoder(BatchRequest)
 
 def start_request(body: bytes) -> StartRequest:
     """The body of `POST /api/v1/workflows`. Raises Problem (400 no JSON, 422 wrong shape)."""
-    return _decode(_START, body, {"": StartRequest.__struct_fields__})
+    return _decode(_START, body, {"": StartRequest.__struct_fields__, **_after("")})
 
 
 def batch_request(body: bytes) -> BatchRequest:
     """The body of `POST /api/v1/workflows:batch`. Raises Problem (400 no JSON, 422 wrong shape)."""
-    allowed = {"": BatchRequest.__struct_fields__, "runs[]": RunRequest.__struct_fields__}
+    allowed = {"": BatchRequest.__struct_fields__, "runs[]": RunRequest.__struct_fields__, **_after("runs[].")}
     return _decode(_BATCH, body, allowed)
+
+
+def _after(place: str) -> dict[str, tuple[str, ...]]:
+    fields = DependencyRequest.__struct_fields__, OnRequest.__struct_fields__
+    return {f"{place}after[]": fields[0], f"{place}after[].on": fields[1]}
 
 
 def definition_text(body: bytes, content_type: str) -> str:

@@ -96,7 +96,8 @@ class PlannerService:
                 answers.append(Problem(422, "invalid_inputs", str(error), problems))
                 continue
             priority = plan.priority if run.priority is None else run.priority
-            accepted.append(NewRun(inputs, run.labels, priority, run.fairness_key))
+            waits = tuple(each.wait() for each in run.after)
+            accepted.append(NewRun(inputs, run.labels, priority, run.fairness_key, after=waits))
             answers.append(None)
         started: list[Started] = []
         if accepted:
@@ -361,6 +362,10 @@ class PlannerService:
             raise Problem(404, "run_unknown", f"run {run} is not known here: look at GET /api/v1/workflows for those that are")
         saved = load_saved_run(snapshot.body)
         return restore_run(run, self._node.planner.plans[saved.definition], saved), snapshot.last
+
+    async def rows(self, run: str) -> list[Row]:
+        """All events of a run, oldest first. Raises Problem 404."""
+        return await self._rows((await self._find_with_last(run))[1])
 
     async def _rows(self, last: int) -> list[Row]:
         """A run's events, oldest first, read backwards in pages."""

@@ -7,8 +7,9 @@ named (`r1 -> r2 -> r1`: each waits for the next). What has ended leaves the gra
     between.add(Point("r2"), Point("r1"), "after_success")
     between.end(Point("r1"), "completed")    # [Free(Point("r2"))]
 
-A run as a whole begins before any of its tasks and ends after all of them; of two tasks of one run, `precedes` says whether the
-one waits for the other anyway. So circles that close through the inside of a run are seen too.
+A run as a whole begins before any of its tasks and ends after all of them, and so does a group with what is inside it
+(`encloses`); of two other tasks of one run, `precedes` says whether the one waits for the other anyway. So circles that close
+through the inside of a run are seen too.
 """
 
 from collections.abc import Callable
@@ -74,10 +75,11 @@ def is_met(kind: Kind, outcome: str) -> bool:
 class Between:
     """All dependencies between runs that have not ended. Invariant: nodes stand only for what waits or is waited for.
 
-    The order holds an edge from what ends first to what begins after it. A run is two nodes, its begin and its end.
+    The order holds an edge from what ends first to what begins after it. A run or task is two nodes, its begin and its end.
     """
 
     precedes: Callable[[str, str, str], bool] = lambda _run, _first, _second: False
+    encloses: Callable[[str, str, str], bool] = lambda _run, _outer, _inner: False
     dependencies_max: int = DEPENDENCIES_MAX
     _order: TopologicalOrder = field(default_factory=TopologicalOrder)
     _free: list[int] = field(default_factory=list)
@@ -175,21 +177,30 @@ class Between:
         """Nodes for the point and for its run, tied as time ties them."""
         if point in self._begins:
             return
+        if point.task:
+            self._enter(Point(point.run))
+        self._begins[point], self._ends[point] = self._node(point), self._node(point)
+        self._order.add_edge(self._begins[point], self._ends[point])
         if not point.task:
-            self._begins[point], self._ends[point] = self._node(point), self._node(point)
-            self._order.add_edge(self._begins[point], self._ends[point])
             return
-        run = Point(point.run)
-        self._enter(run)
-        node = self._begins[point] = self._ends[point] = self._node(point)
-        self._order.add_edge(self._begins[run], node)
-        self._order.add_edge(node, self._ends[run])
+        self._put_inside(Point(point.run), point)
         for other in self._points.setdefault(point.run, {}):
-            if self.precedes(point.run, other.task, point.task):
-                self._order.add_edge(self._begins[other], node)
-            elif self.precedes(point.run, point.task, other.task):
-                self._order.add_edge(node, self._begins[other])
+            self._tie(other, point)
         self._points[point.run][point] = None
+
+    def _put_inside(self, outer: Point, inner: Point) -> None:
+        self._order.add_edge(self._begins[outer], self._begins[inner])
+        self._order.add_edge(self._ends[inner], self._ends[outer])
+
+    def _tie(self, one: Point, other: Point) -> None:
+        """Two tasks of a run, as its own plan ties them."""
+        for first, second in ((one, other), (other, one)):
+            if self.encloses(first.run, first.task, second.task):
+                self._put_inside(first, second)
+                return
+            if self.precedes(first.run, first.task, second.task):
+                self._order.add_edge(self._ends[first], self._begins[second])
+                return
 
     def _leave(self, point: Point) -> None:
         """Free the point's nodes once nothing hangs on them; a run's stay as long as one of its tasks is there."""

@@ -1,5 +1,7 @@
 """What happens between runs, as facts in the cloud's own stream: it alone knows all runs."""
 
+import msgspec
+
 from workflow.events import Event, register
 
 
@@ -13,4 +15,35 @@ class ChildEnded(Event, frozen=True):
     output: bytes = b""
 
 
-register(ChildEnded)
+class DependencyAdded(Event, frozen=True):
+    """This run, or its `task`, begins only once another run, or a task of that one, has ended as `after` asks (a kind of
+    `workflow.between`).
+
+    `hold` is what the run's homes call it; those in `homes` hold it already: its record was lost, and they told of it."""
+
+    dependency: str
+    task: str
+    on_run: str
+    on_task: str
+    after: str
+    hold: str
+    homes: list[str] = msgspec.field(default_factory=list)
+
+
+class DependencySettled(Event, frozen=True):
+    """Nothing waits by this dependency any more. `state`: met, hopeless (what was awaited has ended otherwise), refused (the
+    homes would not hold the task, as it had begun)."""
+
+    dependency: str
+    state: str
+    detail: str
+
+
+class DependencyRemoved(Event, frozen=True):
+    """Somebody wants it no longer."""
+
+    dependency: str
+    reason: str
+
+
+register(ChildEnded, DependencyAdded, DependencySettled, DependencyRemoved)

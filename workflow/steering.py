@@ -35,7 +35,6 @@ from workflow.orders import (
 )
 from workflow.states import (
     ABSENT,
-    BLOCKED,
     CANCELLED,
     ENDED,
     FAILED,
@@ -368,15 +367,23 @@ def _add(fragment: "Fragment", order: AddTasks, command: str, now: Now) -> list[
 
 def _hold(fragment: "Fragment", order: Hold, command: str, now: Now) -> list[Event]:
     tasks = [_task(fragment, order.task)] if order.task else _unbegun(fragment)
+    if not tasks:
+        raise Refused(f"every task of run {fragment.run} has begun or ended at {fragment.site}, so nothing can be held back")
     for task in tasks:
-        if fragment.states[task] not in (*NOT_BEGUN, VALIDATING):
+        if not may_be_held(fragment, task):
             raise _wrong_state(fragment, task, "held back", "tasks that have not started")
     return [TaskHeld(command, task, order.hold, order.reason) for task in tasks]
 
 
+def may_be_held(fragment: "Fragment", task: int) -> bool:
+    """Is the task, or its next attempt, still to begin? A wait for a moment or a person has begun."""
+    state = fragment.states[task]
+    return state in (*NOT_BEGUN, VALIDATING) and (state != WAITING or fragment.task(task).kind is Kind.WORK)
+
+
 def _unbegun(fragment: "Fragment") -> list[int]:
-    roots = (t for t, s in enumerate(fragment.states) if s in (*NOT_BEGUN, BLOCKED) and fragment.parent_of(t) < 0)
-    return [task for task in roots if fragment.task(task).role is Role.WORK]
+    roots = (t for t, s in enumerate(fragment.states) if s in NOT_BEGUN and fragment.parent_of(t) < 0)
+    return [task for task in roots if fragment.task(task).role is Role.WORK and may_be_held(fragment, task)]
 
 
 def _lift(fragment: "Fragment", order: Lift, command: str, now: Now) -> list[Event]:

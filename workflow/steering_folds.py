@@ -15,7 +15,7 @@ from workflow.states import (
     ABSENT,
     BLOCKED,
     ENDED,
-    PENDING,
+    NOT_BEGUN,
     READY,
     RECONCILE,
     RUNNING,
@@ -241,7 +241,7 @@ def _lift(fragment: "Fragment", event: HoldLifted) -> None:
     holds.get(event.task, {}).pop(event.hold, None)
     if not holds.get(event.task):
         holds.pop(event.task, None)
-    if not event.met and fragment.states[event.task] in (PENDING, READY):
+    if not event.met and fragment.states[event.task] in NOT_BEGUN:
         flow.end(fragment, event.task, SKIPPED)
     else:
         _look_again(fragment, event.task)

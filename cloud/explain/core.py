@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from cloud.dependencies.pictures import explain_hold, run_waits_for
 from cloud.explain.views import ExplainView, SiteReasons
 from cloud.fleet import FleetAgent, utc
 from cloud.planner import Planner
@@ -22,7 +23,7 @@ LinkOf = Callable[[str], LinkView]
 
 def explained(planner: Planner, run: Run, link_of: LinkOf) -> ExplainView:
     """Why the run does not go on, or has not begun."""
-    view = ExplainView(run.id, run.state(), planner.admission.waits_for(run.id) or run.waits_for)
+    view = ExplainView(run.id, run.state(), _waits_for(planner, run))
     for site, fragment in zip(run.sites, run.fragments, strict=True):
         link = link_of(site)
         told = SiteReasons(site, link)
@@ -37,6 +38,10 @@ def explained(planner: Planner, run: Run, link_of: LinkOf) -> ExplainView:
     return view
 
 
+def _waits_for(planner: Planner, run: Run) -> str:
+    return run_waits_for(planner, run.id) or planner.admission.waits_for(run.id) or run.waits_for
+
+
 def _joined(planner: Planner, run: Run, site: str, reason: Reason, link: LinkView) -> Reason:
     match reason.kind:
         case "agent":
@@ -49,6 +54,8 @@ def _joined(planner: Planner, run: Run, site: str, reason: Reason, link: LinkVie
             reason.who = holders(planner, run, site, reason.on)
             if reason.who:
                 reason.why += f"; held by {', '.join(reason.who)}"
+        case "hold":
+            explain_hold(planner, reason, run.id)
         case "child":
             child = planner.runs.look(reason.on[0])
             known = run.children.get(reason.on[0])

@@ -42,6 +42,7 @@ class RunRequest(TypedDict, total=False):
     labels: dict[str, str]
     priority: int
     fairness_key: str
+    after: list[dict[str, object]]
 
 
 class Started(TypedDict):

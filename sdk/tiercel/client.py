@@ -66,18 +66,20 @@ class Client:
         *,
         priority: int | None = None,
         fairness_key: str = "",
+        after: Sequence[dict[str, object]] = (),
         idempotency_key: str = "",
     ) -> Started:
         """Start a run of `name@version`, `name` (the latest) or a document. It is durable once this returns.
 
         Of runs that wait for a free place the most urgent (`priority` from 0 to 9) go first; of those, each fairness key in
-        its turn. Asked again under the same idempotency key it starts nothing and answers as before; the same key with other
-        content is refused.
+        its turn. It begins only after what `after` names (see `depend`). Asked again under the same idempotency key it starts
+        nothing and answers as before; the same key with other content is refused.
         """
         body: dict[str, object] = {"definition": definition, "inputs": inputs or {}, "labels": labels or {}}
         body |= ({"priority": priority} if priority is not None else {}) | (
             {"fairness_key": fairness_key} if fairness_key else {}
         )
+        body |= {"after": list(after)} if after else {}
         return cast(Started, self._post("/api/v1/workflows", body, idempotency_key))
 
     def start_batch(
@@ -142,6 +144,23 @@ class Client:
     def incidents(self) -> list[dict[str, Any]]:
         """The tasks that wait for a person, over all runs, and what a person can do."""
         return self._items("/api/v1/incidents")
+
+    def depend(self, run: str, waits: Sequence[dict[str, Any]], *, wait_s: float = 2.0) -> list[dict[str, Any]]:
+        """Let a run begin, or a `task` of it, only after others: each has `on` (a run, RUN/TASK or `{run, task}`) and `kind`
+        (after_success, after_failure, after_end). All of them or none; `unanswered` are sites that have not heard yet."""
+        path, content = f"{_path('workflows', run)}/dependencies", json.dumps(list(waits), allow_nan=False).encode()
+        headers = {"Content-Type": "application/json"}
+        found = self._request("POST", path, {"wait": wait_s}, content=content, headers=headers, wait_s=wait_s)
+        return cast(list[dict[str, Any]], found["items"])
+
+    def dependencies(self, run: str) -> dict[str, Any]:
+        """What the run waits for (`waits_for`), and who waits for it (`waited_for_by`)."""
+        return self._request("GET", f"{_path('workflows', run)}/dependencies")
+
+    def remove_dependency(self, run: str, dependency: str, *, reason: str = "") -> dict[str, Any]:
+        """Let the run wait no longer by this one."""
+        path = f"{_path('workflows', run)}/dependencies/{quote(dependency, safe='')}"
+        return self._request("DELETE", path, {"reason": reason})
 
     def history(self, run: str, *, after: int = 0, limit: int = 100) -> HistoryPage:
         """Events of a run, at most 1,000; `next` is the `after` that leads on, 0 at the end."""

@@ -7,6 +7,7 @@ import msgspec
 
 from cloud.admission import Admission
 from cloud.control.inputs import OrderRun
+from cloud.dependencies.inputs import Wait
 from cloud.inputs import CancelRun, NewRun, RegisterDefinition, RunFinished, StartRuns
 from cloud.planner import Planner
 from cloud.port import Problem, Started
@@ -229,10 +230,10 @@ class Control:
         assert isinstance(answer, Plan | Problem)
         return answer
 
-    def start(self, plan: Plan, count: int = 1, inputs: bytes = b"{}") -> list[str]:
+    def start(self, plan: Plan, count: int = 1, inputs: bytes = b"{}", after: tuple[Wait, ...] = ()) -> list[str]:
         """Register if need be, and start runs; their ids."""
         self.register(plan)
-        runs = [NewRun(inputs, {}) for _ in range(count)]
+        runs = [NewRun(inputs, {}, after=after) for _ in range(count)]
         started = msgspec.convert(
             self.ask(lambda token: StartRuns(token, plan.ref, runs, None)), list[Started], from_attributes=True
         )

@@ -59,6 +59,7 @@ class MemoryPlanner:
         self.failure: Exception | None = None
         self.waiting_for: list[str] = []
         self.loop = asyncio.get_running_loop()
+        self.asked: list[RunRequest] = []
 
     async def start(
         self, definition: str | dict[str, object], runs: list[RunRequest], *, idempotency_key: str, body: bytes
@@ -83,6 +84,7 @@ class MemoryPlanner:
     def _start(self, document: DefinitionView, asked: RunRequest) -> Started | Problem:
         if asked.inputs.get("refuse"):
             return Problem(422, "invalid_inputs", "the inputs do not fit", ["inputs.refuse: must be false"])
+        self.asked.append(asked)
         run = f"r{len(self.known) + 1}"
         tasks = [TaskView(f"t{n}", "running", "harbour", 1, "picker-1") for n in range(document.tasks)]
         tasks += [TaskView("last", "pending", waits_for="[red]an agent that can weld[/red]")]

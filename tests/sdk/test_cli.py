@@ -98,6 +98,23 @@ def test_a_file_is_registered_and_started(api: Api, definition: str) -> None:
     assert (planner.known["r2"].run.priority, planner.known["r2"].run.fairness_key) == (4, "")
 
 
+def test_a_run_is_started_after_others(api: Api, definition: str) -> None:
+    """Each `--after` is one wait; a kind that there is not is refused before anything is asked."""
+    server, planner = api
+    answer(server, "run", "start", definition, "--after", "r7/pick:end", "--after", "r8")
+    waits = [each.wait() for each in planner.asked[0].after]
+    assert [(str(wait.awaited), wait.kind) for wait in waits] == [("r7/pick", "after_end"), ("r8", "after_success")]
+    _, err = tiercel(server, "run", "start", definition, "--after", "r7:soon", code=2)
+    assert "allowed: success, failure, end" in err
+
+
+def test_depending_takes_what_to_wait_for_or_what_to_remove(api: Api) -> None:
+    """One of the two, and not both."""
+    server, _ = api
+    for args in ((), ("--on", "r1", "--remove", "d1"), ("--remove", "d1", "--task", "a")):
+        assert "Usage" in tiercel(server, "run", "depend", "r2", *args, code=2)[1]
+
+
 def test_other_content_under_a_version_is_refused(api: Api, definition: str) -> None:
     """The server's refusal is told in its words, and the exit code says that it was one."""
     server, planner = api

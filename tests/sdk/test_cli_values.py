@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiercel.cli.text import age, clean, short
-from tiercel.cli.values import BATCH_BYTES_MAX, BATCH_RUNS_MAX, batches, inputs_file, pairs, parser
+from tiercel.cli.values import BATCH_BYTES_MAX, BATCH_RUNS_MAX, awaited, batches, inputs_file, pairs, parser
 
 DOCUMENT = {"inputs": {"order": {"type": "string"}, "quantity": {"type": "integer"}}}
 json_values = st.recursive(
@@ -131,3 +131,27 @@ def test_text_of_others_cannot_move_the_cursor(text: str) -> None:
 def test_ages_have_the_unit_that_fits(ms: int, text: str) -> None:
     """A span is shown in the largest unit that it fills."""
     assert age(ms) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "run", "task", "kind"),
+    [
+        ("r1", "r1", "", "after_success"),
+        ("nightly/pick", "nightly", "pick", "after_success"),
+        ("night:2026-01-01T00:00", "night:2026-01-01T00:00", "", "after_success"),
+        ("r1:end", "r1", "", "after_end"),
+        ("night:2026-01-01T00:00/ship[3].label:failure", "night:2026-01-01T00:00", "ship[3].label", "after_failure"),
+    ],
+)
+def test_what_to_wait_for_is_a_run_or_a_task_and_what_became_of_it(text: str, run: str, task: str, kind: str) -> None:
+    """Success is meant where nothing is said."""
+    assert awaited(text, "--on") == {"on": {"run": run, "task": task}, "kind": kind}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("r1:soon", "allowed: success, failure, end"), ("/pick", "names no run"), ("", "names no run")]
+)
+def test_what_nobody_can_wait_for_is_refused(text: str, words: str) -> None:
+    """With what may stand there."""
+    with pytest.raises(typer.BadParameter, match=words):
+        awaited(text, "--on")

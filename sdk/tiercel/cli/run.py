@@ -14,7 +14,7 @@ from tiercel.cli.definition import register_file
 from tiercel.cli.options import INTERRUPTED, REFUSED, Format, Output, Server, noun
 from tiercel.cli.show import Table, link, note, print_json, run_table, state, task_table
 from tiercel.cli.text import age, short, when
-from tiercel.cli.values import batches, inputs_file, pairs, parser
+from tiercel.cli.values import awaited, batches, inputs_file, pairs, parser
 from tiercel.cli.watching import Screen, watch_run, watch_runs
 from tiercel.client import DEFAULT_SERVER, Client
 
@@ -38,6 +38,10 @@ def start(
         int | None, typer.Option(min=0, max=9, help="Of runs that wait for a free place, 9 goes first and 0 last.")
     ] = None,
     fairness_key: Annotated[str, typer.Option("--fairness-key", help="Runs that wait take turns by key, as of tenants.")] = "",
+    after: Annotated[
+        list[str] | None,
+        typer.Option("--after", metavar="RUN[/TASK][:KIND]", help="Begin only after this: its success, failure or end."),
+    ] = None,
     idempotency_key: Annotated[
         str, typer.Option("--idempotency-key", help="Asked again under the same key, nothing is started twice.")
     ] = "",
@@ -50,6 +54,8 @@ def start(
         asked["priority"] = priority
     if fairness_key:
         asked["fairness_key"] = fairness_key
+    if after:
+        asked["after"] = [awaited(text, "--after") for text in after]
     typed = pairs(input or [], "--input")
     with Client(server) as client:
         ref, document = _definition(client, target, needed=bool(typed or inputs))

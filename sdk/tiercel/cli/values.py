@@ -12,6 +12,9 @@ BATCH_RUNS_MAX = 1_000
 BATCH_BYTES_MAX = 6 << 20
 """The API takes bodies of up to 8 MiB; some room is left for the labels."""
 
+KINDS = ("success", "failure", "end")
+"""What may have come of what a run waits for."""
+
 Parse = Callable[[str, str], object]
 
 
@@ -44,6 +47,19 @@ def pairs(items: Sequence[str], option: str) -> dict[str, str]:
             raise typer.BadParameter(f"{name!r} is given twice", param_hint=option)
         found[name] = text
     return found
+
+
+def awaited(text: str, option: str) -> dict[str, Any]:
+    """RUN[/TASK][:KIND]: what to wait for, as the API takes it. Refuses an unknown kind, and what names no run."""
+    on, colon, kind = text.rpartition(":")
+    if not colon or not kind.isalpha():
+        on, colon, kind = text, "", ""  # Ids have colons too, as those of a schedule's runs.
+    if colon and kind not in KINDS:
+        raise typer.BadParameter(f"{text!r}: {kind!r} is no kind; allowed: {', '.join(KINDS)}", param_hint=option)
+    run, _, task = on.partition("/")
+    if not run:
+        raise typer.BadParameter(f"{text!r} names no run; it is RUN, RUN/TASK or RUN/TASK:KIND", param_hint=option)
+    return {"on": {"run": run, "task": task}, "kind": f"after_{kind or 'success'}"}
 
 
 def inputs_file(path: Path, parse: Parse) -> tuple[list[dict[str, object]], bool]:

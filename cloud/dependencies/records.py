@@ -1,0 +1,159 @@
+"""What is known of dependencies between runs: those of all runs that have not ended, also when they are settled."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+
+from workflow.between import Kind, Point
+
+K = TypeVar("K")
+
+WAITING, MET, HOPELESS, REFUSED, VOID, REMOVED = "waiting", "met", "hopeless", "refused", "void", "removed"
+
+
+class Dependency(msgspec.Struct, array_like=True):
+    """`run` (its `task`, or all of it) waits for `on_run` (its `on_task`, or the end of it).
+
+    `hold` is what the run's homes know it by. `told` are the homes whose streams carry the Hold, `held` and `refused` those that
+    answered it, `lifted` those whose streams carry the Lift.
+    """
+
+    id: str
+    run: str
+    task: str
+    on_run: str
+    on_task: str
+    kind: Kind
+    since_ms: int
+    hold: str
+    state: str = WAITING
+    detail: str = ""
+    settled_ms: int = 0
+    told: list[str] = msgspec.field(default_factory=list)
+    held: list[str] = msgspec.field(default_factory=list)
+    refused: list[str] = msgspec.field(default_factory=list)
+    lifted: list[str] = msgspec.field(default_factory=list)
+
+    @property
+    def waiting(self) -> Point:
+        """Who waits."""
+        return Point(self.run, self.task)
+
+    @property
+    def awaited(self) -> Point:
+        """For whom."""
+        return Point(self.on_run, self.on_task)
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Has a home been told, or is it to be told, that has not said whether it holds?"""
+        return not set(self.told) <= {*self.held, *self.refused}
+
+
+def hold_name(id: str, kind: str, awaited: Point, task: str) -> str:
+    """What homes call it: enough to know it again by, should its record be lost."""
+    return f"{id} {kind} {awaited}" + ("" if task else " run")
+
+
+def of_hold(hold: str) -> tuple[str, str, Point, bool] | None:
+    """Id, kind, whom it waits for, and whether the run waits as a whole; None of a hold that no dependency has made."""
+    id, _, rest = hold.partition(" ")
+    kind, _, awaited = rest.partition(" ")
+    point, whole, _ = awaited.partition(" run")
+    if not id.startswith("d") or not kind.startswith("after_") or not point:
+        return None
+    run, _, task = point.partition("/")
+    return id, kind, Point(run, task), bool(whole)
+
+
+@dataclass(slots=True)
+class Records:
+    """All of them, by id, by who waits and by who is awaited. `watched` counts, by run, the waits for which single tasks of it
+    matter: of all other runs only the end does."""
+
+    known: dict[str, Dependency] = field(default_factory=dict)
+    watched: dict[str, int] = field(default_factory=dict)
+    _of: dict[str, dict[str, Dependency]] = field(default_factory=dict)
+    _on: dict[str, dict[str, Dependency]] = field(default_factory=dict)
+    _open: dict[Point, dict[str, Dependency]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+    def add(self, new: Dependency) -> None:
+        """One more, in whatever state."""
+        self.known[new.id] = new
+        self._of.setdefault(new.run, {})[new.id] = new
+        self._on.setdefault(new.on_run, {})[new.id] = new
+        if new.state == WAITING:
+            self._watch(new, 1)
+            for point in (new.awaited, new.waiting):
+                self._open.setdefault(point, {})[new.id] = new
+
+    def close(self, known: Dependency, state: str, detail: str, time_ms: int) -> None:
+        """It waits no longer."""
+        if known.state == WAITING:
+            self._watch(known, -1)
+            for point in (known.awaited, known.waiting):
+                _take(self._open, point, known.id)
+        known.state, known.detail, known.settled_ms = state, detail, time_ms
+
+    def forget(self, run: str) -> None:
+        """The run has ended: it waits for nothing."""
+        for known in list(self.of(run)):
+            if known.state == WAITING:
+                self.close(known, VOID, f"{run} has ended", 0)
+            del self.known[known.id]
+            _take(self._on, known.on_run, known.id)
+        self._of.pop(run, None)
+
+    def of(self, run: str) -> Iterator[Dependency]:
+        """What the run waits for, or did."""
+        return iter(self._of.get(run, {}).values())
+
+    def on(self, run: str) -> Iterator[Dependency]:
+        """Those who wait for the run or a task of it, or did."""
+        return iter(self._on.get(run, {}).values())
+
+    def at(self, point: Point) -> list[Dependency]:
+        """Those that wait, by which the point waits or is awaited."""
+        return list(self._open.get(point, {}).values())
+
+    def find(self, waiting: Point, awaited: Point) -> Dependency | None:
+        """The one that waits and ties these two."""
+        return next((each for each in self.at(waiting) if each.waiting == waiting and each.awaited == awaited), None)
+
+    def runs(self) -> list[str]:
+        """The runs that wait, or did."""
+        return list(self._of)
+
+    def save(self) -> bytes:
+        """All of them as bytes; none if there is nothing."""
+        return msgspec.msgpack.encode(list(self.known.values())) if self.known else b""
+
+    @classmethod
+    def load(cls, body: bytes) -> "Records":
+        """What `save` wrote."""
+        records = cls()
+        for known in _SAVED.decode(body):
+            records.add(known)
+        return records
+
+    def _watch(self, known: Dependency, change: int) -> None:
+        for run, task in (known.waiting, known.awaited):
+            if task:
+                self.watched[run] = self.watched.get(run, 0) + change
+                if not self.watched[run]:
+                    del self.watched[run]
+
+
+_SAVED = msgspec.msgpack.Decoder(list[Dependency])
+
+
+def _take(index: dict[K, dict[str, Dependency]], key: K, id: str) -> None:
+    found = index.get(key, {})
+    found.pop(id, None)
+    if not found:
+        index.pop(key, None)
