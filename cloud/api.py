@@ -21,16 +21,16 @@ from fastapi import APIRouter, FastAPI, Query, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
+from cloud.bodies.api import body_of as body_of
 from cloud.frames import FRAMES_PER_SECOND_MAX, SNAPSHOT_RUNS_MAX, Unseen, frames
 from cloud.looking.requests import listing, then
 from cloud.looking.wanted import ALL
 from cloud.port import PlannerPort, Problem, RunRequest, Started
 from cloud.problems import ProblemDocument, document, of_parameters, of_router
-from cloud.requests import BODY_BYTES_MAX, batch_request, definition_text, idempotency_key, start_request, wait_s
+from cloud.requests import DEFINITION_BYTES_MAX, batch_request, definition_text, idempotency_key, start_request, wait_s
 from cloud.views import CommandView
 from sync.actors import InboxFull
 from sync.log_errors import LogError, LogFull
@@ -204,12 +204,12 @@ class Knowledge:
         self._planner = planner
 
     async def register(self, request: Request, source: Annotated[str, Query(max_length=255)] = "<request>") -> Response:
-        text = definition_text(await body_of(request), request.headers.get("content-type", ""))
+        text = definition_text(await body_of(request, DEFINITION_BYTES_MAX), request.headers.get("content-type", ""))
         definition = await self._planner.register(text, source)
         return answer(definition, 201, {"Location": f"/api/v1/definitions/{quote(definition.ref, safe='@')}"})
 
     async def validate(self, request: Request, source: Annotated[str, Query(max_length=255)] = "<request>") -> Response:
-        text = definition_text(await body_of(request), request.headers.get("content-type", ""))
+        text = definition_text(await body_of(request, DEFINITION_BYTES_MAX), request.headers.get("content-type", ""))
         return answer(await self._planner.validate(text, source))
 
     async def definitions(self) -> Response:
@@ -416,31 +416,6 @@ def _refusal(problem: Problem, path: str, headers: dict[str, str] | None = None)
 
 def _item(item: Started | Problem) -> Started | dict[str, ProblemDocument]:
     return {"error": document(item)} if isinstance(item, Problem) else item
-
-
-async def body_of(request: Request) -> bytes:
-    """The whole body. Raises Problem (413) as soon as it is known to be too large."""
-    chunks, size = list[bytes](), int(request.headers.get("content-length") or 0)
-    if size <= BODY_BYTES_MAX:
-        size = 0
-        with _told_apart():
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > BODY_BYTES_MAX:
-                    break
-                chunks.append(chunk)
-    if size > BODY_BYTES_MAX:
-        raise Problem(413, "body_too_large", f"a body has at most {BODY_BYTES_MAX} bytes: send fewer runs at a time")
-    return b"".join(chunks)
-
-
-@contextlib.contextmanager
-def _told_apart() -> Iterator[None]:
-    """A client that leaves before its request is whole is no failure of ours."""
-    try:
-        yield
-    except ClientDisconnect as error:
-        raise Problem(400, "incomplete", "the request ended before its body did") from error
 
 
 def _wall_ms() -> int:

@@ -231,6 +231,9 @@ class GlobalPlanner:
         """Two histories under one name: that site's link stays down, the others go on."""
         log.error("a site's link stays down", site=peer, code=refused.code, reason=str(refused))
 
+    async def prepare(self, events: list[object]) -> None:
+        """Sites send no definitions: what there is to compile was compiled when it was registered."""
+
     def telemetry(self) -> sync_pb2.SyncMessage | None:
         """The cloud has nothing to tell by the way."""
         return None

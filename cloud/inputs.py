@@ -45,7 +45,7 @@ class StartRuns(NamedTuple):
 
 
 class RegisterDefinition(NamedTuple):
-    """Register `name@version`; the same document again changes nothing, another one is refused."""
+    """Register `name@version` with its document (`Plan.packed`); the same again changes nothing, another one is refused."""
 
     token: int
     ref: str

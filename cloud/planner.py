@@ -339,7 +339,7 @@ class Planner:
         for known in (plan, *self.children.started_by(plan)):
             if known.ref not in self.fleet.site(site).definitions:
                 is_latest = self.latest.get(known.ref.partition("@")[0]) == known.ref
-                self.note(site, DefinitionRegistered(known.ref, known.document, is_latest), now, out)
+                self.note(site, DefinitionRegistered(known.ref, known.packed, is_latest), now, out)
 
     def stop(self, run: Run, reason: str, now: Now, out: list[object]) -> str:
         """Ask the run's homes to cancel it; the command's id, or nothing if it had no home yet and has ended at once."""

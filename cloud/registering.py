@@ -8,6 +8,7 @@ from cloud.port import Problem
 from sync.outputs import Persist, Reply
 from sync.values import Now
 from workflow.events import DefinitionRegistered
+from workflow.packing import unpack
 from workflow.plan import plan_from_document
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def register(planner: "Planner", input: RegisterDefinition, now: Now, out: list[object]) -> None:
     """Know the definition from here on; the same document again changes nothing, another one is refused."""
     known = planner.plans.get(input.ref)
-    if known is not None and known.document != input.document:
+    if known is not None and known.packed != input.document and known.document != unpack(input.document):
         detail = (
             f"{input.ref} is registered already with other content, and a registered definition never changes: "
             "give the changed one a new version"
@@ -57,4 +58,4 @@ def keep_definitions(planner: "Planner", kept: Collection[str], out: list[object
 
 def _kept(planner: "Planner", ref: str) -> list[Persist]:
     name = ref.partition("@")[0]
-    return [Persist(f"definition/{ref}", planner.plans[ref].document), Persist(f"latest/{name}", planner.latest[name].encode())]
+    return [Persist(f"definition/{ref}", planner.plans[ref].packed), Persist(f"latest/{name}", planner.latest[name].encode())]

@@ -8,9 +8,13 @@ import msgspec
 from cloud.dependencies.asked import After, DependencyRequest, OnRequest
 from cloud.port import FairnessKey, Priority, Problem, RunRequest
 from cloud.problems import of_shape
+from workflow.loading import TEXT_BYTES_MAX
 
 BODY_BYTES_MAX = 8 << 20
 """A request above this is refused with 413: a batch of 1,000 runs has 8 KiB for each."""
+
+DEFINITION_BYTES_MAX = TEXT_BYTES_MAX
+"""The same of a definition that is registered or validated: 100,000 tasks have some 10 to 50 MiB."""
 
 BATCH_RUNS_MAX = 1_000
 """Runs of one batch: what one answer of the planner carries."""
@@ -63,6 +67,12 @@ def batch_request(body: bytes) -> BatchRequest:
 def _after(place: str) -> dict[str, tuple[str, ...]]:
     fields = DependencyRequest.__struct_fields__, OnRequest.__struct_fields__
     return {f"{place}after[]": fields[0], f"{place}after[].on": fields[1]}
+
+
+def too_large(bytes_max: int) -> Problem:
+    """A body that is longer than is allowed for its request."""
+    helps = "send fewer runs at a time, or register their definition first" if bytes_max <= BODY_BYTES_MAX else "split it"
+    return Problem(413, "body_too_large", f"a body has at most {bytes_max:,} bytes here: {helps}")
 
 
 def definition_text(body: bytes, content_type: str) -> str:

@@ -18,6 +18,7 @@ from cloud.looking.wanted import Wanted
 from cloud.pictures import history_entries, run_picture, tombstone_summary
 from cloud.port import Problem, RunRequest, Started, Then
 from cloud.runs import Run, load_saved_run, restore_run
+from cloud.task_pictures import first_shown, rows_of
 from cloud.views import (
     AgentView,
     ClockView,
@@ -44,7 +45,12 @@ if TYPE_CHECKING:
 DIGEST_TIMEOUT_S = 10.0
 HISTORY_PAGE = 1_000
 RUN_BYTES_MAX = 1 << 20
+ROWS_AT_ONCE_MAX = 20_000
+"""Events of a run that are decoded without letting anything else go on: a tenth of a second."""
 VERIFY_PAGE = 1_000
+LARGE_CHARACTERS = 4 << 20
+LARGE_AT_ONCE_MAX = 2
+"""Definitions above 4 MiB that are read at once: each takes a gigabyte or so while it is."""
 
 
 class PlannerService:
@@ -54,6 +60,7 @@ class PlannerService:
         self._node = node
         self.looking = LookingService(node)
         self._pending_keys: set[str] = set()
+        self._large_now = 0
 
     # Starting and stopping --------------------------------------------------------------------------------------------
 
@@ -133,15 +140,22 @@ class PlannerService:
         return _definition_view(loaded.plan, whole=True, loaded=loaded)
 
     async def _load(self, text: str, source: str) -> Loaded:
+        is_large = len(text) > LARGE_CHARACTERS
+        if is_large and self._large_now >= LARGE_AT_ONCE_MAX:
+            detail = f"{LARGE_AT_ONCE_MAX} large definitions are being read already: send {source} again when they are done"
+            raise Problem(503, "definitions_busy", detail)
+        self._large_now += is_large
         try:
             return await asyncio.to_thread(load, text, source)
         except DefinitionError as error:
             raise Problem(422, "invalid_definition", str(error), [str(p) for p in error.problems]) from None
+        finally:
+            self._large_now -= is_large
 
     async def _register(self, text: str, source: str) -> tuple[Plan, Loaded]:
         loaded = await self._load(text, source)
         plan = loaded.plan
-        reply = await self._node.loop.ask(lambda token: RegisterDefinition(token, plan.ref, plan.document))
+        reply = await self._node.loop.ask(lambda token: RegisterDefinition(token, plan.ref, plan.packed))
         if isinstance(reply, Problem):
             raise reply
         assert isinstance(reply, Plan)
@@ -186,6 +200,8 @@ class PlannerService:
         await self._node.loop.durable()
         known, last = await self._find_with_last(run)
         rows = await self._rows(last)
+        if len(rows) > ROWS_AT_ONCE_MAX:
+            rows = await asyncio.to_thread(rows_of, rows, first_shown(known))
         return run_picture(known, rows, self._node)
 
     async def history(self, run: str, *, after: int, limit: int) -> tuple[list[HistoryEntry], int]:

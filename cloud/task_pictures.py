@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import msgspec
 
@@ -79,6 +80,18 @@ class Painting:
                     fraction = report.fraction if report.fraction != UNSAID else None
                     told.progress = TaskProgressView(fraction, report.note, report.at_ms)
         return list(views.values()), max(0, len(shown) - TASKS_SHOWN_MAX)
+
+
+def first_shown(run: Run) -> frozenset[tuple[str, int]]:
+    """(site, task) of those that a picture shows."""
+    return frozenset(islice(_shown(run), TASKS_SHOWN_MAX))
+
+
+def rows_of(rows: list[Row], shown: frozenset[tuple[str, int]]) -> list[Row]:
+    """The rows that a picture of these tasks is painted from. Touches nothing but its arguments: of a long history it is called
+    in a thread, and the loop goes on meanwhile."""
+    writers = {stream: stream_writer(StreamId(stream)) for stream in {row.stream for row in rows}}
+    return [row for row in rows if (writers[row.stream], getattr(decode(row.kind, row.payload), "task", -1)) in shown]
 
 
 def _shown(run: Run) -> Iterator[tuple[str, int]]:

@@ -52,4 +52,4 @@ class Definitions:
     def _keep(self, ref: str, out: list[object]) -> None:
         name = ref.partition("@")[0]
         self._kept.add(_DOCUMENT + ref)
-        out += [Persist(_DOCUMENT + ref, self.plans[ref].document), Persist(_LATEST + name, self.latest[name].encode())]
+        out += [Persist(_DOCUMENT + ref, self.plans[ref].packed), Persist(_LATEST + name, self.latest[name].encode())]

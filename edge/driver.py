@@ -33,6 +33,9 @@ from sync.service import CHANNEL_OPTIONS, Exchange, Health, Link
 from sync.values import NodeId, SiteId, StreamId, stream_id, stream_writer
 from tiercel.backoff import Backoff
 from tiercel.v1 import agent_pb2_grpc, blob_pb2_grpc, sync_pb2, sync_pb2_grpc
+from workflow.events import DefinitionRegistered
+from workflow.packing import is_packed
+from workflow.plan import DefinitionError, Plan, plan_from_document
 from workflow.saved import load_saved, state_hash
 
 FIRST_LINK_WAIT_S_MAX = 3_600.0
@@ -104,6 +107,7 @@ class EdgeNode:
         self._compared: asyncio.Event
         self._last_telemetry = b""
         self._telling: asyncio.TimerHandle | None = None
+        self._prepared: Plan | None = None
         self._bringing: set[bytes] = set()
 
     async def serve(self, ready: asyncio.Event | None = None) -> None:
@@ -258,6 +262,13 @@ class EdgeNode:
         self._compared.set()
         self.loop.release()
         self._accept(not self.halted)
+
+    async def prepare(self, events: list[object]) -> None:
+        """A large definition has come: it is compiled aside, so that agents are heard meanwhile. The core finds it compiled."""
+        for event in events:
+            if type(event) is DefinitionRegistered and is_packed(event.document) and event.ref not in self._executor().plans:
+                with contextlib.suppress(DefinitionError):  # The core says so, as of any other.
+                    self._prepared = await asyncio.to_thread(plan_from_document, event.document)
 
     def diverged(self, peer: str, refused: LinkRefused) -> None:
         """Two histories under one name: stop before it gets worse."""

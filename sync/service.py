@@ -60,6 +60,7 @@ class NodeSide(Protocol):
     def recovering(self, peer: str) -> None: ...
     def recovered(self, peer: str) -> None: ...
     def diverged(self, peer: str, refused: LinkRefused) -> None: ...
+    async def prepare(self, events: list[object]) -> None: ...
     async def other(self, link: "Link", message: sync_pb2.SyncMessage) -> None: ...
     def telemetry(self) -> sync_pb2.SyncMessage | None: ...
 
@@ -264,7 +265,7 @@ class Exchange:
             link.heard_s = self._clock()
             match message.WhichOneof("kind"):
                 case "events":
-                    self._receive(link, message)
+                    await self._receive(link, message)
                 case "ack":
                     session.acknowledged(message.ack)
                     self.ring.forget(session.sends, session.acked_seq)
@@ -284,13 +285,13 @@ class Exchange:
                     await self._side.other(link, message)
             await self.loop.room()
 
-    def _receive(self, link: Link, message: sync_pb2.SyncMessage) -> None:
+    async def _receive(self, link: Link, message: sync_pb2.SyncMessage) -> None:
         rows = link.session.receive(message.events)
         if rows:
             stream = StreamId(message.events.stream)
             # While we have lost events of our own nothing is acted upon: all is stored, and folded together in the end.
             stored_only = link.session.recover_to > 0
-            events = self._decoded(rows)
+            await self._side.prepare(events := self._decoded(rows))
             stored = Recovered(stream, rows, link.session.sends, link.session.recover_to)
             self.loop.post(stored if stored_only else Replicated(stream, rows, events))
             if stored_only and stream == link.session.receives:

@@ -14,8 +14,8 @@ __all__ = ["Blob", "Event"]
 
 
 class DefinitionRegistered(Event, frozen=True):
-    """A definition `name@version` is known from here on; it never changes. `document` is its canonical JSON. `is_latest`: what
-    asks for the name alone gets this version from here on."""
+    """A definition `name@version` is known from here on; it never changes. `document` is its canonical JSON, compressed
+    if it is large (`workflow.packing`). `is_latest`: what asks for the name alone gets this version from here on."""
 
     ref: str
     document: bytes

@@ -18,7 +18,9 @@ from workflow.plan import Plan, read_plan
 from workflow.problems import DefinitionError, Problem
 from workflow.yaml_text import mark_yaml
 
-TEXT_BYTES_MAX = 4 << 20
+TEXT_BYTES_MAX = 64 << 20
+YAML_BYTES_MAX = 32 << 20  # It takes some twenty times as long to read as JSON.
+VALUES_MAX = 8_000_000  # 80 for each of 100,000 tasks. Small values take far more memory than text.
 
 
 def load_definition(text: str, source: str = "<input>") -> WorkflowDefinition:
@@ -78,12 +80,17 @@ def _read(text: str, source: str) -> tuple[Any, bool, Callable[[], Marks]]:
     text = text.removeprefix("\ufeff")
     if len(text) > TEXT_BYTES_MAX or len(text.encode(errors="replace")) > TEXT_BYTES_MAX:
         raise TextRefused(f"the text is longer than {TEXT_BYTES_MAX >> 20} MiB", 1, f"{TEXT_BYTES_MAX:,} bytes")
+    if sum(map(text.count, ",[{")) > VALUES_MAX:
+        raise TextRefused("the text has too many values", 1, f"{VALUES_MAX:,} commas and opening brackets")
     if source.endswith(".json") or text.lstrip()[:1] == "{":
         try:
             return *read_json(text), partial(mark_json, text)
         except TextRefused:
             if source.endswith(".json"):
                 raise
+    if len(text) > YAML_BYTES_MAX or text.count("\n") > VALUES_MAX:
+        allowed = f"{YAML_BYTES_MAX:,} bytes and {VALUES_MAX:,} lines; JSON may have {TEXT_BYTES_MAX:,} bytes"
+        raise TextRefused(f"the text is YAML and longer than {YAML_BYTES_MAX >> 20} MiB", 1, allowed)
     marks = mark_yaml(text)
     return marks.document, bool(marks.repeated), lambda: marks
 

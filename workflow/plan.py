@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -18,6 +19,7 @@ from workflow.flatten import Draft, flatten
 from workflow.graphs import build_graph
 from workflow.inputs import InputCheck, InputError, compile_inputs
 from workflow.needs import arrange
+from workflow.packing import DocumentRefused, is_packed, pack, unpack
 from workflow.problems import DefinitionError, Problems
 from workflow.reading import read_document
 from workflow.readings import check_readings
@@ -42,16 +44,18 @@ __all__ = [
     "read_plan",
 ]
 
-DOCUMENT_BYTES_MAX = 3 << 20  # It travels to the sites as one event, and a message of a link has 4 MiB at most.
+# The plans of large definitions that somebody holds, by their packed documents: what was compiled in a thread, to check it or
+# because it is on its way, is not compiled once more in the loop that everybody waits for.
+_LARGE: "WeakValueDictionary[bytes, Plan]" = WeakValueDictionary()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Plan:
     """A compiled definition; every tuple is indexed by the task's index, which is its place in topological order. Hidden tasks
     (validation, cleanup, compensation) come after all others."""
 
     ref: str  # name@version
-    document: bytes  # The definition as canonical JSON.
+    packed: bytes  # The definition as canonical JSON, compressed if it is large: `workflow.packing`.
     tasks: tuple[TaskPlan, ...]
     index: dict[str, int]
     needs: tuple[tuple[int, ...], ...]
@@ -68,6 +72,11 @@ class Plan:
     priority: int = 4
     checkpoints: int = 10
     is_plain: bool = True  # Every need is after success, nothing is inside anything, and tasks are work or wait for a time.
+
+    @property
+    def document(self) -> bytes:
+        """The definition as canonical JSON."""
+        return unpack(self.packed)
 
     def first_missing(self) -> "array[int]":
         """How many needs each task waits for; the first of a group wait for its start, too."""
@@ -107,11 +116,16 @@ def read_plan(document: object) -> tuple[WorkflowDefinition, Plan]:
 
 
 def plan_from_document(document: bytes) -> Plan:
-    """The plan of a `Plan.document`. Raises DefinitionError."""
+    """The plan of a `Plan.document` or a `Plan.packed`. Raises DefinitionError."""
+    if (known := _LARGE.get(document)) is not None:
+        return known
+    problems = Problems()
     try:
-        parsed = msgspec.json.decode(document)
+        parsed = msgspec.json.decode(unpack(document))
+    except DocumentRefused as refusal:
+        problems.add((), f"the document cannot be read: {refusal}")
+        raise DefinitionError(problems.found) from None
     except (msgspec.DecodeError, RecursionError) as error:
-        problems = Problems()
         problems.add((), f"the document is no JSON: {error}")
         raise DefinitionError(problems.found) from None
     return read_plan(parsed)[1]
@@ -143,15 +157,13 @@ def _compile(definition: WorkflowDefinition, problems: Problems) -> Plan:
         check_stages(definition.stages, problems, ("stages",))
     is_plain = compiler.is_plain and _is_plain(definition, drafts[0])
     whole = compile_rules(definition, drafts[0], problems)
-    document = definition.document() if not problems else b""
-    if len(document) > DOCUMENT_BYTES_MAX:
-        problems.add((), f"the definition has {len(document):,} bytes", f"{DOCUMENT_BYTES_MAX:,} bytes")
+    packed = _packed(definition, problems)
     if problems:
         raise DefinitionError(problems.found, problems.left_out)
     graph = build_graph(drafts)
-    return Plan(
+    plan = Plan(
         ref=definition.ref,
-        document=document,
+        packed=packed,
         tasks=graph.tasks,
         index={task.id: task.index for task in graph.tasks},
         needs=graph.needs,
@@ -169,6 +181,19 @@ def _compile(definition: WorkflowDefinition, problems: Problems) -> Plan:
         checkpoints=definition.checkpoints,
         is_plain=is_plain,
     )
+    # Of one that was compiled before and is held by somebody, all get that one.
+    return _LARGE.setdefault(packed, plan) if is_packed(packed) else plan
+
+
+def _packed(definition: WorkflowDefinition, problems: Problems) -> bytes:
+    if problems:
+        return b""
+    try:
+        return pack(definition.document())
+    except DocumentRefused as refusal:
+        found, _, allowed = str(refusal).partition("; allowed: ")
+        problems.add((), f"the definition has {found}", allowed)
+        return b""
 
 
 def _is_plain(definition: WorkflowDefinition, draft: Draft) -> bool:

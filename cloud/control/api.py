@@ -5,7 +5,8 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 
-from cloud.api import answer, body_of
+from cloud.api import answer
+from cloud.bodies.api import body_of
 from cloud.control.requests import (
     BulkRequest,
     bulk_request,

@@ -5,7 +5,8 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 
-from cloud.api import answer, body_of
+from cloud.api import answer
+from cloud.bodies.api import body_of
 from cloud.dependencies.asked import DependencyRequest
 from cloud.dependencies.requests import dependency_requests
 from cloud.dependencies.views import DependenciesView, DependencyView

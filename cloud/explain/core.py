@@ -1,6 +1,7 @@
 """What the cloud adds to the reasons of a run's fragments: agents and how they do, who holds resources, other runs, links."""
 
 from collections.abc import Callable
+from itertools import islice
 
 from cloud.dependencies.pictures import explain_hold, run_waits_for
 from cloud.explain.views import ExplainView, SiteReasons
@@ -15,6 +16,8 @@ from workflow.states import RUNNING
 from workflow.tasks import Kind
 
 NAMED_MAX = 10
+REASONS_MAX = 10_000
+"""Tasks of a site whose reasons are told; of more, nobody reads them all."""
 CUT_OFF = ("child", "needs", "value", "hold", "pause", "signal", "approval", "incident", "reconcile")
 """What comes, or can be ordered, only through the cloud."""
 
@@ -31,10 +34,12 @@ def explained(planner: Planner, run: Run, link_of: LinkOf) -> ExplainView:
         if fragment is None:
             told.note = f"{site} has not taken the run yet" + ("" if link.state == "up" else ": its link is down")
             continue
-        told.reasons = [_joined(planner, run, site, reason, link) for reason in explain(fragment)]
+        told.reasons = [_joined(planner, run, site, reason, link) for reason in islice(explain(fragment), REASONS_MAX)]
         _add_words(run, site, fragment, told.reasons)
         if link.state != "up" and not fragment.outcome:
             told.note = f"{site} is cut off: it goes on alone, and this is as of when it was last heard"
+        elif len(told.reasons) == REASONS_MAX:
+            told.note = f"these are the first {REASONS_MAX:,}; {fragment.open:,} tasks have not ended"
     return view
 
 

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from cloud.api import answer, body_of
+from cloud.api import answer
+from cloud.bodies.api import body_of
 from cloud.notifying.service import NotificationService
 
 Limit = Annotated[int, Query(ge=1, le=1_000)]

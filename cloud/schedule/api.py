@@ -6,7 +6,8 @@ from urllib.parse import quote
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
-from cloud.api import answer, body_of
+from cloud.api import answer
+from cloud.bodies.api import body_of
 from cloud.port import Problem
 from cloud.problems import of_shape
 from cloud.requests import idempotency_key

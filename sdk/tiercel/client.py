@@ -38,6 +38,8 @@ __all__ = ["DEFAULT_SERVER", "ApiError", "Client", "ServerUnreachable"]
 DEFAULT_SERVER = "http://127.0.0.1:8003"
 ANSWER_S_MAX = 30.0
 """How long to wait for an answer, beyond the time that the request itself asks to wait."""
+DEFINITION_S_PER_MIB = 10.0
+"""How much longer for each MiB of a definition: a server that has other work reads YAML at some 200 KiB/s, JSON faster."""
 
 
 class Client:
@@ -176,23 +178,22 @@ class Client:
 
         `source` is how refusals name the text.
         """
-        found = self._request(
-            "POST", "/api/v1/definitions", {"source": source}, content=text.encode(), headers={"Content-Type": media}
-        )
-        return cast(Definition, found)
+        return self._define("/api/v1/definitions", text, source, media)
 
     def validate(self, text: str, *, source: str = "<request>", media: str = "application/yaml") -> Definition:
         """Check a definition (YAML or JSON) without registering it."""
-        found = self._request(
-            "POST", "/api/v1/definitions:validate", {"source": source}, content=text.encode(), headers={"Content-Type": media}
-        )
-        return cast(Definition, found)
+        return self._define("/api/v1/definitions:validate", text, source, media)
 
     def definitions(self) -> list[Definition]:
         return cast(list[Definition], self._items("/api/v1/definitions"))
 
     def definition(self, ref: str) -> Definition:
         return cast(Definition, self._request("GET", _path("definitions", ref)))
+
+    def _define(self, path: str, text: str, source: str, media: str) -> Definition:
+        content, headers = text.encode(), {"Content-Type": media}
+        wait_s = definition_s(len(content))
+        return cast(Definition, self._request("POST", path, {"source": source}, content=content, headers=headers, wait_s=wait_s))
 
     def create_schedule(self, document: dict[str, Any]) -> dict[str, Any]:
         """Keep a schedule: `id`, `definition`, `cron` or `every`, and what else it says. The very same again changes nothing."""
@@ -334,6 +335,11 @@ class Client:
             return document
         detail = str(document.get("detail", answer.reason_phrase))
         raise ApiError(answer.status_code, str(document.get("code", "")), detail, document.get("problems"))
+
+
+def definition_s(size: int) -> float:
+    """How long a definition of so many bytes may take to be read and checked, beyond what any answer may take."""
+    return size / (1 << 20) * DEFINITION_S_PER_MIB
 
 
 def _path(kind: str, id: str) -> str:

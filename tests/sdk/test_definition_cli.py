@@ -12,6 +12,7 @@ import pytest
 from tests.cloud.memory_planner import MemoryPlanner, served
 from tiercel.cli.difference import differences
 from tiercel.cli.main import main
+from tiercel.client import definition_s
 
 DEFINITION = """\
 name: pick
@@ -109,3 +110,14 @@ def test_differences_are_told_by_place() -> None:
     assert [str(each) for each in found] == ["~ b.c: [1] -> [2]", "- d: 0", "+ e: null"]
     assert [str(each) for each in differences([], {})] == ["~ all: [] -> {}"]
     assert list(differences({}, {})) == []
+
+
+def test_a_large_file_says_what_is_under_way(api: Api, tmp_path: Path) -> None:
+    """Its size, and how long it may take: the server is given that long to answer."""
+    path = tmp_path / "large.json"
+    tasks = {f"t{n}": {"capability": "x", "description": "d" * 2_000} for n in range(1_000)}
+    path.write_text(json.dumps({"name": "large", "version": "1", "tasks": tasks}))
+    told = tiercel(api[0], "register", path)
+    assert "large.json has 2.0 MiB: reading and checking it, which takes 50 s at most" in told
+    assert "large@1" in told
+    assert definition_s(30 << 20) == 300

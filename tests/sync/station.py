@@ -105,6 +105,9 @@ class Station:
             self.loop.release()
             self.loop.refold_when_idle(StreamRecovered("whole again"))
 
+    async def prepare(self, events: list[object]) -> None:
+        """Nothing here takes long to understand."""
+
     def diverged(self, peer: str, refused: LinkRefused) -> None:
         self.heard.append(f"diverged from {peer}: {refused.code}")
 

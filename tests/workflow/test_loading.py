@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workflow.documents import document, graphs
-from workflow.loading import TEXT_BYTES_MAX, load_definition, load_plan
+from workflow.loading import TEXT_BYTES_MAX, VALUES_MAX, YAML_BYTES_MAX, load_definition, load_plan
 from workflow.marks import ALIASED_VALUES_MAX
 from workflow.plan import read_plan
 from workflow.problems import DefinitionError
@@ -156,9 +156,18 @@ def test_aliases_may_be_used() -> None:
 
 
 def test_a_text_is_bounded() -> None:
-    """More than 4 MiB is refused unread, in characters or in bytes."""
+    """More than 64 MiB is refused unread, in characters or in bytes; of YAML, which takes longer to read, half of it."""
     for text in ("#" * (TEXT_BYTES_MAX + 1), "#" + "é" * (TEXT_BYTES_MAX // 2)):
-        assert refused(text) == ["flow.yaml:1: the text is longer than 4 MiB; allowed: 4,194,304 bytes"]
+        assert refused(text) == ["flow.yaml:1: the text is longer than 64 MiB; allowed: 67,108,864 bytes"]
+    (found,) = refused("#" * (YAML_BYTES_MAX + 1))
+    assert found.startswith("flow.yaml:1: the text is YAML and longer than 32 MiB; allowed: 33,554,432 bytes")
+
+
+@pytest.mark.parametrize("source", ["flow.yaml", "flow.json"])
+def test_the_values_in_a_text_are_bounded(source: str) -> None:
+    """A list of nothing takes two bytes of text, and thirty times as many of memory."""
+    with pytest.raises(DefinitionError, match="the text has too many values; allowed: 8,000,000 commas and opening brackets"):
+        load_definition("[" + "[]," * (VALUES_MAX // 2) + "[]]", source)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workflow.documents import document, graphs, plan, refusals
@@ -56,6 +56,7 @@ tasks = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(graphs(), st.data())
 def test_a_plan_survives_the_journey(needs: dict[str, list[str]], data: st.DataObject) -> None:
     """The plan of a plan's document is equal, down to the bytes of the document; so are two compilations of one definition."""
@@ -225,3 +226,21 @@ def test_compiling_leaves_the_collector_as_it_was(enabled: bool) -> None:
         assert gc.isenabled() == enabled
     finally:
         (gc.enable if before else gc.disable)()
+
+
+def test_a_large_definition_is_compiled_once_while_somebody_holds_it() -> None:
+    """It travels packed; whoever gets the same bytes while its plan is there gets that plan, and later an equal one."""
+    whole = document({f"t{n}": {"capability": "pick", "description": "d" * 400} for n in range(1_000)})
+    known = compile_plan(WorkflowDefinition.model_validate(whole))
+    packed, written = known.packed, known.document
+    assert (len(packed) < 20_000, len(written) > 400_000) == (True, True)
+    assert plan_from_document(bytes(bytearray(packed))) is known
+    assert plan_from_document(written) is known
+    del known
+    assert plan_from_document(packed).document == written
+
+
+def test_a_document_that_cannot_be_unpacked_is_refused() -> None:
+    """As any other that is no definition."""
+    with pytest.raises(DefinitionError, match="neither JSON nor compressed JSON"):
+        plan_from_document(b"x\x9c and no more")
