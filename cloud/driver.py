@@ -32,7 +32,7 @@ from cloud.reports import SiteReports, TaskReport, checked
 from cloud.schedule.api import schedule_routes
 from cloud.schedule.service import ScheduleService
 from cloud.service import PlannerService
-from cloud.views import Freshness, LinkView
+from cloud.views import CacheView, Freshness, LinkView
 from sync.actors import Loop, SystemClock, verify_slowly
 from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobMissing, BlobService, BlobStore
 from sync.commit import Row
@@ -243,7 +243,9 @@ class GlobalPlanner:
         match message.WhichOneof("kind"):
             case "loads":
                 agents = {a.agent: AgentLoad(a.running, a.health or "ok", a.open_until_ms) for a in message.loads.agents}
-                self.loop.post(SiteLoads(link.peer, agents, message.loads.ready, message.loads.running))
+                kept = message.loads.cache
+                cache = CacheView(kept.entries, kept.bytes, kept.hits, kept.misses) if message.loads.HasField("cache") else None
+                self.loop.post(SiteLoads(link.peer, agents, message.loads.ready, message.loads.running, cache))
             case "reports":
                 self.loop.post(SiteReports(link.peer, [_report(item) for item in message.reports.items]))
             case "digest_reply":

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from cloud.inputs import UNHEARD, SiteLoads
+from cloud.views import CacheView
 from sync.values import SiteId
 from workflow.events import AgentDeparted, AgentRegistered
 
@@ -53,6 +54,7 @@ class Site:
     open_tasks: int = 0
     running_tasks: int = 0
     ready_tasks: int = 0
+    cache: CacheView | None = None
 
     def take_on(self, tasks: int) -> None:
         """One more run goes on there, with so many tasks for the site."""
@@ -106,7 +108,7 @@ class Fleet:
     def note_loads(self, loads: SiteLoads) -> None:
         """Telemetry: how busy the site and its agents are."""
         entry = self.site(loads.site)
-        entry.ready_tasks, entry.running_tasks = loads.ready, loads.running
+        entry.ready_tasks, entry.running_tasks, entry.cache = loads.ready, loads.running, loads.cache
         for name, agent in entry.agents.items():
             agent.running, agent.health, agent.open_until_ms = loads.agents.get(name, UNHEARD)
 

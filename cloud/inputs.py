@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from cloud.views import CacheView
 from workflow.fair import PRIORITY
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class SiteLoads(NamedTuple):
     agents: dict[str, AgentLoad]
     ready: int
     running: int
+    cache: CacheView | None = None
 
 
 class RunFinished(NamedTuple):

@@ -283,6 +283,7 @@ class PlannerService:
                     running_tasks=site.running_tasks,
                     ready_tasks=site.ready_tasks,
                     clock=self._clock_view(name),
+                    cache=site.cache,
                 )
             )
         return views

@@ -128,9 +128,10 @@ def _paint(view: TaskView, time: int, event: Event) -> None:
     match event:
         case TaskAssigned(_, attempt, agent):
             view.attempt, view.agent, view.started, view.ended, view.error = attempt, agent, time, 0, ""
-            view.failure = None
-        case TaskCompleted(_, _, agent, output, blob):
+            view.failure, view.source = None, ""
+        case TaskCompleted(_, _, agent, output, blob, source):
             view.agent, view.ended, view.error, view.failure = agent or view.agent, time, "", None
+            view.source = source
             if blob is None:
                 view.output = msgspec.Raw(output)
             else:

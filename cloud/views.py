@@ -56,7 +56,8 @@ class TaskProgressView(msgspec.Struct):
 
 class TaskView(msgspec.Struct, omit_defaults=True):
     """One task of a run: its state, its latest attempt, times (UTC ms), what came of it, and what it waits for. `path` is where
-    in the life of its run it is; of a group, `members` are inside and `members_done` of them are done."""
+    in the life of its run it is; of a group, `members` are inside and `members_done` of them are done. `source` is where the
+    output is from if no agent gave it (`cache:r1/pick`, `person:ann`, `signal:go`, `run:r2`)."""
 
     id: str
     state: str
@@ -74,6 +75,7 @@ class TaskView(msgspec.Struct, omit_defaults=True):
     members: int = 0
     members_done: int = 0
     progress: TaskProgressView | None = None
+    source: str = ""
 
 
 class IncidentView(msgspec.Struct):
@@ -243,6 +245,15 @@ class ClockView(msgspec.Struct):
     count: int
 
 
+class CacheView(msgspec.Struct):
+    """The results that a site keeps for other runs, and how often one was taken, or looked for in vain, since its start."""
+
+    entries: int
+    bytes: int
+    hits: int
+    misses: int
+
+
 class SiteView(msgspec.Struct):
     """A site: its link, how far its log is known here, how far ours is known there, and what it is doing."""
 
@@ -257,6 +268,7 @@ class SiteView(msgspec.Struct):
     running_tasks: int
     ready_tasks: int
     clock: ClockView | None = None
+    cache: CacheView | None = None
 
 
 class DiffView(msgspec.Struct):

@@ -10,6 +10,7 @@ from heapq import heappop, heappush
 import msgspec
 
 from coordination.direct import Assigner
+from edge.cache import ResultCache
 from edge.home import Home, attempt_epoch, deadline_of
 from edge.inputs import Assigned, AssignTasks, AttemptKey
 from sync.outputs import ClearTimer, SetTimer
@@ -31,15 +32,20 @@ class Dispatch:
 
     home: Home
     assigner: Assigner
+    cache: ResultCache
     _queues: dict[str, list[tuple[int, str, int]]] = field(default_factory=dict)
     _queued: set[tuple[str, int]] = field(default_factory=set)
     _claims: int = 0
 
     def settle(self, now: Now, out: list[object]) -> None:
-        """Queue what has become ready, then give away what agents have room for."""
-        self._enqueue_woken(now, out)
-        for name in [name for name, queue in self._queues.items() if queue]:
-            self._assign_queue(name, now, out)
+        """Queue what has become ready, then give away what agents have room for. What ends without an agent on the way (by a
+        result that is kept, by parameters without a value) may make more ready."""
+        while True:
+            self._enqueue_woken(now, out)
+            for name in [name for name, queue in self._queues.items() if queue]:
+                self._assign_queue(name, now, out)
+            if not self.home.woken:
+                break
         self.home.fragments.tidy()
 
     def ready_tasks(self) -> int:
@@ -99,6 +105,9 @@ class Dispatch:
     def queue(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> None:
         """The task may begin as soon as an agent has room."""
         plan = fragment.task(task)
+        may_be_kept = plan.cache is not None and is_for_agents(fragment, task)
+        if may_be_kept and self.cache.serve(fragment, task, now, out, is_last=False):
+            return
         if plan.start_timeout_ms and fragment.attempt(task) == 0:
             out.append(SetTimer(fragment.run, f"start/{task}", now.wall_ms + plan.start_timeout_ms))
         name = plan.capability or f"@{plan.agent}"
@@ -122,6 +131,9 @@ class Dispatch:
             fragment = self.home.fragments.get(run)
             if fragment is None or not is_for_agents(fragment, task):
                 continue  # Over, or paused, or woken again when a value comes.
+            may_be_kept = (fragment.extras is not None or not fragment.plan.is_plain) and fragment.task(task).cache is not None
+            if may_be_kept and self.cache.serve(fragment, task, now, out):
+                continue
             if self._lacks_resources(fragment, task, now, out):
                 continue
             item = self._assign(fragment, task, agent, now, out)

@@ -17,6 +17,7 @@ from pathlib import Path
 import grpc
 import structlog
 
+from edge.cache import ResultCache
 from edge.executor import LEASE_MS, Executor
 from edge.inputs import ProgressHeard
 from edge.roster import Roster, Slot
@@ -113,7 +114,7 @@ class EdgeNode:
     async def serve(self, ready: asyncio.Event | None = None) -> None:
         """Serve until cancelled."""
         self._compared = asyncio.Event()
-        self.gateway = Gateway(self.config.site, self.log.boot, lambda blob: self.blobs.stat(blob).complete)
+        self.gateway = Gateway(self.config.site, self.log.boot, self._holds)
         self.health = Health("tiercel.v1.AgentService")
         self.exchange = Exchange(
             self.config.site,
@@ -165,10 +166,13 @@ class EdgeNode:
     def _make_executor(self) -> Executor:
         # The seed makes a simulated edge repeatable; a real one may as well be seeded by its name and boot.
         chance = random.Random(f"{self.config.site}/{self.log.boot}")
-        executor = Executor(SiteId(self.config.site), self.stream, chance, self.config.lease_ms)
+        executor = Executor(SiteId(self.config.site), self.stream, chance, self.config.lease_ms, holds_blob=self._holds)
         for name, units in self.config.resources.items():
             executor.home.resources.declare(name, units)
         return executor
+
+    def _holds(self, blob: Blob) -> bool:
+        return self.blobs.stat(blob).complete
 
     def _make_server(self) -> grpc.aio.Server:
         self.config.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -294,6 +298,7 @@ class EdgeNode:
             agents=[_load(executor.roster, slot) for _, slot in sorted(executor.roster.slots.items())],
             ready=executor.ready_tasks(),
             running=sum(len(s.held) for s in executor.roster.slots.values()),
+            cache=_cache_load(executor.cache),
         )
         encoded = loads.SerializeToString()
         if encoded == self._last_telemetry:
@@ -373,6 +378,10 @@ class EdgeNode:
         core = self.loop.driver.core
         assert isinstance(core, Executor)
         return core
+
+
+def _cache_load(cache: ResultCache) -> sync_pb2.CacheLoad:
+    return sync_pb2.CacheLoad(entries=len(cache.entries), bytes=cache.held_bytes, hits=cache.hits, misses=cache.misses)
 
 
 def _report(run: str, task: int, report: Report) -> sync_pb2.TaskReport:

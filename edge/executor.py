@@ -12,6 +12,7 @@ import msgspec
 
 from coordination.direct import Assigner, Direct
 from coordination.lease import LeaseTable
+from edge.cache import ResultCache
 from edge.children import SiteChildren
 from edge.deadlines import Deadlines
 from edge.definitions import Definitions
@@ -40,6 +41,7 @@ from workflow.events import (
     AgentDeparted,
     AgentRegistered,
     AttemptResumed,
+    Blob,
     CancelRequested,
     CommandAnswered,
     DefinitionRegistered,
@@ -78,8 +80,10 @@ class Executor:
     chance: Chance
     lease_ms: int = LEASE_MS
     assigner: Assigner = field(default_factory=Direct)
+    holds_blob: Callable[[Blob], bool] = lambda blob: True
     roster: Roster = field(init=False)
     home: Home = field(init=False)
+    cache: ResultCache = field(init=False)
     dispatch: Dispatch = field(init=False)
     deadlines: Deadlines = field(init=False)
     fragments: Shelf[Fragment] = field(init=False)
@@ -99,7 +103,8 @@ class Executor:
     def __post_init__(self) -> None:
         self.roster = Roster(self.assigner, LeaseTable(self.lease_ms))
         self.home = Home(self.site, self.stream, self.chance, self.roster)
-        self.dispatch = Dispatch(self.home, self.assigner)
+        self.cache = ResultCache(self.home, self.holds_blob)
+        self.dispatch = Dispatch(self.home, self.assigner, self.cache)
         self.deadlines = Deadlines(self.home, self.dispatch)
         self.fragments, self.plans = self.home.fragments, self.home.plans
         self.schedules = SiteSchedules(self.home, self._cancel)
@@ -122,7 +127,7 @@ class Executor:
 
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the fragments, in the order in which it sees what happens."""
-        return (self.heartbeats, self.children)
+        return (self.heartbeats, self.cache, self.children)
 
     # The Driver's side ------------------------------------------------------------------------------------------------
 

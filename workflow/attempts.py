@@ -8,6 +8,7 @@ import msgspec
 
 from sync.values import Now
 from workflow import rollback
+from workflow.caching import kept
 from workflow.commands import RETRY_AFTER_MS_MAX, STOPPED_HALFWAY, CancelDone, Complete, Decline, Fail, Lose, TakeUp
 from workflow.event import Event
 from workflow.events import AttemptResumed, TaskCancelled, TaskCompleted, TaskDelayed, TaskFailed, TaskLost
@@ -38,22 +39,23 @@ def complete(fragment: "Fragment", said: Complete, now: Now, chance: float) -> l
     if fragment.states[task] in ENDED or not _held(fragment, task, said.attempt, said.agent):
         return []
     done = TaskCompleted(task, said.attempt, said.agent, said.output, said.blob)
-    if fragment.plan.is_plain:
+    if fragment.plan.is_plain and fragment.extras is None:  # What is added to a plain run need not be plain.
         return [done]
     plan = fragment.task(task)
     if plan.role is Role.VALIDATE:
         return [done, *_judge(fragment, fragment.base_of(task) + plan.owner, said.output, now, chance)]
     if plan.role is Role.RECONCILE:
         return [done, *_reconcile(fragment, fragment.base_of(task) + plan.owner, said.output, now, chance)]
-    if wrong := _fault(fragment, task, plan, said):
+    if wrong := fault(fragment, task, plan, said):
         return failure(fragment, Fail(task, said.attempt, said.agent, *wrong, True, True), now, chance)
     if plan.validator >= 0 and fragment.is_wanted(task):
         return [TaskValidating(task, said.attempt, said.agent, said.output, said.blob)]
-    return _finish(fragment, done, now, chance)
+    return finish(fragment, done, now, chance)
 
 
-def _finish(fragment: "Fragment", done: TaskCompleted, now: Now, chance: float) -> list[Event]:
-    """The output counts. If the task may let the run grow, what it asks for is added; what cannot be, fails the attempt."""
+def finish(fragment: "Fragment", done: TaskCompleted, now: Now, chance: float, stage: str = "") -> list[Event]:
+    """The output counts, and is kept for other runs if it is to be. If the task may let the run grow, what it asks for is added;
+    what cannot be, fails the attempt. `stage`: what its start enters, if that is decided with this."""
     task = done.task
     grown: list[Event] = []
     if fragment.task(task).grows and done.blob is None and fragment.is_wanted(task):
@@ -68,7 +70,7 @@ def _finish(fragment: "Fragment", done: TaskCompleted, now: Now, chance: float) 
                 wrong = Fail(task, done.attempt, done.agent, "invalid_tasks", str(refusal), True, True)
                 return failure(fragment, wrong, now, chance)
             grown.append(TasksAdded("", tasks, f"task:{name}"))
-    return [done, *grown, *follow_success(fragment, task)]
+    return [done, *grown, *follow_success(fragment, task, stage), *kept(fragment, done, now)]
 
 
 def _after_task(name: str, added: object) -> bytes:
@@ -79,7 +81,7 @@ def _after_task(name: str, added: object) -> bytes:
     return msgspec.json.encode(whole)
 
 
-def _fault(fragment: "Fragment", task: int, plan: TaskPlan, said: Complete) -> tuple[str, str] | None:
+def fault(fragment: "Fragment", task: int, plan: TaskPlan, said: Complete) -> tuple[str, str] | None:
     """Why the output is not what the definition promises: (code, message)."""
     if plan.output_schema and said.blob is None:
         value = msgspec.json.decode(said.output)
@@ -110,7 +112,9 @@ def _judge(fragment: "Fragment", owner: int, verdict: bytes, now: Now, chance: f
     attempt, agent, output, blob = waiting
     said = msgspec.json.decode(verdict) if verdict else None
     if said is True or (isinstance(said, dict) and said.get("valid") is True):
-        return _finish(fragment, TaskCompleted(owner, attempt, agent, output, blob), now, chance)
+        # Of attempt 0 there was no agent, but what it is called by says where the output is from.
+        by = (agent, output, blob) if attempt else ("", output, blob, agent)
+        return finish(fragment, TaskCompleted(owner, attempt, *by), now, chance)
     message = said.get("message", "") if isinstance(said, dict) else ""
     failed = Fail(owner, attempt, agent, "invalid", f"its validator refused the output{message and ': '}{message}", True, True)
     return failure(fragment, failed, now, chance)
@@ -127,7 +131,7 @@ def _reconcile(fragment: "Fragment", owner: int, verdict: bytes, now: Now, chanc
     match said.get("outcome"):
         case "completed":
             output = msgspec.json.encode(said.get("output"))
-            return [settled, *_finish(fragment, TaskCompleted(owner, attempt, "", output, source="reconcile"), now, chance)]
+            return [settled, *finish(fragment, TaskCompleted(owner, attempt, "", output, source="reconcile"), now, chance)]
         case "failed":
             failed = Fail(owner, attempt, "", "reconciled", str(said.get("message", "found to have failed")), True, True)
             return [settled, *failure(fragment, failed, now, chance)]

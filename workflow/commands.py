@@ -95,6 +95,15 @@ class Expire(NamedTuple):
     task: int
 
 
+class Reuse(msgspec.Struct, frozen=True, gc=False):
+    """What another run's task gave is kept, and stands for what this one would give; `source` says whose it is."""
+
+    task: int
+    output: bytes
+    blob: Blob | None
+    source: str
+
+
 class Meet(NamedTuple):
     """All parties of the sync point are there; `output` says who."""
 
@@ -162,6 +171,7 @@ FragmentCommand = (
     | Elapse
     | Block
     | Meet
+    | Reuse
     | Expire
     | Receive
     | Cancel

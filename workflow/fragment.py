@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from sync.values import Now, RunId
-from workflow import anew, attempts, attending, flow, folding, ruling, saved, steering
+from workflow import anew, attempts, attending, flow, folding, reuse, ruling, saved, steering
 from workflow.commands import (
     Assign,
     Attend,
@@ -34,6 +34,7 @@ from workflow.commands import (
     Lose,
     Meet,
     Receive,
+    Reuse,
     Steer,
     TakeUp,
 )
@@ -194,6 +195,8 @@ class Fragment(Shape):
                 return attempts.stopped(self, command, now, chance)
             case Decline():
                 return attempts.decline(self, command, now)
+            case Reuse():
+                return reuse.reuse(self, command, now, chance)
             case Elapse() | Block() | Expire() | Meet():
                 return attending.wait(self, command, now, chance)
             case Receive(task, output, blob, state):

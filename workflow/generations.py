@@ -6,6 +6,8 @@ once more, so whoever keeps what was done under a key must see another one.
 
 from typing import TYPE_CHECKING
 
+from workflow.states import COMPLETED
+
 if TYPE_CHECKING:
     from workflow.fragment import Fragment
 
@@ -23,8 +25,8 @@ def generation_of(fragment: "Fragment", task: int) -> int:
 
 
 def begin_anew(fragment: "Fragment", task: int) -> None:
-    """The task will be done once more; that counts if it had been given out."""
-    if fragment.attempt(task):
+    """The task will be done once more; that counts if it had been given out, or done by a result that was kept."""
+    if fragment.attempt(task) or (fragment.states[task] == COMPLETED and fragment.task(task).cache is not None):
         known = fragment.more().generations
         known[task] = known.get(task, 0) + 1
 

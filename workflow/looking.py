@@ -66,7 +66,7 @@ def _scope(fragment: "Fragment", task: int, numbers: Iterable[int], local: Mappi
         read = fragment.resolve(task, number) if task >= 0 else number
         if read in kept:
             outputs[number] = value_of(kept[read])
-        if fragment.plan.is_plain:
+        if fragment.plan.is_plain and fragment.extras is None:
             continue
         states[number] = NAMES[fragment.states[read]]
         if fragment.extras is not None and read in fragment.extras.errors:

@@ -55,10 +55,13 @@ TASK = Machine.build(
     ),
     {
         "pending": ("ready", "skipped", "cancelled"),
-        # A check, a group or a wait has nobody to be offered to.
-        "ready": ("waiting_for_resource", "offered", "running", "waiting", "completed", "failed", "skipped", "cancelled"),
+        # A check, a group or a wait has nobody to be offered to, and a result that is kept needs nobody.
+        "ready": (
+            *("waiting_for_resource", "offered", "running", "waiting", "validating"),
+            *("completed", "failed", "skipped", "cancelled"),
+        ),
         "waiting": ("ready", "waiting_for_resource", "offered", "running", "completed", "failed", "skipped", "cancelled"),
-        "waiting_for_resource": ("ready", "offered", "running", "failed", "skipped", "cancelled"),
+        "waiting_for_resource": ("ready", "offered", "running", "validating", "completed", "failed", "skipped", "cancelled"),
         "offered": ("running", "ready", "waiting", "failed", "skipped", "cancelled"),
         "running": ("validating", "completed", "waiting", "ready", "unreachable", "reconcile", "failed", "skipped", "cancelled"),
         # Silent is not dead: its agent may come back, with the result even.

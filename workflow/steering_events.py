@@ -49,7 +49,8 @@ class TaskBlocked(Event, frozen=True):
 
 
 class TaskValidating(Event, frozen=True):
-    """The agent says it is done; its output counts once the validator has accepted it."""
+    """The agent says it is done; its output counts once the validator has accepted it. Of attempt 0 `agent` is the source of the
+    output (`cache:r1/pick`)."""
 
     task: int
     attempt: int

@@ -115,6 +115,7 @@ class Task(TypedDict):
     waits_for: NotRequired[str]
     failure: NotRequired[Failure]
     progress: NotRequired[TaskProgress]
+    source: NotRequired[str]
 
 
 class RunSummary(TypedDict):
@@ -251,6 +252,15 @@ class Clock(TypedDict):
     count: int
 
 
+class ResultCache(TypedDict):
+    """The results that a site keeps for other runs; hits and misses since the site's start."""
+
+    entries: int
+    bytes: int
+    hits: int
+    misses: int
+
+
 class Site(TypedDict):
     """A site: its link, how far its log is known at the cloud, and what it is doing."""
 
@@ -265,6 +275,7 @@ class Site(TypedDict):
     running_tasks: int
     ready_tasks: int
     clock: Clock | None
+    cache: NotRequired[ResultCache | None]
 
 
 class Diff(TypedDict):

@@ -232,6 +232,12 @@ class Site:
         word = Word(key, fraction or 0.0, note, fraction is None)
         self.turn(AgentProgressed(robot.session, robot.name, [word]))
 
+    def stop_all(self, robot: Robot, run: str) -> None:
+        """Whatever of a run is in its hands is stopped."""
+        for key in [key for key in robot.hands if key.run == run]:
+            robot.stop(key)
+        self.report(robot)
+
     def hang_up(self, robot: Robot, *, goodbye: bool = False) -> None:
         """The connection ends, and the gateway notices."""
         robot.connected = False
@@ -280,6 +286,10 @@ class Site:
         """The site's own events of a kind, in order."""
         rows = [row for row in self.log.disk.rows if row.stream == HARBOUR and row.kind == kind.kind]
         return [decode(row.kind, row.payload) for row in rows if run in (None, row.run)]  # type: ignore[misc]
+
+    def events_of(self, run: str) -> list[Event]:
+        """All that the site's own log tells of a run, in order."""
+        return [decode(row.kind, row.payload) for row in self.log.disk.rows if row.stream == HARBOUR and row.run == run]
 
     def states(self, run: str = "r1") -> list[str]:
         return [NAMES[state] for state in self.fragment(run).states]

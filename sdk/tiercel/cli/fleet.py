@@ -46,6 +46,14 @@ def _clock(site: Site) -> str:
     return f"{age(ahead['ahead_ms'])} ahead, {when(ahead['at'])}" if ahead is not None else "ok"
 
 
+def _cached(site: Site) -> str:
+    """Results kept for other runs, and how many of those that were looked for since the site's start were there."""
+    kept = site.get("cache")
+    if not kept or not (kept["entries"] or kept["hits"] or kept["misses"]):
+        return ""
+    return f"{kept['entries']}, {kept['hits']} of {kept['hits'] + kept['misses']} found"
+
+
 @sites.command("list")
 def list_sites(server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -> None:
     """List the sites: their links, how old our knowledge is, what they are doing."""
@@ -54,12 +62,13 @@ def list_sites(server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -
     if output is Format.JSON:
         print_json(found)
         return
-    table = Table(("site", "link", "knowledge", "agents", "running", "ready", "runs", "received", "unacknowledged", "clock"))
+    columns = "site", "link", "knowledge", "agents", "running", "ready", "runs", "received", "unacknowledged", "clock", "cached"
+    table = Table(columns)
     for each in found:
         freshness = age(each["freshness"]["staleness_ms"])
         load = each["agents"], f"{each['running_tasks']}/{each['capacity']}", each["ready_tasks"], each["active_runs"]
         events = each["events_received"], each["events_unacknowledged"]
-        table.rows.append((each["id"], link(each["link"]), freshness, *load, *events, _clock(each)))
+        table.rows.append((each["id"], link(each["link"]), freshness, *load, *events, _clock(each), _cached(each)))
     table.print()
 
 

@@ -77,7 +77,7 @@ def task_table(tasks: Sequence[Task]) -> Table:
     for task in tasks:
         started, ended = task.get("started", 0), task.get("ended", 0)
         took = f"{ended - started} ms" if started and ended else ""
-        who = task.get("site", ""), task.get("agent", ""), task.get("attempt", "")
+        who = task.get("site", ""), task.get("agent") or task.get("source", ""), task.get("attempt", "")
         table.rows.append((task["id"], task["state"], *who, took, outcome(task)))
     return table
 

@@ -333,24 +333,58 @@ class AgentLoads(_message.Message):
     AGENTS_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
     RUNNING_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     ready: _builtins.int
     running: _builtins.int
     @_builtins.property
     def agents(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgentLoad]: ...
+    @_builtins.property
+    def cache(self) -> Global___CacheLoad: ...
     def __init__(
         self,
         *,
         agents: _abc.Iterable[Global___AgentLoad] | None = ...,
         ready: _builtins.int = ...,
         running: _builtins.int = ...,
+        cache: Global___CacheLoad | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "ready", b"ready", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "cache", b"cache", "ready", b"ready", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AgentLoads: _TypeAlias = AgentLoads  # noqa: Y015
+
+@_typing.final
+class CacheLoad(_message.Message):
+    """The results that a site keeps for other runs, and how often one was taken, or looked for in vain, since the site's start."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    MISSES_FIELD_NUMBER: _builtins.int
+    entries: _builtins.int
+    bytes: _builtins.int
+    hits: _builtins.int
+    misses: _builtins.int
+    def __init__(
+        self,
+        *,
+        entries: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        hits: _builtins.int = ...,
+        misses: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "entries", b"entries", "hits", b"hits", "misses", b"misses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheLoad: _TypeAlias = CacheLoad  # noqa: Y015
 
 @_typing.final
 class AgentLoad(_message.Message):
