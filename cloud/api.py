@@ -24,7 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from cloud.bodies.api import body_of as body_of
+from cloud.bodies.api import body_of
 from cloud.frames import FRAMES_PER_SECOND_MAX, SNAPSHOT_RUNS_MAX, Unseen, frames
 from cloud.looking.requests import listing, then
 from cloud.looking.wanted import ALL
