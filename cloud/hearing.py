@@ -22,6 +22,7 @@ from workflow.events import (
     TaskCompleted,
     ValueHanded,
 )
+from workflow.states import READY
 from workflow.steering_events import FragmentReopened
 
 if TYPE_CHECKING:
@@ -91,11 +92,10 @@ class Hearing:
         fragment = known.fragments[0]
         if fragment is None or event.task >= len(fragment.states):  # type: ignore[attr-defined]
             return False
-        planner.touch(run)
+        planner.unsaved[run] = planner.changed[run] = None
         fragment.evolve(event)  # type: ignore[arg-type]
-        fragment.quiet()
-        fragment.news = None
-        if not fragment.live:
+        fragment.woken = fragment.freed = fragment.timed = fragment.news = None
+        if not fragment.live and READY not in fragment.states:
             planner.runs.rest(run)
         planner.measures.hear(known, event, time_ms)
         if known.reports:

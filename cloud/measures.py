@@ -64,16 +64,18 @@ class Measures:
     def hear(self, run: Run, event: object, time_ms: int) -> None:
         """A site tells of a task. A task takes from the begin of its first attempt until it is done."""
         kind = type(event)
-        if kind is not TaskAssigned and kind is not TaskCompleted:
-            return
-        watch = self._watches.get(run.id)
-        if watch is None:
-            durations = self.durations.setdefault(run.plan.ref, Durations())
-            watch = self._watches[run.id] = _Watch(time_ms, time_ms, durations, len(run.plan.tasks))
         if kind is TaskAssigned:
-            watch.begun.setdefault(event.task, time_ms)  # type: ignore[attr-defined]
-        else:
+            watch = self._watches.get(run.id) or self._watch(run, time_ms)
+            if event.task not in watch.begun:  # type: ignore[attr-defined]
+                watch.begun[event.task] = time_ms  # type: ignore[attr-defined]
+        elif kind is TaskCompleted:
+            watch = self._watches.get(run.id) or self._watch(run, time_ms)
             watch.complete(event.task, event.attempt, time_ms)  # type: ignore[attr-defined]
+
+    def _watch(self, run: Run, time_ms: int) -> _Watch:
+        durations = self.durations.setdefault(run.plan.ref, Durations())
+        watch = self._watches[run.id] = _Watch(time_ms, time_ms, durations, len(run.plan.tasks))
+        return watch
 
     def end(self, run: Run) -> None:
         """The run has ended."""

@@ -85,7 +85,7 @@ class Planner:
     notifications: Notifications = field(init=False)
     dependencies: Dependencies = field(init=False)
     parts: Parts = field(init=False)
-    _unsaved: dict[str, None] = field(default_factory=dict)
+    unsaved: dict[str, None] = field(default_factory=dict)
     _persisted: set[str] = field(default_factory=set)
     _steps: dict[type, Callable[..., None]] = field(init=False)
 
@@ -205,7 +205,7 @@ class Planner:
 
     def saves(self) -> list[Save]:
         """What has changed since the last time."""
-        unsaved, self._unsaved = self._unsaved, {}
+        unsaved, self.unsaved = self.unsaved, {}
         held = [(run, self.runs.state(run), self.runs.packed(run)) for run in unsaved if run in self.runs]
         commands = list(self.intents.commands.values())
         node = save_node(self.fleet.save(), commands, self.schedules.save(), self.parts.save())
@@ -219,19 +219,15 @@ class Planner:
         """The planner holds no leases."""
         return None
 
-    def encode(self, event: object) -> bytes:
-        """An event's payload."""
-        return encode(event)
-
-    def decode(self, kind: str, payload: bytes) -> object:
-        """The event of a payload."""
-        return decode(kind, payload)
+    # An event's payload and back; called for every event of a node.
+    encode = staticmethod(encode)
+    decode = staticmethod(decode)
 
     # Folding ----------------------------------------------------------------------------------------------------------
 
     def _evolve_own(self, reader: str, run: str, event: object, time_ms: int) -> None:
         if run:
-            self._unsaved[run] = None
+            self.unsaved[run] = None
         if isinstance(event, ChildEnded | CommandRequested) and (known := self.runs.get(run)) is not None:
             self.children.evolve(known, event)
         match event:
@@ -306,7 +302,7 @@ class Planner:
     def _place(self, run: Run, now: Now, out: list[object]) -> None:
         placement = place(run.plan, run.inputs, self.fleet)
         self.changed[run.id] = None
-        self._unsaved[run.id] = None
+        self.unsaved[run.id] = None
         if isinstance(placement, Unplaceable):
             run.waits_for = placement.waits_for
             return
@@ -359,7 +355,7 @@ class Planner:
 
     def touch(self, run: str) -> None:
         """The run has changed."""
-        self._unsaved[run] = self.changed[run] = None
+        self.unsaved[run] = self.changed[run] = None
 
     def count_in(self, run: Run) -> None:
         """Its sites have its tasks to do."""

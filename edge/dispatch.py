@@ -66,7 +66,7 @@ class Dispatch:
         """Most tasks only want an agent; the others are for the fragment to look at."""
         plan = fragment.task(task)
         if plan.kind is Kind.WORK and plan.when is None and plan.stages is None:
-            self.queue(fragment, task, now, out)
+            self._queue(fragment, task, plan, now, out)
         elif fragment.outcome or self._lacks_resources(fragment, task, now, out):
             return
         elif self.home.decide(fragment, Attend(task), now, out):
@@ -104,7 +104,9 @@ class Dispatch:
 
     def queue(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> None:
         """The task may begin as soon as an agent has room."""
-        plan = fragment.task(task)
+        self._queue(fragment, task, fragment.task(task), now, out)
+
+    def _queue(self, fragment: Fragment, task: int, plan: TaskPlan, now: Now, out: list[object]) -> None:
         may_be_kept = plan.cache is not None and is_for_agents(fragment, task)
         if may_be_kept and self.cache.serve(fragment, task, now, out, is_last=False):
             return
@@ -131,19 +133,21 @@ class Dispatch:
             fragment = self.home.fragments.get(run)
             if fragment is None or not is_for_agents(fragment, task):
                 continue  # Over, or paused, or woken again when a value comes.
-            may_be_kept = (fragment.extras is not None or not fragment.plan.is_plain) and fragment.task(task).cache is not None
-            if may_be_kept and self.cache.serve(fragment, task, now, out):
+            plan = fragment.task(task)
+            if plan.cache is not None and self.cache.serve(fragment, task, now, out):
                 continue
-            if self._lacks_resources(fragment, task, now, out):
+            if plan.resources and self._lacks_resources(fragment, task, now, out):
                 continue
-            item = self._assign(fragment, task, agent, now, out)
+            item = self._assign(fragment, task, plan, agent, now, out)
             if item is not None:
                 orders.setdefault(agent, []).append(item)
         for agent_id, items in orders.items():
             out.append(AssignTasks(self.home.roster.slots[agent_id].session, agent_id, items))
 
-    def _assign(self, fragment: Fragment, task: int, agent: AgentId, now: Now, out: list[object]) -> Assigned | None:
-        slot, plan = self.home.roster.slots[agent], fragment.task(task)
+    def _assign(
+        self, fragment: Fragment, task: int, plan: TaskPlan, agent: AgentId, now: Now, out: list[object]
+    ) -> Assigned | None:
+        slot = self.home.roster.slots[agent]
         constant = plan.parameters.constant
         if constant is not None and fragment.extras is None:
             rendered: bytes | ExpressionError = b""
@@ -168,7 +172,8 @@ class Dispatch:
             self.home.vigil.watch(fragment.run, task, attempt, plan.heartbeat_ms, now)
         key = AttemptKey(fragment.run, task, attempt, attempt_epoch(fragment.epoch, attempt))
         name = plan.id if task < len(fragment.plan.tasks) else fragment.id_of(task)
-        parameters, generation = rendered or constant or b"{}", generation_of(fragment, task)
+        parameters = rendered or constant or b"{}"
+        generation = generation_of(fragment, task) if fragment.extras is not None else 0
         return Assigned(key, name, plan.capability, parameters, plan.effect, plan.timeout_ms, generation, plan.heartbeat_ms)
 
     def _render(self, fragment: Fragment, task: int, plan: TaskPlan) -> bytes | ExpressionError:

@@ -294,13 +294,9 @@ class Executor:
         dues = self.roster.wake_ms(), self.parts.wake_mono_ms()
         return min((due for due in dues if due is not None), default=None)
 
-    def encode(self, event: object) -> bytes:
-        """An event's payload."""
-        return encode(event)
-
-    def decode(self, kind: str, payload: bytes) -> object:
-        """The event of a payload."""
-        return decode(kind, payload)
+    # An event's payload and back; called for every event of a node.
+    encode = staticmethod(encode)
+    decode = staticmethod(decode)
 
     def ready_tasks(self) -> int:
         """How many tasks wait for an agent."""

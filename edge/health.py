@@ -39,9 +39,9 @@ _SUCCESS, UNKNOWN = Verdict(Outcome.SUCCESS), Verdict(Outcome.UNKNOWN)
 
 def judge(command: FragmentCommand, run: str, held: Attempt) -> Verdict:
     """What the command that ended an attempt says of the agent that held it."""
+    if type(command) is Complete:
+        return _SUCCESS
     match command:
-        case Complete():
-            return _SUCCESS
         case Fail(task, _, _, code) if code in STOPPED_HALFWAY or (command.retryable and not command.retry_after_ms):
             return Verdict(Outcome.FAILURE, (run, task))
         case Fail():

@@ -126,7 +126,8 @@ class Home:
         self._free(fragment, command, now, out)
         if fragment.run in self.claims:
             self._give_up_claims(fragment)
-        self.time(fragment, out)
+        if fragment.timed:
+            self.time(fragment, out)
         if not events or type(events[0]) is not TaskCompleted:
             self._call_off(fragment, events, out)
         if fragment.run in self.children.living:
@@ -175,7 +176,9 @@ class Home:
     def _free(self, fragment: Fragment, command: FragmentCommand | None, now: Now, out: list[object]) -> None:
         """Agents have hands free, and resources are given back; who still works on what is over is told to stop."""
         freed, fragment.freed = fragment.freed, None
-        for task, held in freed or ():
+        if not freed:
+            return
+        for task, held in freed:
             if held is NOBODY:
                 self.give_back(fragment.run, task)
                 continue

@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 
 from sync.chain import GENESIS, Head, record_hash
-from sync.clock import ClockAhead, Disbelieved, HybridClock, wall_ms
+from sync.clock import COUNTER_BITS, ClockAhead, Disbelieved, HybridClock, wall_ms
 from sync.commit import Commit, Row, Snapshot, make_row
 from sync.inputs import LACKS_TO, Due, FromPeer, Recalled, Recovered, Replicated
 from sync.log_errors import LogCorrupt, LogFailed
@@ -261,7 +261,7 @@ class Driver:
             last[run] = pos
             if type(input) is Replicated:
                 event = decode(kind, payload) if events is None else events[number]
-                heard = FromPeer(stream, run, event, wall_ms(time))
+                heard = FromPeer(stream, run, event, time >> COUNTER_BITS)
                 if outputs := self.core.step(heard, now):
                     self._take(outputs, now, commit, effects)
         self._observe(stream, rows[-1].time, now.wall_ms)

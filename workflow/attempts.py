@@ -287,4 +287,7 @@ def _held(fragment: "Fragment", task: int, attempt: int, agent: str) -> bool:
     """Does or did the agent hold this attempt?"""
     if fragment.states[task] == VOID:
         return False
-    return _holds(fragment, task, attempt, agent) or (fragment.past is not None and fragment.past.get((task, attempt)) == agent)
+    live = fragment.live.get(task)
+    if live is not None and live.number == attempt and live.agent == agent:
+        return True
+    return fragment.past is not None and fragment.past.get((task, attempt)) == agent

@@ -162,8 +162,9 @@ class Fragment(Shape):
 
     def priority(self) -> int:
         """0 (least) to 9: who is served first."""
-        changed = self.extras.priority if self.extras is not None else -1
-        return next((said for said in (changed, self.given_priority) if said >= 0), self.plan.priority)
+        if self.extras is None:
+            return self.given_priority if self.given_priority >= 0 else self.plan.priority
+        return next((said for said in (self.extras.priority, self.given_priority) if said >= 0), self.plan.priority)
 
     def split_items(self, task: int) -> list[bytes]:
         """The items of a map, each as JSON."""

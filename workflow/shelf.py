@@ -32,12 +32,12 @@ class Shelf(MutableMapping[str, T]):
         if type(held) is bytes:
             held = self._held[run] = self._unpack(run, held)
             self._resting[run] = None
-        return cast("T", held)
+        return held  # type: ignore[return-value]
 
     def get(self, run: str, default: object = None) -> T | None:  # type: ignore[override]
         """The value, made whole; None if there is none. The hottest path of a node, so without an exception on the way."""
         held = self._held.get(run)
-        return self[run] if type(held) is bytes else cast("T | None", held)
+        return self[run] if type(held) is bytes else held  # type: ignore[return-value]
 
     def __setitem__(self, run: str, value: T) -> None:
         self._held[run] = value
