@@ -204,7 +204,7 @@ def begun_at_the_site(cloud: Control) -> tuple[str, str]:
     for row in rows:
         event = cloud.planner.decode(row.kind, row.payload)
         here = msgspec.structs.replace(event, here=True) if isinstance(event, ChildRequested) else event
-        harbour.say(row.run, here)  # type: ignore[arg-type]
+        harbour.say(row.run, here)
     adopted = FragmentAdopted(CHILD.ref, b'{"n":3}', "harbour", ["harbour"], bytes(len(CHILD.tasks)), 1)
     harbour.say(child, RunCreated(CHILD.ref, b'{"n":3}', {}, 7, 4, "", run, 1), 1)
     harbour.say(child, adopted, 1)
