@@ -29,6 +29,8 @@ from cloud.notifying.inputs import Deliver
 from cloud.notifying.service import NotificationService
 from cloud.planner import Planner
 from cloud.reports import SiteReports, TaskReport, checked
+from cloud.retention.api import retention_routes
+from cloud.retention.service import RetentionService
 from cloud.schedule.api import schedule_routes
 from cloud.schedule.service import ScheduleService
 from cloud.service import PlannerService
@@ -40,6 +42,8 @@ from sync.driver import StreamRecovered
 from sync.log import EventLog
 from sync.outputs import Acknowledge, Recall, Reply
 from sync.replication import LinkRefused
+from sync.retention.driver import Retention, sweeping
+from sync.retention.policy import Policy
 from sync.service import CHANNEL_OPTIONS, Exchange, Health, Link, SyncServer
 from sync.values import NodeId, SiteId, StreamId, site_name_problem, stream_id, stream_writer
 from tiercel.v1 import blob_pb2_grpc, events_pb2, sync_pb2, sync_pb2_grpc
@@ -69,6 +73,7 @@ class CloudConfig:
     runs_active_max: int = RUNS_ACTIVE_MAX
     public_url: str = ""  # Under which others reach the API; without it, where it listens.
     courier: CourierPolicy = field(default_factory=CourierPolicy)
+    retention: Policy = field(default_factory=Policy)
 
 
 class GlobalPlanner:
@@ -84,6 +89,7 @@ class GlobalPlanner:
         self._digests: dict[int, asyncio.Queue[sync_pb2.DigestReply]] = {}
         self._digest_count = 0
         self.recovering_from: set[str] = set()
+        self.refused: dict[str, str] = {}  # Why a site's link stays down until somebody has looked.
         self._watchers: set[_Mailbox] = set()
         self._watched = asyncio.Event()
 
@@ -105,12 +111,15 @@ class GlobalPlanner:
         for _, run in self.planner.runs.whole():
             for blob in blobs_handed(run):
                 self.fetching.want(blob)
+        blobs = sweeping(self.log, self.blobs)
+        self.retention = Retention(self.log, self.config.retention, self._now_ms, self.loop.new_floor_from_thread, blobs)
         errands = (
             self.courier.run(),
             self.fetching.run(),
             self._feed_watchers(),
-            verify_slowly(self.log, self._damaged),
+            verify_slowly(self.log, self.damage),
             self.health.keep(),
+            self.retention.keep(self.may_cut, self.damage),
         )
         tasks = [asyncio.ensure_future(errand) for errand in errands]
         try:
@@ -132,6 +141,7 @@ class GlobalPlanner:
                 notification_routes(NotificationService(self)),
                 explain_routes(self, runs),
                 looking_routes(runs.looking),
+                retention_routes(RetentionService(self)),
             )
             app = api.make_app(runs, *more)
             await self.loop.guard(api.serve(app, self.config.api_host, self.config.api_port))
@@ -143,7 +153,15 @@ class GlobalPlanner:
             self.loop.stop()
             await asyncio.to_thread(self.log.close)
 
-    def _damaged(self, what: str) -> None:
+    def _now_ms(self) -> int:
+        return self.loop.clock.now().wall_ms
+
+    def may_cut(self) -> bool:
+        """May something leave the log now? Not before it is known to be whole."""
+        return not self.damaged and not self.recovering_from
+
+    def damage(self, what: str) -> None:
+        """The log is damaged: no more work is taken."""
         self.damaged = what
         self._tell_health()
         log.error("the cloud has stopped taking work", reason=what)
@@ -222,13 +240,15 @@ class GlobalPlanner:
     def recovered(self, peer: str) -> None:
         """Our stream for the site is whole."""
         self.fetching.retry()
+        self.refused.pop(peer, None)
         if peer in self.recovering_from:
             self.recovering_from.discard(peer)
             self._tell_health()
             self.loop.refold_when_idle(StreamRecovered(f"the stream for {peer} is whole again"))
 
     def diverged(self, peer: str, refused: LinkRefused) -> None:
-        """Two histories under one name: that site's link stays down, the others go on."""
+        """Two histories under one name, or one too old to be healed: that site's link stays down, the others go on."""
+        self.refused[peer] = str(refused)
         log.error("a site's link stays down", site=peer, code=refused.code, reason=str(refused))
 
     async def prepare(self, events: list[object]) -> None:

@@ -12,6 +12,7 @@ from sync.actors import configure_logging, run_until_signalled
 from sync.blobs import STORE_BYTES_MAX
 from sync.listen import check_address
 from sync.log_errors import LogError
+from sync.retention.policy import ARCHIVE_HELP, KEEP_DAYS_HELP, NO_ARCHIVE_HELP, Policy
 
 INSECURE = "listen on addresses that other machines can reach, without authentication"
 
@@ -23,6 +24,9 @@ def command(
     blobs_max: Annotated[float, typer.Option(min=0, help="GiB of large values that are kept")] = STORE_BYTES_MAX / (1 << 30),
     insecure: Annotated[bool, typer.Option("--insecure", help=INSECURE)] = False,
     public_url: Annotated[str, typer.Option(help="how others reach the API: links in notifications begin so")] = "",
+    keep_ended_days: Annotated[float, typer.Option(help=KEEP_DAYS_HELP)] = 0.0,
+    archive_dir: Annotated[Path | None, typer.Option(help=ARCHIVE_HELP)] = None,
+    no_archive: Annotated[bool, typer.Option("--no-archive", help=NO_ARCHIVE_HELP)] = False,
     runs_active_max: Annotated[
         int, typer.Option(min=1, help="so many runs are active at once, the others wait for their turn")
     ] = RUNS_ACTIVE_MAX,
@@ -30,6 +34,7 @@ def command(
     """Run the cloud: the planner, its API and the links of all sites. Ctrl-C stops it."""
     configure_logging(None)
     try:
+        retention = Policy(keep_ended_days, archive_dir.resolve() if archive_dir is not None else None, no_archive)
         for address in (api, listen):
             check_address(address, insecure=insecure)
         if insecure:
@@ -45,6 +50,7 @@ def command(
             blobs_bytes_max=int(blobs_max * (1 << 30)),
             runs_active_max=runs_active_max,
             public_url=public_url,
+            retention=retention,
         )
         asyncio.run(run_until_signalled(lambda: GlobalPlanner(config)))
     except (LogError, ValueError, OSError, RuntimeError) as error:

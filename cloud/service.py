@@ -17,6 +17,7 @@ from cloud.looking.service import LookingService
 from cloud.looking.wanted import Wanted
 from cloud.pictures import history_entries, run_picture, tombstone_summary
 from cloud.port import Problem, RunRequest, Started, Then
+from cloud.retention.beginning import archived_entry, unknown_run
 from cloud.runs import Run, load_saved_run, restore_run
 from cloud.task_pictures import first_shown, rows_of
 from cloud.views import (
@@ -210,7 +211,11 @@ class PlannerService:
         rows = await self._rows(last)
         page = rows[after : after + limit]
         following = after + len(page)
-        return history_entries(known, page), following if following < len(rows) else 0
+        entries = history_entries(known, page)
+        if not after and (before := rows[0].prev if rows else last):
+            segments = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.segments()))
+            entries.insert(0, archived_entry(segments, before))
+        return entries, following if following < len(rows) else 0
 
     async def command(self, command: str) -> CommandView:
         """An intent and what has come of it."""
@@ -284,6 +289,7 @@ class PlannerService:
                     ready_tasks=site.ready_tasks,
                     clock=self._clock_view(name),
                     cache=site.cache,
+                    refused=self._node.refused.get(name, ""),
                 )
             )
         return views
@@ -353,7 +359,8 @@ class PlannerService:
 
     def ready(self) -> list[str]:
         """What keeps the cloud from taking work; empty if nothing does."""
-        reasons = [f"fetching lost events back from {site}" for site in sorted(self._node.recovering_from)]
+        refused = self._node.refused
+        reasons = [refused.get(s) or f"fetching lost events back from {s}" for s in sorted(self._node.recovering_from)]
         return [*reasons, self._node.damaged] if self._node.damaged else reasons
 
     async def _summary(self, run: str) -> RunSummary | None:
@@ -376,7 +383,8 @@ class PlannerService:
             return known, self._node.loop.driver.last_pos(run)
         snapshot = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.snapshot(run)))
         if snapshot is None or not run:
-            raise Problem(404, "run_unknown", f"run {run} is not known here: look at GET /api/v1/workflows for those that are")
+            segments = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.segments()))
+            raise Problem(404, "run_unknown", unknown_run(run, segments))
         saved = load_saved_run(snapshot.body)
         return restore_run(run, self._node.planner.plans[saved.definition], saved), snapshot.last
 

@@ -255,7 +255,8 @@ class CacheView(msgspec.Struct):
 
 
 class SiteView(msgspec.Struct):
-    """A site: its link, how far its log is known here, how far ours is known there, and what it is doing."""
+    """A site: its link, how far its log is known here, how far ours is known there, and what it is doing. `refused`: why its link
+    stays down until somebody has looked."""
 
     id: str
     link: LinkView
@@ -269,6 +270,7 @@ class SiteView(msgspec.Struct):
     ready_tasks: int
     clock: ClockView | None = None
     cache: CacheView | None = None
+    refused: str = ""
 
 
 class DiffView(msgspec.Struct):

@@ -30,6 +30,8 @@ from sync.driver import StreamRecovered
 from sync.log import EventLog
 from sync.outputs import Acknowledge, Recall, Reply
 from sync.replication import LinkRefused
+from sync.retention.driver import Retention, sweeping
+from sync.retention.policy import Policy
 from sync.service import CHANNEL_OPTIONS, Exchange, Health, Link
 from sync.values import NodeId, SiteId, StreamId, stream_id, stream_writer
 from tiercel.backoff import Backoff
@@ -82,6 +84,7 @@ class EdgeConfig:
     insecure: bool = False
     blobs_bytes_max: int = STORE_BYTES_MAX
     resources: Mapping[str, int] = field(default_factory=dict)  # Units of each; of those not named there is one.
+    retention: Policy = field(default_factory=Policy)
 
     def __post_init__(self) -> None:
         if not 0 <= self.first_link_wait_s <= FIRST_LINK_WAIT_S_MAX:
@@ -128,6 +131,8 @@ class EdgeNode:
         self.loop = Loop(self._make_executor, self.log, self)
         self.loop.held = True
         self.gateway.loop = self.exchange.loop = self.loop
+        blobs = sweeping(self.log, self.blobs)
+        self.retention = Retention(self.log, self.config.retention, self._now_ms, self.loop.new_floor_from_thread, blobs)
         self.exchange.ring.begin(self.loop.driver.heads)
         link = asyncio.ensure_future(self.loop.guard(self._keep_link()))
         self._errands.add(asyncio.ensure_future(self.health.keep()))
@@ -153,6 +158,7 @@ class EdgeNode:
                 ready.set()
             verifying = asyncio.ensure_future(verify_slowly(self.log, self._halt))
             self._errands.add(verifying)
+            self._errands.add(asyncio.ensure_future(self.retention.keep(self.may_cut, self._halt)))
             await link
         finally:
             tasks = (link, *self._errands)
@@ -274,8 +280,19 @@ class EdgeNode:
                 with contextlib.suppress(DefinitionError):  # The core says so, as of any other.
                     self._prepared = await asyncio.to_thread(plan_from_document, event.document)
 
+    def _now_ms(self) -> int:
+        return self.loop.clock.now().wall_ms
+
+    def may_cut(self) -> bool:
+        """May something leave the log now? Not before it is known to be whole."""
+        return not self.halted and not self.loop.held and not self.loop.driver.lacks_events
+
     def diverged(self, peer: str, refused: LinkRefused) -> None:
-        """Two histories under one name: stop before it gets worse."""
+        """Two histories under one name, or ours too old to be healed: stop before it gets worse. If it is the cloud's that is too
+        old, the site goes on alone."""
+        if refused.theirs:
+            log.error("the cloud was restored from too old a copy", site=self.config.site, reason=str(refused))
+            return
         self._halt(str(refused))
         self._compared.set()
 

@@ -14,6 +14,7 @@ from sync.actors import configure_logging, run_until_signalled
 from sync.blobs import STORE_BYTES_MAX
 from sync.listen import check_address
 from sync.log_errors import LogError
+from sync.retention.policy import ARCHIVE_HELP, KEEP_DAYS_HELP, NO_ARCHIVE_HELP, Policy
 from sync.values import site_name_problem
 
 RESOURCE_UNITS_MAX = 1_000_000
@@ -37,10 +38,14 @@ def command(
     blobs_max: Annotated[float, typer.Option(min=0, help="GiB of large values that are kept")] = STORE_BYTES_MAX / (1 << 30),
     resource: Annotated[list[str] | None, typer.Option(help=RESOURCE)] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help=INSECURE)] = False,
+    keep_ended_days: Annotated[float, typer.Option(help=KEEP_DAYS_HELP)] = 0.0,
+    archive_dir: Annotated[Path | None, typer.Option(help=ARCHIVE_HELP)] = None,
+    no_archive: Annotated[bool, typer.Option("--no-archive", help=NO_ARCHIVE_HELP)] = False,
 ) -> None:
     """Run one site: its executor, the gateway for its agents, its link to the cloud. Ctrl-C stops it."""
     configure_logging(None)
     try:
+        retention = Policy(keep_ended_days, archive_dir.resolve() if archive_dir is not None else None, no_archive)
         if (wrong := site_name_problem(site)) is not None:
             raise ValueError(wrong)
         if listen:
@@ -59,6 +64,7 @@ def command(
             insecure=insecure,
             blobs_bytes_max=int(blobs_max * (1 << 30)),
             resources=units_of(resource or []),
+            retention=retention,
         )
         asyncio.run(run_until_signalled(lambda: EdgeNode(config)))
     except (LogError, ValueError, OSError, RuntimeError) as error:

@@ -37,6 +37,7 @@ VERIFY_PAGE = 200
 VERIFY_PAUSE_S = 0.25
 FLOOR_LOOK_S = 0.05
 FLOOR_LOOKS_MAX = 100
+FLOOR_WAIT_S = 30.0
 
 
 class InboxFull(Exception):
@@ -163,6 +164,10 @@ class Loop:
             if not self.driver.floor_wanted:
                 break
         await self.durable()
+
+    def new_floor_from_thread(self) -> None:
+        """The same for another thread than the loop's; blocks. Raises TimeoutError."""
+        asyncio.run_coroutine_threadsafe(self.new_floor(), self._loop).result(FLOOR_WAIT_S)
 
     def answer(self, reply: Reply) -> None:
         """Hand a committed Reply to whoever asked; nobody may be waiting any more."""

@@ -234,6 +234,7 @@ class BlobStore:
         try:
             if path.stat().st_mtime < time.time() - TOUCHED_S:
                 os.utime(path)
+                return path.exists()  # Put aside in the middle of this, it may have been looked at before it was touched.
         except FileNotFoundError:
             return False
         return True

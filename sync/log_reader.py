@@ -73,6 +73,10 @@ class LogReader:
         self._path, self._execute, self._extent = path, execute, extent
         self._names = {number: name for name, number in extent.ids.items()}
 
+    def node(self) -> str:
+        """Whose log it is."""
+        return str(next(self._execute("SELECT value FROM meta WHERE key = 'node'", ()))[0])
+
     @property
     def pos(self) -> int:
         """The position of the last event."""

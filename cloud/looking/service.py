@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from heapq import nlargest
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from cloud.looking.checkpoints import checkpoints_at, sought_in
@@ -12,11 +13,13 @@ from cloud.looking.views import CheckpointsView, CheckpointView
 from cloud.looking.wanted import ALL, Wanted
 from cloud.pictures import past_picture, tombstone_summary
 from cloud.port import Problem, Then
+from cloud.retention.beginning import history_archived, unknown_run
 from cloud.runs import Run, load_saved_run, restore_run
 from cloud.task_pictures import Painting
 from cloud.views import RunSummary, RunView
 from sync.clock import wall_ms
 from sync.commit import Row, Snapshot
+from sync.cut import Segment
 
 if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
@@ -124,7 +127,7 @@ class LookingService:
             return known, self._node.loop.driver.last_pos(run)
         snapshot = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.snapshot(run)))
         if snapshot is None or not run:
-            raise Problem(404, "run_unknown", f"run {run} is not known here: look at GET /api/v1/workflows for those that are")
+            raise Problem(404, "run_unknown", unknown_run(run, await self._segments()))
         saved = load_saved_run(snapshot.body)
         return restore_run(run, self._node.planner.plans[saved.definition], saved), snapshot.last
 
@@ -136,11 +139,19 @@ class LookingService:
         while last:
             ends.append(last)
             rows, last = await self._history(last)
+        if ends and (gone := rows[0].prev if rows else ends[-1]):
+            raise history_archived(await self._segments(), gone)
         for row in rows:
             yield row
-        for end in reversed(ends[:-1]):
-            for row in (await self._history(end))[0]:
+        for earlier, end in pairwise(reversed(ends)):
+            rows, before = await self._history(end)
+            if before != earlier:  # It has left the log just now.
+                raise history_archived(await self._segments(), earlier)
+            for row in rows:
                 yield row
+
+    async def _segments(self) -> list[Segment]:
+        return await asyncio.wrap_future(self._node.log.read(lambda reader: reader.segments()))
 
     async def _history(self, last: int) -> tuple[list[Row], int]:
         return await asyncio.wrap_future(self._node.log.read(lambda reader: reader.history(last, PAGE)))

@@ -276,6 +276,7 @@ class Site(TypedDict):
     ready_tasks: int
     clock: Clock | None
     cache: NotRequired[ResultCache | None]
+    refused: NotRequired[str]
 
 
 class Diff(TypedDict):

@@ -266,6 +266,14 @@ class Client:
     def command(self, command: str) -> Command:
         return cast(Command, self._request("GET", _path("commands", command)))
 
+    def retention(self) -> dict[str, Any]:
+        """What the cloud keeps of runs that have ended, and what it has cut."""
+        return self._request("GET", "/api/v1/retention")
+
+    def run_retention(self, *, wait_s: float = 2.0) -> dict[str, Any]:
+        """Cut what is no longer kept now; the same once that is done, or after `wait_s` (then `running`)."""
+        return self._request("POST", "/api/v1/retention:run", {"wait": wait_s}, wait_s=wait_s)
+
     def verify(self) -> list[dict[str, Any]]:
         """Let the cloud check every chain of its log, which may take long; one entry per stream."""
         return self._items("/api/v1/log/verify", answer_s=3_600.0)

@@ -99,6 +99,10 @@ class Retention:
         except (LogError, OSError) as error:
             log.warning("retention: nothing more is cut for now", problem=str(error))
             self.last.problem = str(error)
+        for cut in self.last.segments:
+            log.info("a segment of the log was cut", first=cut.first, last=cut.last, file=cut.file or "(no archive)")
+        if self.last.swept.blobs:
+            log.info("blobs that nothing names were deleted", blobs=self.last.swept.blobs, bytes=self.last.swept.bytes)
         return self.last
 
     def run(self) -> Pass:
@@ -112,7 +116,6 @@ class Retention:
                     break
                 self._cut(*made)
                 done.segments.append(made[0])
-                log.info("a segment of the log was cut", first=made[0].first, last=made[0].last, file=made[0].file)
                 done.deleted += self._drop()
             if self.policy.cuts and self.blobs is not None:
                 done.swept = self.blobs(self._rest)
@@ -129,8 +132,8 @@ class Retention:
         begin, cuts = self.log.read(lambda reader: (reader.cut, reader.cut_heads)).result()
         before = {stream: Head(cut.seq, cut.hash) for stream, cut in cuts.items()}
         rows, done.held_by = self._page(begin, limits)
-        if not rows and done.held_by == "floor" and self.new_floor is not None:
-            self.new_floor()
+        if not rows and done.held_by not in ("", "age") and self.new_floor is not None:
+            self.new_floor()  # With it goes how far the peers are known to be.
             limits = self._limits()
             rows, done.held_by = self._page(begin, limits)
         if not rows:

@@ -11,6 +11,9 @@ from sync.values import StreamId, stream_reader, stream_writer
 CLOUD = "cloud"
 DAY_MS = 24 * 3_600_000
 KEEP_DAYS_MAX = 36_500.0
+KEEP_DAYS_HELP = "days that events, and runs that have ended, are kept; 0: for ever"
+ARCHIVE_HELP = "directory where events go before they are cut from the log"
+NO_ARCHIVE_HELP = "let events that are no longer kept go for good, without an archive"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ NOUNS = {
     "site": ("tiercel.cli.fleet:sites", "Look at the sites, and compare them with the cloud."),
     "contact": ("tiercel.cli.notify:contacts", "Say where people and roles are notified."),
     "notification": ("tiercel.cli.notify:notifications", "See who was notified of what, and try again what did not arrive."),
-    "log": ("tiercel.cli.log:app", "Check that a log holds what was written to it."),
+    "retention": ("tiercel.cli.retention:app", "See what the cloud keeps of runs that have ended, and let what is older go."),
+    "log": ("tiercel.cli.log:app", "Check that a log holds what was written to it; archive and cut what is old."),
 }
 
 # The help must not import what it lists: `up` alone would bring Ray along.

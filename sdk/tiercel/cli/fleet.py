@@ -6,7 +6,7 @@ import typer
 
 from tiercel.answers import AgentStatus, Site
 from tiercel.cli.options import REFUSED, Format, Output, Server, noun
-from tiercel.cli.show import Table, link, print_json
+from tiercel.cli.show import Table, link, note, print_json
 from tiercel.cli.text import age, when
 from tiercel.client import DEFAULT_SERVER, Client
 
@@ -70,6 +70,9 @@ def list_sites(server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -
         events = each["events_received"], each["events_unacknowledged"]
         table.rows.append((each["id"], link(each["link"]), freshness, *load, *events, _clock(each), _cached(each)))
     table.print()
+    for each in found:
+        if refused := each.get("refused"):
+            note(f"{each['id']}: the link stays down: {refused}")
 
 
 @sites.command()

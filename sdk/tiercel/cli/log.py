@@ -6,16 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
+from tiercel.cli import log_files
 from tiercel.cli.options import REFUSED, Format, Output, Server, noun
 from tiercel.cli.show import Table, print_json
 from tiercel.client import DEFAULT_SERVER, Client
 
-app = noun("Check that a log holds what was written to it.")
+app = noun("Check that a log holds what was written to it; archive and cut what is old.")
 
 
 @app.callback()
 def log() -> None:
-    """Check that a log holds what was written to it."""
+    """Check that a log holds what was written to it; archive and cut what is old."""
 
 
 @app.command()
@@ -23,15 +24,25 @@ def verify(
     path: Annotated[
         Path | None, typer.Argument(help="A log file, or a directory of logs, of nodes that are stopped.", exists=True)
     ] = None,
+    archive: Annotated[
+        Path | None,
+        typer.Option(help="Where the archives of a log at PATH are: check them too, and that they join.", exists=True),
+    ] = None,
     server: Server = DEFAULT_SERVER,
     output: Output = Format.TABLE,
 ) -> None:
     """Check every hash chain: of the cloud's log through the API, or of the logs at PATH. Exit code 1 unless all are whole."""
+    if path is None and archive is not None:
+        raise typer.BadParameter("archives are checked against a log file: give its PATH too", param_hint="--archive")
     if path is None:
         with Client(server) as client:
             entries = client.verify()
     else:
-        entries = [entry for file in _logs(path) for entry in _verify_offline(file)]
+        entries = [entry for file in log_files.logs_at(path) for entry in _verify_offline(file)]
+        if archive is not None and all(entry["ok"] for entry in entries):
+            entries += log_files.offline(
+                lambda p: [e for file in log_files.logs_at(path) for e in p.verify_archives(file, archive)]
+            )
     if output is Format.JSON:
         print_json(entries)
     else:
@@ -43,13 +54,6 @@ def verify(
         table.print()
     if not all(entry.get("ok") for entry in entries):
         raise typer.Exit(REFUSED)
-
-
-def _logs(path: Path) -> list[Path]:
-    found = sorted(path.rglob("*.db")) if path.is_dir() else [path]
-    if not found:
-        raise typer.BadParameter(f"there is no log (*.db) in {path}", param_hint="PATH")
-    return found
 
 
 def _verify_offline(path: Path) -> list[dict[str, Any]]:
@@ -68,3 +72,13 @@ def _verify_offline(path: Path) -> list[dict[str, Any]]:
         return [{"log": str(path), "stream": "", "events": 0, "ok": False, "problem": str(error)}]
     events = {stream: head.seq for stream, head in report.heads.items()} or {"": 0}
     return [{"log": str(path), "stream": stream, "events": count, "ok": True, "problem": ""} for stream, count in events.items()]
+
+
+for _name, _command in (
+    ("status", log_files.status),
+    ("archive", log_files.archive),
+    ("prune", log_files.prune),
+    ("compact", log_files.compact),
+    ("show-archive", log_files.show_archive),
+):
+    app.command(_name)(_command)
