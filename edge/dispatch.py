@@ -15,14 +15,14 @@ from edge.home import Home, attempt_epoch, deadline_of
 from edge.inputs import Assigned, AssignTasks, AttemptKey
 from sync.outputs import ClearTimer, SetTimer
 from sync.values import AgentId, Now
-from workflow.attending import is_for_agents
+from workflow.attending import is_for_agents, wants_resources
 from workflow.commands import Assign, Attend, Block, Fail, Meet
 from workflow.expression import ExpressionError
 from workflow.fragment import Fragment
 from workflow.generations import generation_of
 from workflow.looking import scope_of
 from workflow.resources import Holder
-from workflow.states import BLOCKED, READY, RUNNING, WAITING
+from workflow.states import BLOCKED, RUNNING, WAITING
 from workflow.tasks import Kind, SyncPlan, TaskPlan
 
 
@@ -91,7 +91,7 @@ class Dispatch:
     def _lacks_resources(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> bool:
         """Must the task wait for what others hold? It stands in line from now on."""
         plan = fragment.task(task)
-        if not plan.resources or fragment.states[task] not in (READY, WAITING, BLOCKED) or not fragment.may_start(task):
+        if not plan.resources or not wants_resources(fragment, task):
             return False
         self._claims += 1
         self.home.claims.setdefault(fragment.run, set()).add(task)

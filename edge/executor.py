@@ -256,8 +256,7 @@ class Executor:
         for task, state in enumerate(fragment.states):
             plan = fragment.task(task)
             if plan.resources and (task in fragment.live or (state in (RUNNING, WAITING) and plan.kind is not Kind.WORK)):
-                self.home.claims.setdefault(fragment.run, set()).add(task)
-                self.home.resources.hold(Holder(fragment.run, task), plan.resources)
+                self.home.hold_resources(fragment, task)
             elif state == BLOCKED:
                 fragment.wake(task)
             elif state == WAITING and plan.sync is not None:

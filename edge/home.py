@@ -200,6 +200,13 @@ class Home:
             if fragment.states[task] not in CLAIMING:
                 self.give_back(fragment.run, task)
 
+    def hold_resources(self, fragment: Fragment, task: int) -> None:
+        """What the task has, it has: held before a restart, or by an attempt that was given up and goes on after all. If others
+        have got it meanwhile, more is in use than there is, and nobody else gets any before that is over."""
+        if needs := fragment.task(task).resources:
+            self.claims.setdefault(fragment.run, set()).add(task)
+            self.resources.hold(Holder(fragment.run, task), needs)
+
     def give_back(self, run: str, task: int) -> None:
         """The task needs its resources no longer; those that waited for them may start."""
         claims = self.claims.get(run, set())

@@ -74,6 +74,19 @@ def is_for_agents(fragment: "Fragment", task: int) -> bool:
     return waits and fragment.task(task).kind is Kind.WORK and fragment.may_start(task) and fragment.can_read(task)
 
 
+def wants_resources(fragment: "Fragment", task: int) -> bool:
+    """Is it the task's turn to hold its resources, or to stand in line for them? Not if it cannot begin, or is to be skipped."""
+    plan, state = fragment.task(task), fragment.states[task]
+    if not plan.resources or state not in (READY, WAITING, BLOCKED) or not fragment.may_start(task):
+        return False
+    if not fragment.can_read(task):
+        return False
+    try:
+        return plan.when is None or state != READY or _is_true(fragment, task, plan.when)
+    except ExpressionError:
+        return False  # It fails as soon as it is attended to.
+
+
 def _failed(fragment: "Fragment", task: int, code: str, message: str, *, retryable: bool = False) -> Fail:
     return Fail(task, fragment.attempt(task), "", code, message, retryable)
 

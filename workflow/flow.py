@@ -16,6 +16,7 @@ from workflow.generations import begin_anew
 from workflow.growth import compile_addition
 from workflow.states import (
     ABSENT,
+    BLOCKED,
     CANCELLED,
     COMPLETED,
     ENDED,
@@ -255,7 +256,7 @@ def count(fragment: "Fragment", task: int) -> None:
 def start_copies(fragment: "Fragment", task: int, count_new: int, items: bytes) -> None:
     """Append `count_new` more copies of the task's body and start them."""
     extras = fragment.more()
-    if fragment.states[task] == READY:
+    if fragment.states[task] in (READY, BLOCKED):
         fragment.states[task] = RUNNING
         extras.items[task] = items
     known = fragment.split_items(task)
@@ -317,6 +318,7 @@ def add_tasks(fragment: "Fragment", tasks: bytes, links: dict[str, list[str]], *
     for task in linked:
         fragment.states[task] = PENDING
         fragment.forget_timer(task)
+        fragment.give_back(task)
     fresh = range(base, len(fragment.states))
     fragment.recount([*fresh, *linked])
     for task in (*fresh, *linked):

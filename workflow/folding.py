@@ -228,7 +228,11 @@ def _copy(fragment: "Fragment", event: CopiesStarted) -> None:
 def _add(fragment: "Fragment", event: TasksAdded) -> None:
     extras = fragment.more()
     extras.made.append((-1, len(extras.added), b"", False))
+    base = len(fragment.states)
     flow.add_tasks(fragment, event.tasks, event.links)
+    if extras.rollback is not None:  # What they wait for may be about to be done anew.
+        fresh = {*range(base, len(fragment.states)), *map(fragment.index_of, event.links)}
+        extras.rollback.resets = sorted({*extras.rollback.resets, *fresh})
     extras.added.append((event.tasks, event.links))
 
 

@@ -147,7 +147,9 @@ class Fragment(Shape):
         return not self.stopping and (self.extras is None or task not in self.extras.unwanted)
 
     def is_unbegun(self, task: int) -> bool:
-        """Has nobody been asked to do the task yet?"""
+        """Has nobody been asked to do the task yet, or to decide on it?"""
+        if self.extras is not None and task in self.extras.approvals:
+            return False
         return self.states[task] in (PENDING, READY, BLOCKED) or (self.states[task] == WAITING and not self.attempt(task))
 
     def after(self, task: int) -> list[int]:

@@ -3,7 +3,7 @@
 import pytest
 
 from edge.main import units_of
-from tests.edge.site import Site
+from tests.edge.site import LEASE_MS, Site
 from tests.workflow.plans import plan_of
 
 
@@ -31,3 +31,41 @@ def test_what_is_held_is_held_again_after_a_restart() -> None:
     assert (site.outcome("r1"), site.states("r2")) == ("completed", ["running"])
     site.done(anna, "r2")
     assert site.outcome("r2") == "completed"
+
+
+def test_a_map_that_waited_for_its_resource_begins_once() -> None:
+    """It makes its copies when it gets it, and not again and again."""
+    site = Site()
+    mapped = {"map": {"over": "[1, 2]", "tasks": {"x": {"capability": "work"}}}, "resources": ["gate"]}
+    site.release(plan_of({"b": {"resources": ["gate"]}}, name="one"), "r1")
+    anna = site.join()
+    site.release(plan_of({"m": mapped}, name="mapped"), "r2")
+    assert site.states("r2") == ["waiting_for_resource"]
+    site.done(anna, "r1")
+    assert site.states("r2") == ["running", "running", "running"]
+
+
+def test_what_is_to_be_skipped_stands_in_no_line() -> None:
+    """A false condition is seen before the resource that others hold, and holds for good."""
+    site = Site()
+    site.release(plan_of({"b": {"resources": ["gate"]}}, name="one"), "r1")
+    site.join()
+    site.release(plan_of({"a": {"resources": ["gate"], "when": "1 > 2"}}, name="never"), "r2")
+    assert site.outcome("r2") == "completed"
+    assert site.states("r1") == ["running"]
+
+
+def test_an_attempt_that_goes_on_after_all_holds_its_resource() -> None:
+    """It was given up, and is in its agent's hands: nobody else gets the resource before it is done."""
+    site = Site()
+    anna = site.join()
+    site.release(plan_of({"a": {"resources": ["gate"], "effect": "once"}}, name="one"), "r1")
+    site.hang_up(anna)
+    site.pass_ms(2 * LEASE_MS)
+    assert site.states("r1") == ["reconcile"]
+    site.join()
+    assert site.states("r1") == ["running"]
+    site.release(plan_of({"b": {"resources": ["gate"]}}, name="other"), "r2")
+    assert site.states("r2") == ["waiting_for_resource"]
+    site.done(anna, "r1")
+    assert site.states("r2") == ["running"]

@@ -8,7 +8,7 @@ import msgspec
 
 from sync.values import Now, RunId
 from tests.workflow.plans import adopted, plan_of
-from workflow.attending import is_for_agents
+from workflow.attending import is_for_agents, wants_resources
 from workflow.commands import Assign, Attend, Block, Cancel, Complete, Elapse, Fail, FragmentCommand, Steer
 from workflow.event import Event
 from workflow.events import CommandAnswered, TaskAssigned, TaskCompleted, decode, encode
@@ -20,7 +20,7 @@ from workflow.orders import Order
 from workflow.plan import Plan
 from workflow.resources import Holder, Resources
 from workflow.saved import load_saved
-from workflow.states import BLOCKED, NAMES, READY, SLEEPING, VOID, WAITING
+from workflow.states import BLOCKED, NAMES, SLEEPING, VOID
 from workflow.tasks import Kind
 
 START_MS = 1_800_000_000_000
@@ -159,7 +159,7 @@ class Play:
 
     def _lacks_resources(self, task: int) -> bool:
         plan, state = self.fragment.task(task), self.fragment.states[task]
-        if not plan.resources or state not in (READY, WAITING, BLOCKED) or not self.fragment.may_start(task):
+        if not wants_resources(self.fragment, task):
             return False
         self.claims += 1
         if self.resources.take(Holder(RUN, task), plan.resources, self.fragment.priority(), self.claims):

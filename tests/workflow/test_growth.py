@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.workflow.play import Play, play
+from tests.workflow.play import Busy, Play, echo, play
 from workflow.orders import AddTasks, RollBack, Signal
 
 W = {"capability": "work"}
@@ -81,3 +81,27 @@ def test_groups_and_maps_can_be_added_and_gone_back_over() -> None:
     assert done.run().done[5:] == ["each[0]", "each[1]", "both.l", "both.r"]
     assert done.order(Signal("go")) == ""
     assert done.run().fragment.outcome == "completed"
+
+
+def test_what_is_added_while_the_run_goes_back_begins_after_that() -> None:
+    """What it waits for is done anew, so it waits for the second end and not for the first."""
+    added = play({"a": {}, "b": {}}, script=_busy)
+    added.step()
+    assert added.order(RollBack(version=0)) == ""
+    assert added.order(AddTasks({"x": {**W, "needs": ["a"]}}, "ann")) == ""
+    added.complete(0)
+    assert (added.state("a"), added.state("x")) == ("ready", "pending")
+    added.script = echo
+    added.run()
+    assert added.begun == ["a", "b", "a", "x"]
+
+
+def test_what_people_were_asked_to_decide_cannot_wait_for_more() -> None:
+    """The request stands, so the approval has begun."""
+    asked = play({"a": {"approval": {}}})
+    refusal = asked.order(AddTasks({"x": W}, "ann", {"a": ["x"]}))
+    assert "task a has begun, so it cannot wait for more" in refusal
+
+
+def _busy(task: str, parameters: object) -> object:
+    raise Busy
