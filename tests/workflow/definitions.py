@@ -1,7 +1,8 @@
 """Random definitions of today's form, all of them valid: `definitions()` for whole documents, `task_trees()` for their tasks.
 
 Names are unique in the whole document, so that none hides another. What is read is upstream; an output is read where its task
-must have succeeded, else the state. A caller that cannot take some kinds names those that it can.
+must have succeeded, else the state. A caller that cannot take some kinds names those that it can. `rich` adds what only a whole
+site can serve: resources, growth, reconciling work, stages, cancelled neighbours, times to begin.
 """
 
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 KINDS = ("work", "wait", "signal", "check", "approval", "run", "parallel", "sequential", "map", "repeat", "sync_point")
 NESTED = ("parallel", "sequential", "map", "repeat")
+RESOURCES = {"dock": 1, "forklift": 3, "gate": 2}
+STAGES = {"NEW": ["GOING", "BROKEN"], "GOING": ["GOING", "DONE", "BROKEN"], "DONE": ["GOING", "DONE"], "BROKEN": ["GOING"]}
 INPUTS: dict[str, Any] = {
     "lines": {"type": "array", "default": ["a", "b", "c"]},
     "count": {"type": "integer", "default": 2},
@@ -30,6 +33,8 @@ class Surroundings:
     states: tuple[str, ...] = ()
     in_map: bool = False
     names: list[str] = field(default_factory=list)
+    rich: bool = False
+    held: str = ""  # Of the resources of the tasks around, the last by name.
 
     def inside(self, outputs: list[str], states: list[str], word: str) -> "Surroundings":
         body = word in ("map", "repeat")
@@ -42,13 +47,18 @@ class Surroundings:
             tuple(states),
             self.in_map or word == "map",
             self.names,
+            self.rich,
+            self.held,
         )
 
 
 @st.composite
-def definitions(draw: st.DrawFn, tasks_max: int = 10, kinds: tuple[str, ...] = KINDS) -> dict[str, Any]:
+def definitions(
+    draw: st.DrawFn, tasks_max: int = 10, kinds: tuple[str, ...] = KINDS, *, rich: bool = False, name: str = "story"
+) -> dict[str, Any]:
     """A document as its author might write it: tasks of the given kinds, and some of what is said of the whole run."""
-    whole: dict[str, Any] = {"name": "story", "version": "1", "inputs": INPUTS, "tasks": draw(task_trees(tasks_max, kinds))}
+    tasks = draw(task_trees(tasks_max, kinds, rich=rich))
+    whole: dict[str, Any] = {"name": name, "version": "1", "inputs": INPUTS, "tasks": tasks}
     first = next(iter(whole["tasks"]))
     extra = {
         "timeout": st.sampled_from(["1h", 90]),
@@ -60,13 +70,26 @@ def definitions(draw: st.DrawFn, tasks_max: int = 10, kinds: tuple[str, ...] = K
         "outputs": st.just({"state": f"${{{{ tasks.{first}.state }}}}", "count": "${{ inputs.count }}"}),
         "rules": st.just([{"on": "task.failed", "when": "event.code == 'jam'", "do": {"skip": first}}]),
     }
+    if rich:
+        whole["stages"] = STAGES
+        extra["rules"] = st.lists(st.sampled_from(_rules(first)), min_size=1, max_size=2)
     return whole | draw(st.fixed_dictionaries({}, optional=extra))
 
 
+def _rules(first: str) -> list[dict[str, Any]]:
+    return [
+        {"on": "task.failed", "when": "event.code == 'jam'", "do": {"skip": first}},
+        {"on": "task.reconcile", "do": "pause"},
+        {"on": "task.failed", "do": {"start": {"definition": "other@1"}}},
+        {"on": "stage.BROKEN", "do": "cancel"},
+        {"on": "run.incident", "do": {"escalate": "role:chief"}},
+    ]
+
+
 @st.composite
-def task_trees(draw: st.DrawFn, tasks_max: int = 10, kinds: tuple[str, ...] = KINDS) -> dict[str, Any]:
+def task_trees(draw: st.DrawFn, tasks_max: int = 10, kinds: tuple[str, ...] = KINDS, *, rich: bool = False) -> dict[str, Any]:
     """What stands under `tasks:`; at most so many tasks, those inside of others counted."""
-    return _tasks(draw, Surroundings(kinds, [draw(st.integers(1, tasks_max))]), is_sequence=False)
+    return _tasks(draw, Surroundings(kinds, [draw(st.integers(1, tasks_max))], rich=rich), is_sequence=False)
 
 
 def _tasks(draw: st.DrawFn, around: Surroundings, *, is_sequence: bool) -> dict[str, Any]:
@@ -137,7 +160,10 @@ def _kind(draw: st.DrawFn, around: Surroundings, outputs: list[str], states: lis
         case "sync_point":
             return {"sync_point": {"point": "gate", "parties": 2}}
         case "parallel" | "sequential" | "map" | "repeat":
-            return {kind: _nested(draw, kind, around.inside(outputs, states, kind))}
+            inside = around.inside(outputs, states, kind)
+            claims = draw(_claims(around)) if around.rich else {}
+            inside.held = max((around.held, *_names(claims)))
+            return {kind: _nested(draw, kind, inside), **claims}
         case _:
             return _work(draw, around, outputs, states)
 
@@ -178,7 +204,36 @@ def _work(draw: st.DrawFn, around: Surroundings, outputs: list[str], states: lis
     }
     if draw(st.integers(0, 2)) == 0:
         task |= draw(st.fixed_dictionaries({}, optional=extra))
-    return task
+    return task | draw(_claims(around)) | draw(_rare(service)) if around.rich else task
+
+
+@st.composite
+def _claims(draw: st.DrawFn, around: Surroundings) -> dict[str, Any]:
+    """Some resources, each after those that are held around."""
+    free = [name for name in RESOURCES if name > around.held]
+    if not free or draw(st.integers(0, 1)):
+        return {}
+    names = draw(st.lists(st.sampled_from(free), unique=True, min_size=1, max_size=2))
+    return {"resources": [{"name": name, "units": draw(st.integers(1, RESOURCES[name]))} for name in names]}
+
+
+def _names(claims: dict[str, Any]) -> list[str]:
+    return [resource["name"] for resource in claims.get("resources", ())]
+
+
+@st.composite
+def _rare(draw: st.DrawFn, service: dict[str, Any]) -> dict[str, Any]:
+    if draw(st.integers(0, 2)):
+        return {}
+    stage = {"start": "GOING", "success": "DONE", "failure": "BROKEN"}
+    extra = {
+        "reconcile": st.just(service),
+        "grows": st.just(True),
+        "start_timeout": st.integers(5, 90),
+        "stage": st.sampled_from([stage, {"start": "GOING"}, {"success": "DONE"}]),
+        "output": st.just({"not": {"type": "string"}}),
+    }
+    return draw(st.fixed_dictionaries({}, optional=extra))
 
 
 def _reading(draw: st.DrawFn, outputs: list[str], states: list[str]) -> dict[str, str]:

@@ -22,3 +22,12 @@ def story_of(document: dict[str, object], happened: list[Happening]) -> Story:
 def test_every_story_comes_to_an_end(document: dict[str, object], happened: list[Happening]) -> None:
     """Once agents answer, time passes and people settle what waits for them, the run ends."""
     story_of(document, happened).finish()
+
+
+@given(definitions(8, KINDS, rich=True), happenings)
+@LAWS
+def test_every_rich_story_comes_to_an_end(document: dict[str, object], happened: list[Happening]) -> None:
+    """So does one that holds resources, grows, enters stages, reconciles and follows rules, with tasks added on the way."""
+    story = story_of(document, happened)
+    story.finish()
+    story.check_returned()

@@ -1,0 +1,41 @@
+"""The laws of a site with everything: whatever is defined, asked, killed or lost, and in any order."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.edge.whole_story import Happening, World, happenings
+from tests.workflow.definitions import definitions
+from workflow.plan import read_plan
+
+LAWS = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+documents: st.SearchStrategy[list[dict[str, Any]]] = st.tuples(
+    definitions(7, rich=True, name="one"), definitions(5, rich=True, name="other")
+).map(list)
+
+
+def told(written: list[dict[str, Any]], happened: list[Happening]) -> World:
+    world = World([read_plan(document)[1] for document in written])
+    for happening in happened:
+        world.live(*happening)
+    world.check_refold()
+    world.finish()
+    return world
+
+
+@given(documents, happenings)
+@LAWS
+def test_a_whole_site_keeps_its_laws(written: list[dict[str, Any]], happened: list[Happening]) -> None:
+    """Replicas are equal after every step, nothing begins before its time, resources suffice, every run waits for something that
+    can come, and once everybody has done his part all runs have ended and hold nothing."""
+    told(written, happened)
+
+
+@pytest.mark.nightly
+@given(documents, happenings)
+@settings(LAWS, max_examples=3_000)
+def test_a_whole_site_keeps_its_laws_for_long(written: list[dict[str, Any]], happened: list[Happening]) -> None:
+    """The same, in many more stories."""
+    told(written, happened)
