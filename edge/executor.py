@@ -218,8 +218,8 @@ class Executor:
         the middle of a recovery our answers are among what is still to come back, and a second answer would take their place.
         Without a link the site goes on with what it had adopted; it only takes nothing new, which without a link it could not.
         """
-        self.reopening.folded()
         out: list[object] = []
+        self.reopening.folded(self.doubts.lost_to > 0, out)
         for run, fragment in self.fragments.revive():
             for task, attempt in fragment.live.items():
                 self.roster.slots[attempt.agent].held[(run, task)] = attempt.number

@@ -23,13 +23,24 @@ from workflow.resources import Holder, Resources
 from workflow.saved import load_saved
 from workflow.shelf import Shelf
 from workflow.states import BLOCKED, READY, RUNNING, WAITING
-from workflow.steering_events import ChildRequested, FragmentExpired, FragmentTerminated, RollbackBegun, TasksStopped
+from workflow.steering_events import (
+    ChildRequested,
+    FragmentExpired,
+    FragmentTerminated,
+    RollbackBegun,
+    RollbackEnded,
+    TasksReset,
+    TasksStopped,
+)
+from workflow.tasks import Kind
 
 DEADLINE_GRACE_MS = 5_000
 # After these, attempts in agents' hands may no longer be wanted.
 CALLS_OFF = (TasksStopped, RollbackBegun, FragmentCancelling, FragmentExpired, FragmentTerminated)
 
 
+# After these, groups that had ended may go on.
+RESETS = (TasksReset, RollbackEnded)
 # In these a task holds its resources, or stands in line for them.
 CLAIMING = (READY, WAITING, BLOCKED, RUNNING)
 
@@ -130,6 +141,8 @@ class Home:
             self.time(fragment, out)
         if not events or type(events[0]) is not TaskCompleted:
             self._call_off(fragment, events, out)
+            if any(type(event) in RESETS for event in events):
+                self._hold_again(fragment)
         if fragment.run in self.children.living:
             self.children.review(fragment, events, now, out)
         self.changed[fragment.run] = None
@@ -206,6 +219,13 @@ class Home:
         if needs := fragment.task(task).resources:
             self.claims.setdefault(fragment.run, set()).add(task)
             self.resources.hold(Holder(fragment.run, task), needs)
+
+    def _hold_again(self, fragment: Fragment) -> None:
+        """A group that had ended and goes on, for something inside it is done anew, has what it had given back."""
+        known = self.claims.get(fragment.run, ())
+        for task, state in enumerate(fragment.states):
+            if state == RUNNING and task not in known and fragment.task(task).kind is not Kind.WORK:
+                self.hold_resources(fragment, task)
 
     def give_back(self, run: str, task: int) -> None:
         """The task needs its resources no longer; those that waited for them may start."""

@@ -11,7 +11,7 @@ from edge.home import Home
 from edge.unheard import UNHEARD, Unheard
 from sync.commit import Snapshot
 from sync.inputs import Recalled
-from sync.outputs import Append, Persist, Recall
+from sync.outputs import Append, Persist, Recall, Save
 from sync.values import Now, RunId
 from workflow.commands import Steer
 from workflow.event import Event
@@ -46,8 +46,10 @@ class Reopening:
         if run not in self.home.fragments and run in self._ended and self._ended[run].version == event.version:
             self.home.fragments[run] = self._ended.pop(run)
 
-    def folded(self) -> None:
-        """The log ends here, and so have they."""
+    def folded(self, lost: bool, out: list[object]) -> None:
+        """The log ends here, and so have they. What came back after a loss came without their tombstones."""
+        if lost:
+            out += [Save(run, True, fragment.outcome, fragment.save()) for run, fragment in self._ended.items()]
         self._ended.clear()
 
     # Orders ---

@@ -368,13 +368,13 @@ class Driver:
         for row in loaded.tail:
             self._last[row.run] = row.pos
             self.core.evolve(row.stream, row.run, self.core.decode(row.kind, row.payload), wall_ms(row.time))
-        self._last = {run: pos for run, pos in self._last.items() if self.core.holds(run)}
         self.timers = TimerQueue()
         for run, key, due_ms in loaded.timers:
             self.timers.set(run, key, due_ms)
         now = self.clock.now()
         commit, effects = Commit(), list[object]()
         self._take(self.core.restored(now), now, commit, effects)
+        self._last = {run: pos for run, pos in self._last.items() if self.core.holds(run)}
         self._submit(commit, effects, now)
 
 

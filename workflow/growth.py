@@ -12,7 +12,8 @@ import msgspec
 
 from workflow.plan import read_plan
 from workflow.problems import DefinitionError, show_path
-from workflow.tasks import LOCAL_BITS, After, Body, TaskPlan
+from workflow.states import ELSEWHERE, VOID
+from workflow.tasks import LOCAL_BITS, After, Body, Role, TaskPlan
 
 if TYPE_CHECKING:
     from workflow.fragment import Fragment
@@ -114,13 +115,21 @@ def check_addition(fragment: "Fragment", tasks: bytes, links: dict[str, list[str
             raise GrowthRefused(f"the run has a task {name} already; allowed: other names")
     outside = {edge.need for edge in addition.edges}
     for name in sorted(outside | links.keys()):
-        if not fragment.has(name):
-            raise GrowthRefused(f"the run has no task {name!r} here that could be needed")
+        _check_need(fragment, name)
     for read in addition.reads:
         _check_read(fragment, read)
     for name, needs in links.items():
         _check_link(fragment, name, needs, names, outside)
     return addition
+
+
+def _check_need(fragment: "Fragment", name: str) -> None:
+    """What is needed must have an end that is heard of here: not that of what serves another task, or of an earlier try."""
+    task = fragment.index_of(name) if fragment.has(name) else -1
+    if task < 0 or fragment.task(task).role is not Role.WORK or fragment.states[task] == VOID:
+        raise GrowthRefused(f"the run has no task {name!r} here that could be needed")
+    if fragment.states[task] == ELSEWHERE and all(fragment.states[after] == ELSEWHERE for after, _ in fragment.edges_of(task)):
+        raise GrowthRefused(f"task {name} is done at another site, and nothing at {fragment.site} has waited for it so far")
 
 
 def _check_read(fragment: "Fragment", read: int) -> None:
@@ -136,8 +145,8 @@ def _check_link(fragment: "Fragment", name: str, needs: list[str], added: set[st
     if not fragment.is_unbegun(task):
         raise GrowthRefused(f"task {name} has begun, so it cannot wait for more; allowed: tasks that have not started")
     for need in needs:
-        if need not in added and not fragment.has(need):
-            raise GrowthRefused(f"the run has no task {need!r} that {name} could wait for")
+        if need not in added:
+            _check_need(fragment, need)
     after = set(fragment.after(task))
     old = {fragment.index_of(need) for need in needs if need not in added}
     for cause in sorted({fragment.index_of(need) for need in outside} | old):

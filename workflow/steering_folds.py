@@ -60,8 +60,6 @@ def _expire(fragment: "Fragment", event: FragmentExpired) -> None:
 def stop(fragment: "Fragment", outcome: str, detail: str) -> None:
     """Nothing new begins: whatever has not started is cancelled, what runs is waited for."""
     fragment.stopping, fragment.detail = outcome, detail
-    # What ended just now may have left something to clean up.
-    fragment.woken = [task for task in fragment.woken or () if fragment.task(task).role is Role.CLEANUP] or None
     # A person who cancels settles what nobody else could: the outcome of those attempts stays unknown, and is said to be.
     settles = outcome == "cancelled"
     for task, state in enumerate(fragment.states):
@@ -72,6 +70,11 @@ def stop(fragment: "Fragment", outcome: str, detail: str) -> None:
         flow.cut(fragment, task)
     if fragment.extras is not None:
         fragment.extras.rollback = None
+    fragment.woken = None
+    # What cleans up or finds out goes on, whatever had kept it from that until now: a pause, a rollback.
+    for task in range(len(fragment.states)) if not fragment.plan.is_plain else ():
+        if fragment.task(task).role in (Role.CLEANUP, Role.RECONCILE):
+            _look_again(fragment, task)
 
 
 def _terminate(fragment: "Fragment", event: FragmentTerminated) -> None:
