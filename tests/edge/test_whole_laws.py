@@ -10,9 +10,13 @@ from tests.edge.whole_story import Happening, World, happenings
 from tests.workflow.definitions import definitions
 from workflow.plan import read_plan
 
-LAWS = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+LAWS = settings(
+    deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+# What tasks and rules of the others start; once the site knows it, it begins such runs itself while it is cut off.
+CHILD = {"name": "other", "version": "1", "tasks": {"a": {"capability": "pick", "effect": "repeatable"}}}
 documents: st.SearchStrategy[list[dict[str, Any]]] = st.tuples(
-    definitions(7, rich=True, name="one"), definitions(5, rich=True, name="other")
+    definitions(7, rich=True, name="one"), definitions(5, rich=True, name="two"), st.just(CHILD)
 ).map(list)
 
 
@@ -35,7 +39,7 @@ def test_a_whole_site_keeps_its_laws(written: list[dict[str, Any]], happened: li
 
 @pytest.mark.nightly
 @given(documents, happenings)
-@settings(LAWS, max_examples=3_000)
+@settings(LAWS, max_examples=3_000, derandomize=False)
 def test_a_whole_site_keeps_its_laws_for_long(written: list[dict[str, Any]], happened: list[Happening]) -> None:
     """The same, in many more stories."""
     told(written, happened)

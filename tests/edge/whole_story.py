@@ -12,7 +12,7 @@ from edge.executor import Executor
 from edge.inputs import AgentReported, AttemptKey, Outcome
 from sync.clock import wall_ms
 from sync.driver import SNAPSHOT_EVERY
-from sync.inputs import PeerLinked, Recovered, Replicated
+from sync.inputs import PeerLinked, PeerLost, Recovered, Replicated
 from tests.edge.site import CLOUD, HARBOUR, LEASE_MS, Robot, Site
 from tests.edge.test_executor_laws import ROBOTS
 from tests.ports import Disk
@@ -21,21 +21,23 @@ from tests.workflow.definitions import RESOURCES
 from tests.workflow.witness import Witness
 from workflow.attending import is_for_agents
 from workflow.commands import Complete
-from workflow.events import AttemptResumed, FragmentAdopted, decode
+from workflow.events import AttemptResumed, FragmentAdopted, RunCreated, decode
 from workflow.explain import explain
 from workflow.fragment import Fragment
 from workflow.orders import Lift, Order, Resume, Signal, Skip
 from workflow.plan import Plan
 from workflow.resources import Holder
 from workflow.states import BLOCKED, NAMES, READY, RECONCILE, RUNNING, STUCK, WAITING
+from workflow.steering_events import RollbackEnded, TasksReset
 from workflow.tasks import Kind
 
 AGENTS = ("join", "finish", "finish", "finish", "report", "report", "fail", "stop", "decline", "lose_line", "hang_up", "reboot")
 WORLD = ("again", "lie", "beat", "pass_little", "pass_much", "pass_hours", "release", "kill", "snapshot", "fail", "copy", "lose")
+LINK = ("cut", "link")
 Happening = tuple[str, str, int, int]
 happenings: st.SearchStrategy[list[Happening]] = st.lists(
     st.tuples(
-        st.sampled_from([*AGENTS * 3, *PEOPLE, *WORLD * 2]),
+        st.sampled_from([*AGENTS * 3, *PEOPLE, *WORLD * 2, *LINK]),
         st.sampled_from(sorted(ROBOTS)),
         st.integers(0, 11),
         st.integers(0, 11),
@@ -55,7 +57,7 @@ class Replica:
 
     fragment: Fragment
     witness: Witness = field(default_factory=Witness)
-    resumed: set[int] = field(default_factory=set)  # Taken up again by who had never let go: nobody asked for room.
+    resumed: set[int] = field(default_factory=set)  # Taken up again by who had never let go, or done anew: nobody asked for room.
 
 
 class Harbour(Site):
@@ -134,6 +136,8 @@ class Harbour(Site):
                 assert row.run not in self.replicas, "adopted twice"
                 self.replicas[row.run] = Replica(Fragment.adopt(row.run, self.plans[event.definition], event))  # type: ignore[arg-type]
                 continue
+            if isinstance(event, RunCreated):
+                continue  # The site begins it by itself, and adopts it next.
             replica = self.replicas[row.run]
             fragment, before = replica.fragment, bytes(replica.fragment.states)
             replica.witness.expect(fragment, event)
@@ -143,7 +147,9 @@ class Harbour(Site):
             fragment.news = None
             if isinstance(event, AttemptResumed):
                 replica.resumed.add(event.task)
-            replica.resumed &= fragment.live.keys()
+            if isinstance(event, TasksReset | RollbackEnded):
+                replica.resumed |= {t for t, state in enumerate(fragment.states) if state == RUNNING and before[t] != RUNNING}
+            replica.resumed = {task for task in replica.resumed if fragment.states[task] == RUNNING}
 
     def _check_resources(self) -> None:
         """By the log, and by the site's own count: what is in use is there. What was taken up again may be beyond it."""
@@ -197,7 +203,7 @@ class World:
         self.steps += 1
         if what in AGENTS:
             self._agent(what, self.site.robots[name], number, variant)
-        elif what in WORLD:
+        elif what in (*WORLD, *LINK):
             self._world(what, self.site.robots[name], number, variant)
         elif what == "cancel":
             if variant == 0:
@@ -271,6 +277,10 @@ class World:
                 self.site.turn()
             case "fail":
                 self.site.fail_commit()
+            case "cut":
+                self.site.turn(PeerLost("cloud", "cut"))
+            case "link":
+                self.site.greet()
             case "copy":
                 self.old = copy.deepcopy(self.site.log.disk)
             case "lose" if self.old is not None:

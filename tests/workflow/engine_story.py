@@ -189,7 +189,8 @@ class Story(Play):
             if state == BLOCKED:  # The resource is free.
                 fragment.wake(task)
                 self._settle()
-                return bool(self.queue) or fragment.states[task] != BLOCKED
+                if self.queue or fragment.states[task] != BLOCKED:
+                    return True
         for task, state in enumerate(fragment.states):
             if state in (STUCK, RECONCILE):
                 return self._accepted(settlement(self.fragment, task, 0))
