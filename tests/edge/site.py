@@ -100,8 +100,9 @@ class Robot:
 class Site:
     """The harbour. After each turn it checks what must hold between any two turns."""
 
-    def __init__(self, lease_ms: int = LEASE_MS) -> None:
-        self.log, self.clock, self.lease_ms = MemoryLog(at_once=True), StillClock(), lease_ms
+    def __init__(self, lease_ms: int = LEASE_MS, name: str = "harbour") -> None:
+        self.name, self.stream = name, StreamId(f"{name}@1")
+        self.log, self.clock, self.lease_ms = MemoryLog(at_once=True, node=name), StillClock(), lease_ms
         self.robots: dict[str, Robot] = {}
         self.sessions = 0
         self._cloud_head = GENESIS
@@ -117,7 +118,7 @@ class Site:
         self.driver = Driver(self._make_core, self.log, self.clock, self)
 
     def _make_core(self) -> Executor:
-        core = Executor(SiteId("harbour"), HARBOUR, random.Random(7), self.lease_ms)
+        core = Executor(SiteId(self.name), self.stream, random.Random(7), self.lease_ms)
         core.fragments.whole_max = 0  # Whatever rests is packed at once: nobody may notice.
         return core
 
@@ -284,7 +285,7 @@ class Site:
 
     def events(self, kind: type[E], run: str | None = None) -> list[E]:
         """The site's own events of a kind, in order."""
-        rows = [row for row in self.log.disk.rows if row.stream == HARBOUR and row.kind == kind.kind]
+        rows = [row for row in self.log.disk.rows if row.stream == self.stream and row.kind == kind.kind]
         return [decode(row.kind, row.payload) for row in rows if run in (None, row.run)]  # type: ignore[misc]
 
     def events_of(self, run: str) -> list[Event]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from workflow.event import Event
-from workflow.events import AttemptResumed, CommandAnswered, FragmentEnded, TaskAssigned, TaskCompleted
+from workflow.events import AttemptResumed, CommandAnswered, FragmentEnded, TaskAssigned, TaskCompleted, TaskLost
 from workflow.extras import NOBODY, Attempt
 from workflow.fragment import Fragment
 from workflow.states import (
@@ -29,7 +29,7 @@ from workflow.steering_events import (
     TasksReset,
     TaskStarted,
 )
-from workflow.tasks import After, Role
+from workflow.tasks import After, Effect, Role
 
 
 @dataclass
@@ -56,6 +56,8 @@ class Witness:
                 _check_needs(fragment, task)
             elif role is Role.COMPENSATE:
                 assert task in self.undoing, f"{fragment.id_of(task)} undoes what was not done"
+        if isinstance(event, TaskLost) and event.redeliver and event.begun:
+            assert fragment.task(event.task).effect is Effect.REPEATABLE, f"{fragment.id_of(event.task)} is done blindly again"
         if isinstance(event, TaskCompleted) and fragment.task(event.task).role is Role.WORK:
             assert event.task not in self.completed, f"{fragment.id_of(event.task)} is completed twice"
         if isinstance(event, RollbackBegun):

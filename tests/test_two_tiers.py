@@ -1,0 +1,49 @@
+"""The laws of cloud and sites together: whatever is cut, restarted, lost and asked, both know the same when the links heal."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.two_tiers import Happening, Tiers, happenings
+from tests.workflow.definitions import definitions
+from workflow.plan import read_plan
+
+LAWS = settings(
+    deadline=None, max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Two definitions, some of whose tasks are the airport's."""
+    written = [draw(definitions(6, rich=True, name=name)) for name in ("one", "two")]
+    for document in written:
+        for task in document["tasks"].values():
+            if task.get("capability") == "pack" and draw(st.booleans()):
+                task["site"] = "airport"
+    return written
+
+
+def told(written: list[dict[str, Any]], happened: list[Happening]) -> Tiers:
+    tiers = Tiers([read_plan(document)[1] for document in written])
+    for happening in happened:
+        tiers.live(*happening)
+    tiers.finish()
+    return tiers
+
+
+@given(documents(), happenings)
+@LAWS
+def test_both_tiers_know_the_same_in_the_end(written: list[dict[str, Any]], happened: list[Happening]) -> None:
+    """Replicas equal their homes byte for byte, what was acknowledged exists and ends, and nothing is done blindly again."""
+    told(written, happened)
+
+
+@pytest.mark.nightly
+@given(documents(), happenings)
+@settings(LAWS, max_examples=2_000, derandomize=False)
+def test_both_tiers_know_the_same_in_the_end_for_long(written: list[dict[str, Any]], happened: list[Happening]) -> None:
+    """The same, in many more stories."""
+    told(written, happened)
