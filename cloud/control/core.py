@@ -12,6 +12,7 @@ import msgspec
 
 from cloud import crossing
 from cloud.admission import Admission
+from cloud.control.growing import home_of_added
 from cloud.control.inputs import OrderRun
 from cloud.fleet import Fleet
 from cloud.ids import Ids
@@ -27,6 +28,7 @@ from workflow.event import Event
 from workflow.events import CancelRequested
 from workflow.fragment import Fragment
 from workflow.orders import (
+    AddTasks,
     Approve,
     Hold,
     Lift,
@@ -247,6 +249,8 @@ def homes_for(run: Run, order: Order) -> list[str]:
         return [home_of(run, order.task)]
     live = live_homes(run) or run.sites
     match order:
+        case AddTasks():
+            return [home_of_added(run, order, live, home_of)]
         case RollBack() if order.versions:
             return list(order.versions)
         case Retry():
