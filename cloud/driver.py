@@ -14,6 +14,7 @@ import structlog
 from cloud import api
 from cloud.admission import RUNS_ACTIVE_MAX, Admission
 from cloud.blobs import Fetching
+from cloud.caches.api import cache_routes
 from cloud.control.api import control_routes
 from cloud.control.inputs import CommandSettled
 from cloud.control.service import ControlService
@@ -140,6 +141,7 @@ class GlobalPlanner:
                 schedule_routes(ScheduleService(self)),
                 notification_routes(NotificationService(self)),
                 explain_routes(self, runs),
+                cache_routes(self, runs),
                 looking_routes(runs.looking),
                 retention_routes(RetentionService(self)),
             )

@@ -38,15 +38,16 @@ class Intents:
 
     def note(self, command: str, run: str, home: str, reason: str, time_ms: int) -> None:
         """A run is to be cancelled; this is in the stream for `home` from now on (empty: for none yet)."""
-        self._keep(Intent(command, run, "cancel", "pending", time_ms, [], reason), home)
+        self.keep(Intent(command, run, "cancel", "pending", time_ms, [], reason), home)
 
     def note_order(self, event: CommandRequested, run: str, home: str, time_ms: int) -> None:
         """The same of an order. One without targets was decided by the cloud when it recorded it."""
         state = "pending" if event.homes else "accepted"
         command, arguments, targets = event.command, event.arguments, event.homes
-        self._keep(Intent(command, run, event.verb, state, time_ms, [], "", arguments, targets), home)
+        self.keep(Intent(command, run, event.verb, state, time_ms, [], "", arguments, targets), home)
 
-    def _keep(self, new: Intent, home: str) -> None:
+    def keep(self, new: Intent, home: str) -> None:
+        """Keep a command, or note that the stream for `home` carries one that is kept."""
         intent = self.commands.setdefault(new.id, new)
         if intent is new and len(self.commands) > COMMANDS_KEPT:
             answered = (known.id for known in self.commands.values() if known.state != "pending")
@@ -76,6 +77,7 @@ class Intents:
             intent.detail = f"{intent.detail}; {event.detail}" if intent.detail else event.detail
         elif site not in intent.accepted:
             intent.accepted.append(site)
+            intent.detail = event.detail or intent.detail
             if was_pending and set(intent.targets) <= set(intent.accepted):
                 intent.state = "accepted"
         return was_pending and intent.state != "pending"

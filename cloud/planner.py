@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from cloud.admission import Admission
+from cloud.caches.core import Clearing
 from cloud.children import Children
 from cloud.control.core import RunOrders
 from cloud.dependencies.core import Dependencies
@@ -109,7 +110,7 @@ class Planner:
 
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the runs, in the order in which it sees what happens."""
-        return (self.dependencies, self.notifications)
+        return (self.dependencies, self.notifications, Clearing(self))
 
     @property
     def stream(self) -> StreamId:

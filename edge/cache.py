@@ -123,7 +123,7 @@ class ResultCache(Part):
         assert isinstance(event, CacheClearRequested), f"{event} asks for something else"
         count = len(self._meant(event.work, event.key))
         self.home.note(CacheCleared(event.command, event.work, event.key), out)
-        self.home.note(CommandAnswered(event.command, True, f"{count} results are not kept any more"), out)
+        self.home.note(CommandAnswered(event.command, True, f"results that are not kept any more: {count}"), out)
 
     def _meant(self, work: str, key: str) -> list[str]:
         if key:

@@ -26,11 +26,12 @@ class CacheCleared(Event, frozen=True):
 
 
 class CacheClearRequested(Event, frozen=True):
-    """An intent of the cloud for a site: it answers by CacheCleared."""
+    """An intent of the cloud for `site`: it answers by CacheCleared."""
 
     command: str
     work: str = ""
     key: str = ""
+    site: str = ""
 
 
 register(ResultCached, CacheCleared, CacheClearRequested)

@@ -263,6 +263,13 @@ class Client:
         """Compare what the cloud and the site hold of each fragment at equal versions."""
         return cast(Diff, self._request("GET", f"{_path('sites', site)}/diff"))
 
+    def clear_cache(self, site: str, *, capability: str = "", agent: str = "", key: str = "", wait_s: float = 2.0) -> Command:
+        """Let a site keep results no more: all, those of a capability or an agent, or of these that under `key`. The command: it
+        is pending if the site has not answered within `wait_s`, and done as soon as the site can be reached."""
+        asked = {"capability": capability, "agent": agent, "key": key}
+        path = f"{_path('sites', site)}/cache/clear"
+        return cast(Command, self._send(path, asked, {"wait": wait_s}, wait_s=wait_s))
+
     def command(self, command: str) -> Command:
         return cast(Command, self._request("GET", _path("commands", command)))
 

@@ -271,7 +271,7 @@ def test_it_is_emptied(site: Site, work: str, key: str, left: int) -> None:
     site.done(anna(site), "r2")
     digest = digest_of(work, b'"%s"' % key.encode()) if key else ""
     site.tell(("", 0, CacheClearRequested("c9", work, digest)))
-    assert site.answer("c9") == f"{2 - left} results are not kept any more"
+    assert site.answer("c9") == f"results that are not kept any more: {2 - left}"
     assert [event.command for event in site.events(CacheCleared)] == ["c9"]
     assert len(site.core.cache.entries) == left
     site.restart()

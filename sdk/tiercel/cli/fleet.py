@@ -93,3 +93,33 @@ def diff(
             typer.echo(f"different: {line}")
     if found["different"]:
         raise typer.Exit(REFUSED)
+
+
+caches = noun("The results that a site keeps for other runs.")
+sites.add_typer(caches, name="cache")
+
+
+@caches.callback()
+def cache() -> None:
+    """The results that a site keeps for other runs."""
+
+
+@caches.command()
+def clear(
+    site: Annotated[str, typer.Argument(metavar="SITE")],
+    capability: Annotated[str, typer.Option(help="Only results of this capability.")] = "",
+    agent: Annotated[str, typer.Option(help="Only results of tasks for this agent.")] = "",
+    key: Annotated[str, typer.Option(help="Of these, only that under this key, as the definition gives it.")] = "",
+    wait: Annotated[float, typer.Option(min=0, max=60, help="Wait so many seconds for the site.")] = 10.0,
+    server: Server = DEFAULT_SERVER,
+    output: Output = Format.TABLE,
+) -> None:
+    """Keep results no more: whoever asks for the same next has the work done. A site that is cut off does so when it is back."""
+    with Client(server) as client:
+        done = client.clear_cache(site, capability=capability, agent=agent, key=key, wait_s=wait)
+    if output is Format.JSON:
+        print_json(done)
+    elif done["state"] == "pending":
+        typer.echo(f"{site} has not answered yet: command {done['command']} reaches it when it can be reached")
+    else:
+        typer.echo(f"{site}: {done.get('detail') or done['state']}")
