@@ -112,10 +112,14 @@ class EventLog:
         return answer
 
     def _altered(self, database: "_Database", work: Callable[[Execute, Extent], T]) -> T:
-        """A failure is told to whoever asked; commits find out for themselves."""
+        """A failure is told to whoever asked. If the disk refused, what the file holds is not known: no commit may follow."""
         if self._failure is not None:
             raise CommitSuperseded(f"the log {self.path} refused an earlier commit: {self._failure}")
-        return database.alter(work)
+        try:
+            return database.alter(work)
+        except (LogFailed, LogCorrupt) as failure:
+            self._failure = failure
+            raise
 
     def close(self) -> None:
         """Finish what is queued and give up the file. Whatever is asked later ends in LogClosed."""

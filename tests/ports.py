@@ -36,6 +36,7 @@ class Disk:
             assert row.seq == (self.heads[row.stream].seq if row.stream in self.heads else 0) + 1
             self.pos, self.heads[row.stream] = row.pos, Head(row.seq, row.hash)
         self.rows += commit.rows
+        self.saved = {snapshot.run: snapshot for snapshot in commit.tombstones} | self.saved
         self.saved.update((snapshot.run, snapshot) for snapshot in commit.snapshots)
         for timer in commit.timers_cleared:
             self.due.pop(timer, None)

@@ -96,9 +96,9 @@ class Retention:
             self.last.problem = str(corrupt)
         except (Interrupted, LogClosed, CancelledError):
             self.last.problem = "interrupted: the node stops"
-        except (LogError, OSError) as error:
-            log.warning("retention: nothing more is cut for now", problem=str(error))
-            self.last.problem = str(error)
+        except Exception as error:  # noqa: BLE001 - It must not end what keeps the node; it is said, and tried again.
+            log.warning("retention: nothing more is cut for now", problem=str(error) or type(error).__name__)
+            self.last.problem = str(error) or type(error).__name__
         for cut in self.last.segments:
             log.info("a segment of the log was cut", first=cut.first, last=cut.last, file=cut.file or "(no archive)")
         if self.last.swept.blobs:

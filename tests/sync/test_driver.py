@@ -4,9 +4,9 @@ import pytest
 from structlog.testing import capture_logs
 
 import sync.driver
-from sync.commit import Row
+from sync.commit import Row, Snapshot
 from sync.driver import Driver
-from sync.inputs import Recovered, Replicated
+from sync.inputs import Recalled, Recovered, Replicated
 from sync.log_errors import LogFull
 from sync.outputs import Acknowledge, Reply
 from sync.values import StreamId
@@ -392,3 +392,16 @@ def test_an_effect_can_be_held_behind_all_that_was_decided(driver: Driver, log: 
     assert list(out.replies()) == [1]
     log.finish()
     assert list(out.replies()) == [1, 2, 3]
+
+
+def test_a_tombstone_is_committed_with_what_is_decided_on_it(driver: Driver, log: MemoryLog) -> None:
+    """It may have been cut since it was read: then the commit brings it back, and a start knows what the run goes on from. One
+    that is there, a later one of the same run, stays."""
+    tombstone = Snapshot("r1", 0, 0, True, "completed", b"")
+    driver.turn([Recalled("r1", tombstone), Note(1, "r1", "goes on")])
+    log.finish()
+    assert log.disk.saved["r1"] == tombstone
+    later = log.disk.saved["r1"] = tombstone._replace(state="failed")
+    driver.turn([Recalled("r1", tombstone), Note(2, "r1", "goes on")])
+    log.finish()
+    assert log.disk.saved["r1"] == later
