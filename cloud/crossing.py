@@ -63,7 +63,10 @@ def needing(run: Run, done: int) -> list[str]:
 
 
 def blobs_handed(run: Run) -> Iterator[Blob]:
-    """Large outputs that another site of the run reads."""
+    """Large outputs that another site of the run reads, or may read of those that it takes over as a fork."""
+    for seed in run.origin.seeds if run.origin is not None else ():
+        if seed.blob is not None:
+            yield seed.blob
     for place, fragment in enumerate(run.fragments if len(run.sites) > 1 else ()):
         for task, output in (fragment.outputs or {}).items() if fragment is not None else ():
             if isinstance(output, Blob) and task < len(run.places) and run.places[task] == place and needing(run, task):

@@ -22,6 +22,8 @@ from cloud.crossing import blobs_handed
 from cloud.dependencies.api import dependency_routes
 from cloud.dependencies.service import DependencyService
 from cloud.explain.api import explain_routes
+from cloud.forking.api import forking_routes
+from cloud.forking.service import ForkService
 from cloud.inputs import AgentLoad, RunFinished, SiteLoads
 from cloud.looking.api import looking_routes
 from cloud.notifying.api import notification_routes
@@ -137,6 +139,7 @@ class GlobalPlanner:
             runs = PlannerService(self)
             more = (
                 dependency_routes(DependencyService(self, runs)),
+                forking_routes(ForkService(runs, self.fetching)),
                 control_routes(ControlService(self, runs), runs),
                 schedule_routes(ScheduleService(self)),
                 notification_routes(NotificationService(self)),

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cloud.views import CacheView
 from workflow.fair import PRIORITY
+from workflow.origin import Origin
 
 if TYPE_CHECKING:
     from cloud.dependencies.inputs import Wait
@@ -20,8 +21,8 @@ class Refusal(NamedTuple):
 
 
 class NewRun(NamedTuple):
-    """One run to start: its checked inputs (a JSON object) and labels, where it stands in line, whose child it is, and what it
-    waits for."""
+    """One run to start: its checked inputs (a JSON object) and labels, where it stands in line, whose child it is, what it waits
+    for, and what it was forked from."""
 
     inputs: bytes
     labels: dict[str, str]
@@ -30,6 +31,7 @@ class NewRun(NamedTuple):
     parent: str = ""
     depth: int = 0
     after: "tuple[Wait, ...]" = ()
+    origin: Origin | None = None
 
 
 class StartRuns(NamedTuple):

@@ -13,9 +13,10 @@ from sync.clock import wall_ms
 from sync.commit import Row, Snapshot
 from sync.values import StreamId, stream_writer
 from workflow.events import Blob, Event, decode
+from workflow.origin import Origin
 from workflow.progress import percent_of
 from workflow.saved import load_saved
-from workflow.states import COMPLETED, FAILED, STUCK
+from workflow.states import COMPLETED, FAILED, NAMES, STUCK
 
 if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
@@ -114,6 +115,7 @@ def tombstone_summary(snapshot: Snapshot) -> RunSummary:
         fairness_key=saved.fairness_key,
         percent=100 if saved.outcome == "completed" else percent_of(states) if tasks else 0,
         parent=saved.parent,
+        forked_from=saved.origin.run if saved.origin is not None else "",
         partial=saved.outcome == "completed" and failed > 0,
     )
 
@@ -139,6 +141,9 @@ def _event_fields(run: Run, site: str, event: Event) -> dict[str, object]:
             value = f"sha256:{value.sha256.hex()} ({value.size} bytes)"
         elif isinstance(value, bytes):
             value = list(value) if name == "placement" else msgspec.Raw(value or b"null")
+        elif isinstance(value, Origin):
+            taken = [{"task": run.name_of(site, seed.task), "state": NAMES[seed.state]} for seed in value.seeds]
+            value = {"run": value.run, "begins_at": value.begins_at, "stage": value.stage, "taken_over": taken}
         fields[name] = value
     task, attempt = fields.get("task"), fields.get("attempt")
     if isinstance(task, int) and task >= 0 and attempt:

@@ -32,29 +32,33 @@ class Unplaceable:
     waits_for: str
 
 
-def place(plan: Plan, inputs: bytes, fleet: Fleet) -> Placement | Unplaceable:
+def place(plan: Plan, inputs: bytes, fleet: Fleet, done: AbstractSet[int] = frozenset()) -> Placement | Unplaceable:
     """Place every task of a run. One site that can do all of it comes first: fewer hand-overs, and no cut between its tasks.
 
     Only sites that have greeted the cloud since its start are considered: see ARCHITECTURE.md. What only unreachable agents could
-    do waits until one of them is back.
+    do waits until one of them is back. Tasks that are `done` already go where the others are.
     """
     sites = [site for site in fleet.sites.values() if site.greeted]
     if not sites:
         return Unplaceable("a site to link to the cloud")
     if not any(task.site for task in plan.tasks):
-        main = _main_site(_needed(plan, fleet), set(), sites)
+        needed = frozenset(name for asks in _asked(plan, done) for name in asks) if done else _needed(plan, fleet)
+        main = _main_site(needed, set(), sites)
         if main is not None:
             return Placement([main.id], bytes(len(plan.tasks)))
-    return _place_each(plan, msgspec.json.decode(inputs), sites, fleet)
+    return _place_each(plan, msgspec.json.decode(inputs), sites, fleet, done)
 
 
-def _place_each(plan: Plan, inputs: dict[str, object], sites: list[Site], fleet: Fleet) -> Placement | Unplaceable:
+def _place_each(
+    plan: Plan, inputs: dict[str, object], sites: list[Site], fleet: Fleet, done: AbstractSet[int]
+) -> Placement | Unplaceable:
     roots = roots_of(plan)
-    hints = [_hint(plan.tasks[root], inputs) for root in roots]
+    hints = ["" if root in done else _hint(plan.tasks[root], inputs) for root in roots]
+    asked = _asked(plan, done)
     wanted: dict[int, dict[str, None]] = {}  # By root, in the order of the definition.
-    for task, root in zip(plan.tasks, roots, strict=True):
-        wanted.setdefault(root, {}).update(dict.fromkeys(capabilities(task)))
-    free = {name for task, hint in zip(plan.tasks, hints, strict=True) if not hint for name in capabilities(task)}
+    for asks, root in zip(asked, roots, strict=True):
+        wanted.setdefault(root, {}).update(dict.fromkeys(asks))
+    free = {name for asks, hint in zip(asked, hints, strict=True) if not hint for name in asks}
     main = _main_site(free, {hint for hint in hints if isinstance(hint, str)}, sites)
     chosen: list[str] = []
     for task, root, hint in zip(plan.tasks, roots, hints, strict=True):
@@ -77,6 +81,12 @@ def roots_of(plan: Plan) -> list[int]:
         around = task.owner if task.role is not Role.WORK else task.parent
         roots.append(task.index if around < 0 else roots[around])
     return roots
+
+
+def _asked(plan: Plan, done: AbstractSet[int]) -> list[list[str]]:
+    """What each task asks for; those that are done, and those that serve them, for nothing."""
+    roots = roots_of(plan) if done else ()
+    return [[] if done and roots[task.index] in done else capabilities(task) for task in plan.tasks]
 
 
 def capabilities(task: TaskPlan) -> list[str]:

@@ -296,12 +296,12 @@ class Planner:
 
     def begin(self, run: str, definition: str, new: NewRun, now: Now, out: list[object]) -> None:
         """Create the run; it is given to a site when its turn comes."""
-        created = RunCreated(definition, new.inputs, new.labels, now.wall_ms, *new[2:6])
+        created = RunCreated(definition, new.inputs, new.labels, now.wall_ms, *new[2:6], new.origin)
         self.emit(self.stream, run, BORN_EPOCH, created, now, out)
         self.changed[run] = None
 
     def _place(self, run: Run, now: Now, out: list[object]) -> None:
-        placement = place(run.plan, run.inputs, self.fleet)
+        placement = place(run.plan, run.inputs, self.fleet, run.done_before())
         self.changed[run.id] = None
         self.unsaved[run.id] = None
         if isinstance(placement, Unplaceable):
@@ -328,6 +328,7 @@ class Planner:
             run.fairness_key,
             run.parent,
             run.depth,
+            run.origin,
         )
         self.emit(self.site_stream(site), run.id, RELEASED_EPOCH, released, now, out)
 

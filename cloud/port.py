@@ -41,12 +41,17 @@ class RunRequest(msgspec.Struct, forbid_unknown_fields=True):
     after: After = []
 
 
-class Started(msgspec.Struct):
-    """A run that has been accepted."""
+class Started(msgspec.Struct, omit_defaults=True):
+    """A run that has been accepted. A fork says which run it comes from, the task with which it begins (none: at the beginning),
+    how many tasks it has taken over, and what else there is to know (`detail`)."""
 
     id: str
     state: str
     definition: str
+    forked_from: str = ""
+    begins_at: str = ""
+    taken_over: int = 0
+    detail: str = ""
 
 
 class Then(NamedTuple):

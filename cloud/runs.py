@@ -11,6 +11,7 @@ from sync.values import RunId
 from workflow.events import FragmentAdopted, FragmentReleased, RunCreated
 from workflow.fair import PRIORITY
 from workflow.fragment import Fragment
+from workflow.origin import Origin
 from workflow.plan import Plan
 from workflow.progress import UNCOUNTED, percent_of
 from workflow.saved import Saved, load_saved
@@ -56,6 +57,7 @@ class SavedRun(msgspec.Struct, array_like=True):
     children: dict[str, Child] = {}
     reopening: bool = False
     held: str = ""
+    origin: Origin | None = None
 
 
 @dataclass(slots=True)
@@ -88,6 +90,7 @@ class Run:
     children: dict[str, Child] = field(default_factory=dict)
     reopening: bool = False
     held: str = ""  # Why a run that has no home yet is paused.
+    origin: Origin | None = None  # With what it has taken over, until all its fragments are adopted: then they have it.
     reports: dict[Place, TaskReport] = field(default_factory=lambda: NOTHING)  # In memory only.
 
     @classmethod
@@ -106,6 +109,7 @@ class Run:
             fairness_key=created.fairness_key,
             parent=created.parent,
             depth=created.depth,
+            origin=created.origin,
         )
 
     def release(self, event: FragmentReleased) -> None:
@@ -123,6 +127,8 @@ class Run:
         if fragment.inputs == self.inputs:
             fragment.inputs = self.inputs  # One copy.
         self.fragments[self.sites.index(event.site)] = fragment
+        if self.origin is not None and None not in self.fragments:
+            self.origin = self.origin.without_seeds()
 
     def fragment(self, site: str) -> Fragment | None:
         """The replica of the fragment at the site."""
@@ -134,6 +140,10 @@ class Run:
         if task < len(self.plan.tasks):
             return self.plan.tasks[task].id
         return fragment.id_of(task) if fragment is not None and task < len(fragment.states) else f"#{task}"
+
+    def done_before(self) -> frozenset[int]:
+        """The tasks that it has taken over from the run that it was forked from, until its sites have them."""
+        return frozenset(seed.task for seed in self.origin.seeds) if self.origin is not None else frozenset()
 
     def is_unsettled(self) -> bool:
         """Is there an attempt whose outcome nobody knows, so that a person must settle it?"""
@@ -210,6 +220,7 @@ class Run:
                 self.children,
                 self.reopening,
                 self.held,
+                self.origin,
             )
         )
 
@@ -234,6 +245,7 @@ class Run:
             fairness_key=self.fairness_key,
             percent=self.percent(),
             parent=self.parent,
+            forked_from=self.origin.run if self.origin is not None else "",
             partial=self.outcome == "completed" and self.failed() > 0,
         )
 
@@ -282,7 +294,7 @@ def created_by(released: FragmentReleased) -> RunCreated:
     """The beginning of a run that is known from its release alone: the cloud's own stream was lost with its disk."""
     priority = released.priority if released.priority >= 0 else PRIORITY
     asked = released.definition, released.inputs, released.labels, released.created_ms
-    return RunCreated(*asked, priority, released.fairness_key, released.parent, released.depth)
+    return RunCreated(*asked, priority, released.fairness_key, released.parent, released.depth, released.origin)
 
 
 def restore_run(run: str, plan: Plan, saved: SavedRun) -> Run:
@@ -309,6 +321,7 @@ def restore_run(run: str, plan: Plan, saved: SavedRun) -> Run:
         children=saved.children,
         reopening=saved.reopening,
         held=saved.held,
+        origin=saved.origin,
     )
 
 

@@ -6,7 +6,7 @@ are answered when they are durable.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -53,6 +53,9 @@ LARGE_CHARACTERS = 4 << 20
 LARGE_AT_ONCE_MAX = 2
 """Definitions above 4 MiB that are read at once: each takes a gigabyte or so while it is."""
 
+Starting = Callable[[tuple[str, bytes] | None], Awaitable[list[Started | Problem]]]
+"""Starts runs, and remembers the answer under a key and the SHA-256 of the request if they are given."""
+
 
 class PlannerService:
     """PlannerPort on a GlobalPlanner of the same process and loop."""
@@ -69,9 +72,13 @@ class PlannerService:
         self, definition: str | dict[str, object], runs: list[RunRequest], *, idempotency_key: str, body: bytes
     ) -> list[Started | Problem]:
         """Start runs; an item whose inputs are wrong is refused alone. Under an idempotency key the first answer is repeated."""
+        return await self.once(idempotency_key, body, lambda idempotency: self._start(definition, runs, idempotency))
+
+    async def once(self, idempotency_key: str, body: bytes, start: Starting) -> list[Started | Problem]:
+        """Start something under a client's key (empty: without); asked again with the same body, nothing is started twice."""
         self.refuse_while_recovering()
         if not idempotency_key:
-            return await self._start(definition, runs, None)
+            return await start(None)
         digest = hashlib.sha256(body).digest()
         answered = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.answer(idempotency_key)))
         if answered is not None:
@@ -84,7 +91,7 @@ class PlannerService:
             raise Problem(409, "idempotency_key_in_use", detail)
         self._pending_keys.add(idempotency_key)
         try:
-            return await self._start(definition, runs, (idempotency_key, digest))
+            return await start((idempotency_key, digest))
         finally:
             self._pending_keys.discard(idempotency_key)
 
@@ -97,7 +104,7 @@ class PlannerService:
         accepted: list[NewRun] = []
         for run in runs:
             try:
-                inputs = _encoded(plan.check_inputs(run.inputs), run.labels)
+                inputs = encoded_inputs(plan.check_inputs(run.inputs), run.labels)
             except InputError as error:
                 problems = [str(p) for p in error.problems]
                 refused.append(Refusal(len(answers), 422, "invalid_inputs", str(error), tuple(problems)))
@@ -109,13 +116,19 @@ class PlannerService:
             answers.append(None)
         started: list[Started] = []
         if accepted:
-            reply = await self._node.loop.ask(lambda token: StartRuns(token, plan.ref, accepted, idempotency, tuple(refused)))
-            if isinstance(reply, Problem):
-                raise reply
-            assert isinstance(reply, list)
-            started = reply
+            started = await self.accept(plan, accepted, idempotency, tuple(refused))
         following = iter(started)
         return [answer if answer is not None else next(following) for answer in answers]
+
+    async def accept(
+        self, plan: Plan, runs: list[NewRun], idempotency: tuple[str, bytes] | None, refused: tuple[Refusal, ...] = ()
+    ) -> list[Started]:
+        """Let the planner begin them. Raises Problem."""
+        reply = await self._node.loop.ask(lambda token: StartRuns(token, plan.ref, runs, idempotency, refused))
+        if isinstance(reply, Problem):
+            raise reply
+        assert isinstance(reply, list)
+        return reply
 
     async def _plan(self, definition: str | dict[str, object]) -> Plan:
         if isinstance(definition, dict):
@@ -403,7 +416,7 @@ class PlannerService:
         return [row for page in reversed(pages) for row in page]
 
 
-def _encoded(inputs: dict[str, object], labels: dict[str, str]) -> bytes:
+def encoded_inputs(inputs: dict[str, object], labels: dict[str, str]) -> bytes:
     """The inputs as an event keeps them. Raises InputError: what no link could carry would hold up all that come after it."""
     encoded = msgspec.json.encode(inputs)
     size = len(encoded) + len(msgspec.json.encode(labels))

@@ -10,6 +10,7 @@ from cloud.runs import Run
 from sync.commit import Answer
 from sync.outputs import Remember, Reply
 from sync.values import Now
+from workflow.origin import Origin
 
 if TYPE_CHECKING:
     from cloud.planner import Planner
@@ -39,7 +40,7 @@ def start(planner: "Planner", input: StartRuns, now: Now, out: list[object], rec
         run = planner.ids.next("r")
         planner.begin(run, input.definition, new, now, out)
         planner.dependencies.begin(run, new.after, recalled, now, out)
-        started.append(Started(run, "pending", input.definition))
+        started.append(told(run, input.definition, new.origin))
     if input.idempotency is not None:
         key, body_sha256 = input.idempotency
         out.append(Remember(Answer(key, body_sha256, encode_answer(started, input.refused), now.wall_ms)))
@@ -51,3 +52,10 @@ def _refusal(planner: "Planner", input: StartRuns, recalled: tuple[Run, ...]) ->
     if (refusal := planner.admission.refusal(len(input.runs))) is not None or not waits:
         return refusal
     return planner.dependencies.start_refusal(planner.plans[input.definition], waits, recalled)
+
+
+def told(run: str, definition: str, origin: Origin | None) -> Started:
+    """What whoever has started the run is told."""
+    if origin is None:
+        return Started(run, "pending", definition)
+    return Started(run, "pending", definition, origin.run, origin.begins_at, len(origin.seeds), origin.note)

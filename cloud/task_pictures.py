@@ -16,7 +16,9 @@ from sync.commit import Row
 from sync.values import StreamId, stream_writer
 from workflow.events import (
     AttemptResumed,
+    Blob,
     Event,
+    FragmentAdopted,
     TaskAssigned,
     TaskCancelled,
     TaskCompleted,
@@ -27,6 +29,7 @@ from workflow.events import (
 )
 from workflow.flow import is_composite
 from workflow.fragment import Fragment
+from workflow.origin import Origin
 from workflow.run_machine import run_place
 from workflow.states import BLOCKED, ENDED, NAMES, READY, RECONCILE, RUNNING, SLEEPING, STUCK, VALIDATING, VOID, WAITING
 from workflow.tasks import Kind, Role
@@ -56,6 +59,8 @@ class Painting:
     def add(self, row: Row) -> None:
         """One more event."""
         event = decode(row.kind, row.payload)
+        if isinstance(event, FragmentAdopted) and event.origin is not None:
+            self._sow(event.site, event.origin)
         task: int = getattr(event, "task", -1)
         if task >= 0 and isinstance(event, _TELLING):
             place = str(stream_writer(StreamId(row.stream))), task
@@ -63,6 +68,14 @@ class Painting:
             if view is None:
                 view = self._painted[place] = TaskView(id="", state="pending")
             _paint(view, wall_ms(row.time), event)
+
+    def _sow(self, site: str, origin: Origin) -> None:
+        for seed in origin.seeds:
+            view = self._painted[site, seed.task] = TaskView(id="", state="pending", source=f"fork:{origin.run}")
+            if seed.blob is not None:
+                view.blob = _named(seed.blob)
+            elif seed.output:
+                view.output = msgspec.Raw(seed.output)
 
     def views(self, run: Run, fleet: Fleet | None) -> tuple[list[TaskView], int]:
         """The tasks in the state that the run has them in. Without a fleet nothing is said of how agents do."""
@@ -135,7 +148,7 @@ def _paint(view: TaskView, time: int, event: Event) -> None:
             if blob is None:
                 view.output = msgspec.Raw(output)
             else:
-                view.blob = f"sha256:{blob.sha256.hex()} ({blob.size} bytes)"
+                view.blob = _named(blob)
         case TaskFailed(_, _, code, message):
             view.ended, view.error = time, f"{code}: {message}"
             more = event.retryable, event.recoverable, event.retry_after_ms, event.correlation_id
@@ -149,6 +162,10 @@ def _paint(view: TaskView, time: int, event: Event) -> None:
             view.started, view.waits_for = time, f"until {due_ms}"
         case _:
             pass
+
+
+def _named(blob: Blob) -> str:
+    return f"sha256:{blob.sha256.hex()} ({blob.size} bytes)"
 
 
 def _set_state(view: TaskView, fragment: Fragment, task: int, site: str, entry: Site | None) -> None:

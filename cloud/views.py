@@ -57,7 +57,8 @@ class TaskProgressView(msgspec.Struct):
 class TaskView(msgspec.Struct, omit_defaults=True):
     """One task of a run: its state, its latest attempt, times (UTC ms), what came of it, and what it waits for. `path` is where
     in the life of its run it is; of a group, `members` are inside and `members_done` of them are done. `source` is where the
-    output is from if no agent gave it (`cache:r1/pick`, `person:ann`, `signal:go`, `run:r2`)."""
+    output is from if no agent gave it (`cache:r1/pick`, `person:ann`, `signal:go`, `run:r2`, `fork:r1`: taken
+    over from the run that this one was forked from)."""
 
     id: str
     state: str
@@ -155,6 +156,7 @@ class RunSummary(msgspec.Struct, omit_defaults=True):
     percent: int = 0
     parent: str = ""
     partial: bool = False
+    forked_from: str = ""
 
 
 class ProgressView(msgspec.Struct):

@@ -312,7 +312,7 @@ class Executor:
                 self.children.resume(run, event, now, out)
             case FragmentReleased(definition, inputs, site, sites, placement, epoch):
                 if run not in self.fragments:
-                    adopted = FragmentAdopted(definition, inputs, site, sites, placement, epoch, event.priority)
+                    adopted = FragmentAdopted(definition, inputs, site, sites, placement, epoch, event.priority, event.origin)
                     self.emit(run, adopted, out, epoch)
                     self.home.adopt(self.fragments[run], adopted, now, out)
             case ValueHanded(task, output, blob, state):

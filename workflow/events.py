@@ -8,6 +8,7 @@ import msgspec
 
 from workflow import steering_events
 from workflow.event import Blob, Event
+from workflow.origin import Origin
 from workflow.states import COMPLETED
 
 __all__ = ["Blob", "Event"]
@@ -24,7 +25,8 @@ class DefinitionRegistered(Event, frozen=True):
 
 class RunCreated(Event, frozen=True):
     """The cloud accepted a run: its definition, its checked inputs (a JSON object), the client's labels, and its place among
-    those that wait (see workflow.fair). A task of `parent` asked for it; `depth` counts the runs above it."""
+    those that wait (see workflow.fair). A task of `parent` asked for it; `depth` counts the runs above it. A fork has an
+    `origin`."""
 
     definition: str
     inputs: bytes
@@ -34,6 +36,7 @@ class RunCreated(Event, frozen=True):
     fairness_key: str = ""
     parent: str = ""
     depth: int = 0
+    origin: Origin | None = None
 
 
 class FragmentReleased(Event, frozen=True):
@@ -54,6 +57,7 @@ class FragmentReleased(Event, frozen=True):
     fairness_key: str = ""
     parent: str = ""
     depth: int = 0
+    origin: Origin | None = None
 
 
 class FragmentAdopted(Event, frozen=True):
@@ -66,6 +70,7 @@ class FragmentAdopted(Event, frozen=True):
     placement: bytes
     epoch: int
     priority: int = -1
+    origin: Origin | None = None
 
 
 class TaskAssigned(Event, frozen=True):

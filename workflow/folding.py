@@ -191,7 +191,8 @@ def _open_incident(fragment: "Fragment", event: IncidentOpened) -> None:
 def _hand(fragment: "Fragment", event: ValueHanded) -> None:
     task = event.task
     fragment.states[task] = event.state
-    fragment.handed = [*(fragment.handed or ()), task]
+    fragment.handed = fragment.handed or {}
+    fragment.handed[task] = None
     if event.state == COMPLETED and fragment.is_retained(task):
         fragment.outputs = fragment.outputs or {}
         fragment.outputs[task] = event.blob or event.output

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from sync.values import Now, RunId
-from workflow import anew, attempts, attending, flow, folding, reuse, ruling, saved, steering
+from workflow import anew, attempts, attending, flow, folding, reuse, ruling, saved, seeding, steering
 from workflow.commands import (
     Assign,
     Attend,
@@ -79,7 +79,8 @@ class Fragment(Shape):
     ending: str = ""  # How it will end once all is done, if not completed: a task failed, and the others went on.
     outcome: str = ""
     detail: str = ""
-    handed: list[int] | None = None  # Tasks of other sites whose end is known here, in the order in which it became so.
+    # Tasks that others have done (other sites, or the run that this one is a fork of), in the order in which that became known.
+    handed: dict[int, None] | None = None
     given_priority: int = -1  # With which the run was started; -1: that of its definition.
 
     @classmethod
@@ -97,6 +98,9 @@ class Fragment(Shape):
             open=sum(map(states.count, (PENDING,))),
             given_priority=adopted.priority,
         )
+        if adopted.origin is not None:
+            seeding.sow(fragment, adopted.origin)
+            return fragment
         for task in range(len(states)):
             if fragment.missing[task] == 0 and states[task] == PENDING:
                 states[task] = READY
@@ -139,7 +143,7 @@ class Fragment(Shape):
         return not extras.paused and task not in extras.paused_tasks and not extras.holds.get(task)
 
     def is_own(self, task: int) -> bool:
-        """False of a task that another site has done: nothing here does it anew."""
+        """False of a task that others have done: nothing here does it anew."""
         return self.handed is None or task not in self.handed
 
     def is_wanted(self, task: int) -> bool:

@@ -11,7 +11,7 @@ from workflow import flow
 from workflow.event import Blob
 from workflow.extras import NO_ATTEMPTS, Attempt, Extras
 from workflow.plan import Plan
-from workflow.states import ABSENT, COMPLETED, ENDED, READY, RUNNING
+from workflow.states import ABSENT, COMPLETED, ENDED, READY, RUNNING, SKIPPED
 
 if TYPE_CHECKING:
     from workflow.fragment import Fragment
@@ -66,7 +66,7 @@ def save(fragment: "Fragment") -> bytes:
             extras=_sorted(fragment.extras),
             ending=fragment.ending,
             priority=fragment.given_priority,
-            handed=fragment.handed or [],
+            handed=list(fragment.handed or ()),
         )
     )
 
@@ -110,11 +110,11 @@ def restore(kind: "type[Fragment]", run: RunId, plan: Plan, saved: Saved) -> "Fr
         extras=saved.extras,
         ending=saved.ending,
         given_priority=saved.priority,
-        handed=saved.handed or None,
+        handed=dict.fromkeys(saved.handed) or None,
     )
     _restore_copies(fragment, states)
     fragment.open = sum(state not in ENDED and state not in ABSENT for state in fragment.states)
-    if plan.is_plain and fragment.network is None:
+    if plan.is_plain and fragment.network is None and SKIPPED not in fragment.states:
         fragment.missing = array("I", [sum(states[need] != COMPLETED for need in needs) for needs in plan.needs])
     else:
         fragment.recount(range(len(states)))

@@ -107,7 +107,8 @@ def _task(fragment: "Fragment", name: str) -> int:
     except KeyError:
         raise Refused(f"run {fragment.run} has no task {name!r} at {fragment.site}") from None
     if fragment.states[task] in ABSENT or not fragment.is_own(task):
-        raise Refused(f"task {name} of run {fragment.run} is not done at {fragment.site}")
+        whose = "another site does it" if fragment.states[task] in ABSENT else "another site or run has done it"
+        raise Refused(f"task {name} of run {fragment.run} is not done at {fragment.site}: {whose}; allowed: fork")
     return task
 
 

@@ -139,6 +139,7 @@ class RunSummary(TypedDict):
     percent: NotRequired[int]
     parent: NotRequired[str]
     partial: NotRequired[bool]
+    forked_from: NotRequired[str]
 
 
 class Progress(TypedDict):

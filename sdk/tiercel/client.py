@@ -135,6 +135,21 @@ class Client:
         body = {"verb": verb, "filter": wanted, "arguments": arguments or {}}
         return self._send("/api/v1/workflows:bulk", body, {"wait": wait_s}, wait_s=wait_s)
 
+    def fork(
+        self,
+        run: str,
+        *,
+        from_task: str = "",
+        inputs: dict[str, object] | None = None,
+        labels: dict[str, str] | None = None,
+        idempotency_key: str = "",
+    ) -> dict[str, Any]:
+        """Start a new run like this one, with its inputs but for those given. It begins with `from_task` and takes over what was
+        done before; without, it begins at the beginning. Asked again under the same idempotency key it starts nothing."""
+        body: dict[str, object] = {"from_task": from_task, "inputs": inputs or {}}
+        body |= {"labels": labels} if labels is not None else {}
+        return self._post(f"{_path('workflows', run)}/fork", body, idempotency_key)
+
     def query(self, run: str, name: str) -> dict[str, Any]:
         """The value that a query of the run's definition has now, and how old it may be (`as_of`, UTC ms)."""
         return self._request("GET", f"{_path('workflows', run)}/query/{quote(name, safe='')}")

@@ -75,7 +75,7 @@ class Outpost:
             case FragmentReleased(definition, inputs, site, sites, placement, epoch):
                 assert run not in self.fragments
                 assert run not in self.ended, "released twice"
-                adopted = FragmentAdopted(definition, inputs, site, sites, placement, epoch, event.priority)
+                adopted = FragmentAdopted(definition, inputs, site, sites, placement, epoch, event.priority, event.origin)
                 self.fragments[run] = Fragment.adopt(RunId(run), self.plans[definition], adopted)
                 self.say(run, adopted)
                 self.fold(run, self.fragments[run], [])

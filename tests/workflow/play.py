@@ -11,7 +11,7 @@ from tests.workflow.plans import adopted, plan_of
 from workflow.attending import is_for_agents, wants_resources
 from workflow.commands import Assign, Attend, Block, Cancel, Complete, Elapse, Fail, FragmentCommand, Steer
 from workflow.event import Event
-from workflow.events import CommandAnswered, TaskAssigned, TaskCompleted, decode, encode
+from workflow.events import CommandAnswered, FragmentAdopted, TaskAssigned, TaskCompleted, decode, encode
 from workflow.expression import ExpressionError
 from workflow.fragment import Fragment
 from workflow.generations import generation_of
@@ -66,9 +66,13 @@ class Play:
     keys: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        begin = adopted(self.plan, inputs=msgspec.json.encode(self.plan.check_inputs(self.inputs)))
+        begin = self.adopt()
         self.fragment, self.twin = Fragment.adopt(RUN, self.plan, begin), Fragment.adopt(RUN, self.plan, begin)
         self._settle()
+
+    def adopt(self) -> FragmentAdopted:
+        """How the run comes to the site."""
+        return adopted(self.plan, inputs=msgspec.json.encode(self.plan.check_inputs(self.inputs)))
 
     # What a test does ---
 

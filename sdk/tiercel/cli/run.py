@@ -151,6 +151,8 @@ def print_run(view: Run, output: Format) -> None:
         print_json(view)
         return
     run_table([view["run"]]).print()
+    if view["run"].get("forked_from"):
+        typer.echo(f"forked from {view['run']['forked_from']}")
     if view.get("as_of"):
         typer.echo(f"as it was at {when(view['as_of'])}")
     if view.get("waits_for"):

@@ -1,4 +1,4 @@
-"""`tiercel run`: which runs there are, what one is like or was like, and what it can be taken back to."""
+"""`tiercel run`: which runs there are, what one is like or was like, what it can be taken back to, and new ones like it."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -10,7 +10,7 @@ from tiercel.cli.options import Format, Output, Server
 from tiercel.cli.run import PAGE, RunArgument, app, print_run
 from tiercel.cli.show import Table, note, print_json, run_table
 from tiercel.cli.text import short, when
-from tiercel.cli.values import pairs
+from tiercel.cli.values import pairs, parser
 from tiercel.client import DEFAULT_SERVER, Client
 
 __all__ = ["app"]
@@ -89,3 +89,35 @@ def checkpoints(run: RunArgument, server: Server = DEFAULT_SERVER, output: Outpu
         row: Sequence[object] = (when(item["time"]), item["site"], item["version"], *what, short(hands, 200), short(held, 200))
         table.rows.append(row)
     table.print()
+
+
+@app.command()
+def fork(
+    run: RunArgument,
+    from_task: Annotated[str, typer.Option("--from", help="Begin with this task; what was done before is taken over.")] = "",
+    input: Annotated[
+        list[str] | None, typer.Option("--input", help="NAME=VALUE instead of the old one; JSON, else text.")
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option("--label", help="NAME=TEXT; instead of all the old ones.")] = None,
+    idempotency_key: Annotated[
+        str, typer.Option("--idempotency-key", help="Asked again under the same key, nothing is started twice.")
+    ] = "",
+    server: Server = DEFAULT_SERVER,
+    output: Output = Format.TABLE,
+) -> None:
+    """Start a new run like this one, which stays as it is: from a task on, or from the beginning."""
+    typed, labels = pairs(input or [], "--input"), pairs(label, "--label") if label else None
+    with Client(server) as client:
+        document = client.definition(client.run(run)["run"]["definition"])["document"] if typed else None
+        parse = parser(document)
+        inputs = {name: parse(name, text) for name, text in typed.items()}
+        started = client.fork(run, from_task=from_task, inputs=inputs, labels=labels, idempotency_key=idempotency_key)
+    if output is Format.JSON:
+        print_json(started)
+        return
+    columns = "id", "definition", "state", "forked from", "begins at", "taken over"
+    begins = started.get("begins_at", "") or "the beginning"
+    row = started["id"], started["definition"], started["state"], started["forked_from"], begins, started.get("taken_over", 0)
+    Table(columns, [row]).print()
+    if started.get("detail"):
+        note(started["detail"])
