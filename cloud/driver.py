@@ -137,10 +137,11 @@ class GlobalPlanner:
             if ready is not None:
                 ready.set()
             runs = PlannerService(self)
+            forks = ForkService(runs, self.fetching)
             more = (
                 dependency_routes(DependencyService(self, runs)),
-                forking_routes(ForkService(runs, self.fetching)),
-                control_routes(ControlService(self, runs), runs),
+                forking_routes(forks),
+                control_routes(ControlService(self, runs, forks), runs),
                 schedule_routes(ScheduleService(self)),
                 notification_routes(NotificationService(self)),
                 explain_routes(self, runs),

@@ -16,7 +16,7 @@ from cloud.control.requests import (
 )
 from cloud.control.views import ApprovalView, BulkView, IncidentView, QueryView
 from cloud.port import PlannerPort
-from cloud.requests import wait_s
+from cloud.requests import idempotency_key, wait_s
 from cloud.views import CommandView, RunView
 from workflow.orders import Order
 
@@ -26,6 +26,7 @@ class ControlPort(Protocol):
 
     async def order(self, run: str, order: Order, *, wait_s: float) -> RunView | CommandView: ...
     async def bulk(self, asked: BulkRequest, *, wait_s: float) -> BulkView: ...
+    async def fork_many(self, asked: BulkRequest, *, idempotency_key: str) -> BulkView: ...
     async def approvals(self) -> list[ApprovalView]: ...
     async def incidents(self) -> list[IncidentView]: ...
     async def query(self, run: str, name: str) -> QueryView: ...
@@ -51,6 +52,9 @@ class Endpoints:
     async def bulk(self, request: Request) -> Response:
         wait = wait_s(request.query_params.get("wait", "2"))
         asked = bulk_request(await body_of(request))
+        if asked.verb == "fork":
+            key = idempotency_key(request.headers.get("idempotency-key", ""))
+            return answer(await self._control.fork_many(asked, idempotency_key=key))
         asked.verb = known_verb(asked.verb)
         return answer(await self._control.bulk(asked, wait_s=wait))
 

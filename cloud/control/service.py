@@ -8,7 +8,7 @@ import msgspec
 from cloud.control.core import verb_of
 from cloud.control.inputs import OrderRun
 from cloud.control.open import open_approvals, open_incidents
-from cloud.control.requests import BULK_MAX, BulkRequest, Filter, order_with
+from cloud.control.requests import BULK_MAX, BulkRequest, Filter, fork_request, order_with
 from cloud.control.views import ApprovalView, BulkItem, BulkView, IncidentView, QueryView
 from cloud.port import PlannerPort, Problem
 from cloud.questions import UnknownQuery, answer_query
@@ -21,14 +21,15 @@ from workflow.steering import AFTER_THE_END
 
 if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
+    from cloud.forking.service import ForkService
     from cloud.service import PlannerService
 
 
 class ControlService:
     """What changes something is answered when it is durable; what a home decides, once it has, or as a command on its way."""
 
-    def __init__(self, node: "GlobalPlanner", planner: "PlannerService") -> None:
-        self._node, self._planner = node, planner
+    def __init__(self, node: "GlobalPlanner", planner: "PlannerService", forks: "ForkService") -> None:
+        self._node, self._planner, self._forks = node, planner, forks
 
     async def order(self, run: str, order: Order, *, wait_s: float) -> RunView | CommandView:
         """The run as it is once all homes have accepted; the pending command if they take longer. Refused: Problem 409."""
@@ -67,6 +68,26 @@ class ControlService:
         items = await asyncio.gather(*(self._item(run, order, reason, wait_s) for run in chosen))
         counts = [sum(item.state == state for item in items) for state in ("accepted", "pending", "refused")]
         return BulkView(asked.verb, len(matched), counts[0], counts[1], counts[2], list(items))
+
+    async def fork_many(self, asked: BulkRequest, *, idempotency_key: str) -> BulkView:
+        """A fork of each run that goes on and fits the filter, and of those named by id that have ended; 1,000 at most. `detail`
+        names the new run. Under a key, each run is forked once."""
+        wanted = fork_request(msgspec.json.encode(asked.arguments))
+        await self._node.loop.durable()
+        runs, items = self._node.planner.runs, list[BulkItem]()
+        fitting = (run for run in asked.filter.ids or runs if (known := runs.get(run)) is None or _fits(known, asked.filter))
+        matched = sorted(dict.fromkeys(fitting))
+        for run in matched[:BULK_MAX]:
+            try:
+                if not _fits(await self._planner.find(run), asked.filter):
+                    continue
+                key = f"{idempotency_key}#{run}" if idempotency_key else ""
+                started = await self._forks.fork(run, wanted, idempotency_key=key, body=msgspec.json.encode(asked.arguments))
+                items.append(BulkItem(run, "accepted", "", f"forked as {started.id}"))
+            except Problem as problem:
+                items.append(BulkItem(run, "refused", "", problem.detail))
+        accepted = sum(item.state == "accepted" for item in items)
+        return BulkView("fork", len(matched), accepted, 0, len(items) - accepted, items)
 
     async def _item(self, run: str, order: Order | None, reason: str, wait_s: float) -> BulkItem:
         planner: PlannerPort = self._planner

@@ -114,6 +114,22 @@ async def test_a_fork_is_started_once_under_its_key(system: Whole) -> None:
     assert (await fork(system, first["id"], 422, key="k1", from_task="two"))["code"] == "idempotency_key_reused"
 
 
+async def test_many_runs_are_forked_at_once(system: Whole) -> None:
+    """Those that are named, though they have ended; each once under a key, and what is refused is refused alone."""
+    old = [await system.start_run(STEPS, inputs={"n": n}, declared=N) for n in (1, 2)]
+    for run in old:
+        await system.ended(run)
+    body = {"verb": "fork", "filter": {"ids": [*old, "nowhere"]}, "arguments": {"from_task": "three"}}
+    done = (await system.client.post(f"{RUNS}:bulk", json=body, headers={"Idempotency-Key": "many"})).json()
+    assert (done["matched"], done["accepted"], done["refused"]) == (3, 2, 1)
+    forks = {item["run"]: item["detail"].removeprefix("forked as ") for item in done["items"] if item["state"] == "accepted"}
+    for run in old:
+        assert (await system.ended(forks[run]))["run"]["forked_from"] == run
+    assert (await system.client.post(f"{RUNS}:bulk", json=body, headers={"Idempotency-Key": "many"})).json() == done
+    body["filter"] = {"ids": old, "labels": {"team": "none"}}
+    assert (await system.client.post(f"{RUNS}:bulk", json=body)).json()["items"] == []
+
+
 async def test_what_cannot_be_forked_is_said(system: Whole) -> None:
     """The task, the input or the field, and what is allowed."""
     old = await system.start_run(STEPS, inputs={"n": 1}, declared=N)

@@ -202,7 +202,7 @@ def settle(
 
 @app.command()
 def bulk(
-    verb: Annotated[str, typer.Argument(metavar="VERB", help="pause, resume, cancel, terminate, prioritise, retry, ...")],
+    verb: Annotated[str, typer.Argument(metavar="VERB", help="pause, resume, cancel, terminate, prioritise, retry, fork, ...")],
     wanted: Annotated[
         list[str], typer.Option("--filter", help="state=, definition=, site=, id= (several), label.NAME=; all must hold.")
     ],
