@@ -71,7 +71,7 @@ class Hearing:
             planner.reopening.heard(event.command, now, out)  # type: ignore[attr-defined]
         if known is None:
             return
-        if run in planner.dependencies.watched:
+        if run in planner.dependencies.records.watched:
             planner.dependencies.look(known, stream_writer(stream), event, now, out)  # type: ignore[arg-type]
         if (fragment := known.fragment(site := stream_writer(stream))) is not None:
             self._hand_over(known, crossing.ended_by(fragment, event), now, out)
@@ -87,7 +87,7 @@ class Hearing:
         there is nothing to decide. False if it is none of these."""
         planner = self.planner
         known = planner.runs.get(run)
-        if known is None or len(known.sites) != 1 or known.children or run in planner.dependencies.watched:
+        if known is None or len(known.sites) != 1 or known.children or run in planner.dependencies.records.watched:
             return False
         fragment = known.fragments[0]
         if fragment is None or event.task >= len(fragment.states):  # type: ignore[attr-defined]

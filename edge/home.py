@@ -208,9 +208,10 @@ class Home:
                 self.stop(held.agent, [self.key(fragment, task, held)], "done otherwise", out)
 
     def _give_up_claims(self, fragment: Fragment) -> None:
-        """What has ended without an agent holds nothing and waits for nothing: a group, or a task that never began."""
+        """What has ended without an agent holds nothing and waits for nothing: a group, or a task that never began. Nor does what
+        is held back: it may wait for a run that needs the very same."""
         for task in sorted(self.claims[fragment.run]):
-            if fragment.states[task] not in CLAIMING:
+            if fragment.states[task] not in CLAIMING or fragment.is_held_back(task):
                 self.give_back(fragment.run, task)
 
     def hold_resources(self, fragment: Fragment, task: int) -> None:

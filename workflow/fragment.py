@@ -142,6 +142,11 @@ class Fragment(Shape):
             return role in (Role.COMPENSATE, Role.CLEANUP, Role.RECONCILE)
         return not extras.paused and task not in extras.paused_tasks and not extras.holds.get(task)
 
+    def is_held_back(self, task: int) -> bool:
+        """May the task, or its next attempt, not begin before something outside the run has come?"""
+        held = self.extras is not None and bool(self.extras.holds.get(task))
+        return held and self.states[task] in (READY, WAITING, BLOCKED)
+
     def is_own(self, task: int) -> bool:
         """False of a task that others have done: nothing here does it anew."""
         return self.handed is None or task not in self.handed

@@ -43,7 +43,7 @@ BORN_EPOCH = 1
 
 
 class Dependencies(Part):
-    """All dependencies of runs that have not ended. `watched` are the runs of which single tasks matter to it."""
+    """All dependencies of runs that have not ended."""
 
     name = "dependencies"
 
@@ -55,11 +55,6 @@ class Dependencies(Part):
         self._circles: Circles | None = None
         self._hopeless: dict[str, str] = {}
         self._unknown: dict[str, None] = {}
-
-    @property
-    def watched(self) -> dict[str, int]:
-        """The runs whose every event is to be looked at."""
-        return self.records.watched
 
     def steps(self) -> dict[type, Step]:
         return {AddDependencies: self._add, RemoveDependency: self._remove}

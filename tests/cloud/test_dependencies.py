@@ -387,6 +387,19 @@ def test_a_run_that_is_opened_again_waits_on_for_what_it_waited_for(cloud: Contr
     assert cloud.outposts["harbour"].ended[second] == "completed"
 
 
+def test_what_a_run_that_is_opened_again_waits_for_may_have_ended_meanwhile(cloud: Control) -> None:
+    """The log tells, and it is let go."""
+    first, second = started(cloud), started(cloud, plan({"a": PICK, "b": PICK}, "two"))
+    depend(cloud, second, first, task="b")
+    cloud.settle()
+    cloud.outposts["harbour"].work(second, 0, fail="it broke")
+    cloud.work_all(first)
+    cloud.outposts["harbour"].reopen(second, Retry())
+    cloud.settle()
+    assert [known.state for known in cloud.planner.dependencies.records.of(second)] == ["met"]
+    assert held(cloud, second) == []
+
+
 def test_the_record_of_a_dependency_that_is_lost_comes_back_from_the_site(cloud: Control) -> None:
     """The cloud's own stream ends before it; the stream for the site tells of the hold."""
     first, second = started(cloud), started(cloud)
@@ -464,15 +477,15 @@ def test_what_is_kept_is_bounded(cloud: Control) -> None:
     cloud.cancel(second)
     cloud.settle()
     assert len(cloud.planner.dependencies.records) == 0
-    assert cloud.planner.dependencies.watched == {}
+    assert cloud.planner.dependencies.records.watched == {}
 
 
 def test_a_run_for_which_nobody_waits_takes_the_short_way(cloud: Control) -> None:
     """Only runs of which single tasks matter are looked at event by event."""
     first, second, third = started(cloud), started(cloud), started(cloud)
     depend(cloud, second, first)
-    assert cloud.planner.dependencies.watched == {}
+    assert cloud.planner.dependencies.records.watched == {}
     depend(cloud, second, third, task="b", on_task="a")
-    assert set(cloud.planner.dependencies.watched) == {second, third}
+    assert set(cloud.planner.dependencies.records.watched) == {second, third}
     cloud.work_all(third)
-    assert cloud.planner.dependencies.watched == {}
+    assert cloud.planner.dependencies.records.watched == {}

@@ -86,7 +86,7 @@ class Story:
                 assert self.known() == before
 
     def known(self) -> object:
-        return self.cloud.state(), self.cloud.planner.dependencies.save(), dict(self.cloud.planner.dependencies.watched)
+        return self.cloud.state(), self.cloud.planner.dependencies.save(), dict(self.cloud.planner.dependencies.records.watched)
 
     def point(self, chosen: tuple[int, str]) -> Point:
         return Point(self.runs[chosen[0] % len(self.runs)], chosen[1])
@@ -187,7 +187,7 @@ class Story:
     def check_nobody_is_stuck(self) -> None:
         left = {run: self.cloud.planner.runs[run].state() for run in self.cloud.planner.runs}
         assert left == {}, [*self.cloud.planner.dependencies.records.known.values()]
-        assert self.cloud.planner.dependencies.watched == {}
+        assert self.cloud.planner.dependencies.records.watched == {}
         assert self.cloud.planner.admission.bound == set()
 
 

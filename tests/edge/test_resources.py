@@ -5,6 +5,7 @@ import pytest
 from edge.main import units_of
 from tests.edge.site import LEASE_MS, Site
 from tests.workflow.plans import plan_of
+from workflow.orders import Hold, Lift
 
 
 def test_units_are_written_as_name_and_number() -> None:
@@ -68,4 +69,22 @@ def test_an_attempt_that_goes_on_after_all_holds_its_resource() -> None:
     site.release(plan_of({"b": {"resources": ["gate"]}}, name="other"), "r2")
     assert site.states("r2") == ["waiting_for_resource"]
     site.done(anna, "r1")
+    assert site.states("r2") == ["running"]
+
+
+def test_what_is_held_back_keeps_nothing_from_others() -> None:
+    """A task that waits for another run has no place in line for a resource: that run may need the very same."""
+    site = Site()
+    gate = plan_of({"b": {"resources": ["gate"]}}, name="one")
+    for run in ("r1", "r2"):
+        site.release(gate, run)
+    anna = site.join(capacity=3)
+    assert (site.states("r1"), site.states("r2")) == (["running"], ["waiting_for_resource"])
+    site.order(Hold("b", "d1 after_success r3"), "r2")
+    site.done(anna, "r1")
+    site.release(gate, "r3")
+    assert site.states("r3") == ["running"]
+    site.order(Lift("b", "d1 after_success r3"), "r2")
+    assert site.states("r2") == ["waiting_for_resource"]
+    site.done(anna, "r3")
     assert site.states("r2") == ["running"]

@@ -139,6 +139,18 @@ def test_a_circle_through_the_inside_of_runs_is_seen() -> None:
         between.add(Point("r2", "a"), Point("r3"), "after_end")
 
 
+def test_a_group_ends_after_what_is_inside_it() -> None:
+    """So a member cannot wait for what waits for the group; what waits for the member may have the group wait for it."""
+    between = Between(encloses=lambda _run, outer, inner: inner.startswith(f"{outer}."))
+    between.add(Point("r2"), Point("r1", "g"), "after_end")
+    with pytest.raises(RunsInCircle, match=r"r1/g.x -> r2 -> r1/g -> r1/g.x"):
+        between.add(Point("r1", "g.x"), Point("r2"), "after_end")
+    between.end(Point("r2"), "completed")
+    between.add(Point("r2"), Point("r1", "g.x"), "after_end")
+    with pytest.raises(RunsInCircle):
+        between.add(Point("r1", "g"), Point("r2"), "after_end")
+
+
 @pytest.mark.parametrize(
     ("kind", "outcome", "met"),
     [
