@@ -344,7 +344,8 @@ class Runs(Shelf[Run]):
         self.reports.forget(run)
 
     def note_report(self, site: str, run: str, task: int, report: TaskReport) -> bool:
-        """A site passes on what an agent said; False if it is of no run here, or of an attempt that is over."""
+        """A site passes on what an agent said. Is it news: of a run that is here, of an attempt that goes on, and more than a
+        sign of life?"""
         if run not in self:
             return False
         known = None if self.is_packed(run) else self[run]  # In one at rest it can only be ahead of what was heard.
@@ -352,10 +353,11 @@ class Runs(Shelf[Run]):
             fragment = known.fragment(site)
             if site not in known.sites or (fragment is not None and is_over(fragment, task, report)):
                 return False
+        before = self.reports.of_runs.get(run, NOTHING).get((site, task))
         reports = self.reports.note(run, site, task, report)
         if known is not None:
             known.reports = reports
-        return True
+        return before is None or before[:3] != report[:3]
 
     def state(self, run: str) -> str:
         """pending or active. Raises KeyError."""

@@ -65,9 +65,12 @@ def test_all_but_done_is_not_done(cloud: Control) -> None:
 
 
 def test_a_sign_of_life_alone_has_no_fraction(cloud: Control) -> None:
-    """It is shown when the agent was heard of, and counts nothing."""
+    """It is shown when the agent was heard of, and counts nothing; only the first is a change for those who watch."""
     run = started(cloud, {"a": PICK}, 0)
     tell(cloud, run, UNSAID)
+    cloud.planner.changed.clear()
+    tell(cloud, run, UNSAID)
+    assert cloud.planner.changed == {}
     assert (shown(cloud, run), cloud.planner.runs[run].percent()) == ([TaskProgressView(None, "", 1_000)], 0)
 
 

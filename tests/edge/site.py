@@ -317,6 +317,8 @@ class Site:
         slots = self.core.roster.slots.values()
         held = [(key, (slot.agent, number)) for slot in slots for key, number in slot.held.items()]
         assert sorted(held) == sorted(live.items())
+        heard = self.core.home.vigil
+        assert {*heard.reports, *heard.watched, *heard.untold} <= live.keys(), "something is kept of what nobody works on"
         for fragment in self.core.fragments.values():
             running = [task for task, state in enumerate(fragment.states) if state == RUNNING]
             assert [task for task in running if fragment.task(task).kind is Kind.WORK] == sorted(fragment.live)

@@ -129,13 +129,13 @@ def test_a_replica_folds_the_same(site: Site) -> None:
 
 
 def test_who_waited_for_an_agent_takes_what_came_meanwhile() -> None:
-    """Two runs want the same and there is one pair of hands: the second is done with the first."""
+    """Two runs want the same and there is one pair of hands: the second is done with the first, with what follows it."""
     site = Site()
     site.join(capacity=1)
-    plan = price()
+    plan = price({}, after={"check": "true", "needs": ["price"]})
     site.release(plan, "r1", inputs=A)
     site.release(plan, "r2", inputs=A)
-    assert [site.states(run) for run in ("r1", "r2")] == [["running"], ["ready"]]
+    assert [site.states(run) for run in ("r1", "r2")] == [["running", "pending"], ["ready", "pending"]]
     site.done(anna(site), "r1")
     assert (site.outcome("r1"), site.outcome("r2")) == ("completed", "completed")
     assert len(site.events(TaskAssigned)) == 1
