@@ -11,6 +11,8 @@ _COMMANDS = (
     (r"GET /api/v1/schedules\b", "`tiercel schedule list`"),
     (r"GET /api/v1/agents\b", "`tiercel agent list`"),
     (r"GET /api/v1/sites\b", "`tiercel site list`"),
+    (r"GET /api/v1/notifications\b", "`tiercel notification list`"),
+    (r"PUT /api/v1/contacts/([^\s,]+)", r"`tiercel contact set \1`"),
 )
 _PATHS = tuple((re.compile(path), command) for path, command in _COMMANDS)
 
