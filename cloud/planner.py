@@ -216,6 +216,10 @@ class Planner:
         """Is the run in memory here?"""
         return run == "" or run in self.runs
 
+    def asking(self) -> list[int]:
+        """Whose questions wait for a tombstone."""
+        return self.reopening.asking()
+
     def wake_mono_ms(self) -> int | None:
         """The planner holds no leases."""
         return None

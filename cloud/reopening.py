@@ -130,6 +130,10 @@ class Reopening:
             out.append(Recall(run))
         self._looking.setdefault(run, []).append(then)
 
+    def asking(self) -> list[int]:
+        """Who waits for an answer to what waits for a run."""
+        return [each.token for waiting in self._waiting.values() for each in waiting if not isinstance(each, FromPeer)]
+
     def awaits(self, run: str, event: object) -> bool:
         """Must an event of a run that is not in memory wait for it?"""
         return run not in self.planner.runs and (type(event) is FragmentReopened or run in self._waiting)

@@ -288,6 +288,10 @@ class Executor:
         """Is the run in memory here?"""
         return run == "" or run in self.fragments
 
+    def asking(self) -> list[int]:
+        """Nobody who asks here waits for more than a commit."""
+        return []
+
     def wake_mono_ms(self) -> int | None:
         """When the next lease ends, an agent that kept failing may prove itself, or a Part wants a turn."""
         dues = self.roster.wake_ms(), self.parts.wake_mono_ms()

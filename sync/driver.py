@@ -88,6 +88,7 @@ class Core(Protocol):
     def restored(self, now: Now) -> list[object]: ...
     def saves(self) -> list[Save]: ...
     def holds(self, run: str) -> bool: ...
+    def asking(self) -> list[int]: ...
     def wake_mono_ms(self) -> int | None: ...
     def encode(self, event: object) -> bytes: ...
     def decode(self, kind: str, payload: bytes) -> object: ...
@@ -147,7 +148,7 @@ class Driver:
             if type(input) is Replicated or type(input) is Recovered:
                 self._replicate(input, now, commit, effects)
                 continue
-            if type(input) is Recalled and input.tombstone is not None:
+            if type(input) is Recalled and input.tombstone is not None and not self.core.holds(input.run):
                 # Its history goes on where it ended; what was said of it meanwhile was not its own.
                 self._last[input.run] = input.tombstone.last
                 commit.tombstones.append(input.tombstone)
@@ -345,9 +346,13 @@ class Driver:
                 self.out.send(list(failed))
 
     def refold(self, error: BaseException) -> None:
-        """Build the core again from the log; sessions with agents and peers begin anew, for they hung on the old core."""
+        """Build the core again from the log; sessions with agents and peers begin anew, for they hung on the old core. Who has
+        asked something that it had put off (it waited for a tombstone) is told, for the new one does not know of it."""
+        lost: list[object] = [Reply(token, Failed(error)) for token in self.core.asking()]
         self._fold()
         self.out.refolded(error)
+        if lost:
+            self.out.send(lost)
 
     def _fold(self) -> None:
         loaded = self.log.load()

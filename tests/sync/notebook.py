@@ -169,6 +169,9 @@ class Notebook:
     def holds(self, run: str) -> bool:
         return run == "" or run in self.pages
 
+    def asking(self) -> list[int]:
+        return []
+
     def wake_mono_ms(self) -> int | None:
         return None
 
