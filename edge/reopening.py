@@ -66,15 +66,19 @@ class Reopening:
         self._waiting.setdefault(run, []).append((request, order))
 
     def recalled(self, input: Recalled, unheard: Unheard, now: Now, out: list[object]) -> None:
-        """Decide what has waited for it. The first order may have opened the run for those that follow."""
+        """Decide what has waited for it. The first order may have opened the run for those that follow, and it may have ended
+        again by that: what follows is decided on that end, not on the one that was read."""
+        latest = self.home.fragments.get(input.run)
         for request, order in self._waiting.pop(input.run, ()):
             steer = Steer(request.command, order)
-            if (fragment := self.home.fragments.get(input.run)) is not None:
-                self.home.decide(fragment, steer, now, out)
-            elif input.tombstone is None:
+            if latest is None and input.tombstone is not None:
+                latest = self._load(input.tombstone)
+            if latest is None:
                 self._refuse(request.command, f"nothing is kept of run {input.run} at {self.home.site}", out)
+            elif latest.outcome:
+                self._decide(latest, steer, now, out)
             else:
-                self._decide(self._load(input.tombstone), steer, now, out)
+                self.home.decide(latest, steer, now, out)
             unheard.answer(input.run, CommandAnswered(request.command, True))
         keep_unheard(unheard, out)
 

@@ -29,7 +29,7 @@ from workflow.saved import load_saved
 from workflow.states import NAMES, RECONCILE, STUCK, WAITING
 from workflow.tasks import Kind
 
-SITES = {"harbour": {"anna": ("pick",), "ben": ("pick", "pack")}, "airport": {"cleo": ("pack",), "dora": ("weld", "pack")}}
+SITES = {"harbour": {"anna": ("pick",), "ben": ("pick", "pack")}, "airport": {"cleo": ("pack",), "dora": ("pick", "pack")}}
 AGENTS = ("finish", "finish", "finish", "fail", "stop", "decline", "join", "lose_line", "reboot")
 WORLD = ("start", "send", "send", "send", "cut", "link", "link", "restart_cloud", "restart_site", "lose", "copy", "pass_much")
 Happening = tuple[str, str, int, int]

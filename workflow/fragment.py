@@ -44,7 +44,7 @@ from workflow.extras import NO_ATTEMPTS, NOBODY, Attempt, Copy, Extras, Tally
 from workflow.plan import Plan
 from workflow.shape import Shape
 from workflow.stage_marks import enter_stage
-from workflow.states import BLOCKED, COMPLETED, ELSEWHERE, ENDED, PENDING, READY, RUNNING, SLEEPING, WAITING
+from workflow.states import BLOCKED, COMPLETED, ELSEWHERE, ENDED, PENDING, READY, RUNNING, SLEEPING, VOID, WAITING
 from workflow.tasks import Role
 
 
@@ -367,6 +367,9 @@ class Fragment(Shape):
                 continue
             missing, passed, dead = 0, 0, 0
             for need in self.needs_of(task):
+                if self.states[need] == VOID:  # Of an earlier try: nobody will tell any more how it would have ended.
+                    passed += 1
+                    continue
                 if self.states[need] not in ENDED:
                     missing += 1
                     continue

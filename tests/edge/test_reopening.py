@@ -7,7 +7,7 @@ from sync.inputs import PeerLinked
 from tests.edge.site import Robot, Site
 from tests.workflow.plans import plan_of
 from workflow.events import CommandAnswered, FragmentEnded
-from workflow.orders import Pause, Rerun, Retry
+from workflow.orders import Pause, Rerun, Retry, RollBack
 from workflow.steering_events import FragmentReopened
 
 FAILING: dict[str, dict[str, Any]] = {"a": {}, "b": {"needs": ["a"], "retry": {"max_attempts": 1}}, "c": {"needs": ["b"]}}
@@ -158,3 +158,19 @@ def test_a_reopened_run_has_its_whole_time_once_more() -> None:
     assert "r1" in site.core.fragments
     site.pass_ms(200_000)
     assert [end.detail[:7] for end in site.events(FragmentEnded)][1:] == ["timeout"]
+
+
+def test_two_orders_that_wait_for_one_tombstone_make_one_history() -> None:
+    """The first opens the run, which ends at once; the second is decided on that end, and not on the one that was read."""
+    site = Site()
+    site.release(plan_of({"a": {"check": "true"}}))
+    assert site.outcome() == "completed"
+    site.reads = False
+    assert (site.order(RollBack(version=1), command="one"), site.order(RollBack(task="a"), command="two")) == ("", "")
+    site.reads = True
+    site.turn()
+    assert [site.answer(name) for name in ("one", "two")] == ["accepted", "accepted"]
+    opened = [event.version for event in site.events(FragmentReopened)]
+    assert len(set(opened)) == 2, "both began at the same end"
+    site.restart()
+    assert site.outcome() == "completed"

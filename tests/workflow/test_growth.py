@@ -105,3 +105,15 @@ def test_what_people_were_asked_to_decide_cannot_wait_for_more() -> None:
 
 def _busy(task: str, parameters: object) -> object:
     raise Busy
+
+
+def test_what_waits_for_a_copy_of_an_earlier_try_is_passed_over() -> None:
+    """The map is done anew with other copies, and nobody will tell any more how the old one would have ended."""
+    added = play({"m": {"map": {"over": "[1]", "tasks": {"x": W}}}, "last": {"needs": ["m"]}}, script=_busy)
+    added.step()
+    assert added.order(AddTasks({"y": {**W, "needs": ["m[0]"]}}, "ann")) == ""
+    assert added.order(RollBack(task="m")) == ""
+    added.complete(added.fragment.index_of("m[0]"))
+    added.script = echo
+    added.run()
+    assert (added.state("y"), added.fragment.outcome) == ("skipped", "completed")

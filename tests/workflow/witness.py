@@ -18,6 +18,7 @@ from workflow.states import (
     READY,
     RUNNING,
     SKIPPED,
+    VOID,
 )
 from workflow.steering_events import (
     ApprovalRequested,
@@ -113,10 +114,10 @@ def _check_needs(fragment: Fragment, task: int) -> None:
     needs = fragment.needs_of(task)
     for need in needs:
         state, after = fragment.states[need], fragment.after_of(need, task)
-        ended += state in ENDED
+        ended += state in ENDED or state == VOID  # Of an earlier try, which counts as passed.
         met += state in ENDED if after is After.END else state == (FAILED if after is After.FAILURE else COMPLETED)
         if after is After.SUCCESS and not plan.join:
-            assert state in (COMPLETED, SKIPPED, FAILED), f"{fragment.id_of(task)} begins after {NAMES[state]}"
+            assert state in (COMPLETED, SKIPPED, FAILED, VOID), f"{fragment.id_of(task)} begins after {NAMES[state]}"
     if plan.join:
         assert met + fragment.is_first(task) >= plan.join
     else:
