@@ -13,6 +13,7 @@ from workflow.commands import RETRY_AFTER_MS_MAX, STOPPED_HALFWAY, CancelDone, C
 from workflow.event import Event
 from workflow.events import AttemptResumed, TaskCancelled, TaskCompleted, TaskDelayed, TaskFailed, TaskLost
 from workflow.expression import ExpressionError
+from workflow.generations import recovery_key
 from workflow.growth import GrowthRefused, check_addition
 from workflow.looking import scope_of
 from workflow.stage_marks import enter_stage
@@ -182,7 +183,8 @@ def _give_up(fragment: "Fragment", said: Fail) -> list[Event]:
     reason = f"{fragment.id_of(task)}: {said.code}: {said.message}"
     if plan.role is Role.COMPENSATE:
         return [recorded(fragment, said, 0, "incident"), IncidentOpened(task, said.code, said.message)]
-    chosen = _strategy(plan.recovery, (fragment.extras.recoveries.get(task, 0) if fragment.extras is not None else 0))
+    known = fragment.extras.recoveries if fragment.extras is not None else {}
+    chosen = _strategy(plan.recovery, known.get(recovery_key(fragment, task), 0) if known else 0)
     match chosen:
         case None:
             return [recorded(fragment, said, 0)]

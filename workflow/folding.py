@@ -16,6 +16,7 @@ from workflow.events import (
     ValueHanded,
 )
 from workflow.extras import Incident
+from workflow.generations import recovery_key
 from workflow.states import (
     BLOCKED,
     CANCELLED,
@@ -97,7 +98,8 @@ def _fail(fragment: "Fragment", event: TaskFailed) -> None:
         _stick(fragment, task)
         if event.then not in ("incident", "degrade"):
             extras = fragment.more()
-            extras.recoveries[task] = extras.recoveries.get(task, 0) + 1
+            key = recovery_key(fragment, task)
+            extras.recoveries[key] = extras.recoveries.get(key, 0) + 1
         return
     detail = f"{fragment.id_of(task)}: {event.code}: {event.message}"
     if fragment.stopping or flow.is_handled(fragment, task):
@@ -249,7 +251,7 @@ def _stop_some(fragment: "Fragment", event: TasksStopped) -> None:
 def _reset(fragment: "Fragment", event: TasksReset) -> None:
     if event.command and fragment.extras is not None:
         for task in event.tasks:  # A person's retry may use every strategy again.
-            fragment.extras.recoveries.pop(task, None)
+            fragment.extras.recoveries.pop(recovery_key(fragment, task), None)
     anew.reset(fragment, event.tasks)
 
 

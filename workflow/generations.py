@@ -5,6 +5,7 @@ once more, so whoever keeps what was done under a key must see another one.
 """
 
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from workflow.states import COMPLETED
 
@@ -35,3 +36,11 @@ def outgrow(fragment: "Fragment", owner: int, generation: int) -> None:
     """A map or repeat makes its copies anew: theirs come after `generation`, the highest of those before."""
     known = fragment.more().generations
     known[owner] = known.get(owner, 0) + generation + 1 - generation_of(fragment, owner)
+
+
+def recovery_key(fragment: "Fragment", task: int) -> int:
+    """Under which it is counted how often a task's recovery was used. A map that goes back makes other copies, with other
+    numbers: what is in the same place in them goes on counting, or it would go back for ever."""
+    if task < len(fragment.plan.tasks):
+        return task
+    return (1 << 32) | crc32(fragment.id_of(task).encode())

@@ -84,7 +84,10 @@ def _locals(fragment: "Fragment", task: int, local: Mapping[str, object]) -> Map
         local = {} if owner is None else {"output": value_of(owner)}
     if copy is None:
         return local
-    return {"index": copy.number, **({"item": msgspec.json.decode(copy.item)} if copy.item else {}), **local}
+    item, around = copy.item, copy
+    while not item and (outer := fragment.copy_around(around.owner) if around.owner >= 0 else None) is not None:
+        item, around = outer.item, outer  # A round inside of a map sees the item around it.
+    return {"index": copy.number, **({"item": msgspec.json.decode(item)} if item else {}), **local}
 
 
 def value_of(output: bytes | Blob) -> object:

@@ -83,3 +83,17 @@ def test_a_validator_judges_each_output_under_a_key_of_its_own() -> None:
     assert done.order(Rerun("a")) == ""
     done.run()
     assert done.keys[4:] == ["a:validate#3", "a#2", "a:cleanup#2"]
+
+
+def test_a_recovery_inside_a_map_is_used_as_often_as_it_may() -> None:
+    """Going back makes other copies, and what is in the same place in them has used it before; the item around is seen inside."""
+
+    def torn(task: str, parameters: object) -> object:
+        seen.append(parameters)
+        raise Jam
+
+    seen: list[object] = []
+    inner = {"capability": "work", "recovery": ["restore"], "retry": {"max_attempts": 1}, "with": {"item": "${{ item }}"}}
+    rounds = {"repeat": {"while": "index < 1", "max": 2, "tasks": {"x": inner}}}
+    failed = play({"m": {"map": {"over": "[7]", "tasks": {"r": rounds}}}}, script=torn).run()
+    assert (failed.fragment.outcome, seen) == ("failed", [{"item": 7}] * 2)
