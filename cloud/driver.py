@@ -30,6 +30,8 @@ from cloud.notifying.api import notification_routes
 from cloud.notifying.driver import Courier, CourierPolicy
 from cloud.notifying.inputs import Deliver
 from cloud.notifying.service import NotificationService
+from cloud.pausing.api import pausing_routes
+from cloud.pausing.inputs import SitePauseSettled
 from cloud.planner import Planner
 from cloud.reports import SiteReports, TaskReport, checked
 from cloud.retention.api import retention_routes
@@ -144,6 +146,7 @@ class GlobalPlanner:
                 control_routes(ControlService(self, runs, forks), runs),
                 schedule_routes(ScheduleService(self)),
                 notification_routes(NotificationService(self)),
+                pausing_routes(self),
                 explain_routes(self, runs),
                 cache_routes(self, runs),
                 looking_routes(runs.looking),
@@ -203,7 +206,7 @@ class GlobalPlanner:
                     self.loop.recall(self.log, run)
                 case Deliver():
                     self.courier.deliver(effect)
-                case RunFinished(name) | CommandSettled(name):
+                case RunFinished(name) | CommandSettled(name) | SitePauseSettled(name):
                     if (bell := self._finished.get(name)) is not None:
                         bell.event.set()
                 case _:

@@ -34,6 +34,23 @@ class FleetAgent(msgspec.Struct):
         return capability in self.capabilities or capability == f"@{self.id}"
 
 
+class SitePause(msgspec.Struct, array_like=True):
+    """An operator's order to pause a site, or (`paused` is false) to let it go on. `is_sent`: the stream for the site holds it;
+    `is_taken`: the site has done it. Once an order to go on is taken, nothing is left of it."""
+
+    command: str
+    paused: bool
+    reason: str
+    since_ms: int
+    is_sent: bool = False
+    is_taken: bool = False
+
+    @property
+    def state(self) -> str:
+        """pausing, paused or resuming."""
+        return ("paused" if self.is_taken else "pausing") if self.paused else "resuming"
+
+
 @dataclass(slots=True)
 class Site:
     """One site. `linked_since_ms` is when its link last went up or down (UTC); `open_tasks` counts what it was released.
@@ -55,6 +72,19 @@ class Site:
     running_tasks: int = 0
     ready_tasks: int = 0
     cache: CacheView | None = None
+    pause: SitePause | None = None  # Kept by cloud.pausing.
+
+    @property
+    def is_paused(self) -> bool:
+        """Is nothing new to start there?"""
+        return self.pause is not None and self.pause.paused
+
+    def pause_words(self) -> str:
+        """Why it does nothing new, and what helps; empty if it is not paused."""
+        if self.pause is None or not self.pause.paused:
+            return ""
+        why = f" ({self.pause.reason})" if self.pause.reason else ""
+        return f"site {self.id} is paused by an operator since {utc(self.pause.since_ms)}{why}: resume it"
 
     def take_on(self, tasks: int) -> None:
         """One more run goes on there, with so many tasks for the site."""

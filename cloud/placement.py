@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from cloud.fleet import Fleet, Site, described
+from cloud.fleet import NAMED_MAX, Fleet, Site, described
 from sync.values import SiteId
 from workflow.expression import ExpressionError
 from workflow.plan import Plan, TaskPlan
@@ -36,11 +36,23 @@ def place(plan: Plan, inputs: bytes, fleet: Fleet, done: AbstractSet[int] = froz
     """Place every task of a run. One site that can do all of it comes first: fewer hand-overs, and no cut between its tasks.
 
     Only sites that have greeted the cloud since its start are considered: see ARCHITECTURE.md. What only unreachable agents could
-    do waits until one of them is back. Tasks that are `done` already go where the others are.
+    do waits until one of them is back; what only a paused site could, until it is resumed. Tasks that are `done` already go where
+    the others are.
     """
-    sites = [site for site in fleet.sites.values() if site.greeted]
-    if not sites:
+    greeted = [site for site in fleet.sites.values() if site.greeted]
+    if not greeted:
         return Unplaceable("a site to link to the cloud")
+    sites = [site for site in greeted if not site.is_paused]
+    if len(sites) == len(greeted):
+        return _place(plan, inputs, fleet, sites)
+    found = _place(plan, inputs, fleet, sites) if sites else Unplaceable("a site that is not paused")
+    if isinstance(found, Placement) or "is paused by an operator" in found.waits_for:
+        return found
+    paused = [site.pause_words() for site in sorted(greeted, key=lambda site: site.id) if site.is_paused]
+    return Unplaceable("; ".join([found.waits_for, *paused[:NAMED_MAX]]))
+
+
+def _place(plan: Plan, inputs: bytes, fleet: Fleet, sites: list[Site]) -> Placement | Unplaceable:
     if not any(task.site for task in plan.tasks):
         needed = frozenset(name for asks in _asked(plan, done) for name in asks) if done else _needed(plan, fleet)
         main = _main_site(needed, set(), sites)
@@ -113,7 +125,7 @@ def _hinted_site(task: TaskPlan, hint: str | Unplaceable, fleet: Fleet) -> str |
         return hint
     known = fleet.sites.get(SiteId(hint))
     if known is not None and known.greeted:
-        return hint
+        return Unplaceable(f"task {task.id}: {known.pause_words()}") if known.is_paused else hint
     names = ", ".join(sorted(site.id for site in fleet.sites.values() if site.greeted))
     return Unplaceable(f"task {task.id}: site {hint} to link to the cloud (linked so far: {names})")
 

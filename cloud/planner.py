@@ -23,6 +23,7 @@ from cloud.notifying.core import Notifications
 from cloud.outcomes import Outcome, outcome_of
 from cloud.part import Part
 from cloud.parts import Parts
+from cloud.pausing.core import SitePauses
 from cloud.placement import Placement, Unplaceable, place
 from cloud.registering import keep_definitions, know, register, restore_definitions
 from cloud.reopening import Reopening
@@ -85,6 +86,7 @@ class Planner:
     measures: Measures = field(default_factory=Measures)
     notifications: Notifications = field(init=False)
     dependencies: Dependencies = field(init=False)
+    pauses: SitePauses = field(init=False)
     parts: Parts = field(init=False)
     unsaved: dict[str, None] = field(default_factory=dict)
     _persisted: set[str] = field(default_factory=set)
@@ -93,7 +95,7 @@ class Planner:
     def __post_init__(self) -> None:
         self.ids, self.schedules, self.children = Ids(self.era), CloudSchedules(self), Children(self)
         self.runs, self.reopening, self.orders = Runs(self.plans), Reopening(self), RunOrders(self)
-        self.notifications = Notifications(self)
+        self.notifications, self.pauses = Notifications(self), SitePauses(self)
         self.dependencies = Dependencies(self)
         self.parts = Parts(self._make_parts())
         self._steps = {
@@ -110,7 +112,7 @@ class Planner:
 
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the runs, in the order in which it sees what happens."""
-        return (self.dependencies, self.notifications, Clearing(self))
+        return (self.dependencies, self.notifications, Clearing(self), self.pauses)
 
     @property
     def stream(self) -> StreamId:

@@ -15,6 +15,7 @@ from cloud.answers import decode_answer
 from cloud.inputs import CancelRun, NewRun, Refusal, RegisterDefinition, StartRuns
 from cloud.looking.service import LookingService
 from cloud.looking.wanted import Wanted
+from cloud.pausing.views import pause_view
 from cloud.pictures import history_entries, run_picture, tombstone_summary
 from cloud.port import Problem, RunRequest, Started, Then
 from cloud.retention.beginning import archived_entry, unknown_run
@@ -303,6 +304,7 @@ class PlannerService:
                     clock=self._clock_view(name),
                     cache=site.cache,
                     refused=self._node.refused.get(name, ""),
+                    pause=pause_view(site.pause),
                 )
             )
         return views

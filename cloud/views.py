@@ -256,6 +256,14 @@ class CacheView(msgspec.Struct):
     misses: int
 
 
+class PauseView(msgspec.Struct):
+    """A site that an operator has paused, or is resuming. `state`: pausing or resuming while the site has not taken the order."""
+
+    state: str
+    since: int
+    reason: str = ""
+
+
 class SiteView(msgspec.Struct):
     """A site: its link, how far its log is known here, how far ours is known there, and what it is doing. `refused`: why its link
     stays down until somebody has looked."""
@@ -273,6 +281,7 @@ class SiteView(msgspec.Struct):
     clock: ClockView | None = None
     cache: CacheView | None = None
     refused: str = ""
+    pause: PauseView | None = None
 
 
 class DiffView(msgspec.Struct):

@@ -40,7 +40,7 @@ class Dispatch:
     def settle(self, now: Now, out: list[object]) -> None:
         """Queue what has become ready, then give away what agents have room for. What ends without an agent on the way (by a
         result that is kept, by parameters without a value) may make more ready."""
-        while True:
+        while not self.home.paused:  # While it is, all that is ready keeps its place.
             self._enqueue_woken(now, out)
             for name in [name for name, queue in self._queues.items() if queue]:
                 self._assign_queue(name, now, out)

@@ -26,6 +26,7 @@ from edge.inputs import (
 )
 from edge.part import Part
 from edge.parts import Parts
+from edge.pausing import SitePause
 from edge.reopening import Reopening, keep_unheard
 from edge.roster import Roster
 from edge.saved import load_saved_site, save_site
@@ -127,7 +128,7 @@ class Executor:
 
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the fragments, in the order in which it sees what happens."""
-        return (self.heartbeats, self.cache, self.children)
+        return (self.heartbeats, self.cache, self.children, SitePause(self.home, self.schedules))
 
     # The Driver's side ------------------------------------------------------------------------------------------------
 

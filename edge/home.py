@@ -78,6 +78,7 @@ class Home:
     meetings: Meetings = field(default_factory=Meetings)
     vigil: Vigil = field(default_factory=Vigil)
     claims: dict[str, set[int]] = field(default_factory=dict)
+    paused: bool = False  # By an operator: nothing new starts (see edge.pausing).
     folds: dict[type, list[Fold]] = field(default_factory=dict)  # Of the Parts around it (see edge.part).
     children: Children = field(init=False)
 

@@ -46,6 +46,8 @@ class SiteSchedules:
     def elapse(self, input: Due, now: Now, out: list[object]) -> None:
         """A schedule's timer fell due."""
         id = input.key.removeprefix(timer_key(""))
+        if self.home.paused:
+            return  # It falls due again when the site is resumed.
         if id in self.book.known:
             self._decide(id, Tick(), now, out)
         else:
@@ -53,7 +55,7 @@ class SiteSchedules:
 
     def settle(self, now: Now, out: list[object]) -> None:
         """After a batch: runs may have ended that firings wait for."""
-        for id in list(self.book.waiting):
+        for id in list(self.book.waiting) if not self.home.paused else ():
             self._decide(id, Tick(), now, out)
 
     def restored(self, out: list[object]) -> None:

@@ -36,10 +36,12 @@ def explained(planner: Planner, run: Run, link_of: LinkOf) -> ExplainView:
             continue
         told.reasons = [_joined(planner, run, site, reason, link) for reason in islice(explain(fragment), REASONS_MAX)]
         _add_words(run, site, fragment, told.reasons)
+        notes = [planner.fleet.site(site).pause_words()]
         if link.state != "up" and not fragment.outcome:
-            told.note = f"{site} is cut off: it goes on alone, and this is as of when it was last heard"
+            notes.append(f"{site} is cut off: it goes on alone, and this is as of when it was last heard")
         elif len(told.reasons) == REASONS_MAX:
-            told.note = f"these are the first {REASONS_MAX:,}; {fragment.open:,} tasks have not ended"
+            notes.append(f"these are the first {REASONS_MAX:,}; {fragment.open:,} tasks have not ended")
+        told.note = "; ".join(filter(None, notes))
     return view
 
 
@@ -48,6 +50,10 @@ def _waits_for(planner: Planner, run: Run) -> str:
 
 
 def _joined(planner: Planner, run: Run, site: str, reason: Reason, link: LinkView) -> Reason:
+    if planner.fleet.site(site).is_paused and (
+        reason.kind in ("agent", "resource") or (reason.kind == "working" and not reason.who)
+    ):
+        reason.why += "; its site is paused"
     match reason.kind:
         case "agent":
             _name_agents(planner, site, reason)

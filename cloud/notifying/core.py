@@ -203,7 +203,7 @@ class Notifications(Part):
         if note.state == "delivered":
             return Problem(409, "notification_delivered", f"notification {id} was delivered: there is nothing to retry")
         if not self._urls(note):
-            detail = f"there is still no contact {note.to}: set one with PUT /api/v1/contacts/{note.to}, then retry"
+            detail = f"there is still no contact {note.to}: before it is retried, set one with PUT /api/v1/contacts/{note.to}"
             return Problem(409, "contact_unknown", detail)
         if len(self.pending) >= self.pending_max:
             detail = f"{self.pending_max:,} notifications wait for delivery already: try again when some have gone"

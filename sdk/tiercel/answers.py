@@ -262,6 +262,14 @@ class ResultCache(TypedDict):
     misses: int
 
 
+class SitePause(TypedDict):
+    """A site that an operator has paused: pausing or resuming while the site has not taken the order."""
+
+    state: str
+    since: int
+    reason: str
+
+
 class Site(TypedDict):
     """A site: its link, how far its log is known at the cloud, and what it is doing."""
 
@@ -278,6 +286,7 @@ class Site(TypedDict):
     clock: Clock | None
     cache: NotRequired[ResultCache | None]
     refused: NotRequired[str]
+    pause: NotRequired[SitePause | None]
 
 
 class Diff(TypedDict):

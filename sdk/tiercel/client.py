@@ -270,6 +270,14 @@ class Client:
     def sites(self) -> list[Site]:
         return cast(list[Site], self._items("/api/v1/sites"))
 
+    def pause_site(self, site: str, reason: str = "", *, wait_s: float = 2.0) -> dict[str, Any]:
+        """Let nothing new start at a site. `state` is pausing while the site has not taken the order (the API says 202)."""
+        return self._send(f"{_path('sites', site)}/pause", {"reason": reason}, {"wait": wait_s}, wait_s=wait_s)
+
+    def resume_site(self, site: str, reason: str = "", *, wait_s: float = 2.0) -> dict[str, Any]:
+        """Let a paused site go on. `state` is resuming while the site has not taken the order (the API says 202)."""
+        return self._send(f"{_path('sites', site)}/resume", {"reason": reason}, {"wait": wait_s}, wait_s=wait_s)
+
     def run_totals(self) -> list[RunTotals]:
         """How the ended runs went: first of all definitions, then of each."""
         return cast(list[RunTotals], self._items("/api/v1/metrics/runs"))

@@ -9,6 +9,8 @@ _COMMANDS = (
     (r"GET /api/v1/workflows\b", "`tiercel run list`"),
     (r"POST /api/v1/workflows\b", "`tiercel run start`"),
     (r"GET /api/v1/schedules\b", "`tiercel schedule list`"),
+    (r"PUT /api/v1/contacts/(\S+)", r"`tiercel contact set \1 URL`"),
+    (r"GET /api/v1/notifications\b", "`tiercel notification list`"),
     (r"GET /api/v1/agents\b", "`tiercel agent list`"),
     (r"GET /api/v1/sites\b", "`tiercel site list`"),
     (r"GET /api/v1/notifications\b", "`tiercel notification list`"),

@@ -1,6 +1,6 @@
 """`tiercel agent` and `tiercel site`: who is there, and does the cloud know it right."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,8 +10,12 @@ from tiercel.cli.show import Table, link, note, print_json
 from tiercel.cli.text import age, when
 from tiercel.client import DEFAULT_SERVER, Client
 
+SiteName = Annotated[str, typer.Argument(metavar="SITE")]
+Reason = Annotated[str, typer.Option(help="Why; shown with the site.")]
+Wait = Annotated[float, typer.Option(min=0, max=60, help="Seconds to wait for the site's answer.")]
+
 agents = noun("Look at the agents of all sites.")
-sites = noun("Look at the sites, and compare them with the cloud.")
+sites = noun("Look at the sites, pause and resume them, compare them with the cloud.")
 
 
 @agents.callback()
@@ -54,6 +58,13 @@ def _cached(site: Site) -> str:
     return f"{kept['entries']}, {kept['hits']} of {kept['hits'] + kept['misses']} found"
 
 
+def _state(site: Site) -> str:
+    pause = site.get("pause")
+    if pause is None:
+        return "active"
+    return f"{pause['state']} since {when(pause['since'])}" + (f": {pause['reason']}" if pause["reason"] else "")
+
+
 @sites.command("list")
 def list_sites(server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -> None:
     """List the sites: their links, how old our knowledge is, what they are doing."""
@@ -62,13 +73,13 @@ def list_sites(server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -
     if output is Format.JSON:
         print_json(found)
         return
-    columns = "site", "link", "knowledge", "agents", "running", "ready", "runs", "received", "unacknowledged", "clock", "cached"
-    table = Table(columns)
+    columns = "site", "state", "link", "knowledge", "agents", "running", "ready", "runs", "received", "unacknowledged", "clock"
+    table = Table((*columns, "cached"))
     for each in found:
         freshness = age(each["freshness"]["staleness_ms"])
         load = each["agents"], f"{each['running_tasks']}/{each['capacity']}", each["ready_tasks"], each["active_runs"]
         events = each["events_received"], each["events_unacknowledged"]
-        table.rows.append((each["id"], link(each["link"]), freshness, *load, *events, _clock(each), _cached(each)))
+        table.rows.append((each["id"], _state(each), link(each["link"]), freshness, *load, *events, _clock(each), _cached(each)))
     table.print()
     for each in found:
         if refused := each.get("refused"):
@@ -76,8 +87,37 @@ def list_sites(server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -
 
 
 @sites.command()
+def pause(
+    site: SiteName, reason: Reason = "", wait: Wait = 2.0, server: Server = DEFAULT_SERVER, output: Output = Format.TABLE
+) -> None:
+    """Let nothing new start at a site; what its agents have in hand goes on. One that is cut off learns of it when it is back."""
+    with Client(server) as client:
+        _print_pause(client.pause_site(site, reason, wait_s=wait), output)
+
+
+@sites.command()
+def resume(
+    site: SiteName, reason: Reason = "", wait: Wait = 2.0, server: Server = DEFAULT_SERVER, output: Output = Format.TABLE
+) -> None:
+    """Let a paused site go on."""
+    with Client(server) as client:
+        _print_pause(client.resume_site(site, reason, wait_s=wait), output)
+
+
+def _print_pause(found: dict[str, Any], output: Format) -> None:
+    if output is Format.JSON:
+        print_json(found)
+        return
+    said = found["pause"] or {"since": 0, "reason": ""}
+    rows = [(found["site"], found["state"], when(said["since"]), said["reason"], link(found["link"]))]
+    Table(("site", "state", "since", "reason", "link"), list(rows)).print()
+    if found["state"] in ("pausing", "resuming"):
+        note(f"{found['site']} has not answered yet: it does so once it has the order")
+
+
+@sites.command()
 def diff(
-    site: Annotated[str, typer.Argument(metavar="SITE")],
+    site: SiteName,
     server: Server = DEFAULT_SERVER,
     output: Output = Format.TABLE,
 ) -> None:

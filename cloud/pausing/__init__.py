@@ -1,0 +1,1 @@
+"""Sites that an operator has paused: a Part of the planner, what it is asked, and its part of the API."""
