@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from cloud.api import answer, body_of
+from cloud.api import answer
+from cloud.bodies.api import body_of
 from cloud.pausing.inputs import OrderSitePause
 from cloud.pausing.views import SitePauseView, pause_view
 from cloud.port import Problem
