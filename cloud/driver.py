@@ -36,6 +36,7 @@ from cloud.planner import Planner
 from cloud.reports import SiteReports, TaskReport, checked
 from cloud.retention.api import retention_routes
 from cloud.retention.service import RetentionService
+from cloud.ruling.api import rule_routes
 from cloud.schedule.api import schedule_routes
 from cloud.schedule.service import ScheduleService
 from cloud.service import PlannerService
@@ -147,6 +148,7 @@ class GlobalPlanner:
                 schedule_routes(ScheduleService(self)),
                 notification_routes(NotificationService(self)),
                 pausing_routes(self),
+                rule_routes(self),
                 explain_routes(self, runs),
                 cache_routes(self, runs),
                 looking_routes(runs.looking),

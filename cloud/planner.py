@@ -27,6 +27,7 @@ from cloud.pausing.core import SitePauses
 from cloud.placement import Placement, Unplaceable, place
 from cloud.registering import keep_definitions, know, register, restore_definitions
 from cloud.reopening import Reopening
+from cloud.ruling.core import RuleBook
 from cloud.runs import Child, Run, Runs, created_by, load_saved_run
 from cloud.saved import load_saved_node, save_node
 from cloud.schedule.core import CloudSchedules
@@ -87,6 +88,7 @@ class Planner:
     notifications: Notifications = field(init=False)
     dependencies: Dependencies = field(init=False)
     pauses: SitePauses = field(init=False)
+    rules: RuleBook = field(init=False)
     parts: Parts = field(init=False)
     unsaved: dict[str, None] = field(default_factory=dict)
     _persisted: set[str] = field(default_factory=set)
@@ -95,7 +97,7 @@ class Planner:
     def __post_init__(self) -> None:
         self.ids, self.schedules, self.children = Ids(self.era), CloudSchedules(self), Children(self)
         self.runs, self.reopening, self.orders = Runs(self.plans), Reopening(self), RunOrders(self)
-        self.notifications, self.pauses = Notifications(self), SitePauses(self)
+        self.notifications, self.pauses, self.rules = Notifications(self), SitePauses(self), RuleBook(self)
         self.dependencies = Dependencies(self)
         self.parts = Parts(self._make_parts())
         self._steps = {
@@ -112,7 +114,7 @@ class Planner:
 
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the runs, in the order in which it sees what happens."""
-        return (self.dependencies, self.notifications, Clearing(self), self.pauses)
+        return (self.dependencies, self.notifications, Clearing(self), self.pauses, self.rules)
 
     @property
     def stream(self) -> StreamId:

@@ -32,6 +32,7 @@ from edge.roster import Roster
 from edge.saved import load_saved_site, save_site
 from edge.schedules import SiteSchedules
 from edge.sessions import Sessions
+from edge.standing import StandingRules
 from edge.unheard import UNHEARD, Unheard
 from sync.commit import Snapshot
 from sync.inputs import LACKS_TO, Due, FromPeer, PeerLinked, PeerLost, Recalled
@@ -128,7 +129,7 @@ class Executor:
 
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the fragments, in the order in which it sees what happens."""
-        return (self.heartbeats, self.cache, self.children, SitePause(self.home, self.schedules))
+        return (self.heartbeats, self.cache, self.children, SitePause(self.home, self.schedules), StandingRules(self.home))
 
     # The Driver's side ------------------------------------------------------------------------------------------------
 
@@ -317,7 +318,7 @@ class Executor:
                 self.children.resume(run, event, now, out)
             case FragmentReleased(definition, inputs, site, sites, placement, epoch):
                 if run not in self.fragments:
-                    adopted = FragmentAdopted(definition, inputs, site, sites, placement, epoch, event.priority, event.origin)
+                    adopted = FragmentAdopted(definition, inputs, site, sites, placement, epoch, event.priority, event.origin, event.labels)
                     self.emit(run, adopted, out, epoch)
                     self.home.adopt(self.fragments[run], adopted, now, out)
             case ValueHanded(task, output, blob, state):

@@ -22,6 +22,7 @@ from workflow.plan import Plan
 from workflow.resources import Holder, Resources
 from workflow.saved import load_saved
 from workflow.shelf import Shelf
+from workflow.standing import Standing
 from workflow.states import BLOCKED, READY, RUNNING, WAITING
 from workflow.steering_events import (
     ChildRequested,
@@ -78,6 +79,7 @@ class Home:
     meetings: Meetings = field(default_factory=Meetings)
     vigil: Vigil = field(default_factory=Vigil)
     claims: dict[str, set[int]] = field(default_factory=dict)
+    standing: Standing | None = None  # None without any, so that nobody pays for what is not there.
     paused: bool = False  # By an operator: nothing new starts (see edge.pausing).
     folds: dict[type, list[Fold]] = field(default_factory=dict)  # Of the Parts around it (see edge.part).
     children: Children = field(init=False)
@@ -109,12 +111,12 @@ class Home:
             fragment.evolve(said)
             if type(event) in folds:
                 self.tell(fragment.run, said)
-        if fragment.plan.rules:
+        if fragment.plan.rules or self.standing:
             self._obey_rules(fragment, events, out)
         fragment.news = None
 
     def _obey_rules(self, fragment: Fragment, events: list[Event], out: list[object]) -> None:
-        for event in fragment.decide_rules(events):
+        for event in fragment.decide_rules(events, self.standing):
             events.append(event)
             said = self.children.claim(fragment, event) if type(event) is ChildRequested else event
             out.append(Append(self.stream, fragment.run, fragment.epoch, said))

@@ -94,7 +94,7 @@ class SiteSchedules:
     def _begin(self, run: str, plan: Plan, inputs: bytes, labels: dict[str, str], now: Now, out: list[object]) -> None:
         site = self.home.site
         created = RunCreated(plan.ref, inputs, labels, now.wall_ms, plan.priority)
-        adopted = FragmentAdopted(plan.ref, inputs, site, [site], bytes(len(plan.tasks)), BORN_EPOCH)
+        adopted = FragmentAdopted(plan.ref, inputs, site, [site], bytes(len(plan.tasks)), BORN_EPOCH, labels=labels)
         out += (Append(self.home.stream, run, BORN_EPOCH, event) for event in (created, adopted))
         fragment = self.home.fragments[run] = Fragment.adopt(RunId(run), plan, adopted)
         self.home.adopt(fragment, adopted, now, out)

@@ -71,6 +71,7 @@ class FragmentAdopted(Event, frozen=True):
     epoch: int
     priority: int = -1
     origin: Origin | None = None
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class TaskAssigned(Event, frozen=True):

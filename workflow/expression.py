@@ -108,7 +108,7 @@ class Plain(msgspec.Struct, frozen=True, gc=False):
 
     def _start(self, scope: Scope) -> object:
         if self.root == "run":
-            return scope.run_id
+            return scope.run_id if self.key == "id" else scope.run[str(self.key)]
         if self.key == "":
             return scope.inputs
         values: Mapping[Any, object] = getattr(scope, self.root)

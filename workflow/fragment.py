@@ -14,6 +14,7 @@ others, `workflow.folding` and `workflow.steering_folds` fold rare events, `work
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -46,6 +47,9 @@ from workflow.shape import Shape
 from workflow.stage_marks import enter_stage
 from workflow.states import BLOCKED, COMPLETED, ELSEWHERE, ENDED, PENDING, READY, RUNNING, SLEEPING, VOID, WAITING
 from workflow.tasks import Role
+
+if TYPE_CHECKING:
+    from workflow.standing import Standing
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,6 +85,7 @@ class Fragment(Shape):
     detail: str = ""
     # Tasks that others have done (other sites, or the run that this one is a fork of), in the order in which that became known.
     handed: dict[int, None] | None = None
+    labels: dict[str, str] | None = None
     given_priority: int = -1  # With which the run was started; -1: that of its definition.
 
     @classmethod
@@ -97,6 +102,7 @@ class Fragment(Shape):
             missing=plan.first_missing(),
             open=sum(map(states.count, (PENDING,))),
             given_priority=adopted.priority,
+            labels=adopted.labels or None,
         )
         if adopted.origin is not None:
             seeding.sow(fragment, adopted.origin)
@@ -218,9 +224,9 @@ class Fragment(Shape):
             case Steer():
                 return steering.steer(self, command, now)
 
-    def decide_rules(self, events: list[Event]) -> list[Event]:
-        """What the definition's rules say to events that have just been folded."""
-        return ruling.follow(self, events) if self.plan.rules else []
+    def decide_rules(self, events: list[Event], standing: "Standing | None" = None) -> list[Event]:
+        """What the definition's rules, and those that stand beside it, say to events that have just been folded."""
+        return ruling.follow(self, events, standing) if self.plan.rules or standing else []
 
     def decide_ending(self) -> list[Event]:
         """What comes by itself once nothing else is left to do: the end of a rollback, the end of the fragment."""

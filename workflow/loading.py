@@ -8,7 +8,7 @@ A document of an older form is brought to today's on the way, see `workflow.migr
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from workflow.definition import WorkflowDefinition
 from workflow.json_text import mark_json, read_json
@@ -21,6 +21,7 @@ from workflow.yaml_text import mark_yaml
 TEXT_BYTES_MAX = 64 << 20
 YAML_BYTES_MAX = 32 << 20  # It takes some twenty times as long to read as JSON.
 VALUES_MAX = 8_000_000  # 80 for each of 100,000 tasks. Small values take far more memory than text.
+T = TypeVar("T")
 
 
 def load_definition(text: str, source: str = "<input>") -> WorkflowDefinition:
@@ -58,6 +59,23 @@ def load(text: str, source: str = "<input>") -> Loaded:
         definition, plan = read_plan(moved.document)
         if not found:
             return Loaded(definition, plan, moved.steps, moved.left_out)
+    except DefinitionError as refusal:
+        found, left_out = [*found, *refusal.problems], refusal.left_out
+    raise DefinitionError(_located(found, marks, source), left_out)
+
+
+def load_part(text: str, source: str, read: Callable[[object], T]) -> T:
+    """What `read` makes of the document in a text. Raises DefinitionError with file and line of all problems."""
+    try:
+        document, repeats, marks = _read(text, source)
+        found = marks().repeated if repeats else []
+    except TextRefused as refusal:
+        raise DefinitionError([replace(refusal.problem, file=source)]) from None
+    left_out = 0
+    try:
+        part = read(document)
+        if not found:
+            return part
     except DefinitionError as refusal:
         found, left_out = [*found, *refusal.problems], refusal.left_out
     raise DefinitionError(_located(found, marks, source), left_out)

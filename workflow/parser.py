@@ -14,6 +14,7 @@ from workflow.syntax import (
     MACROS,
     NESTED_MAX,
     ROOTS,
+    RUN_WORDS,
     TYPE_NAMES,
     Call,
     Collection,
@@ -238,7 +239,7 @@ class _Reader(Tokens):
         if root == "tasks":
             name, facet = self._task(at)
         elif root == "run":
-            if not (self.accept(".") and self.lexeme == "id"):
+            if not (self.accept(".") and self.lexeme in RUN_WORDS):
                 raise self.refusal("run is only known by its id", "run.id", at)
             name = self.advance()
         elif step := self._step():

@@ -329,6 +329,7 @@ class StartedRun(Part):
     inputs: dict[str, Any] = {}
 
 
+URL = r"^https?://[^\s]{1,2000}$"
 RULE_WORDS = ("pause", "cancel", "start", "notify", "skip", "escalate")
 
 
@@ -340,7 +341,7 @@ class RuleAction(Part):
     pause: Nothing | None = None
     cancel: Nothing | None = None
     start: StartedRun | None = None
-    notify: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]{1,2000}$")] | None = None
+    notify: Annotated[str, StringConstraints(pattern=URL)] | None = None
     skip: str | None = None
     escalate: Person | None = None
 
@@ -350,7 +351,7 @@ class RuleAction(Part):
         return self
 
 
-PATTERN_RULES[r"^https?://[^\s]{1,2000}$"] = "http://... or https://..."
+PATTERN_RULES[URL] = "http://... or https://..."
 
 
 def _rule_action(found: object) -> object:

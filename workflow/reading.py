@@ -6,7 +6,7 @@ document shows (unknown needs, cycles, references) can be reported together with
 
 from collections.abc import Callable, Iterator
 from math import isfinite
-from typing import Any, cast, get_args, get_origin
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 import msgspec
 from pydantic import BaseModel, ValidationError
@@ -25,6 +25,8 @@ from workflow.definition import (
 )
 from workflow.parts import JOIN_RULE, PATTERN_RULES, STRATEGIES, Need
 from workflow.problems import Place, Problems, shown
+
+P = TypeVar("P", bound=BaseModel)
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 JSON_RULE = "text in Unicode, numbers within 64 bits, true, false, null, lists, mappings"
@@ -91,10 +93,22 @@ def _misfits(value: object, place: Place) -> Iterator[Place]:
             yield place
 
 
+def read_part(model: type[P], document: object) -> tuple[P | None, Problems]:
+    """What stands beside definitions in a parsed document, and the problems of its form; None with problems."""
+    problems = Problems()
+    if not _beyond_json(document, problems):
+        try:
+            return model.model_validate(document), problems
+        except ValidationError as refusal:
+            for fault in refusal.errors(include_url=False):
+                _add(fault, problems, model)
+    return None, problems
+
+
 # Faults as the validator names them, in the words of the author ------------------------------------------------------
 
 
-def _add(fault: ErrorDetails, problems: Problems) -> None:
+def _add(fault: ErrorDetails, problems: Problems, model: type[BaseModel] = WorkflowDefinition) -> None:
     place: Place = fault["loc"]
     kind, found, context = fault["type"], fault["input"], fault.get("ctx", {})
     if (branch := _branch(place)) is not None:
@@ -105,7 +119,7 @@ def _add(fault: ErrorDetails, problems: Problems) -> None:
     if place and place[-1] == "[key]":
         place = place[:-1]
     if kind == "extra_forbidden":
-        problems.add_unknown(place, "field", str(place[-1]), _fields(place[:-1]))
+        problems.add_unknown(place, "field", str(place[-1]), _fields(place[:-1], model))
     elif kind == "string_pattern_mismatch":
         problems.add(place, f"{shown(found)} is no valid name here", PATTERN_RULES[context["pattern"]])
     elif (say := _WORDS.get(kind)) is not None:
@@ -135,6 +149,10 @@ _WORDS: dict[str, Callable[[str, dict[str, Any]], tuple[str, str]]] = {
     "request": lambda found, context: (f"{found} is neither text nor mapping", "text or a mapping, with ${{ }} in texts"),
     "people": lambda found, context: (f"{context['count']} must approve, and it names {context['people']}", "no more than can"),
     "strategy": lambda found, context: (f"{found} is no strategy", ", ".join(STRATEGIES)),
+    "bare_standing_action": lambda found, context: (
+        f"{found} is no action that stands alone",
+        "pause, cancel, skip, or a mapping",
+    ),
     "bare_action": lambda found, context: (f"{found} is no action that stands alone", "pause, cancel, or a mapping"),
     "literal_error": lambda found, context: (f"{found} is unknown", context["expected"].replace("'", "")),
     "dict_type": lambda found, context: (f"{found} stands here", "a mapping"),
@@ -146,9 +164,8 @@ _WORDS: dict[str, Callable[[str, dict[str, Any]], tuple[str, str]]] = {
 }
 
 
-def _fields(place: Place) -> list[str]:
+def _fields(place: Place, model: type[BaseModel]) -> list[str]:
     """The fields that are allowed at a place: it is followed through the models."""
-    model: type[BaseModel] = WorkflowDefinition
     steps = iter(place)
     for step in steps:
         field = next((field for name, field in model.model_fields.items() if step == (field.alias or name)), None)

@@ -1,4 +1,5 @@
-"""What the rules of a definition make of events: something has happened and been folded, and a rule says what follows.
+"""What rules make of events, a definition's own and standing ones: something has happened and been folded, and a rule says what
+follows.
 
 Rules see the run as it is after the event. What a rule does sets off no other rule, so there are no circles.
 """
@@ -27,10 +28,12 @@ from workflow.tasks import RulePlan
 
 if TYPE_CHECKING:
     from workflow.fragment import Fragment
+    from workflow.standing import Standing
 
 
-def follow(fragment: "Fragment", events: list[Event]) -> list[Event]:
-    """What the rules say to events that have just been folded, and to tasks that ended by them without an event of their own."""
+def follow(fragment: "Fragment", events: list[Event], standing: "Standing | None" = None) -> list[Event]:
+    """What the rules say to events that have just been folded, and to tasks that ended by them without an event of their own: the
+    definition's in their order, then those that stand beside it, by name."""
     happened = [(on, local) for event in events for on, local in _happenings(fragment, event)]
     unsaid = [task for task in fragment.news or () if fragment.states[task] in (SKIPPED, CANCELLED)]
     happened += [(f"task.{NAMES[fragment.states[task]]}", _named(fragment, task)) for task in unsaid]
@@ -38,7 +41,10 @@ def follow(fragment: "Fragment", events: list[Event]) -> list[Event]:
     for on, local in happened:
         for number, rule in enumerate(fragment.plan.rules):
             if rule.on == on:
-                found += _fire(fragment, number, rule, on, local)
+                found += _fire(fragment, number, "", rule, local)
+        for plan in standing.by_event.get(on, ()) if standing is not None else ():
+            if plan.concerns(fragment):
+                found += _fire(fragment, -1, plan.name, plan.rule, local)
     return found
 
 
@@ -80,30 +86,36 @@ def _named(fragment: "Fragment", task: int) -> dict[str, Any]:
     return {"task": fragment.id_of(task), "state": NAMES[fragment.states[task]]}
 
 
-def _fire(fragment: "Fragment", number: int, rule: RulePlan, on: str, local: dict[str, Any]) -> list[Event]:
+def _fire(fragment: "Fragment", number: int, name: str, rule: RulePlan, local: dict[str, Any]) -> list[Event]:
     scope = scope_for(fragment, {"event": local}, rule.when, rule.inputs)
+    if name:
+        labels = fragment.labels or {}
+        scope.run = {"definition": fragment.plan.ref, "labels": labels, "priority": fragment.priority()}
+    said = number, rule.on, rule.action, rule.target, msgspec.json.encode(local)
     try:
         if rule.when is not None and rule.when.value(scope) is not True:
             return []
-        done = _act(fragment, number, rule, scope)
+        done = _act(fragment, name or str(number + 1), rule, local, scope)
     except ExpressionError as error:
-        return [RuleFired(number, on, rule.action, rule.target, msgspec.json.encode(local), str(error))]
-    return [RuleFired(number, on, rule.action, rule.target, msgspec.json.encode(local)), *done]
+        return [RuleFired(*said, str(error), name)]
+    return [RuleFired(*said, "", name), *done]
 
 
-def _act(fragment: "Fragment", number: int, rule: RulePlan, scope: Any) -> list[Event]:
+def _act(fragment: "Fragment", name: str, rule: RulePlan, local: dict[str, Any], scope: Any) -> list[Event]:
     """What the rule does besides being on record, which is all that notifying and escalating need."""
-    reason = f"rule {number + 1}: {rule.on}"
+    reason = f"rule {name}: {rule.on}"
     goes_on = not fragment.outcome and not fragment.stopping
     match rule.action:
         case "pause" if goes_on and not (fragment.extras is not None and fragment.extras.paused):
             return [FragmentPaused("", reason)]
         case "cancel" if goes_on:
             return [FragmentCancelling("", reason)]
-        case "skip" if goes_on and fragment.states[rule.task] in (*NOT_BEGUN, STUCK):
-            return [TaskSkipped(rule.task, reason)]
+        case "skip" if goes_on:
+            # A rule that names no task is about the one to which it happened.
+            task = rule.task if rule.task >= 0 else fragment.index_of(local["task"])
+            return [TaskSkipped(task, reason)] if fragment.states[task] in (*NOT_BEGUN, STUCK) else []
         case "start":
-            name = f"{fragment.run}.rule{number + 1}.{fragment.version}"
-            return [ChildRequested(-1, name, rule.definition, rule.inputs.render(scope), waits=False)]
+            child = f"{fragment.run}.rule{'' if name.isdigit() else '-'}{name}.{fragment.version}"
+            return [ChildRequested(-1, child, rule.definition, rule.inputs.render(scope), waits=False)]
         case _:
             return []

@@ -40,6 +40,7 @@ class Saved(msgspec.Struct, array_like=True):
     ending: str = ""
     priority: int = -1
     handed: list[int] = []
+    labels: dict[str, str] = {}
 
 
 def save(fragment: "Fragment") -> bytes:
@@ -67,6 +68,7 @@ def save(fragment: "Fragment") -> bytes:
             ending=fragment.ending,
             priority=fragment.given_priority,
             handed=list(fragment.handed or ()),
+            labels=_in_order(fragment.labels or {}),
         )
     )
 
@@ -111,6 +113,7 @@ def restore(kind: "type[Fragment]", run: RunId, plan: Plan, saved: Saved) -> "Fr
         ending=saved.ending,
         given_priority=saved.priority,
         handed=dict.fromkeys(saved.handed) or None,
+        labels=saved.labels or None,
     )
     _restore_copies(fragment, states)
     fragment.open = sum(state not in ENDED and state not in ABSENT for state in fragment.states)

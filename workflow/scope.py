@@ -15,3 +15,4 @@ class Scope:
     states: Mapping[int, str] = field(default_factory=dict)
     errors: Mapping[int, object] = field(default_factory=dict)
     locals: Mapping[str, object] = field(default_factory=dict)
+    run: Mapping[str, object] = field(default_factory=dict)  # What standing rules see of it besides the id.

@@ -246,7 +246,8 @@ class ChildRequested(Event, frozen=True):
 
 
 class RuleFired(Event, frozen=True):
-    """Rule `rule` of the definition (from 0) took up what happened. Who is to be notified, or escalated to, is `target`."""
+    """Rule `rule` of the definition (from 0), or the standing rule `name` (then `rule` is -1), took up what happened. Who is to
+    be notified, or escalated to, is `target`."""
 
     rule: int
     on: str
@@ -254,6 +255,7 @@ class RuleFired(Event, frozen=True):
     target: str
     detail: bytes
     error: str = ""
+    name: str = ""
 
 
 class TaskHeld(Event, frozen=True):

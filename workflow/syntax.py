@@ -17,6 +17,7 @@ NESTED_MAX = 32
 DEPTH_MAX = 100
 COMPREHENSIONS_MAX = 2
 ROOTS = ("inputs", "tasks", "run")
+RUN_WORDS = ("id", "definition", "labels", "priority")  # All but the id are known only in standing rules.
 LOCALS = ("item", "index", "output", "event")  # Words that only some places know.
 FACETS = ("output", "state", "error")
 

@@ -47,6 +47,8 @@ class TemplateCompiler:
     silent: tuple[set[int], ...] = ()
     outputs: set[int] = field(default_factory=set)
     words: set[str] = field(default_factory=set)
+    roots: tuple[str, ...] = ROOTS
+    run_words: tuple[str, ...] = ("id",)
     _gaps: dict[str, tuple[bytes | Gap, list[int]]] = field(default_factory=dict)
     _reads: list[int] = field(default_factory=list)
     _may_read_secrets: bool = False
@@ -229,7 +231,11 @@ class TemplateCompiler:
 
     def _accept(self, reference: Reference, place: Place, is_alone: bool, is_site: bool) -> bool:
         before = len(self.problems)
-        if reference.root == "inputs":
+        if reference.root in ROOTS and reference.root not in self.roots:
+            self.problems.add(place, f"{reference.root!r} is not known here", ", ".join((*self.roots, *self.locals)))
+        elif reference.root == "run" and reference.name not in self.run_words:
+            self.problems.add(place, f"run.{reference.name} is known in standing rules only", "run.id")
+        elif reference.root == "inputs":
             self._check_input(reference, place, is_alone and self._may_read_secrets and not is_site)
         elif is_site:
             what = f"on task {reference.name!r}" if reference.root == "tasks" else "on the run"

@@ -53,11 +53,11 @@ def notice_of(event: Event, run: str, fragment: "Fragment | None") -> Notice | N
 
 def _of_rule(fired: RuleFired, run: str) -> Notice:
     local = msgspec.json.decode(fired.detail)
-    rule = f"rule {fired.rule + 1}"
+    rule = f"standing rule {fired.name}" if fired.name else f"rule {fired.rule + 1}"
     words = [f"{word} {local[word]}" for word in ("task", "stage", "outcome", "code") if local.get(word)]
     more = local.get("message") or local.get("detail") or local.get("reason") or ""
     said = f"{rule}: {fired.on} in run {run}" + "".join(f", {word}" for word in words) + (f": {more}" if more else "")
-    detail = {"rule": fired.rule + 1, "on": fired.on, "event": local}
+    detail = {"rule": fired.name or fired.rule + 1, "on": fired.on, "event": local}
     return Notice(f"rule.{fired.action}", (fired.target,), str(local.get("task", "")), said, detail)
 
 

@@ -264,6 +264,21 @@ class Client:
         """Try one again that was given up, or that had no address."""
         return self._request("POST", f"{_path('notifications', notification)}/retry")
 
+    def add_rule(self, text: str, *, source: str = "<request>", media: str = "application/yaml") -> dict[str, Any]:
+        """Add a standing rule (YAML or JSON). The very same again is fine; another one under its name is refused."""
+        headers = {"Content-Type": media}
+        return self._request("POST", "/api/v1/rules", {"source": source}, content=text.encode(), headers=headers)
+
+    def rules(self) -> list[dict[str, Any]]:
+        return self._items("/api/v1/rules")
+
+    def rule(self, name: str) -> dict[str, Any]:
+        return self._request("GET", _path("rules", name))
+
+    def remove_rule(self, name: str) -> dict[str, Any]:
+        """Remove a standing rule; what it was."""
+        return self._request("DELETE", _path("rules", name))
+
     def agents(self) -> list[AgentStatus]:
         return cast(list[AgentStatus], self._items("/api/v1/agents"))
 
