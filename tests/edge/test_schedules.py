@@ -75,7 +75,9 @@ def test_a_firing_begins_a_run_here_and_at_once(site: Site) -> None:
     assert run == run_of_firing("s", begin_ms, begin_ms + MINUTE)
     assert site.events(ScheduleFired) == [ScheduleFired("s", [begin_ms + MINUTE], [run], [run], "time")]
     assert site.events(RunCreated) == [RunCreated("count@1", b'{"n":1}', {"team": "a", "schedule": "s"}, begin_ms + MINUTE)]
-    assert site.events(FragmentAdopted) == [FragmentAdopted("count@1", b'{"n":1}', "harbour", ["harbour"], b"\0", 1)]
+    labels = site.events(RunCreated)[0].labels
+    (adopted,) = site.events(FragmentAdopted)
+    assert adopted == FragmentAdopted("count@1", b'{"n":1}', "harbour", ["harbour"], b"\0", 1, labels=labels)
     assert [key.run for key in robot.hands] == [run]
     work_all(site)
     assert site.outcome(run) == "completed"
