@@ -44,15 +44,15 @@ def place(plan: Plan, inputs: bytes, fleet: Fleet, done: AbstractSet[int] = froz
         return Unplaceable("a site to link to the cloud")
     sites = [site for site in greeted if not site.is_paused]
     if len(sites) == len(greeted):
-        return _place(plan, inputs, fleet, sites)
-    found = _place(plan, inputs, fleet, sites) if sites else Unplaceable("a site that is not paused")
+        return _place(plan, inputs, fleet, sites, done)
+    found = _place(plan, inputs, fleet, sites, done) if sites else Unplaceable("a site that is not paused")
     if isinstance(found, Placement) or "is paused by an operator" in found.waits_for:
         return found
     paused = [site.pause_words() for site in sorted(greeted, key=lambda site: site.id) if site.is_paused]
     return Unplaceable("; ".join([found.waits_for, *paused[:NAMED_MAX]]))
 
 
-def _place(plan: Plan, inputs: bytes, fleet: Fleet, sites: list[Site]) -> Placement | Unplaceable:
+def _place(plan: Plan, inputs: bytes, fleet: Fleet, sites: list[Site], done: AbstractSet[int]) -> Placement | Unplaceable:
     if not any(task.site for task in plan.tasks):
         needed = frozenset(name for asks in _asked(plan, done) for name in asks) if done else _needed(plan, fleet)
         main = _main_site(needed, set(), sites)

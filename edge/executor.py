@@ -318,7 +318,9 @@ class Executor:
                 self.children.resume(run, event, now, out)
             case FragmentReleased(definition, inputs, site, sites, placement, epoch):
                 if run not in self.fragments:
-                    adopted = FragmentAdopted(definition, inputs, site, sites, placement, epoch, event.priority, event.origin, event.labels)
+                    adopted = FragmentAdopted(
+                        definition, inputs, site, sites, placement, epoch, event.priority, event.origin, event.labels
+                    )
                     self.emit(run, adopted, out, epoch)
                     self.home.adopt(self.fragments[run], adopted, now, out)
             case ValueHanded(task, output, blob, state):
