@@ -34,6 +34,15 @@ def waiting(duration: str) -> Document:
     return _document("waiting", {"wait": {"wait": {"for": duration}}})
 
 
+def grouped(groups: int, capability: str) -> Document:
+    """Groups of two tasks, one after the other."""
+    steps: dict[str, Document] = {}
+    for number in range(groups):
+        inside = {"a": _task(capability, "repeatable", []), "b": _task(capability, "repeatable", ["a"])}
+        steps[f"g{number}"] = {"parallel": {"tasks": inside}, "needs": [f"g{number - 1}"] if number else []}
+    return _document("grouped", steps)
+
+
 def ref(document: Document) -> str:
     """name@version."""
     return f"{document['name']}@{document['version']}"

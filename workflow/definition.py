@@ -17,9 +17,11 @@ document can tell (unknown needs, cycles, references) is found when it is compil
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError
 
 from workflow.durations import DURATION_MS_MAX, DURATION_RULE, Timeout, parse_duration, show_duration
+from workflow.nothing import NO_FIELDS, NO_ITEMS
 from workflow.parts import (
     ID_RULE,
     Action,
@@ -152,7 +154,7 @@ class TaskDefinition(Part):
     repeat: Repeat | None = None
     sync_point: SyncPoint | None = None
     description: str = ""
-    parameters: dict[str, Any] = Field(default={}, alias="with", description="Parameters; ${{ }} in strings is CEL.")
+    parameters: dict[str, Any] = Field(default=NO_FIELDS, alias="with", description="Parameters; ${{ }} in strings is CEL.")
     effect: Literal["repeatable", "once", "physical"] = Field(default="once", description="What an unknown outcome allows.")
     timeout: Timeout | None = Field(default=None, description="From the start of an attempt to its finish.")
     start_timeout: Timeout | None = Field(default=None, description="From being ready to the start of an attempt.")
@@ -160,7 +162,7 @@ class TaskDefinition(Part):
     retry: RetryPolicy | None = None
     recovery: list[RecoveryItem] | None = Field(default=None, max_length=10, description="When retries are used up.")
     site: str | None = Field(default=None, min_length=1, description="Where; ${{ }} reads inputs only.")
-    needs: list[NeedItem] = Field(default=[], description="Tasks that end before this one starts.")
+    needs: list[NeedItem] = Field(default=NO_ITEMS, description="Tasks that end before this one starts.")
     join: Join = Field(default=0, description="How many needs start it.")
     when: Cel | None = Field(default=None, description="CEL; false: the task is skipped.")
     resources: list[ResourceItem] | None = Field(default=None, max_length=100, description="What it holds while it runs.")
@@ -170,7 +172,7 @@ class TaskDefinition(Part):
     reconcile: Service | None = Field(default=None, description="Work that finds out what became of an unknown outcome.")
     optional: bool = Field(default=False, description="Failing, it counts as skipped.")
     grows: bool = Field(default=False, description="Its output may add tasks to the run, under `tasks`.")
-    cancels: list[str] = Field(default=[], max_length=1_000, description="Tasks beside it, or around it, that its end stops.")
+    cancels: list[str] = Field(default=NO_ITEMS, max_length=1_000, description="Tasks beside or around it that its end stops.")
     cache: Cache | None = None
     stage: StageField | None = None
     output: dict[str, Any] | None = Field(default=None, description="JSON Schema of the output.")
@@ -226,9 +228,16 @@ class WorkflowDefinition(Part):
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of definitions, for editors and other tools."""
-    schema = WorkflowDefinition.model_json_schema(by_alias=True)
+    schema = WorkflowDefinition.model_json_schema(by_alias=True, schema_generator=_Schema)
     _close(schema)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
+
+
+class _Schema(GenerateJsonSchema):
+    """Writes the shared defaults as what they are."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return [] if dft is NO_ITEMS else {} if dft is NO_FIELDS else super().encode_default(dft)
 
 
 def _close(schema: Any) -> None:

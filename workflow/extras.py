@@ -112,6 +112,7 @@ class Extras(msgspec.Struct, array_like=True):
     unwanted: list[int] = []
     validating: dict[int, tuple[int, str, bytes, Blob | None]] = {}
     generations: dict[int, int] = {}
+    place: str = ""  # The leaf of the run's machine that was last recorded, for rules on states.
 
 
 class Network:

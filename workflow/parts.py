@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from workflow.durations import Duration, Timeout
+from workflow.nothing import NO_FIELDS, NO_ITEMS
 
 ID_RULE = "a lower-case letter, then lower-case letters, digits, - and _; 128 at most"
 ID = r"^[a-z][a-z0-9_-]{0,127}$"
@@ -29,7 +30,7 @@ AGENT_WORD = r"^[^\s\x00-\x1f@]{1,128}$"
 PERSON = r"^[^\s\x00-\x1f]{1,128}$"
 REF = r"^[a-z][a-z0-9_-]{0,127}(@[0-9A-Za-z][0-9A-Za-z.+_-]{0,63})?$"
 STAGE = r"^[A-Za-z_][A-Za-z0-9_-]{0,127}$"
-TRIGGER = r"^(task|run|stage)\.[A-Za-z_][A-Za-z0-9_-]{0,127}$"
+TRIGGER = r"^((task|run|stage)\.[A-Za-z_][A-Za-z0-9_-]{0,127}|(enter|exit)\.[a-z_]{1,40}(\.[a-z_]{1,40}){0,3})$"
 PATTERN_RULES = {
     ID: ID_RULE,
     INPUT_NAME: "a letter or _, then letters, digits and _; 128 at most",
@@ -38,7 +39,7 @@ PATTERN_RULES = {
     PERSON: "a name without spaces, or role:name; 128 characters at most",
     REF: "name or name@version",
     STAGE: "letters, digits, _ and -, not beginning with a digit",
-    TRIGGER: "task.<state>, run.<state> or stage.<name>",
+    TRIGGER: "task.<state>, run.<state>, stage.<name>, enter.<state of a run> or exit.<state of a run>",
 }
 
 Identifier = Annotated[str, StringConstraints(pattern=ID)]
@@ -97,8 +98,8 @@ class RetryPolicy(Part):
     factor: float = Field(default=2.0, ge=1, le=100, allow_inf_nan=False, description="By which delays grow.")
     delay_max: Duration | None = Field(default=None, description="No delay is longer; without it 30s, or `delay` if longer.")
     jitter: float = Field(default=0.2, ge=0, le=1, allow_inf_nan=False, description="Up to this share of a delay is left off.")
-    retry_on: list[AgentWord] = Field(default=[], max_length=100, description="Only failures with these codes are repeated.")
-    give_up_on: list[AgentWord] = Field(default=[], max_length=100, description="Failures with these codes are not repeated.")
+    retry_on: list[AgentWord] = Field(default=NO_ITEMS, max_length=100, description="Only failures of these codes are repeated.")
+    give_up_on: list[AgentWord] = Field(default=NO_ITEMS, max_length=100, description="Failures of these codes are not repeated.")
 
     @model_validator(mode="after")
     def _agrees(self) -> "RetryPolicy":
@@ -156,7 +157,7 @@ class Service(Part):
     capability: AgentWord | None = None
     agent: AgentWord | None = None
     action: Action | None = None
-    parameters: dict[str, Any] = Field(default={}, alias="with")
+    parameters: dict[str, Any] = Field(default=NO_FIELDS, alias="with")
     effect: Literal["repeatable", "once", "physical"] = "once"
     timeout: Timeout | None = None
     start_timeout: Timeout | None = None
@@ -180,7 +181,7 @@ class Validation(Part):
     capability: AgentWord | None = None
     agent: AgentWord | None = None
     action: Action | None = None
-    parameters: dict[str, Any] = Field(default={}, alias="with")
+    parameters: dict[str, Any] = Field(default=NO_FIELDS, alias="with")
     effect: Literal["repeatable", "once", "physical"] = "once"
     timeout: Timeout | None = None
     start_timeout: Timeout | None = None

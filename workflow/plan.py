@@ -68,6 +68,7 @@ class Plan:
     stops: bool = True  # When a task has failed for good; else what does not depend on it goes on.
     stages: dict[str, tuple[str, ...]] = field(default_factory=dict)  # Name -> next ones; the first is first.
     rules: tuple[RulePlan, ...] = ()
+    watched: frozenset[str] = frozenset()  # States of a run that rules name.
     queries: dict[str, Expression] = field(default_factory=dict)
     priority: int = 4
     checkpoints: int = 10
@@ -176,6 +177,7 @@ def _compile(definition: WorkflowDefinition, problems: Problems) -> Plan:
         stops=definition.on_failure == "stop",
         stages={name: tuple(targets) for name, targets in definition.stages.items()},
         rules=whole.rules,
+        watched=whole.watched,
         queries=whole.queries,
         priority=definition.priority,
         checkpoints=definition.checkpoints,

@@ -6,12 +6,16 @@ from workflow.definition import WorkflowDefinition
 from workflow.expression import Expression
 from workflow.flatten import Draft
 from workflow.parts import RULE_WORDS, Rule
+from workflow.places import STATES
 from workflow.problems import Place, Problems
 from workflow.tasks import RulePlan
 from workflow.template import EMPTY, Template
 from workflow.templates import TemplateCompiler
 
-TASK_EVENTS = ("started", "completed", "failed", "skipped", "cancelled", "lost", "reconcile", "incident")
+TASK_EVENTS = (
+    *("started", "completed", "failed", "skipped", "cancelled", "lost", "reconcile", "incident"),
+    *("validating", "waiting_for_resource", "retrying"),
+)
 RUN_EVENTS = ("started", "paused", "resumed", "completed", "failed", "cancelled", "incident")
 
 
@@ -22,6 +26,12 @@ class Whole:
     outputs: Template | None
     rules: tuple[RulePlan, ...]
     queries: dict[str, Expression]
+
+    @property
+    def watched(self) -> frozenset[str]:
+        """The states of a run that rules name."""
+        parted = (rule.on.partition(".") for rule in self.rules)
+        return frozenset(what for subject, _, what in parted if subject in ("enter", "exit"))
 
 
 def compile_rules(definition: WorkflowDefinition, draft: Draft, problems: Problems) -> Whole:
@@ -42,9 +52,13 @@ def compile_rules(definition: WorkflowDefinition, draft: Draft, problems: Proble
 
 def _rule(definition: WorkflowDefinition, rule: Rule, templates: TemplateCompiler, place: Place, problems: Problems) -> RulePlan:
     subject, _, what = rule.on.partition(".")
-    known = {"task": TASK_EVENTS, "run": RUN_EVENTS, "stage": tuple(definition.stages)}[subject]
+    kind, known = {
+        "task": ("event of a task", TASK_EVENTS),
+        "run": ("event of a run", RUN_EVENTS),
+        "stage": ("stage", tuple(definition.stages)),
+    }.get(subject, ("state of a run", STATES))
     if what not in known:
-        problems.add_unknown((*place, "on"), "stage" if subject == "stage" else f"event of a {subject}", what, known)
+        problems.add_unknown((*place, "on"), kind, what, known)
     when = templates.condition(rule.when, (*place, "when"))[0] if rule.when is not None else None
     do = rule.do
     action = next(word for word in RULE_WORDS if getattr(do, word) is not None)

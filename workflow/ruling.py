@@ -13,6 +13,7 @@ from workflow.event import Event
 from workflow.events import FragmentAdopted, FragmentCancelling, FragmentEnded, TaskAssigned, TaskCompleted, TaskFailed, TaskLost
 from workflow.expression import ExpressionError
 from workflow.looking import scope_for
+from workflow.places import moves
 from workflow.states import CANCELLED, NAMES, NOT_BEGUN, SKIPPED, STUCK
 from workflow.steering_events import (
     ChildRequested,
@@ -21,8 +22,10 @@ from workflow.steering_events import (
     IncidentOpened,
     RuleFired,
     StageEntered,
+    TaskBlocked,
     TaskSkipped,
     TaskStarted,
+    TaskValidating,
 )
 from workflow.tasks import RulePlan
 
@@ -37,7 +40,8 @@ def follow(fragment: "Fragment", events: list[Event], standing: "Standing | None
     happened = [(on, local) for event in events for on, local in _happenings(fragment, event)]
     unsaid = [task for task in fragment.news or () if fragment.states[task] in (SKIPPED, CANCELLED)]
     happened += [(f"task.{NAMES[fragment.states[task]]}", _named(fragment, task)) for task in unsaid]
-    found: list[Event] = []
+    found, moved = moves(fragment) if fragment.plan.watched else ([], [])
+    happened += [(on, {"state": on.partition(".")[2], "now": now}) for on, now in moved]
     for on, local in happened:
         for number, rule in enumerate(fragment.plan.rules):
             if rule.on == on:
@@ -58,9 +62,8 @@ def _happenings(fragment: "Fragment", event: Event) -> Iterator[tuple[str, dict[
         case TaskCompleted(task, attempt, agent):
             yield "task.completed", {**_named(fragment, task), "attempt": attempt, "agent": agent}
         case TaskFailed(task, attempt, code, message, retry_at_ms, agent):
-            if not retry_at_ms:
-                said = {**_named(fragment, task), "attempt": attempt, "agent": agent, "code": code, "message": message}
-                yield "task.failed", said
+            said = {**_named(fragment, task), "attempt": attempt, "agent": agent, "code": code, "message": message}
+            yield "task.retrying" if retry_at_ms else "task.failed", said
         case TaskLost(task, attempt, reason, redeliver):
             name = "task.lost" if redeliver else "task.reconcile"
             yield name, {**_named(fragment, task), "attempt": attempt, "reason": reason}
@@ -68,6 +71,10 @@ def _happenings(fragment: "Fragment", event: Event) -> Iterator[tuple[str, dict[
             said = {**_named(fragment, task), "code": code, "message": message}
             yield "task.incident", said
             yield "run.incident", said
+        case TaskValidating(task, attempt, agent):
+            yield "task.validating", {**_named(fragment, task), "attempt": attempt, "agent": agent}
+        case TaskBlocked(task, resources):
+            yield "task.waiting_for_resource", {**_named(fragment, task), "resources": resources}
         case FragmentAdopted():
             yield "run.started", {}
         case StageEntered(stage, task):

@@ -194,6 +194,12 @@ class StageEntered(Event, frozen=True):
     task: int = -1
 
 
+class StateEntered(Event, frozen=True):
+    """The run has come to this leaf of its machine, out of or into a state that a rule of its definition names."""
+
+    path: str
+
+
 class StageRefused(Event, frozen=True):
     """A task wanted to take the run to a stage that cannot follow the present one."""
 

@@ -41,6 +41,7 @@ from workflow.steering_events import (
     SignalReceived,
     SignalTaken,
     StageEntered,
+    StateEntered,
     TaskHeld,
 )
 from workflow.tasks import Role
@@ -196,6 +197,10 @@ def _enter_stage(fragment: "Fragment", event: StageEntered) -> None:
     fragment.more().stage = event.stage
 
 
+def _enter_state(fragment: "Fragment", event: StateEntered) -> None:
+    fragment.more().place = event.path
+
+
 def _request_approval(fragment: "Fragment", event: ApprovalRequested) -> None:
     task = event.task
     fragment.states[task] = WAITING
@@ -266,6 +271,7 @@ STEERING_FOLDS: dict[type[Event], Callable[["Fragment", Any], None]] = {
     RollbackBegun: _begin_rollback,
     RollbackEnded: _end_rollback,
     StageEntered: _enter_stage,
+    StateEntered: _enter_state,
     ApprovalRequested: _request_approval,
     ApprovalGiven: _give_approval,
     ApprovalEscalated: _escalate,
