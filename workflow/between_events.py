@@ -16,13 +16,13 @@ class ChildEnded(Event, frozen=True):
 
 
 class DependencyAdded(Event, frozen=True):
-    """This run, or its `task`, begins only once another run, or a task of that one, has ended as `after` asks (a kind of
+    """This run, or its task `of_task`, begins only once another run, or a task of that one, has ended as `after` asks (a kind of
     `workflow.between`).
 
     `hold` is what the run's homes call it; those in `homes` hold it already: its record was lost, and they told of it."""
 
     dependency: str
-    task: str
+    of_task: str  # By its name: `task` is a number in the events of fragments.
     on_run: str
     on_task: str
     after: str

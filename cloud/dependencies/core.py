@@ -86,9 +86,9 @@ class Dependencies(Part):
         assert isinstance(event, DependencyAdded)
         self.planner.ids.note(event.dependency)
         assert event.after in KINDS, f"{event.after!r} is no kind of dependency"
-        what = (event.dependency, run, event.task, event.on_run, event.on_task, event.after, time_ms, event.hold)
+        what = (event.dependency, run, event.of_task, event.on_run, event.on_task, event.after, time_ms, event.hold)
         self.records.add(Dependency(*what, told=list(event.homes), held=list(event.homes)))  # type: ignore[arg-type]
-        if not event.task:
+        if not event.of_task:
             self.planner.admission.bind(run)
 
     def _fold_settled(self, site: str, run: str, event: Event, time_ms: int) -> None:
