@@ -61,8 +61,8 @@ class Painting:
         event = decode(row.kind, row.payload)
         if isinstance(event, FragmentAdopted) and event.origin is not None:
             self._sow(event.site, event.origin)
-        task: int = getattr(event, "task", -1)
-        if task >= 0 and isinstance(event, _TELLING):
+        # What runs wait for names tasks by their ids; these events by their numbers.
+        if isinstance(event, _TELLING) and (task := event.task) >= 0:
             place = str(stream_writer(StreamId(row.stream))), task
             view = self._painted.get(place)
             if view is None:
