@@ -15,7 +15,7 @@ from sync.values import Now, RunId, SiteId, StreamId
 from workflow.attempts import failure
 from workflow.commands import Fail, FragmentCommand, Lose
 from workflow.event import Event
-from workflow.events import FragmentAdopted, FragmentCancelling, TaskCompleted
+from workflow.events import FragmentAdopted, FragmentCancelling, FragmentEnded, TaskCompleted
 from workflow.extras import NOBODY, Attempt
 from workflow.fragment import Fragment
 from workflow.plan import Plan
@@ -116,12 +116,16 @@ class Home:
         fragment.news = None
 
     def _obey_rules(self, fragment: Fragment, events: list[Event], out: list[object]) -> None:
+        """What rules say to the end of a run stands before it in the log: what is told of a run after its end, nobody hears."""
+        ended = out.pop() if fragment.outcome and type(events[-1]) is FragmentEnded else None
         for event in fragment.decide_rules(events, self.standing):
             events.append(event)
             said = self.children.claim(fragment, event) if type(event) is ChildRequested else event
             out.append(Append(self.stream, fragment.run, fragment.epoch, said))
             fragment.evolve(said)
             self.tell(fragment.run, said)
+        if ended is not None:
+            out.append(ended)
 
     def note(self, event: Event, out: list[object]) -> None:
         """Record and fold an event of the site that belongs to no run."""

@@ -153,6 +153,8 @@ class Driver:
                 self._last[input.run] = input.tombstone.last
                 commit.tombstones.append(input.tombstone)
             self._take(self.core.step(input, now), now, commit, effects)
+            if type(input) is Recalled and not self.core.holds(input.run):
+                self._last.pop(input.run, None)  # It was only looked at.
         self._take(self.core.settle(now), now, commit, effects)
         if (self.pos - self._floor >= SNAPSHOT_EVERY or self.floor_wanted) and not self._unfolded:
             self._snapshot(commit)

@@ -8,7 +8,7 @@ import pytest
 from sync.values import RunId
 from tests.edge.site import Site
 from tests.workflow.plans import plan_of
-from workflow.events import FragmentReleased
+from workflow.events import FragmentEnded, FragmentReleased
 from workflow.fragment import Fragment
 from workflow.rule_events import RuleRefused, RuleRegistered, RuleRemoved
 from workflow.standing import read_standing
@@ -107,3 +107,13 @@ def test_the_start_of_a_run_is_an_event_too(site: Site) -> None:
     for task in (0, 1):
         site.done(site.robots["anna"], task=task)
     assert fired(site, "r1") == [("begun", "run.started"), ("over", "run.completed")]
+
+
+def test_what_rules_say_to_the_end_stands_before_it(site: Site) -> None:
+    """Nobody hears of a run after its end: its history ends with it, at the site and at the cloud."""
+    tell(site, "over", on="run.completed")
+    site.release(ONE)
+    site.done(site.robots["anna"])
+    site.done(site.robots["anna"], task=1)
+    kinds = [type(event) for event in site.events_of("r1")]
+    assert kinds[-2:] == [RuleFired, FragmentEnded]
