@@ -24,6 +24,7 @@ from workflow.events import (
 )
 from workflow.states import READY
 from workflow.steering_events import FragmentReopened
+from workflow.telling import task_of
 
 if TYPE_CHECKING:
     from cloud.planner import Planner
@@ -60,7 +61,7 @@ class Hearing:
         if known is not None:
             planner.measures.hear(known, event, input.time_ms)
             if known.reports:
-                planner.runs.reports.end(known, getattr(event, "task", -1))
+                planner.runs.reports.end(known, task_of(event))
         if kind is TaskAssigned:
             return  # Half of all events, and nothing for the cloud to decide.
         if isinstance(event, Event) and run:

@@ -56,6 +56,7 @@ from workflow.events import (
 )
 from workflow.plan import Plan
 from workflow.steering_events import ChildRequested, CommandRequested, FragmentReopened
+from workflow.telling import task_of
 
 BORN_EPOCH = 1
 RELEASED_EPOCH = 2
@@ -294,7 +295,7 @@ class Planner:
         elif isinstance(event, ChildRequested):
             run.children.setdefault(event.child, Child(event.task, site, event.waits, here=event.here))
         fragment = run.fragments[0] if len(run.sites) == 1 else run.fragment(site)
-        if fragment is not None and getattr(event, "task", 0) < len(fragment.states):
+        if fragment is not None and task_of(event) < len(fragment.states):
             fragment.evolve(event)  # type: ignore[arg-type]
             fragment.quiet()
             if not fragment.live:

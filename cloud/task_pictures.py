@@ -33,6 +33,7 @@ from workflow.origin import Origin
 from workflow.run_machine import run_place
 from workflow.states import BLOCKED, ENDED, NAMES, READY, RECONCILE, RUNNING, SLEEPING, STUCK, VALIDATING, VOID, WAITING
 from workflow.tasks import Kind, Role
+from workflow.telling import task_of
 
 TASKS_SHOWN_MAX = 10_000
 _TELLING = (AttemptResumed, TaskAssigned, TaskCancelled, TaskCompleted, TaskDelayed, TaskFailed, TaskLost)
@@ -104,7 +105,12 @@ def rows_of(rows: list[Row], shown: frozenset[tuple[str, int]]) -> list[Row]:
     """The rows that a picture of these tasks is painted from. Touches nothing but its arguments: of a long history it is called
     in a thread, and the loop goes on meanwhile."""
     writers = {stream: stream_writer(StreamId(stream)) for stream in {row.stream for row in rows}}
-    return [row for row in rows if (writers[row.stream], getattr(decode(row.kind, row.payload), "task", -1)) in shown]
+    return [row for row in rows if _tells(decode(row.kind, row.payload), writers[row.stream], shown)]
+
+
+def _tells(event: Event, writer: str, shown: frozenset[tuple[str, int]]) -> bool:
+    """Of one of these tasks, or of what a fork has taken over of them."""
+    return (writer, task_of(event)) in shown or (isinstance(event, FragmentAdopted) and event.origin is not None)
 
 
 def _shown(run: Run) -> Iterator[tuple[str, int]]:

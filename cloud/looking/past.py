@@ -25,6 +25,7 @@ from workflow.fragment import Fragment
 from workflow.orders import Pause, Prioritise, Resume, decode_order
 from workflow.plan import Plan
 from workflow.steering_events import ChildRequested, CommandRequested, FragmentReopened
+from workflow.telling import task_of
 
 
 @dataclass(slots=True)
@@ -83,7 +84,7 @@ class Past:
         if isinstance(event, ChildRequested):
             run.children.setdefault(event.child, Child(event.task, site, event.waits))
         fragment = run.fragment(site)
-        if fragment is None or getattr(event, "task", 0) >= len(fragment.states):
+        if fragment is None or task_of(event) >= len(fragment.states):
             return False
         fragment.evolve(event)
         fragment.quiet()

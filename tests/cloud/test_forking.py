@@ -16,6 +16,7 @@ from cloud.control.requests import ForkRequest
 from cloud.forking.service import new_run
 from cloud.inputs import StartRuns
 from cloud.port import Started
+from cloud.task_pictures import first_shown, rows_of, task_views
 from tests.cloud.control import Control
 from tests.whole import Whole, whole
 from tests.workflow.plans import plan_of
@@ -230,3 +231,20 @@ async def test_what_is_taken_over_needs_no_agents() -> None:
     control.settle()
     assert control.planner.runs[waiting].state() == "pending"
     assert control.outposts["harbour"].ready(run) == [plan.index["pack"]]
+
+
+async def test_the_picture_of_a_long_history_shows_what_was_taken_over() -> None:
+    """Of many rows only those are painted that tell of the tasks shown; the beginning of a fork tells of those taken over."""
+    gate = {"wait": {"signal": "go"}, "needs": ["pack"]}
+    plan = plan_of({"pick": {"capability": "pick"}, "pack": {"capability": "pick", "needs": ["pick"]}, "gate": gate})
+    control = Control()
+    control.join("harbour", "pick")
+    (old,) = control.start(plan)
+    control.work_all(old)
+    run = forked(control, old, from_task="pack")
+    control.settle()
+    known = control.planner.runs[run]
+    rows = [row for row in control.log.disk.rows if row.run == run]
+    painted = task_views(known, rows_of(rows, first_shown(known)), control.planner.fleet)
+    assert painted == task_views(known, rows, control.planner.fleet)
+    assert painted[0][0].source == f"fork:{old}"
