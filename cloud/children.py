@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from cloud.dependencies.defined import defined_now
+from cloud.dependencies.inputs import Wait
 from cloud.inputs import NewRun
 from cloud.outcomes import Outcome
+from cloud.port import Problem
 from cloud.runs import Run
 from sync.values import Now
 from workflow.between_events import ChildEnded
@@ -74,15 +77,16 @@ class Children:
             return
         depth = run.depth + 1 if run is not None else depth_of(asked.child)
         try:
-            plan, inputs = self._checked(run, asked, depth)
+            plan, inputs, waits = self._checked(run, asked, depth)
         except ChildRefused as refusal:
             self._record(run, asked.child, Outcome("failed", str(refusal)), now, out)
             return
         priority, key = (run.priority, run.fairness_key) if run is not None else (plan.priority, "")
         self.planner.begin(asked.child, plan.ref, NewRun(inputs, {}, priority, key, name, depth), now, out)
+        self.planner.dependencies.begin(asked.child, waits, (), now, out)
 
-    def _checked(self, run: Run | None, asked: ChildRequested, depth: int) -> tuple[Plan, bytes]:
-        """What is to be started, and with which inputs. Raises ChildRefused."""
+    def _checked(self, run: Run | None, asked: ChildRequested, depth: int) -> tuple[Plan, bytes, tuple[Wait, ...]]:
+        """What is to be started, with which inputs, and for whom it waits. Raises ChildRefused."""
         if run is not None:
             check_room(run.id, asked.child, depth, len(run.children))
         else:
@@ -92,7 +96,11 @@ class Children:
         plan = plan_named(asked.definition, self.planner.plans, self.planner.latest)
         if plan is None:
             raise ChildRefused(f"definition {asked.definition} is not registered")
-        return plan, checked_inputs(plan, asked)
+        inputs = checked_inputs(plan, asked)
+        try:
+            return plan, inputs, defined_now(self.planner.dependencies, plan, inputs)
+        except Problem as refusal:
+            raise ChildRefused(refusal.detail) from None
 
     def started_by(self, plan: Plan) -> Iterator[Plan]:
         """What runs of the plan may start, and what these may, as it is registered now; each once, DEFINITIONS_MAX at most: a

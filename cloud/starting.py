@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from cloud.answers import encode_answer
+from cloud.dependencies.defined import with_defined
 from cloud.dependencies.ends import unknown_run
 from cloud.inputs import StartRuns
 from cloud.port import Problem, Started
@@ -16,19 +17,25 @@ if TYPE_CHECKING:
     from cloud.planner import Planner
 
 
-def start(planner: "Planner", input: StartRuns, now: Now, out: list[object], recalled: tuple[Run, ...] = ()) -> None:
-    """Create the runs of a request, all or none, and remember what was answered under the client's key.
+def start(planner: "Planner", input: StartRuns, now: Now, out: list[object]) -> None:
+    """Create the runs of a request, all or none, and remember what was answered under the client's key."""
+    try:
+        _start(planner, with_defined(planner, input), now, out)
+    except Problem as refusal:
+        out.append(Reply(input.token, refusal))
 
-    `recalled` are runs that have ended, that the new ones are to wait for, and that were read from the log for it.
-    """
+
+def _start(planner: "Planner", input: StartRuns, now: Now, out: list[object], recalled: tuple[Run, ...] = ()) -> None:
+    """`recalled` are runs that have ended, that the new ones are to wait for, and that were read from the log for it."""
     waits = [wait for new in input.runs for wait in new.after]
     if waits and (missing := planner.dependencies.unknown(waits, recalled)):
+        said = next(wait.said for wait in waits if wait.awaited.run == missing)
 
         def again(found: Run | None, now: Now, out: list[object]) -> None:
             if found is None:
-                out.append(Reply(input.token, unknown_run(missing)))
+                out.append(Reply(input.token, unknown_run(missing, said)))
             else:
-                start(planner, input, now, out, (*recalled, found))
+                _start(planner, input, now, out, (*recalled, found))
 
         planner.reopening.look(missing, again, out)
         return

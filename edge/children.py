@@ -90,7 +90,7 @@ class SiteChildren(Part):
     def _can_do(self, asked: ChildRequested) -> bool:
         """Is it known here what the child is, and can this site do all of it? What cannot be started at all is refused here."""
         plan = plan_named(asked.definition, self.home.plans, self.definitions.latest)
-        if plan is None:
+        if plan is None or plan.awaits:  # Only the cloud knows all runs.
             return False
         try:
             scope = Scope(msgspec.json.decode(checked_inputs(plan, asked)))

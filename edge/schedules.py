@@ -86,6 +86,8 @@ class SiteSchedules:
         plan = self.home.plans.get(state.definition)
         if plan is None:
             return None, b"", f"definition {state.definition} is not known at {self.home.site}"
+        if plan.awaits:
+            return None, b"", f"{state.definition} awaits other runs, and only the cloud knows all: let it keep the schedule"
         try:
             return plan, msgspec.json.encode(plan.check_inputs(state.spec.inputs)), ""
         except InputError as error:

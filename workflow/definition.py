@@ -23,10 +23,12 @@ from pydantic_core import PydanticCustomError
 from workflow.durations import DURATION_MS_MAX, DURATION_RULE, Timeout, parse_duration, show_duration
 from workflow.nothing import NO_FIELDS, NO_ITEMS
 from workflow.parts import (
+    AWAITS_MAX,
     ID_RULE,
     Action,
     AgentWord,
     Approval,
+    AwaitItem,
     Cache,
     Cel,
     ChildRun,
@@ -116,7 +118,7 @@ class Repeat(Part):
 
 
 # What each kind of task has to do with, besides COMMON. What agents do has to do with everything.
-COMMON = frozenset({"needs", "join", "when", "site", "stage", "optional", "cancels", "description"})
+COMMON = frozenset({"needs", "join", "when", "site", "stage", "optional", "cancels", "description", "awaits"})
 _AGENTS = frozenset({"capability", "agent", "action"})
 _GROUP = COMMON | {"timeout", "recovery", "resources", "cleanup", "compensate"}
 FIELDS_OF = {
@@ -163,6 +165,7 @@ class TaskDefinition(Part):
     recovery: list[RecoveryItem] | None = Field(default=None, max_length=10, description="When retries are used up.")
     site: str | None = Field(default=None, min_length=1, description="Where; ${{ }} reads inputs only.")
     needs: list[NeedItem] = Field(default=NO_ITEMS, description="Tasks that end before this one starts.")
+    awaits: list[AwaitItem] = Field(default=NO_ITEMS, max_length=AWAITS_MAX, description="Other runs that end before it starts.")
     join: Join = Field(default=0, description="How many needs start it.")
     when: Cel | None = Field(default=None, description="CEL; false: the task is skipped.")
     resources: list[ResourceItem] | None = Field(default=None, max_length=100, description="What it holds while it runs.")
@@ -212,6 +215,7 @@ class WorkflowDefinition(Part):
     stages: dict[StageName, list[str]] = Field(default={}, max_length=200, description="Name -> next ones; the first is first.")
     rules: list[Rule] = Field(default=[], max_length=100, description="What is done when something happens.")
     queries: dict[Name, Cel] = Field(default={}, max_length=100, description="Name -> CEL, answered while the run goes on.")
+    awaits: list[AwaitItem] = Field(default=[], max_length=AWAITS_MAX, description="Other runs that end before its own begin.")
     tasks: Tasks
 
     @property

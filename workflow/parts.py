@@ -139,6 +139,21 @@ class Need(Part):
 NeedItem = Annotated[str | Need, Field(union_mode="left_to_right")]
 
 
+AWAITS_MAX = 1_000
+"""Other runs that one run may wait for from its beginning."""
+
+
+class Await(Part):
+    """Another run, or a task of it, that ends before this begins, and how."""
+
+    run: str = Field(min_length=1, description="A run, RUN/TASK or a list of these; ${{ }} reads inputs only. Empty: none.")
+    task: str = Field(default="", description="Of that run; ${{ }} reads inputs only.")
+    kind: Literal["success", "failure", "end"] = "success"
+
+
+AwaitItem = Annotated[Await, BeforeValidator(_long("run"), json_schema_input_type=str | Await)]
+
+
 class Resource(Part):
     """What a task holds while it runs, of what the site has."""
 

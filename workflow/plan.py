@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from workflow.awaits import compile_awaits
 from workflow.definition import WorkflowDefinition
 from workflow.expression import Expression, ExpressionError
 from workflow.flatten import Draft, flatten
@@ -26,7 +27,7 @@ from workflow.readings import check_readings
 from workflow.rules import compile_rules
 from workflow.stages import check_stages
 from workflow.task_plans import TaskCompiler
-from workflow.tasks import Effect, Graph, RetryPlan, RulePlan, TaskPlan
+from workflow.tasks import AwaitPlan, Effect, Graph, RetryPlan, RulePlan, TaskPlan
 from workflow.template import Template
 from workflow.templates import Vocabulary
 
@@ -72,6 +73,7 @@ class Plan:
     queries: dict[str, Expression] = field(default_factory=dict)
     priority: int = 4
     checkpoints: int = 10
+    awaits: tuple[AwaitPlan, ...] = ()  # Other runs that its runs wait for.
     is_plain: bool = True  # Every need is after success, nothing is inside anything, and tasks are work or wait for a time.
 
     @property
@@ -148,7 +150,8 @@ def _compile(definition: WorkflowDefinition, problems: Problems) -> Plan:
     drafts = flatten(definition, problems)
     upstreams = [arrange(draft, problems) for draft in drafts]
     inputs = compile_inputs(definition.inputs, problems)
-    compiler = TaskCompiler(definition, _vocabulary(definition, inputs), problems)
+    vocabulary = _vocabulary(definition, inputs)
+    compiler = TaskCompiler(definition, vocabulary, problems)
     for draft in drafts:
         compiler.name(draft)
     for draft in drafts:
@@ -158,6 +161,7 @@ def _compile(definition: WorkflowDefinition, problems: Problems) -> Plan:
         check_stages(definition.stages, problems, ("stages",))
     is_plain = compiler.is_plain and _is_plain(definition, drafts[0])
     whole = compile_rules(definition, drafts[0], problems)
+    awaits = compile_awaits(definition, drafts, vocabulary, problems)
     packed = _packed(definition, problems)
     if problems:
         raise DefinitionError(problems.found, problems.left_out)
@@ -181,6 +185,7 @@ def _compile(definition: WorkflowDefinition, problems: Problems) -> Plan:
         queries=whole.queries,
         priority=definition.priority,
         checkpoints=definition.checkpoints,
+        awaits=awaits,
         is_plain=is_plain,
     )
     # Of one that was compiled before and is held by somebody, all get that one.

@@ -205,6 +205,17 @@ class TaskPlan(msgspec.Struct, frozen=True, gc=False):
     reads: tuple[int, ...] = ()
 
 
+class AwaitPlan(msgspec.Struct, frozen=True, gc=False):
+    """Runs of the definition (`of_task` empty: as a whole) wait for the run, or RUN/TASK, or the list of these that `run` renders
+    to, and for the task of it that `on_task` does. `kind` is one of `workflow.between`; `said` is the place, and its text."""
+
+    of_task: str
+    run: Template
+    on_task: Template
+    kind: str
+    said: str
+
+
 class RulePlan(msgspec.Struct, frozen=True, gc=False):
     """When `on` (task.<state>, run.<state>, stage.<name>, enter.<path>, exit.<path>) happens and `when` holds of `event`,
     `action` is done: pause, cancel, start (a run of `definition` with `inputs`), notify (the address `target`), skip (`task`),

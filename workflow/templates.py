@@ -245,7 +245,7 @@ class TemplateCompiler:
         elif reference.root in LOCALS:
             self.words.add(reference.root)
             if reference.root not in self.locals:
-                self.problems.add(place, f"{reference.root!r} is not known here", ", ".join((*ROOTS, *self.locals)))
+                self.problems.add(place, f"{reference.root!r} is not known here", ", ".join((*self.roots, *self.locals)))
         return len(self.problems) == before
 
     def _check_input(self, reference: Reference, place: Place, is_alone: bool) -> None:

@@ -5,6 +5,7 @@ it is read from the log. A value that was handed over stands: a wait that is met
 """
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cloud.dependencies import ends
@@ -55,6 +56,7 @@ class Dependencies(Part):
         self._circles: Circles | None = None
         self._hopeless: dict[str, str] = {}
         self._unknown: dict[str, None] = {}
+        self._unsure: dict[str, None] = {}
 
     def steps(self) -> dict[type, Step]:
         return {AddDependencies: self._add, RemoveDependency: self._remove}
@@ -210,6 +212,11 @@ class Dependencies(Part):
     def _awaited(self, wait: Wait, ended: dict[str, Run]) -> Run:
         return self.planner.runs.get(wait.awaited.run) or ended[wait.awaited.run]
 
+    def _outcome(self, wait: Wait, ended: dict[str, Run]) -> str:
+        """How what is awaited has ended; empty if it has not, or nobody has looked yet."""
+        run = self.planner.runs.get(wait.awaited.run) or ended.get(wait.awaited.run)
+        return ends.outcome_of(run, wait.awaited.task) if run is not None else ""
+
     def _close_no_circle(self, run: Run, waits: tuple[Wait, ...], ended: dict[str, Run]) -> None:
         """All of them go into the graph. Raises Problem (409) if one would close a circle, or contradicts one that there is."""
         if self._circles is None:
@@ -222,7 +229,7 @@ class Dependencies(Part):
                 if known is not None and known.kind != wait.kind:
                     detail = f"{waiting} waits for {wait.awaited} already, {known.kind} ({known.id}): remove that one first"
                     raise Problem(409, "dependency_exists", detail)
-                if known is None and not ends.outcome_of(self._awaited(wait, ended), wait.awaited.task):
+                if known is None and not self._outcome(wait, ended):
                     self._circles.add(waiting, wait.awaited)
                     entered.append((waiting, wait.awaited))
         except (RunsInCircle, Problem) as refused:
@@ -234,12 +241,32 @@ class Dependencies(Part):
             raise
 
     def begin(self, run: str, waits: tuple[Wait, ...], recalled: tuple[Run, ...], now: Now, out: list[object]) -> None:
-        """A run that was created just now waits; nobody waits for it yet. What is awaited has been checked."""
+        """A run that was created just now waits; nobody but its parent waits for it yet. What is awaited has been checked, or is
+        looked up now."""
         known, ended = self.planner.runs[run], _by_id(recalled)
+        if waits and known.parent:
+            self._enter_child(known.parent, run)
         for wait in waits:
-            if self._circles is not None and not ends.outcome_of(self._awaited(wait, ended), wait.awaited.task):
-                self._circles.add(Point(run, wait.task), wait.awaited)
-            self._record(known, wait, ended, now, out)
+            circle = self._enter(run, wait) if self._circles is not None and not self._outcome(wait, ended) else ""
+            id = self._record(known, wait, ended, now, out)
+            if circle:
+                self._conclude(self.records.known[id], HOPELESS, circle, now, out)
+            elif wait.awaited.run not in self.planner.runs and wait.awaited.run not in ended:
+                self._unsure[wait.awaited.run] = None
+
+    def _enter(self, run: str, wait: Wait) -> str:
+        """It goes into the graph of all that wait; else the circle that it would close."""
+        assert self._circles is not None, "it is built before"
+        try:
+            self._circles.add(Point(run, wait.task), wait.awaited)
+        except RunsInCircle as refused:
+            return str(refused)
+        return ""
+
+    def _enter_child(self, parent: str, child: str) -> None:
+        self._circles = self._circles or Circles(self.planner, self.records.known.values())
+        if (run := self.planner.runs.get(parent)) is not None and (asked := run.children.get(child)) is not None and asked.waits:
+            self._circles.add_child(run, asked.site, asked.task, child)
 
     def _record(self, run: Run, wait: Wait, ended: dict[str, Run], now: Now, out: list[object]) -> str:
         if (there := self.records.find(Point(run.id, wait.task), wait.awaited)) is not None:
@@ -249,7 +276,7 @@ class Dependencies(Part):
         added = DependencyAdded(id, wait.task, wait.awaited.run, wait.awaited.task, wait.kind, hold)
         self._emit(run.id, added, now, out)
         known = self.records.known[id]
-        if outcome := ends.outcome_of(self._awaited(wait, ended), wait.awaited.task):
+        if outcome := self._outcome(wait, ended):
             self._settle(known, outcome, now, out)
         else:
             self.telling.tell(known, now, out)
@@ -296,7 +323,10 @@ class Dependencies(Part):
         may be one of a long chain."""
         met = is_met(known.kind, outcome)
         detail = f"{known.awaited} has {'been cancelled' if outcome == 'cancelled' else outcome}"
-        self._emit(known.run, DependencySettled(known.id, MET if met else HOPELESS, detail), now, out)
+        self._conclude(known, MET if met else HOPELESS, detail, now, out)
+
+    def _conclude(self, known: Dependency, state: str, detail: str, now: Now, out: list[object]) -> None:
+        self._emit(known.run, DependencySettled(known.id, state, detail), now, out)
         self._fail(known)
         self.telling.tell(known, now, out)
 
@@ -312,6 +342,9 @@ class Dependencies(Part):
         for name in self._unknown:
             self.planner.reopening.look(name, self._found, out)
         self._unknown.clear()
+        for name in self._unsure:
+            self.planner.reopening.look(name, partial(self._looked_up, name), out)
+        self._unsure.clear()
 
     # From the sites ---------------------------------------------------------------------------------------------------
 
@@ -394,6 +427,13 @@ class Dependencies(Part):
         """The log tells how a run ended that is waited for. Of one that it does not know a site may still tell."""
         if run is not None and run.outcome:
             self.ended(run, Outcome(run.outcome), now, out)
+
+    def _looked_up(self, name: str, run: Run | None, now: Now, out: list[object]) -> None:
+        """The log tells of a run that one which has begun waits for; if it does not, nobody ever had that name."""
+        self._found(run, now, out)
+        for known in list(self.records.on(name)) if run is None else ():
+            if known.state == WAITING:
+                self._conclude(known, HOPELESS, f"{name} is not known here", now, out)
 
     def _emit(self, run: str, event: Event, now: Now, out: list[object]) -> None:
         self.planner.emit(self.planner.stream, run, BORN_EPOCH, event, now, out)

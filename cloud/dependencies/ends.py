@@ -72,9 +72,10 @@ def not_waiting(run: str) -> Problem:
     return Problem(409, "run_not_active", detail)
 
 
-def unknown_run(run: str) -> Problem:
-    """Nobody knows the run that is to be waited for."""
-    detail = f"run {run}, which is to be waited for, is not known here: look at GET /api/v1/workflows for those that are"
+def unknown_run(run: str, said: str = "") -> Problem:
+    """Nobody knows the run that is to be waited for; `said` is where the definition says so."""
+    where = f" ({said})" if said else ""
+    detail = f"run {run}, which is to be waited for{where}, is not known here: look at GET /api/v1/workflows for those that are"
     return Problem(404, "run_unknown", detail)
 
 

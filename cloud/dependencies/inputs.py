@@ -12,6 +12,7 @@ class Wait(NamedTuple):
     task: str
     awaited: Point
     kind: Kind = "after_success"
+    said: str = ""  # Where the definition says so, if it does.
 
 
 class AddDependencies(NamedTuple):

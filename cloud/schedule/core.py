@@ -6,11 +6,12 @@ as soon as it may be written to; `unsent` is what has not.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from cloud.admission import Admission
+from cloud.dependencies.defined import defined, defined_now
 from cloud.fleet import Fleet
 from cloud.ids import Ids
 from cloud.inputs import NewRun
@@ -36,6 +37,9 @@ from workflow.schedules import (
     timer_key,
 )
 
+if TYPE_CHECKING:
+    from cloud.dependencies.core import Dependencies
+
 LABEL = "schedule"
 ORDERS_MAX = 1_000
 
@@ -55,6 +59,8 @@ class Planning(Protocol):
     def ids(self) -> Ids: ...
     @property
     def admission(self) -> Admission: ...
+    @property
+    def dependencies(self) -> "Dependencies": ...
     def note(self, reader: str, event: Event, now: Now, out: list[object]) -> None: ...
     def begin(self, run: str, definition: str, new: NewRun, now: Now, out: list[object]) -> None: ...
     def stop(self, run: Run, reason: str, now: Now, out: list[object]) -> str: ...
@@ -250,6 +256,7 @@ class CloudSchedules:
                 for run in event.runs:
                     new = NewRun(inputs, {**state.spec.labels, LABEL: id}, self.planner.plans[ref].priority)
                     self.planner.begin(run, ref, new, now, out)
+                    self.planner.dependencies.begin(run, defined(self.planner.plans[ref], inputs), (), now, out)
             elif isinstance(event, ScheduleBuffered):
                 for run in event.cancels:
                     self.planner.stop(self.planner.runs[run], f"schedule {id} starts the next run", now, out)
@@ -266,9 +273,13 @@ class CloudSchedules:
         if (refusal := self.planner.admission.refusal(1)) is not None:
             return "", b"", refusal.detail
         try:
-            return ref, msgspec.json.encode(plan.check_inputs(spec.inputs)), ""
+            inputs = msgspec.json.encode(plan.check_inputs(spec.inputs))
+            defined_now(self.planner.dependencies, plan, inputs)
+        except Problem as obstacle:
+            return "", b"", obstacle.detail
         except InputError as error:
             return "", b"", f"the inputs do not fit {ref}: {error}"
+        return ref, inputs, ""
 
     def _arm(self, id: str, out: list[object]) -> None:
         state = self.own.known.get(id)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -180,6 +181,32 @@ async def test_the_command_line_lets_runs_wait(system: Whole) -> None:
     assert "waits for no other run" in await command(system, "run", "dependencies", (await start(system, PACK, "pack")))
     for run in (second, first):
         await system.client.post(f"{RUNS}/{run}/cancel", params={"wait": 30}, json={})
+
+
+async def test_a_definition_lets_its_runs_wait_for_those_that_inputs_name(system: Whole, tmp_path: Path) -> None:
+    """From a file on the command line, and over HTTP: nothing without the input; with it the whole, or a task of it, waits."""
+    path = tmp_path / "ship.yaml"
+    path.write_text(
+        "name: ship\nversion: 1.0.0\ninputs: {previous: {type: string, default: ''}}\n"
+        "awaits: [{run: '${{ inputs.previous }}', task: go, kind: end}]\ntasks: {pack: {capability: pack}}\n"
+    )
+    first = await start(system, PICK, "pick")
+    free = json.loads(await command(system, "run", "start", str(path), "-o", "json"))["id"]
+    assert (await system.ended(free))["run"]["state"] == "completed"
+    waiting = json.loads(await command(system, "run", "start", str(path), "--input", f"previous={first}", "-o", "json"))["id"]
+    assert f"{first}/go (after end)" in await command(system, "run", "get", waiting)
+    tasks = {"pack": {**PACK["pack"], "awaits": ["${{ inputs.previous }}/go"]}}
+    body = {"name": "late", "version": "1", "inputs": {"previous": {"type": "string"}}, "tasks": tasks}
+    late = (await system.client.post(RUNS, json={"definition": body, "inputs": {"previous": first}})).json()["id"]
+    (known,) = (await look(system, late))["waits_for"]
+    assert (known["task"], known["on"]["run"], known["on"]["task"]) == ("pack", first, "go")
+    wrong = await system.client.post(RUNS, json={"definition": body, "inputs": {"previous": "r-none"}})
+    assert (wrong.status_code, wrong.json()["code"]) == (404, "run_unknown")
+    assert "tasks.pack.awaits[0].run: '${{ inputs.previous }}/go'" in wrong.json()["detail"]
+    await signal(system, first, "go")
+    for run in (waiting, late):
+        assert (await system.ended(run))["run"]["state"] == "completed"
+    await system.client.post(f"{RUNS}/{first}/cancel", params={"wait": 30}, json={})
 
 
 async def test_a_hold_travels_when_the_link_is_back(system: Whole) -> None:

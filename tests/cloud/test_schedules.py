@@ -311,3 +311,16 @@ def test_a_site_that_was_away_learns_of_the_latest_version_alone() -> None:
     cloud.hear("harbour")
     cloud.restart()
     assert len(cloud.said_to("harbour")) == told + 2
+
+
+def test_runs_of_a_schedule_wait_as_their_definition_says(cloud: Control) -> None:
+    """For the run that the inputs name; it begins when that has ended."""
+    waits = plan_of({"a": {"capability": "pick"}}, name="count", version="3", inputs={"p": {}}, awaits=["${{ inputs.p }}"])
+    (first,) = cloud.start(COUNT, inputs=b'{"n":1}')
+    cloud.register(waits)
+    create(cloud, inputs={"p": first})
+    cloud.pass_ms(MINUTE)
+    run = runs(cloud)[-1]
+    assert (run != first, cloud.planner.runs[run].state()) == (True, "pending")
+    cloud.work_all(first)
+    assert cloud.planner.runs[run].state() == "active"

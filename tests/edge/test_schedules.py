@@ -240,3 +240,14 @@ def test_a_snapshot_from_before_there_were_schedules_is_read() -> None:
     body = msgspec.msgpack.encode([("anna", "robot", "b1", ["work"], 4, {}, True)])
     assert load_saved_site(body).roster == body
     assert load_saved_site(msgspec.msgpack.encode([])).schedules == []
+
+
+def test_runs_that_await_others_are_not_begun_by_a_site(site: Site) -> None:
+    """Only the cloud knows all runs: the firing is skipped and says so."""
+    waits = plan_of({"a": {"effect": "repeatable"}}, name="count", awaits=["r1"])
+    spec = Schedule(id="s", definition="count", every_ms=MINUTE, site="harbour")
+    created = ScheduleCreated("s", msgspec.json.encode(spec), "count@1", site.clock.wall_ms)
+    site.tell(("", 0, DefinitionRegistered(waits.ref, waits.document)), ("", 0, created))
+    pass_ms(site, MINUTE)
+    (skipped,) = site.events(ScheduleSkipped)
+    assert "only the cloud knows all" in skipped.reason
