@@ -14,6 +14,7 @@ from cloud.views import FailureView, TaskProgressView, TaskView
 from sync.clock import wall_ms
 from sync.commit import Row
 from sync.values import StreamId, stream_writer
+from workflow.attending import is_lacking
 from workflow.events import (
     AttemptResumed,
     Blob,
@@ -186,6 +187,9 @@ def _set_state(view: TaskView, fragment: Fragment, task: int, site: str, entry: 
         else:
             silent: list[tuple[str, FleetAgent]] = [(site, agent) for agent in entry.silent(wanted)]
             view.waits_for = f"an agent with {wanted}: " + (f"unreachable: {described(silent)}" if silent else f"none at {site}")
+    elif state == BLOCKED or is_lacking(fragment, task):
+        view.state = NAMES[BLOCKED]
+        view.waits_for = f"resources that others hold: {', '.join(name for name, _ in plan.resources)}"
     elif state == RUNNING:
         agent = entry.agents.get(view.agent) if entry is not None else None
         view.state = "unreachable" if agent is not None and agent.state == "unreachable" else view.state
@@ -193,8 +197,6 @@ def _set_state(view: TaskView, fragment: Fragment, task: int, site: str, entry: 
         view.waits_for = "a person: the outcome of the last attempt is unknown and it may not be repeated"
     elif state == STUCK:
         view.waits_for = "a person: it failed, and nothing automatic is left; retry, skip, settle or roll back"
-    elif state == BLOCKED:
-        view.waits_for = f"resources that others hold: {', '.join(name for name, _ in plan.resources)}"
     elif state in ENDED:
         view.waits_for = ""
     elif state != WAITING:

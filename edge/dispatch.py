@@ -35,7 +35,6 @@ class Dispatch:
     cache: ResultCache
     _queues: dict[str, list[tuple[int, str, int]]] = field(default_factory=dict)
     _queued: set[tuple[str, int]] = field(default_factory=set)
-    _claims: int = 0
 
     def settle(self, now: Now, out: list[object]) -> None:
         """Queue what has become ready, then give away what agents have room for. What ends without an agent on the way (by a
@@ -93,11 +92,9 @@ class Dispatch:
         plan = fragment.task(task)
         if not plan.resources or not wants_resources(fragment, task):
             return False
-        self._claims += 1
-        self.home.claims.setdefault(fragment.run, set()).add(task)
-        if self.home.resources.take(Holder(fragment.run, task), plan.resources, fragment.priority(), self._claims):
+        if self.home.claim(fragment, task):
             return False
-        if fragment.states[task] != BLOCKED:
+        if fragment.states[task] not in (BLOCKED, RUNNING):
             names = tuple(name for name, _ in plan.resources)
             self.home.decide(fragment, Block(task, names), now, out)
         return True

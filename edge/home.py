@@ -13,7 +13,7 @@ from edge.vigil import Vigil
 from sync.outputs import Append, ClearTimer, Save, SetTimer
 from sync.values import Now, RunId, SiteId, StreamId
 from workflow.attempts import failure
-from workflow.commands import Fail, FragmentCommand, Lose
+from workflow.commands import Block, Fail, FragmentCommand, Lose
 from workflow.event import Event
 from workflow.events import FragmentAdopted, FragmentCancelling, FragmentEnded, TaskCompleted
 from workflow.extras import NOBODY, Attempt
@@ -23,7 +23,7 @@ from workflow.resources import Holder, Resources
 from workflow.saved import load_saved
 from workflow.shelf import Shelf
 from workflow.standing import Standing
-from workflow.states import BLOCKED, READY, RUNNING, WAITING
+from workflow.states import BLOCKED, READY, RECONCILE, RUNNING, WAITING
 from workflow.steering_events import (
     ChildRequested,
     FragmentExpired,
@@ -42,8 +42,9 @@ CALLS_OFF = (TasksStopped, RollbackBegun, FragmentCancelling, FragmentExpired, F
 
 # After these, groups that had ended may go on.
 RESETS = (TasksReset, RollbackEnded)
-# In these a task holds its resources, or stands in line for them.
-CLAIMING = (READY, WAITING, BLOCKED, RUNNING)
+# In these a task holds its resources, or stands in line for them. While nobody knows what became of an attempt, the forklift may
+# still be in use: it comes back when that is settled.
+CLAIMING = (READY, WAITING, BLOCKED, RUNNING, RECONCILE)
 
 
 class Chance(Protocol):
@@ -79,6 +80,7 @@ class Home:
     meetings: Meetings = field(default_factory=Meetings)
     vigil: Vigil = field(default_factory=Vigil)
     claims: dict[str, set[int]] = field(default_factory=dict)
+    claimed: int = 0  # Who came first to a line is told by the number of its claim.
     standing: Standing | None = None  # None without any, so that nobody pays for what is not there.
     paused: bool = False  # By an operator: nothing new starts (see edge.pausing).
     folds: dict[type, list[Fold]] = field(default_factory=dict)  # Of the Parts around it (see edge.part).
@@ -149,7 +151,7 @@ class Home:
         if not events or type(events[0]) is not TaskCompleted:
             self._call_off(fragment, events, out)
             if any(type(event) in RESETS for event in events):
-                self._hold_again(fragment)
+                self._claim_again(fragment, now, out)
         if fragment.run in self.children.living:
             self.children.review(fragment, events, now, out)
         self.changed[fragment.run] = None
@@ -209,7 +211,7 @@ class Home:
             plan = fragment.task(task)
             if plan.timeout_ms:
                 out.append(ClearTimer(fragment.run, f"deadline/{task}"))
-            if plan.resources:
+            if plan.resources and fragment.states[task] != RECONCILE:
                 self.give_back(fragment.run, task)
             if getattr(command, "agent", "") != held.agent and type(command) is not Lose:
                 self.stop(held.agent, [self.key(fragment, task, held)], "done otherwise", out)
@@ -222,18 +224,27 @@ class Home:
                 self.give_back(fragment.run, task)
 
     def hold_resources(self, fragment: Fragment, task: int) -> None:
-        """What the task has, it has: held before a restart, or by an attempt that was given up and goes on after all. If others
-        have got it meanwhile, more is in use than there is, and nobody else gets any before that is over."""
+        """What the task had before a restart, it has."""
         if needs := fragment.task(task).resources:
             self.claims.setdefault(fragment.run, set()).add(task)
             self.resources.hold(Holder(fragment.run, task), needs)
 
-    def _hold_again(self, fragment: Fragment) -> None:
-        """A group that had ended and goes on, for something inside it is done anew, has what it had given back."""
+    def _claim_again(self, fragment: Fragment, now: Now, out: list[object]) -> None:
+        """A group that had ended and goes on, for something inside it is done anew, had given back what it held: it stands in
+        line for that again, and until it has it nothing inside begins."""
         known = self.claims.get(fragment.run, ())
         for task, state in enumerate(fragment.states):
-            if state == RUNNING and task not in known and fragment.task(task).kind is not Kind.WORK:
-                self.hold_resources(fragment, task)
+            plan = fragment.task(task)
+            if state != RUNNING or not plan.resources or task in known or plan.kind is Kind.WORK:
+                continue
+            if not fragment.may_start(task) or not self.claim(fragment, task):
+                self.decide(fragment, Block(task, tuple(name for name, _ in plan.resources)), now, out)
+
+    def claim(self, fragment: Fragment, task: int) -> bool:
+        """Has the task got all its resources? If not, it stands in line from now on."""
+        self.claimed += 1
+        self.claims.setdefault(fragment.run, set()).add(task)
+        return self.resources.take(Holder(fragment.run, task), fragment.task(task).resources, fragment.priority(), self.claimed)
 
     def give_back(self, run: str, task: int) -> None:
         """The task needs its resources no longer; those that waited for them may start."""

@@ -75,7 +75,6 @@ class Sessions:
         if not site.home.decide(fragment, TakeUp(key.task, key.attempt, slot.agent), now, out):
             return False
         slot.held[(key.run, key.task)] = key.attempt
-        site.home.hold_resources(fragment, key.task)
         if fragment.task(key.task).timeout_ms:
             out.append(deadline_of(fragment, key.task, now.wall_ms))
         return True

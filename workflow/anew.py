@@ -84,7 +84,7 @@ def _forget_rest(fragment: "Fragment", task: int) -> None:
     if extras is not None:
         for rare in (extras.incidents, extras.approvals, extras.errors, extras.validating, extras.children):
             rare.pop(task, None)
-        for listed in (extras.degraded, extras.unwanted):
+        for listed in (extras.degraded, extras.unwanted, extras.lacking):
             if task in listed:
                 listed.remove(task)
 

@@ -77,6 +77,8 @@ def is_for_agents(fragment: "Fragment", task: int) -> bool:
 def wants_resources(fragment: "Fragment", task: int) -> bool:
     """Is it the task's turn to hold its resources, or to stand in line for them? Not if it cannot begin, or is to be skipped."""
     plan, state = fragment.task(task), fragment.states[task]
+    if is_lacking(fragment, task):
+        return fragment.may_start(task)
     if not plan.resources or state not in (READY, WAITING, BLOCKED) or not fragment.may_start(task):
         return False
     if not fragment.can_read(task):
@@ -85,6 +87,11 @@ def wants_resources(fragment: "Fragment", task: int) -> bool:
         return plan.when is None or state != READY or _is_true(fragment, task, plan.when)
     except ExpressionError:
         return False  # It fails as soon as it is attended to.
+
+
+def is_lacking(fragment: "Fragment", task: int) -> bool:
+    """Is it a group that goes on after its end, and has not got its resources again?"""
+    return fragment.extras is not None and task in fragment.extras.lacking
 
 
 def _failed(fragment: "Fragment", task: int, code: str, message: str, *, retryable: bool = False) -> Fail:
@@ -197,6 +204,8 @@ def _go_on(fragment: "Fragment", task: int, now: Now, chance: float) -> list[Eve
     tally = fragment.tallies.get(task) if fragment.tallies is not None else None
     if tally is None or fragment.stopping:
         return []
+    if is_lacking(fragment, task):  # Whoever lets it be attended to has seen to its resources.
+        return [TaskStarted(task, 0)] if fragment.may_start(task) else []
     part = plan.group or plan.body
     assert part is not None, f"task {task} has nothing inside"
     if part.quorum and tally.done >= part.quorum:
@@ -298,7 +307,8 @@ def wait(fragment: "Fragment", command: Elapse | Block | Expire | Meet, now: Now
         case Elapse(task):
             return _elapse(fragment, task, now, chance) if fragment.states[task] == WAITING else []
         case Block(task, resources):
-            return [TaskBlocked(task, list(resources))] if fragment.states[task] in (READY, WAITING) else []
+            goes_on = fragment.states[task] == RUNNING and task not in fragment.live and not is_lacking(fragment, task)
+            return [TaskBlocked(task, list(resources))] if goes_on or fragment.states[task] in (READY, WAITING) else []
         case Meet(task, output):
             if fragment.states[task] != WAITING or fragment.task(task).kind is not Kind.SYNC:
                 return []

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from workflow.attending import is_lacking
 from workflow.fragment import Fragment
 from workflow.states import (
     BLOCKED,
@@ -63,7 +64,7 @@ def _reason(fragment: Fragment, task: int, state: int) -> Reason:
     if state == PENDING:
         return _needs(fragment, task, name)
     if state == RECONCILE:
-        return Reason(name, "reconcile", "the outcome of its last attempt is unknown: a person must settle it", who=["a person"])
+        return _unknown(fragment, task, name)
     if state == STUCK:
         return _incident(fragment, task, name)
     if state == VALIDATING:
@@ -76,6 +77,10 @@ def _reason(fragment: Fragment, task: int, state: int) -> Reason:
         return Reason(name, "resource", f"others hold what it needs of {', '.join(resources)}", resources)
     if state == READY:
         return _ready(fragment, task, name)
+    if state == RUNNING and is_lacking(fragment, task):
+        resources = [resource for resource, _ in fragment.task(task).resources]
+        why = f"goes on after its end, for something inside is done anew, and others hold what it needs of {', '.join(resources)}"
+        return Reason(name, "resource", why, resources)
     if state == RUNNING:
         return _members(fragment, task, name)
     assert state == WAITING, f"task {name} is in state {state}"
@@ -91,6 +96,15 @@ def _needs(fragment: Fragment, task: int, name: str) -> Reason:
         return Reason(name, "needs", f"the group {group} has not begun", [group])
     elsewhere = f" ({', '.join(far[:NAMED_MAX])} at another site)" if far else ""
     return Reason(name, "needs", f"waits for {', '.join(names[:NAMED_MAX])}{elsewhere}", names)
+
+
+def _unknown(fragment: Fragment, task: int, name: str) -> Reason:
+    plan = fragment.task(task)
+    kept = [resource for resource, _ in plan.resources]
+    why = "the outcome of its last attempt is unknown: a person must settle it"
+    if kept:
+        why += f"; until then it keeps {', '.join(kept)}"
+    return Reason(name, "reconcile", why, who=["a person"])
 
 
 def _incident(fragment: Fragment, task: int, name: str) -> Reason:
@@ -113,6 +127,9 @@ def _barred(fragment: Fragment, task: int, name: str) -> Reason:
     if extras.paused or task in extras.paused_tasks:
         why = extras.paused or "the task is paused"
         return Reason(name, "pause", f"{why}; allowed: resume", who=["a person"])
+    if (group := fragment.lacking_around(task)) >= 0:
+        around = fragment.id_of(group)
+        return Reason(name, "needs", f"the group {around} goes on after its end, and waits for its resources", [around])
     holds = extras.holds.get(task, {})
     return Reason(name, "hold", "; ".join(reason or hold for hold, reason in sorted(holds.items())), sorted(holds))
 

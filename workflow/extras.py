@@ -113,6 +113,7 @@ class Extras(msgspec.Struct, array_like=True):
     validating: dict[int, tuple[int, str, bytes, Blob | None]] = {}
     generations: dict[int, int] = {}
     place: str = ""  # The leaf of the run's machine that was last recorded, for rules on states.
+    lacking: list[int] = []  # Groups that go on after their end, and have not got their resources again.
 
 
 class Network:

@@ -104,8 +104,9 @@ def _mark(fragment: "Fragment", task: int, state: int) -> None:
         fragment.extras.incidents.pop(task, None)
         fragment.extras.approvals.pop(task, None)
         fragment.extras.validating.pop(task, None)
-        if task in fragment.extras.unwanted:
-            fragment.extras.unwanted.remove(task)
+        for listed in (fragment.extras.unwanted, fragment.extras.lacking):
+            if task in listed:
+                listed.remove(task)
     plan = fragment.task(task)
     if plan.reconciler >= 0 and (servant := fragment.base_of(task) + plan.reconciler) not in fragment.live:
         lay_down(fragment, servant)

@@ -44,7 +44,7 @@ from workflow.steering_events import (
     TaskStarted,
     TaskValidating,
 )
-from workflow.steering_folds import STEERING_FOLDS, end_compensation, stop
+from workflow.steering_folds import STEERING_FOLDS, end_compensation, stop, wake_inside
 from workflow.tasks import Kind, Role
 
 if TYPE_CHECKING:
@@ -73,12 +73,19 @@ def complete(fragment: "Fragment", event: TaskCompleted) -> None:
 def _part(fragment: "Fragment", task: int, attempt: int, *, unknown: bool) -> None:
     """The attempt is over here. While what came of it is `unknown`, its agent's word on it is still taken."""
     held = fragment.live.get(task)
+    _leave_doubt(fragment, task)
     fragment.release(task)
     if unknown and held is not None:
         fragment.past = fragment.past or {}
         fragment.past[(task, attempt)] = held.agent
     elif not unknown and fragment.past is not None:
         fragment.past.pop((task, attempt), None)
+
+
+def _leave_doubt(fragment: "Fragment", task: int) -> None:
+    """What became of the task's last attempt is known now: it gives back the resources that it had kept until then."""
+    if fragment.states[task] == RECONCILE:
+        fragment.give_back(task)
 
 
 def _fail(fragment: "Fragment", event: TaskFailed) -> None:
@@ -135,8 +142,8 @@ def _lose(fragment: "Fragment", event: TaskLost) -> None:
 
 
 def _take_up(fragment: "Fragment", event: AttemptResumed) -> None:
+    fragment.states[event.task] = RUNNING  # First: it goes on with the resources that it had kept.
     _part(fragment, event.task, event.attempt, unknown=False)
-    fragment.states[event.task] = RUNNING
     fragment.hold(event.task, event.attempt, event.agent, "", b"")
 
 
@@ -157,7 +164,11 @@ def _cancel_task(fragment: "Fragment", event: TaskCancelled) -> None:
 
 
 def _block(fragment: "Fragment", event: TaskBlocked) -> None:
-    fragment.states[event.task] = BLOCKED
+    if fragment.states[event.task] == RUNNING:
+        fragment.more().lacking.append(event.task)
+        fragment.wake(event.task)
+    else:
+        fragment.states[event.task] = BLOCKED
 
 
 def _validate(fragment: "Fragment", event: TaskValidating) -> None:
@@ -172,6 +183,7 @@ def _validate(fragment: "Fragment", event: TaskValidating) -> None:
 
 def _settle(fragment: "Fragment", event: TaskSettled) -> None:
     if event.verdict == "retry":
+        _leave_doubt(fragment, event.task)
         fragment.states[event.task] = READY
         fragment.wake(event.task)
 
@@ -214,6 +226,11 @@ def _wake_readers(fragment: "Fragment", done: int) -> None:
 
 def _start(fragment: "Fragment", event: TaskStarted) -> None:
     task = event.task
+    if fragment.extras is not None and task in fragment.extras.lacking:
+        fragment.extras.lacking.remove(task)
+        fragment.wake(task)
+        wake_inside(fragment, task)
+        return
     if fragment.task(task).kind is Kind.GROUP:
         flow.start_group(fragment, task)
         fragment.wake(task)

@@ -45,8 +45,8 @@ from workflow.extras import NO_ATTEMPTS, NOBODY, Attempt, Copy, Extras, Tally
 from workflow.plan import Plan
 from workflow.shape import Shape
 from workflow.stage_marks import enter_stage
-from workflow.states import BLOCKED, COMPLETED, ELSEWHERE, ENDED, PENDING, READY, RUNNING, SLEEPING, VOID, WAITING
-from workflow.tasks import Role
+from workflow.states import BLOCKED, COMPLETED, ELSEWHERE, ENDED, PENDING, READY, RECONCILE, RUNNING, SLEEPING, VOID, WAITING
+from workflow.tasks import Kind, Role
 
 if TYPE_CHECKING:
     from workflow.standing import Standing
@@ -146,12 +146,29 @@ class Fragment(Shape):
             return True
         if extras.rollback is not None:
             return role in (Role.COMPENSATE, Role.CLEANUP, Role.RECONCILE)
-        return not extras.paused and task not in extras.paused_tasks and not extras.holds.get(task)
+        if extras.paused or task in extras.paused_tasks or extras.holds.get(task):
+            return False
+        return not extras.lacking or self.lacking_around(task) < 0
 
     def is_held_back(self, task: int) -> bool:
-        """May the task, or its next attempt, not begin before something outside the run has come?"""
-        held = self.extras is not None and bool(self.extras.holds.get(task))
+        """May the task, or its next attempt, not begin before something outside the run, or a group around it, has come?"""
+        held = self.extras is not None and (bool(self.extras.holds.get(task)) or self.lacking_around(task) >= 0)
         return held and self.states[task] in (READY, WAITING, BLOCKED)
+
+    def lacking_around(self, task: int) -> int:
+        """The group around the task that goes on after its end and has not got its resources again; -1 if there is none. What
+        had begun before goes on: another run (inside) that has been asked for, a group that holds its own resources."""
+        lacking = self.extras.lacking if self.extras is not None else ()
+        if not lacking or self.task(task).role is not Role.WORK:
+            return -1
+        if self.states[task] == WAITING and self.task(task).kind is Kind.CHILD:
+            return -1
+        while (task := self.parent_of(task)) >= 0:
+            if task in lacking:
+                return task
+            if self.states[task] == RUNNING and self.task(task).resources:
+                return -1
+        return -1
 
     def is_own(self, task: int) -> bool:
         """False of a task that others have done: nothing here does it anew."""
@@ -175,7 +192,8 @@ class Fragment(Shape):
         """Does nothing happen here before a timer, a person or another site names the run?"""
         if self.live or self.outcome or self.woken or self.freed or self.timed or self.news:
             return False
-        return READY not in self.states and BLOCKED not in self.states
+        # Whoever waits for what an unsettled task keeps is told so, which those at rest are not asked for.
+        return READY not in self.states and BLOCKED not in self.states and RECONCILE not in self.states
 
     def priority(self) -> int:
         """0 (least) to 9: who is served first."""

@@ -88,7 +88,7 @@ class Resources:
         return self.holds(holder)
 
     def hold(self, holder: Holder, needs: Needs) -> None:
-        """What a holder had before a restart is its own again, whether there is room or not."""
+        """What a holder had before a restart is its own again, whether there is room or not: of some there may be less now."""
         claim = self._claims[holder] = _Claim(holder, _checked(needs), 0, 0)
         for name, units in claim.needs:
             self._use(name, holder, units)

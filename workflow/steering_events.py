@@ -42,7 +42,8 @@ class TaskSkipped(Event, frozen=True):
 
 
 class TaskBlocked(Event, frozen=True):
-    """The task could start but for these resources, which others hold."""
+    """The task could start but for these resources, which others hold. A group that is running: it goes on after its end, and
+    nothing inside it begins before it has them again (then it has TaskStarted once more)."""
 
     task: int
     resources: list[str]

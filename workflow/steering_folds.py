@@ -126,6 +126,13 @@ def wake_all(fragment: "Fragment") -> None:
         _look_again(fragment, task)
 
 
+def wake_inside(fragment: "Fragment", group: int) -> None:
+    """Look again at everything in a group that might go on."""
+    for member in fragment.members_of(group):
+        _look_again(fragment, member)
+        wake_inside(fragment, member)
+
+
 def _look_again(fragment: "Fragment", task: int) -> None:
     state = fragment.states[task]
     if state in (READY, BLOCKED) or (state == RUNNING and task not in fragment.live):

@@ -10,9 +10,10 @@ from cloud.planner import Planner
 from cloud.reports import UNSAID, reports_of
 from cloud.runs import Run
 from cloud.views import LinkView
+from workflow.attending import is_lacking
 from workflow.explain import Reason, explain
 from workflow.fragment import Fragment
-from workflow.states import RUNNING
+from workflow.states import RECONCILE, RUNNING, WAITING
 from workflow.tasks import Kind
 
 NAMED_MAX = 10
@@ -62,9 +63,7 @@ def _joined(planner: Planner, run: Run, site: str, reason: Reason, link: LinkVie
             if agent is not None and agent.state != "available":
                 reason.why += f"; {_described(agent)}"
         case "resource":
-            reason.who = holders(planner, run, site, reason.on)
-            if reason.who:
-                reason.why += f"; held by {', '.join(reason.who)}"
+            _name_holders(planner, site, reason)
         case "hold":
             explain_hold(planner, reason, run.id)
         case "child":
@@ -114,22 +113,42 @@ def _described(agent: FleetAgent) -> str:
     return f"{agent.id} has {agent.running} of {agent.capacity} in hand{health}"
 
 
-def holders(planner: Planner, run: Run, site: str, resources: list[str]) -> list[str]:
-    """Tasks of all runs at the site that hold any of the resources, as the replicas tell."""
+def _name_holders(planner: Planner, site: str, reason: Reason) -> None:
+    """Tasks of all runs at the site that hold any of the resources, as the replicas tell. What is held because nobody knows what
+    became of an attempt, comes back when somebody says it."""
     found: list[str] = []
-    for _, other in planner.runs.whole():
-        fragment = other.fragment(site)
+    unsettled: list[str] = []
+    for _, run in planner.runs.whole():
+        fragment = run.fragment(site)
         if fragment is None or fragment.outcome:
             continue
-        found += [f"{other.id}/{fragment.id_of(t)}" for t in range(len(fragment.states)) if _holds(fragment, t, resources)]
+        for task in range(len(fragment.states)):
+            if _holds(fragment, task, reason.on) and len(found) < NAMED_MAX:
+                found.append(f"{run.id}/{fragment.id_of(task)}")
+                if fragment.states[task] == RECONCILE:
+                    unsettled.append(_how_settled(run, fragment, task))
         if len(found) >= NAMED_MAX:
             break
-    return found[:NAMED_MAX]
+    reason.who = found
+    if found:
+        reason.why += f"; held by {', '.join(found)}" + "".join(f"; {words}" for words in unsettled)
+
+
+def _how_settled(run: Run, fragment: Fragment, task: int) -> str:
+    name, reconciler = fragment.id_of(task), fragment.task(task).reconciler
+    by = f"its task {fragment.id_of(fragment.base_of(task) + reconciler)}, or a person" if reconciler >= 0 else "a person"
+    agent = (fragment.past or {}).get((task, fragment.attempt(task)))
+    also = f", or its agent {agent} when it is back" if agent else ""
+    return f"{run.id}/{name} is in reconcile: {by} settles it (tiercel run settle {run.id} {name} --as ...){also}"
 
 
 def _holds(fragment: Fragment, task: int, resources: list[str]) -> bool:
-    """Does the task have any of the resources: is it in somebody's hands, or a group that goes on?"""
+    """Does the task have any of the resources: is it in somebody's hands, or was it for all that is known, or a group that goes
+    on?"""
     plan = fragment.task(task)
     if not any(name in resources for name, _ in plan.resources):
         return False
-    return task in fragment.live or (fragment.states[task] == RUNNING and plan.kind is not Kind.WORK)
+    state = fragment.states[task]
+    if is_lacking(fragment, task):
+        return False
+    return task in fragment.live or state == RECONCILE or (state in (RUNNING, WAITING) and plan.kind is not Kind.WORK)

@@ -9,7 +9,7 @@ from cloud.explain.core import explained
 from cloud.explain.views import ExplainView
 from cloud.views import LinkView
 from tests.cloud.control import Control
-from workflow.commands import Block
+from workflow.commands import Block, Lose
 from workflow.plan import plan_from_document
 
 
@@ -58,6 +58,22 @@ def test_a_resource_names_who_holds_it(cloud: Control) -> None:
     cloud.settle()
     (reason,) = told(cloud, waiting).sites[0].reasons
     assert (reason.kind, reason.who) == ("resource", [f"{holder}/a"])
+
+
+def test_a_resource_kept_by_an_unknown_outcome_names_who_settles_it(cloud: Control) -> None:
+    """The task, that it is in reconcile, and the way to settle it."""
+    task: dict[str, Any] = {"a": {"capability": "pick", "effect": "once", "resources": ["lift"]}}
+    holder, waiting = started(cloud, task), started(cloud, task)
+    harbour = cloud.outposts["harbour"]
+    harbour.begin(holder, 0)
+    harbour.decide(holder, Lose(0, 1, False, "its agent left"))
+    harbour.decide(waiting, Block(0, ("lift",)))
+    cloud.settle()
+    (kept,) = told(cloud, holder).sites[0].reasons
+    assert (kept.kind, "it keeps lift" in kept.why) == ("reconcile", True)
+    (reason,) = told(cloud, waiting).sites[0].reasons
+    assert reason.who == [f"{holder}/a"]
+    assert f"{holder}/a is in reconcile: a person settles it (tiercel run settle {holder} a --as ...)" in reason.why
 
 
 def test_a_child_is_told_with_its_state_and_the_cut_that_keeps_it_away(cloud: Control) -> None:

@@ -5,7 +5,7 @@ import pytest
 from edge.main import units_of
 from tests.edge.site import LEASE_MS, Site
 from tests.workflow.plans import plan_of
-from workflow.orders import Hold, Lift
+from workflow.orders import Hold, Lift, Settle, Skip, Terminate
 
 
 def test_units_are_written_as_name_and_number() -> None:
@@ -70,6 +70,43 @@ def test_an_attempt_that_goes_on_after_all_holds_its_resource() -> None:
     assert site.states("r2") == ["waiting_for_resource"]
     site.done(anna, "r1")
     assert site.states("r2") == ["running"]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("then", ["back", "completed", "failed", "retry", "skip", "cancel", "terminate", "late"])
+def test_an_unknown_outcome_keeps_its_resource(then: str, restarts: bool) -> None:
+    """The forklift may still be in use: others get it when the attempt is settled or ends, not before, also after a restart."""
+    site = Site()
+    anna = site.join()
+    retry = {"max_attempts": 2, "delay": 60}
+    site.release(plan_of({"a": {"resources": ["gate"], "effect": "once", "retry": retry}}, name="one"), "r1")
+    site.hang_up(anna)
+    site.pass_ms(2 * LEASE_MS)
+    site.join("ben", capacity=3)
+    site.release(plan_of({"b": {"resources": ["gate"]}}, name="other"), "r2")
+    if restarts:
+        site.restart()
+        site.join("ben", capacity=3)
+    assert (site.states("r1"), site.states("r2")) == (["reconcile"], ["waiting_for_resource"])
+    match then:
+        case "back":
+            site.join()
+            assert (site.states("r1"), site.states("r2")) == (["running"], ["waiting_for_resource"])
+            site.done(anna, "r1")
+        case "late":
+            anna.finish(key := anna.key("r1"))
+            site.join()
+            site.report(anna, key)
+        case "skip":
+            assert site.order(Skip("a"), "r1") == "accepted"
+        case "cancel":
+            site.cancel("r1")
+        case "terminate":
+            assert site.order(Terminate("enough"), "r1") == "accepted"
+        case _:
+            assert site.order(Settle("a", then), "r1") == "accepted"
+    assert site.states("r2") == ["running"]
+    assert [use[2:] for use in site.core.home.resources.in_use()] == [(1, then == "retry")]
 
 
 def test_what_is_held_back_keeps_nothing_from_others() -> None:

@@ -19,16 +19,15 @@ from tests.ports import Disk
 from tests.workflow.asking import PEOPLE, approval, child, output_of, random_order, settlement
 from tests.workflow.definitions import RESOURCES
 from tests.workflow.witness import Witness
-from workflow.attending import is_for_agents
+from workflow.attending import is_for_agents, is_lacking
 from workflow.commands import Complete
-from workflow.events import AttemptResumed, FragmentAdopted, RunCreated, decode
+from workflow.events import FragmentAdopted, RunCreated, decode
 from workflow.explain import explain
 from workflow.fragment import Fragment
 from workflow.orders import Lift, Order, Resume, Signal, Skip
 from workflow.plan import Plan
 from workflow.resources import Holder
 from workflow.states import BLOCKED, NAMES, READY, RECONCILE, RUNNING, STUCK, WAITING
-from workflow.steering_events import RollbackEnded, TasksReset
 from workflow.tasks import Kind
 
 AGENTS = ("join", "finish", "finish", "finish", "report", "report", "fail", "stop", "decline", "lose_line", "hang_up", "reboot")
@@ -57,7 +56,6 @@ class Replica:
 
     fragment: Fragment
     witness: Witness = field(default_factory=Witness)
-    resumed: set[int] = field(default_factory=set)  # Taken up again by who had never let go, or done anew: nobody asked for room.
 
 
 class Harbour(Site):
@@ -145,26 +143,20 @@ class Harbour(Site):
             replica.witness.saw(fragment, event, before)
             fragment.quiet()
             fragment.news = None
-            if isinstance(event, AttemptResumed):
-                replica.resumed.add(event.task)
-            if isinstance(event, TasksReset | RollbackEnded):
-                replica.resumed |= {t for t, state in enumerate(fragment.states) if state == RUNNING and before[t] != RUNNING}
-            replica.resumed = {task for task in replica.resumed if fragment.states[task] == RUNNING}
 
     def _check_resources(self) -> None:
-        """By the log, and by the site's own count: what is in use is there. What was taken up again may be beyond it."""
+        """By the log, and by the site's own count: what is in use is there."""
         used: dict[str, int] = dict.fromkeys(RESOURCES, 0)
-        beyond: dict[str, int] = dict.fromkeys(RESOURCES, 0)
         for replica in self.replicas.values():
             fragment = replica.fragment
             for task in range(len(fragment.states)) if not fragment.outcome else ():
                 is_group = fragment.states[task] == RUNNING and fragment.task(task).kind is not Kind.WORK
-                for name, units in fragment.task(task).resources if is_group or task in fragment.live else ():
+                is_group = is_group and not is_lacking(fragment, task)
+                is_held = is_group or task in fragment.live or fragment.states[task] == RECONCILE
+                for name, units in fragment.task(task).resources if is_held else ():
                     used[name] += units
-                    beyond[name] += units if task in replica.resumed else 0
         for name, capacity, taken, _ in self.core.home.resources.in_use():
-            assert used[name] <= capacity + beyond[name], f"{used[name]} of {capacity} {name} are in use"
-            assert used[name] <= taken <= capacity + beyond[name], f"{name}: {taken} of {capacity} taken, {used[name]} in use"
+            assert used[name] <= taken <= capacity, f"{name}: {taken} of {capacity} taken, {used[name]} in use"
 
     def refold(self) -> dict[str, bytes]:
         """What a start makes of the log as it is, without touching the site."""
@@ -362,6 +354,8 @@ class World:
             who = Holder(fragment.run, task)
             for_agent = (run, task) in core.dispatch._queued  # It claims, or has got, what it needs as soon as one has room.
             assert for_agent or core.home.resources.waiting_for(who) is not None, f"{name} waits in no line"
+        if is_lacking(fragment, task):
+            assert core.home.resources.waiting_for(Holder(fragment.run, task)) is not None, f"{name} waits in no line"
         if state == READY and is_for_agents(fragment, task):
             waits = core.home.resources.waiting_for(Holder(fragment.run, task)) is not None
             assert (run, task) in core.dispatch._queued or waits, f"{name} is ready, and nobody will give it out"
