@@ -81,6 +81,7 @@ def condition(run: Run) -> ConditionView:
             view.approvals.append(ApprovalView(fragment.id_of(task), site, by, request, asked.hash, asked.asked_ms, given))
         for task, holds in extras.holds.items():
             view.holds += [HoldView(fragment.id_of(task), site, hold, reason) for hold, reason in holds.items()]
+    view.stage = view.stage or next(iter(run.plan.stages), "")  # A run begins in the first one.
     view.missing = missing(run)
     return view
 

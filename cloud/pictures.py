@@ -1,5 +1,7 @@
 """The whole picture of a run, painted from its events and the replicas of its fragments."""
 
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -8,18 +10,24 @@ from cloud.conditions import condition
 from cloud.dependencies.pictures import run_waits_for
 from cloud.runs import Child, Run, counted, load_saved_run, merged_states
 from cloud.task_pictures import Painting, task_views
-from cloud.views import ChildView, FragmentView, Freshness, HistoryEntry, LinkView, RunSummary, RunView
+from cloud.views import ChildView, DefinitionView, FragmentView, Freshness, HistoryEntry, LinkView, RunSummary, RunView
 from sync.clock import wall_ms
 from sync.commit import Row, Snapshot
 from sync.values import StreamId, stream_writer
 from workflow.events import Blob, Event, decode
+from workflow.loading import Loaded
 from workflow.origin import Origin
+from workflow.plan import Plan
 from workflow.progress import percent_of
 from workflow.saved import load_saved
 from workflow.states import COMPLETED, FAILED, NAMES, STUCK
 
 if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
+    from cloud.planner import Planner
+
+
+UNTOLD = "unknown"  # Of a child that is not in memory, and of whose end its parent has not heard.
 
 
 def run_picture(run: Run, rows: list[Row], node: "GlobalPlanner") -> RunView:
@@ -73,7 +81,7 @@ def _past_fragment_view(run: Run, site: str, as_of: int) -> FragmentView:
 
 def _child_view(run: Run, name: str, child: Child, node: "GlobalPlanner") -> ChildView:
     known, fragment = node.planner.runs.get(name), run.fragment(child.site)
-    state = known.state() if known is not None else child.outcome or "unknown"
+    state = known.state() if known is not None else child.outcome or UNTOLD
     task = fragment.id_of(child.task) if fragment is not None and child.task >= 0 else ""
     return ChildView(name, state, child.waits, task, child.detail)
 
@@ -149,3 +157,22 @@ def _event_fields(run: Run, site: str, event: Event) -> dict[str, object]:
     if isinstance(task, int) and task >= 0 and attempt:
         fields["correlation_id"] = f"{run.id}/{run.name_of(site, task)}/{attempt}"
     return fields
+
+
+def definition_views(planner: "Planner") -> list[DefinitionView]:
+    """All that are registered, without their documents: by name, and versions as people count them, 1.9 before 1.10."""
+    plans = sorted(planner.plans.values(), key=lambda plan: _counted_up(plan.ref))
+    return [definition_view(plan, planner.latest, whole=False) for plan in plans]
+
+
+def definition_view(plan: Plan, latest: Mapping[str, str], *, whole: bool = True, loaded: Loaded | None = None) -> DefinitionView:
+    """One definition; `latest` are those that are meant by their names."""
+    name, _, version = plan.ref.partition("@")
+    document = msgspec.Raw(plan.document) if whole else msgspec.Raw(b"null")
+    moved = ([*loaded.migrations], [*loaded.left_out]) if loaded is not None else ([], [])
+    return DefinitionView(plan.ref, name, version, len(plan.tasks), document, *moved, latest=latest.get(name) == plan.ref)
+
+
+def _counted_up(ref: str) -> tuple[str, list[tuple[int, str]], str]:
+    name, _, version = ref.partition("@")
+    return name, [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", version)], version

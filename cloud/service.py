@@ -16,13 +16,14 @@ from cloud.inputs import CancelRun, NewRun, Refusal, RegisterDefinition, StartRu
 from cloud.looking.service import LookingService
 from cloud.looking.wanted import Wanted
 from cloud.pausing.views import pause_view
-from cloud.pictures import history_entries, run_picture, tombstone_summary
+from cloud.pictures import UNTOLD, definition_view, definition_views, history_entries, run_picture, tombstone_summary
 from cloud.port import Problem, RunRequest, Started, Then
 from cloud.retention.beginning import archived_entry, unknown_run
 from cloud.runs import Run, load_saved_run, restore_run
 from cloud.task_pictures import first_shown, rows_of
 from cloud.views import (
     AgentView,
+    ChildView,
     ClockView,
     CommandView,
     DefinitionView,
@@ -147,12 +148,12 @@ class PlannerService:
         """Check, compile and register a definition given as YAML or JSON."""
         self.refuse_while_recovering()
         plan, loaded = await self._register(text, source)
-        return _definition_view(plan, whole=True, loaded=loaded)
+        return definition_view(plan, self._node.planner.latest, loaded=loaded)
 
     async def validate(self, text: str, source: str) -> DefinitionView:
         """Check and compile a definition, and keep nothing of it."""
         loaded = await self._load(text, source)
-        return _definition_view(loaded.plan, whole=True, loaded=loaded)
+        return definition_view(loaded.plan, self._node.planner.latest, loaded=loaded)
 
     async def _load(self, text: str, source: str) -> Loaded:
         is_large = len(text) > LARGE_CHARACTERS
@@ -217,7 +218,18 @@ class PlannerService:
         rows = await self._rows(last)
         if len(rows) > ROWS_AT_ONCE_MAX:
             rows = await asyncio.to_thread(rows_of, rows, first_shown(known))
-        return run_picture(known, rows, self._node)
+        view = run_picture(known, rows, self._node)
+        if ended := [child for child in view.children if child.state == UNTOLD]:
+            await self._look_up(ended)
+        return view
+
+    async def _look_up(self, children: list[ChildView]) -> None:
+        """How those ended of whom their parent was told no more, for it had ended before."""
+        names = [child.run for child in children]
+        found = await asyncio.wrap_future(self._node.log.read(lambda reader: [reader.snapshot(name) for name in names]))
+        for child, snapshot in zip(children, found, strict=True):
+            if snapshot is not None:
+                child.state = tombstone_summary(snapshot).state
 
     async def history(self, run: str, *, after: int, limit: int) -> tuple[list[HistoryEntry], int]:
         """A run's events in the order of this log: those behind the first `after`, and where to go on (0: that was all)."""
@@ -254,11 +266,11 @@ class PlannerService:
 
     async def definitions(self) -> list[DefinitionView]:
         """All definitions, by name and version."""
-        return [_definition_view(plan, whole=False) for _, plan in sorted(self._node.planner.plans.items())]
+        return definition_views(self._node.planner)
 
     async def definition(self, ref: str) -> DefinitionView:
         """One definition with its document."""
-        return _definition_view(await self._plan(ref), whole=True)
+        return definition_view(await self._plan(ref), self._node.planner.latest)
 
     async def agents(self) -> list[AgentView]:
         """All agents of all sites."""
@@ -426,10 +438,3 @@ def encoded_inputs(inputs: dict[str, object], labels: dict[str, str]) -> bytes:
         message = f"inputs and labels have {size:,} bytes of JSON: hand over a file's place instead of its content"
         raise InputError([InputProblem("", 0, "inputs", message, f"{RUN_BYTES_MAX:,} bytes")])
     return encoded
-
-
-def _definition_view(plan: Plan, *, whole: bool, loaded: Loaded | None = None) -> DefinitionView:
-    name, _, version = plan.ref.partition("@")
-    document = msgspec.Raw(plan.document) if whole else msgspec.Raw(b"null")
-    moved = ([*loaded.migrations], [*loaded.left_out]) if loaded is not None else ([], [])
-    return DefinitionView(plan.ref, name, version, len(plan.tasks), document, *moved)

@@ -313,7 +313,7 @@ class CommandView(msgspec.Struct, omit_defaults=True):
 
 class DefinitionView(msgspec.Struct):
     """A definition; `document` is its canonical JSON. `migrations` are the steps that brought it to today's form when it was
-    read, and `left_out` the fields of its older form that say nothing today."""
+    read, and `left_out` the fields of its older form that say nothing today. `latest`: its name alone means this version."""
 
     ref: str
     name: str
@@ -322,3 +322,4 @@ class DefinitionView(msgspec.Struct):
     document: msgspec.Raw = msgspec.Raw(b"")
     migrations: list[str] = []
     left_out: list[str] = []
+    latest: bool = False

@@ -151,5 +151,6 @@ def _check_link(fragment: "Fragment", name: str, needs: list[str], added: set[st
     old = {fragment.index_of(need) for need in needs if need not in added}
     for cause in sorted({fragment.index_of(need) for need in outside} | old):
         if cause in after:
-            between = f"{name} -> {' and '.join(sorted(needs))} -> {fragment.id_of(cause)} -> {name}"
-            raise GrowthRefused(f"tasks would need each other in a circle: {between}")
+            between = [] if cause == task or cause in old else [fragment.id_of(cause)]
+            circle = [name, " and ".join(sorted(needs)), *between, name]
+            raise GrowthRefused(f"tasks would need each other in a circle: {' -> '.join(circle)}")

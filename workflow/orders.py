@@ -97,13 +97,19 @@ class TakeCheckpoint(_Order, frozen=True, tag="checkpoint"):
 
 
 class Approve(_Order, frozen=True, tag="decide"):
-    """One person's decision on a request, bound to its hash."""
+    """One person's decision on a request, bound to its hash; with a `role`, as somebody who has it."""
 
     task: str
     by: str
     approved: bool
     hash: str
     comment: str = ""
+    role: str = ""
+
+    @property
+    def who(self) -> str:
+        """The person, as messages name him."""
+        return f"{self.by or 'nobody'} as {self.role}" if self.role else self.by or "nobody"
 
 
 class Settle(_Order, frozen=True, tag="settle"):

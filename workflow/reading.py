@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from workflow.definition import (
     DOCUMENT_DEPTH_MAX,
     DURATION_RULE,
+    FIELDS_OF,
     WHO,
     Map,
     Parallel,
@@ -23,7 +24,7 @@ from workflow.definition import (
     TaskDefinition,
     WorkflowDefinition,
 )
-from workflow.parts import JOIN_RULE, PATTERN_RULES, STRATEGIES, Need
+from workflow.parts import JOIN_RULE, PATTERN_RULES, STRATEGIES, Need, Rule
 from workflow.problems import Place, Problems, shown
 
 P = TypeVar("P", bound=BaseModel)
@@ -122,12 +123,30 @@ def _add(fault: ErrorDetails, problems: Problems, model: type[BaseModel] = Workf
         problems.add_unknown(place, "field", str(place[-1]), _fields(place[:-1], model))
     elif kind == "string_pattern_mismatch":
         problems.add(place, f"{shown(found)} is no valid name here", PATTERN_RULES[context["pattern"]])
+    elif kind == "literal_error" and place[-1] == "action" and isinstance(found, str):
+        problems.add(place, *_no_action(found, context["expected"].replace("'", "")))
     elif (say := _WORDS.get(kind)) is not None:
         problems.add(place, *say(shown(found), context))
     elif kind == "string_type" and isinstance(found, int | float):
         problems.add(place, f"{shown(found)} is not read as text", f'text: "{found}" in quotes')
     else:
         problems.add(place, f"{shown(found)} is not accepted", fault["msg"].removeprefix("Input should be "))
+
+
+# What older forms and other engines call an action, and which word of a task says it here.
+_KINDS = {
+    **dict.fromkeys(FIELDS_OF, ""),
+    "agent_task": "capability",
+    "condition_check": "check",
+    "approval_gate": "approval",
+    "workflow_trigger": "run",
+}
+
+
+def _no_action(found: str, allowed: str) -> tuple[str, str]:
+    if found in _KINDS:
+        return f"{shown(found)} is no action here: a task says `{_KINDS[found] or found}:` instead of `action:`", allowed
+    return f"{shown(found)} is unknown", f"{allowed}; what agents or installed packages add is a `capability`"
 
 
 def _branch(place: Place) -> int | None:
@@ -202,11 +221,21 @@ def _understood(document: object) -> WorkflowDefinition:
     return WorkflowDefinition.model_construct(
         name=_text(fields.get("name")),
         version=_text(fields.get("version")),
-        inputs={name: schema for name, schema in _mapping(fields.get("inputs")).items() if isinstance(schema, dict)},
+        inputs={name: _mapping(schema) for name, schema in _mapping(fields.get("inputs")).items()},
         outputs=_mapping(fields.get("outputs")),
-        stages={name: targets for name, targets in stages.items() if isinstance(targets, list)},
+        stages={name: targets if isinstance(targets, list) else [] for name, targets in stages.items()},
+        rules=_rules(fields.get("rules")),
+        queries={name: source for name, source in _mapping(fields.get("queries")).items() if _text(source)},
         tasks=_tasks(fields.get("tasks")),
     )
+
+
+def _rules(found: object) -> list[Rule]:
+    """All, or none if one has a fault: they are known by their numbers."""
+    try:
+        return [Rule.model_validate(rule) for rule in found] if isinstance(found, list) else []
+    except ValidationError:
+        return []
 
 
 def _tasks(found: object) -> dict[str, TaskDefinition]:
@@ -214,6 +243,10 @@ def _tasks(found: object) -> dict[str, TaskDefinition]:
 
 
 def _task(fields: dict[str, Any]) -> TaskDefinition:
+    try:
+        return TaskDefinition.model_validate(fields)  # Most have no fault of their own: all that they say is checked.
+    except ValidationError:
+        pass
     known: dict[str, Any] = {
         "capability": _text(fields.get("capability")),
         "parameters": _mapping(fields.get("with")),

@@ -112,7 +112,7 @@ _PLACES: tuple[tuple[str, str], ...] = (
 def run_place(states: Collection[str], *, cleaning: bool = False, synchronizing: bool = False) -> str:
     """Where inside `active` a run is whose tasks have these states. `cleaning`: a clean-up is what runs; `synchronizing`:
     all that is under way waits for other parties."""
-    if cleaning:
+    if cleaning and "validating" not in states:  # What is validated is so before its validator is at work.
         return "active.executing.step_cleanup"
     if synchronizing:
         return "active.synchronizing"

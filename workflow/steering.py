@@ -198,11 +198,11 @@ def _approve(fragment: "Fragment", order: Approve, command: str, now: Now) -> li
         raise Refused(f"task {order.task} of run {fragment.run} asks for no decision now ({NAMES[fragment.states[task]]})")
     if order.hash != asked.hash:
         raise Refused(f"the decision is for another request: {order.hash or 'none'}; this one is {asked.hash}")
-    if not order.by or (asked.by and order.by not in asked.by):
-        raise Refused(f"{order.by or 'nobody'} may not decide this; allowed: {', '.join(asked.by) or 'anybody with a name'}")
+    if not order.by or (asked.by and not {order.by, f"role:{order.role}"} & {*asked.by}):
+        raise Refused(f"{order.who} may not decide this; allowed: {', '.join(asked.by) or 'anybody with a name'}")
     if order.by in asked.given:
         raise Refused(f"{order.by} has decided already, and a decision counts once")
-    given = ApprovalGiven(command, task, order.by, order.approved, order.comment)
+    given = ApprovalGiven(command, task, order.by, order.approved, order.comment, order.role)
     if not order.approved:
         if plan.rejection_fails:
             message = f"rejected by {order.by}{order.comment and ': '}{order.comment}"

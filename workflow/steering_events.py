@@ -221,13 +221,14 @@ class ApprovalRequested(Event, frozen=True):
 
 
 class ApprovalGiven(Event, frozen=True):
-    """One person's decision, which counts once."""
+    """One person's decision, which counts once, whatever `role` it was given in."""
 
     command: str
     task: int
     by: str
     approved: bool
     comment: str = ""
+    role: str = ""
 
 
 class ApprovalEscalated(Event, frozen=True):

@@ -217,7 +217,7 @@ class Command(TypedDict):
 
 class Definition(TypedDict):
     """A definition; `document` is its canonical JSON. `migrations` are the steps that brought it to today's form when it was
-    read, and `left_out` the fields of its older form that say nothing today."""
+    read, and `left_out` the fields of its older form that say nothing today. `latest`: its name alone means this version."""
 
     ref: str
     name: str
@@ -226,6 +226,7 @@ class Definition(TypedDict):
     document: dict[str, Any]
     migrations: list[str]
     left_out: list[str]
+    latest: bool
 
 
 class AgentStatus(TypedDict):

@@ -259,3 +259,69 @@ async def test_a_run_answers_the_queries_of_its_definition(system: Whole) -> Non
     early = await system.client.get(f"{RUNS}/{run}/query/count")
     assert (early.status_code, early.json()["code"]) == (409, "query_without_value")
     await post(system, run, "terminate", reason="enough")
+
+
+async def test_a_role_decides_from_the_command_line(system: Whole) -> None:
+    """Each who has the role counts once; the history says in which role."""
+    gate = {"gate": {"approval": {"by": ["role:chief"], "count": 2, "request": "pay"}}}
+    run = await system.start_run(gate)
+    await await_state(system, run, "gate", "waiting")
+    assert "ann as clerk may not decide" in await command(
+        system, "approval", "approve", run, "gate", "--by", "ann", "--role", "clerk", code=1
+    )
+    await command(system, "approval", "approve", run, "gate", "--by", "ann", "--role", "chief", "--wait", "30")
+    await command(system, "approval", "approve", run, "gate", "--by", "bob", "--role", "chief", "--wait", "30")
+    assert (await system.ended(run))["tasks"][0]["output"]["by"] == ["ann", "bob"]
+    given = [entry["event"] for entry in await system.history(run) if entry["kind"] == "ApprovalGiven"]
+    assert [(event["by"], event["role"]) for event in given] == [("ann", "chief"), ("bob", "chief")]
+
+
+async def test_a_child_that_ended_after_its_parent_is_shown_as_it_ended(system: Whole) -> None:
+    """Its parent has heard no more of it, and says nothing but the truth."""
+    waiting = {"name": "kid", "version": "1", "tasks": {"go": {"wait": {"signal": "go"}}}}
+    assert (await system.client.post("/api/v1/definitions", json=waiting)).status_code == 201
+    run = await system.start_run({"kid": {"run": {"definition": "kid", "on_cancel": "leave"}}})
+    await await_state(system, run, "kid", "waiting")
+
+    async def child() -> str:
+        children = (await system.client.get(f"{RUNS}/{run}")).json().get("children") or [{"state": "", "run": ""}]
+        assert children[0]["state"] != "unknown"
+        return str(children[0]["state"])
+
+    async def is_active() -> bool:
+        return await child() == "active"
+
+    await until(is_active)
+    name = (await system.client.get(f"{RUNS}/{run}")).json()["children"][0]["run"]
+    assert (await system.client.delete(f"{RUNS}/{run}", params={"wait": 30})).status_code == 200
+    await system.ended(run)
+    assert await child() == "active"
+    await post(system, name, "signal", name="go")
+    await system.ended(name)
+    assert await child() == "completed"
+
+
+async def test_a_run_is_in_its_first_stage_before_any_is_entered(system: Whole) -> None:
+    """And a stage that cannot follow is refused with those that can."""
+    stages = {"CREATED": ["DRAWN"], "DRAWN": ["SENT"], "SENT": []}
+    tasks = {"send": {"capability": "count", "stage": "SENT"}}
+    body = {"definition": {"name": "staged", "version": "1", "stages": stages, "tasks": tasks}}
+    run = (await system.client.post(RUNS, json=body)).json()["id"]
+    picture = await system.ended(run)
+    assert (picture["run"]["state"], picture["condition"]["stage"]) == ("failed", "CREATED")
+    assert "allowed: DRAWN" in picture["tasks"][0]["failure"]["message"]
+
+
+async def test_versions_are_listed_as_people_count_them(system: Whole) -> None:
+    """1.9 before 1.10; the one that the name alone means is the one registered last, and says so."""
+    for version in ("1.10.0", "1.9.0", "1.2.0"):
+        body = {"name": "counted", "version": version, "tasks": {"a": {"capability": "count"}}}
+        assert (await system.client.post("/api/v1/definitions", json=body)).status_code == 201
+    told = [line.split() for line in (await command(system, "definition", "versions", "counted")).splitlines()]
+    assert told == [
+        ["definition", "tasks", "latest"],
+        ["counted@1.2.0", "1", "yes"],
+        ["counted@1.9.0", "1"],
+        ["counted@1.10.0", "1"],
+    ]
+    assert json.loads(await command(system, "definition", "show", "counted", "-o", "json"))["version"] == "1.2.0"

@@ -20,7 +20,7 @@ from workflow.orders import (
     Terminate,
     Update,
 )
-from workflow.steering_events import RollbackBegun, StageEntered
+from workflow.steering_events import ApprovalGiven, RollbackBegun, StageEntered
 
 W = {"capability": "work"}
 
@@ -304,6 +304,23 @@ def test_an_approval_is_bound_to_its_request_and_counts_once() -> None:
     rejected = play({"gate": gate, "end": {"needs": ["gate"]}}, inputs={"n": 3})
     assert rejected.order(Approve("gate", "bob", approved=False, hash=hash)) == ""
     assert rejected.fragment.outcome == "failed"
+
+
+def test_a_role_decides_by_those_who_have_it() -> None:
+    """Two chiefs are two decisions, one chief is one; a role that nobody asked for helps nobody."""
+    gate = {"approval": {"by": ["ann", "role:chief"], "count": 2}}
+    done = play({"gate": gate})
+    assert done.fragment.extras is not None
+    hash = done.fragment.extras.approvals[0].hash
+    refused = done.order(Approve("gate", "eve", approved=True, hash=hash, role="clerk"))
+    assert "eve as clerk may not decide this; allowed: ann, role:chief" in refused
+    assert done.order(Approve("gate", "eve", approved=True, hash=hash, role="chief")) == ""
+    assert "counts once" in done.order(Approve("gate", "eve", approved=True, hash=hash, role="chief"))
+    assert done.fragment.outcome == ""
+    assert done.order(Approve("gate", "bob", approved=True, hash=hash, role="chief")) == ""
+    assert done.run().output("gate")["by"] == ["eve", "bob"]
+    given = [(event.by, event.role) for event in done.events if isinstance(event, ApprovalGiven)]
+    assert given == [("eve", "chief"), ("bob", "chief")]
 
 
 def test_a_rerun_does_a_task_and_all_after_it_again() -> None:

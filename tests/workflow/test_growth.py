@@ -49,6 +49,10 @@ def test_what_is_added_is_checked_like_a_definition() -> None:
     chain = {"a": W, "s": {"wait": {"signal": "s"}}, "gate": {"needs": ["s"]}, "end": {"needs": ["gate"]}}
     circle = AddTasks({"x": {**W, "needs": ["end"]}}, "", {"gate": ["x"]})
     assert "in a circle: gate -> x -> end -> gate" in waiting(chain).order(circle)
+    itself = AddTasks({"x": {**W, "needs": ["gate"]}}, "", {"gate": ["x"]})
+    assert waiting(chain).order(itself).endswith("in a circle: gate -> x -> gate")
+    by_link = AddTasks({"x": W}, "", {"gate": ["end"]})
+    assert waiting(chain).order(by_link).endswith("in a circle: gate -> end -> gate")
     assert "was not kept" in done.order(AddTasks({"x": {**W, "needs": ["a"], "with": {"v": "${{ tasks.a.output }}"}}}))
     assert "has begun" in done.order(AddTasks({"x": W}, "", {"a": ["x"]}))
     assert "TasksAdded" not in done.kinds()

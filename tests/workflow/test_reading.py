@@ -136,6 +136,25 @@ def test_faults_of_form_do_not_hide_others() -> None:
     assert [problem.partition(":")[0] for problem in found] == ["tasks.a.colour", "tasks.b.needs[0]", "tasks.d.with.x"]
 
 
+def test_a_fault_in_one_task_hides_none_in_another() -> None:
+    """What other tasks, rules and queries say is checked in full: an author mends all in one go."""
+    tasks = {"a": {"colour": 1}, "b": {"when": "1 +"}, "c": {"stage": "NOWHERE"}, "d": {"output": {"type": "strin"}}}
+    rules = [{"on": "task.a", "do": "pause"}]
+    found = refusals(document(tasks, stages={"A": []}, rules=rules, queries={"q": "tasks.e.output"}))
+    places = ["queries.q", "rules[0].on", "tasks.a.colour", "tasks.b.when", "tasks.c.stage.start", "tasks.d.output.type"]
+    assert sorted(problem.partition(":")[0] for problem in found) == places
+
+
+def test_a_kind_of_task_that_is_written_as_an_action_is_pointed_out() -> None:
+    """As older forms wrote them; what else is no action may be a capability that a package adds."""
+    words = {"approval_gate": "approval", "workflow_trigger": "run", "condition_check": "check", "agent_task": "capability"}
+    for action, word in (words | {"map": "map"}).items():
+        (found,) = refusals(document({"a": {"action": action}}))
+        assert f"'{action}' is no action here: a task says `{word}:` instead of `action:`" in found
+    (found,) = refusals(document({"a": {"action": "measure"}}))
+    assert found.endswith("database_query; what agents or installed packages add is a `capability`")
+
+
 def test_nesting_is_bounded() -> None:
     """A value nested deeper than 64 levels is refused before anything recurses into it."""
     deep: list[Any] = []

@@ -55,6 +55,7 @@ def test_a_run_is_where_its_foremost_task_is() -> None:
     assert run_place({"validating", "running"}) == "active.executing.step_validation"
     assert run_place({"pending", "waiting_for_resource"}) == "active.waiting_for_resource"
     assert run_place({"running"}, cleaning=True) == "active.executing.step_cleanup"
+    assert run_place({"running", "validating"}, cleaning=True) == "active.executing.step_validation"
     assert run_place({"waiting"}, synchronizing=True) == "active.synchronizing"
 
 

@@ -89,7 +89,7 @@ def versions(
     """List the registered versions of a definition."""
     with Client(server) as client:
         found = [each for each in client.definitions() if each["name"] == name]
-        _print(found or [client.definition(name)], output)
+        _print(found or [client.definition(name)], output, latest=True)
 
 
 @app.command()
@@ -117,7 +117,7 @@ def diff(
 def list_definitions(server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -> None:
     """List the registered definitions."""
     with Client(server) as client:
-        _print(client.definitions(), output)
+        _print(client.definitions(), output, latest=True)
 
 
 @app.command()
@@ -136,11 +136,15 @@ def show(
         typer.echo(yaml.dump(definition["document"], Dumper=dumper, sort_keys=False, allow_unicode=True).rstrip())
 
 
-def _print(definitions: list[Definition], output: Format) -> None:
+def _print(definitions: list[Definition], output: Format, *, latest: bool = False) -> None:
     if output is Format.JSON:
         print_json(definitions)
     else:
-        Table(("definition", "tasks"), [(each["ref"], each["tasks"]) for each in definitions]).print()
+        table = Table(("definition", "tasks", "latest") if latest else ("definition", "tasks"))
+        for each in definitions:
+            mark = ("yes" if each.get("latest") else "",) if latest else ()
+            table.rows.append((each["ref"], each["tasks"], *mark))
+        table.print()
         for each in definitions:
             if each.get("migrations"):
                 typer.echo(f"{each['ref']} was brought to today's form: {', '.join(each['migrations'])}")

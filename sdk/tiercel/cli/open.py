@@ -16,6 +16,7 @@ approvals = noun("See what waits for a person's decision, and decide.")
 incidents = noun("See what waits for a person's help, and resolve it.")
 
 By = Annotated[str, typer.Option(help="Who decides.")]
+DecidingRole = Annotated[str, typer.Option("--role", help="The role in which, where `role:NAME` is asked.")]
 Comment = Annotated[str, typer.Option(help="Why; it is kept in the run's history.")]
 Hash = Annotated[str, typer.Option("--hash", help="Of the request that was read; without it, the one that is open now.")]
 
@@ -42,6 +43,7 @@ def approve(
     run: RunArgument,
     task: TaskArgument,
     by: By,
+    role: DecidingRole = "",
     comment: Comment = "",
     hash: Hash = "",
     wait: Wait = 2.0,
@@ -49,7 +51,8 @@ def approve(
     output: Output = Format.TABLE,
 ) -> None:
     """Say yes to a request."""
-    _decide(run, task, {"by": by, "comment": comment, "hash": hash, "approved": True}, wait, server, output)
+    said = {"by": by, "comment": comment, "hash": hash, "approved": True}
+    _decide(run, task, said | ({"role": role} if role else {}), wait, server, output)
 
 
 @approvals.command()
@@ -57,6 +60,7 @@ def reject(
     run: RunArgument,
     task: TaskArgument,
     by: By,
+    role: DecidingRole = "",
     comment: Comment = "",
     hash: Hash = "",
     wait: Wait = 2.0,
@@ -64,7 +68,8 @@ def reject(
     output: Output = Format.TABLE,
 ) -> None:
     """Say no to a request."""
-    _decide(run, task, {"by": by, "comment": comment, "hash": hash, "approved": False}, wait, server, output)
+    said = {"by": by, "comment": comment, "hash": hash, "approved": False}
+    _decide(run, task, said | ({"role": role} if role else {}), wait, server, output)
 
 
 def _decide(run: str, task: str, said: dict[str, Any], wait: float, server: str, output: Format) -> None:
