@@ -72,6 +72,7 @@ def condition(run: Run) -> ConditionView:
             continue
         view.stage = extras.stage or view.stage
         view.paused = extras.paused or view.paused
+        view.kept += [fragment.id_of(task) for task in extras.kept]
         view.paused_tasks += [fragment.id_of(task) for task in extras.paused_tasks]
         for task, incident in extras.incidents.items():
             view.incidents.append(IncidentView(fragment.id_of(task), site, incident.code, incident.message))

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 UNTOLD = "unknown"  # Of a child that is not in memory, and of whose end its parent has not heard.
 
+# Fields of events that hold numbers of tasks.
+_TASKS = frozenset({"task", "tasks", "resets", "compensations", "kept"})
+
 
 def run_picture(run: Run, rows: list[Row], node: "GlobalPlanner") -> RunView:
     """Everything about a run: `rows` are its events in order."""
@@ -141,6 +144,18 @@ def _part_view(run: Run, site: str, link: LinkView, known: Freshness) -> Fragmen
     return FragmentView(site, fragment.epoch, fragment.version, state, link, known)
 
 
+def _named(run: Run, site: str, fields: dict[str, object]) -> dict[str, object]:
+    """The tasks that an event speaks of by number, by name: `{"task": "pick", "kept": ["charge"]}`."""
+    found: dict[str, object] = {}
+    for field in _TASKS & fields.keys():
+        value = fields[field]
+        if isinstance(value, int) and value >= 0:
+            found[field] = run.name_of(site, value)
+        elif isinstance(value, list) and value and all(isinstance(task, int) for task in value):
+            found[field] = [run.name_of(site, task) for task in value]
+    return dict(sorted(found.items()))
+
+
 def _event_fields(run: Run, site: str, event: Event) -> dict[str, object]:
     fields: dict[str, object] = {}
     for name in event.__struct_fields__:
@@ -153,6 +168,8 @@ def _event_fields(run: Run, site: str, event: Event) -> dict[str, object]:
             taken = [{"task": run.name_of(site, seed.task), "state": NAMES[seed.state]} for seed in value.seeds]
             value = {"run": value.run, "begins_at": value.begins_at, "stage": value.stage, "taken_over": taken}
         fields[name] = value
+    if named := _named(run, site, fields):
+        fields["named"] = named
     task, attempt = fields.get("task"), fields.get("attempt")
     if isinstance(task, int) and task >= 0 and attempt:
         fields["correlation_id"] = f"{run.id}/{run.name_of(site, task)}/{attempt}"

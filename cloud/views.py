@@ -112,7 +112,8 @@ class HoldView(msgspec.Struct):
 class ConditionView(msgspec.Struct, omit_defaults=True):
     """Where a run is in its life (`path`, as active.executing.step_validation), its stage, and what stands in its way.
 
-    `missing` are tasks that failed and without which the run goes on, or is complete only in part."""
+    `missing` are tasks that failed and without which the run goes on, or is complete only in part; `kept` are those behind which
+    it went back, and whose effects nothing has undone."""
 
     path: str
     stage: str = ""
@@ -122,6 +123,7 @@ class ConditionView(msgspec.Struct, omit_defaults=True):
     approvals: list[ApprovalView] = []
     holds: list[HoldView] = []
     missing: list[str] = []
+    kept: list[str] = []
 
 
 class ChildView(msgspec.Struct, omit_defaults=True):

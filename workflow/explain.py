@@ -111,7 +111,8 @@ def _incident(fragment: Fragment, task: int, name: str) -> Reason:
     incident = fragment.extras.incidents.get(task) if fragment.extras is not None else None
     if incident is None:
         return Reason(name, "rollback", "it failed, and what follows from that is under way")
-    why = f"incident {incident.code}: {incident.message}; allowed: retry, skip, settle, rollback"
+    allowed = "retry, skip, settle" + ("" if fragment.task(task).role is Role.COMPENSATE else ", rollback")
+    why = f"incident {incident.code}: {incident.message}; allowed: {allowed}"
     return Reason(name, "incident", why, who=["a person"])
 
 

@@ -114,6 +114,7 @@ class Extras(msgspec.Struct, array_like=True):
     generations: dict[int, int] = {}
     place: str = ""  # The leaf of the run's machine that was last recorded, for rules on states.
     lacking: list[int] = []  # Groups that go on after their end, and have not got their resources again.
+    kept: list[int] = []  # Tasks with an effect that stayed when the run went back behind them.
 
 
 class Network:

@@ -66,6 +66,14 @@ def is_handled(fragment: "Fragment", task: int) -> bool:
     return any(after is not After.SUCCESS for _, after in fragment.edges_of(task))
 
 
+def standing_failure(fragment: "Fragment") -> str:
+    """What failed and nothing took up, in a run that was opened again and went on beside it; empty if there is nothing."""
+    found = (task for task, state in enumerate(fragment.states) if state == FAILED and fragment.is_own(task))
+    failed = (task for task in found if not is_handled(fragment, task))
+    task = next(failed, -1)
+    return f"{fragment.id_of(task)} had failed and was not done anew; allowed: retry" if task >= 0 else ""
+
+
 # One task --------------------------------------------------------------------------------------------------------------
 
 

@@ -259,6 +259,7 @@ def _add(fragment: "Fragment", event: TasksAdded) -> None:
 def _skip(fragment: "Fragment", event: TaskSkipped) -> None:
     fragment.release(event.task)
     flow.end(fragment, event.task, SKIPPED)
+    end_compensation(fragment, event.task)
 
 
 def _stop_some(fragment: "Fragment", event: TasksStopped) -> None:

@@ -45,7 +45,20 @@ from workflow.extras import NO_ATTEMPTS, NOBODY, Attempt, Copy, Extras, Tally
 from workflow.plan import Plan
 from workflow.shape import Shape
 from workflow.stage_marks import enter_stage
-from workflow.states import BLOCKED, COMPLETED, ELSEWHERE, ENDED, PENDING, READY, RECONCILE, RUNNING, SLEEPING, VOID, WAITING
+from workflow.states import (
+    BLOCKED,
+    COMPLETED,
+    ELSEWHERE,
+    ENDED,
+    FAILED,
+    PENDING,
+    READY,
+    RECONCILE,
+    RUNNING,
+    SLEEPING,
+    VOID,
+    WAITING,
+)
 from workflow.tasks import Kind, Role
 
 if TYPE_CHECKING:
@@ -254,6 +267,8 @@ class Fragment(Shape):
             return steering.advance_rollback(self)
         if self.open:
             return []
+        if not (self.stopping or self.ending) and FAILED in self.states and (detail := flow.standing_failure(self)):
+            return [FragmentEnded("failed", self.detail or detail)]
         return [FragmentEnded(self.stopping or self.ending or "completed", self.detail)]
 
     # Folding ----------------------------------------------------------------------------------------------------------

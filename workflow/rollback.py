@@ -8,7 +8,7 @@ A wait that is not among them goes on to the moment for which it was set; one th
 from typing import TYPE_CHECKING
 
 from workflow import anew, flow
-from workflow.states import ABSENT, COMPLETED, ENDED, RUNNING, WAITING
+from workflow.states import ABSENT, COMPLETED, ENDED, RUNNING, STUCK, WAITING
 from workflow.steering_events import RollbackBegun
 from workflow.tasks import Effect, Kind, Role
 
@@ -45,6 +45,13 @@ def begin_to_task(fragment: "Fragment", to: int, command: str, reason: str, also
     first = range(len(fragment.plan.tasks)) if to < 0 else [to]
     resets = anew.closure(fragment, [*first, *also])
     return _begun(fragment, resets, max(0, fragment.version), command, reason)
+
+
+def failed_compensation(fragment: "Fragment") -> int:
+    """The compensation that failed and for which the rollback under way waits; -1 if there is none."""
+    under_way = fragment.extras.rollback if fragment.extras is not None else None
+    first = under_way.compensations[:1] if under_way is not None else []
+    return next((task for task in first if fragment.states[task] == STUCK), -1)
 
 
 def _begun(fragment: "Fragment", resets: list[int], version: int, command: str, reason: str) -> RollbackBegun:

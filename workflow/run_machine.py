@@ -78,13 +78,13 @@ TASK = Machine.build(
 )
 
 # By the state of the run, or one around it. What ended has left memory: only what opens it again or begins anew is allowed there.
-_LIVE = ("cancel", "terminate", "retry", "skip", "rollback", "signal", "update", "prioritise", "checkpoint", "fork")
+_LIVE = ("cancel", "terminate", "retry", "skip", "rerun", "rollback", "signal", "update", "prioritise", "checkpoint", "fork")
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "pending": ("pause", "resume", "cancel", "terminate", "prioritise", "fork"),
     "active": ("pause", *_LIVE),
     "paused": ("resume", *_LIVE),
     "completed": ("rerun", "rollback", "fork"),
-    "failed": ("retry", "skip", "rerun", "rollback", "fork"),
+    "failed": ("retry", "rerun", "rollback", "fork"),
     "cancelled": ("rerun", "rollback", "fork"),
 }
 # What may be asked of one task, by its state; the run's state must allow it, too.

@@ -218,8 +218,10 @@ def _approve(fragment: "Fragment", order: Approve, command: str, now: Now) -> li
 
 
 def _retry(fragment: "Fragment", order: Retry, command: str, now: Now) -> list[Event]:
-    _refuse_second_rollback(fragment)
     tasks = [_task(fragment, name) for name in order.tasks]
+    if (failed := rollback.failed_compensation(fragment)) >= 0 and tasks in ([], [failed]):
+        return [TasksReset([failed], "retry", command)]
+    _refuse_second_rollback(fragment)
     for task in tasks:
         if fragment.states[task] not in (FAILED, STUCK, CANCELLED):
             raise _wrong_state(fragment, task, "retried", "failed tasks; `rerun` does others once more")
@@ -317,7 +319,9 @@ def _version(fragment: "Fragment", order: RollBack) -> int:
 
 def _refuse_second_rollback(fragment: "Fragment") -> None:
     if fragment.extras is not None and fragment.extras.rollback is not None:
-        raise Refused(f"run {fragment.run} is being rolled back already: wait for its end")
+        failed = rollback.failed_compensation(fragment)
+        what = f"retry, skip or settle {fragment.id_of(failed)}, which failed" if failed >= 0 else "wait for its end"
+        raise Refused(f"run {fragment.run} is being rolled back already: {what}")
 
 
 def advance_rollback(fragment: "Fragment") -> list[Event]:
@@ -344,6 +348,9 @@ def _settle(fragment: "Fragment", order: Settle, command: str, now: Now) -> list
             output = msgspec.json.encode(order.output)
             done = TaskCompleted(task, attempt, "", output, source=f"person:{order.by or 'unknown'}")
             return [said, done, *follow_success(fragment, task)]
+        case "failed" if fragment.task(task).role is Role.COMPENSATE:
+            # Trying is over: the rollback goes on, and says that the effect stays.
+            return [said, TaskSkipped(task, order.message or "settled as failed", command)]
         case "failed":
             message = order.message or "settled as failed"
             return [said, *failure(fragment, Fail(task, attempt, "", "settled", message, False), now, 0.0)]

@@ -1,7 +1,7 @@
 """Folding what people ask for, and what comes of it: pauses, signals, checkpoints, rollbacks, approvals, holds, ends."""
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from workflow import anew, flow
@@ -14,6 +14,7 @@ from workflow.extras import CHECKPOINTS_MAX, Approval, Checkpoint, Rollback
 from workflow.states import (
     ABSENT,
     BLOCKED,
+    COMPLETED,
     ENDED,
     NOT_BEGUN,
     READY,
@@ -172,17 +173,26 @@ def _begin_rollback(fragment: "Fragment", event: RollbackBegun) -> None:
     # One that begins while another is under way (a task that ran on had failed) goes on with it.
     compensations = before.compensations + [task for task in event.compensations if task not in before.compensations]
     resets = sorted({*before.resets, *event.resets})
+    _keep(fragment, event.kept)
     extras.rollback = Rollback(min(before.version, event.version), compensations, resets, before.command)
     flow.stop_tasks(fragment, [task for task in event.resets if task in fragment.live])
     advance_compensations(fragment)
 
 
 def end_compensation(fragment: "Fragment", task: int) -> None:
-    """A compensation is done: the next one may run."""
+    """A compensation is done, or a person goes on without it: the next one may run."""
     extras = fragment.extras
     if extras is not None and extras.rollback is not None and extras.rollback.compensations[:1] == [task]:
         del extras.rollback.compensations[0]
+        if fragment.states[task] != COMPLETED:
+            _keep(fragment, [fragment.base_of(task) + fragment.task(task).owner])
         advance_compensations(fragment)
+
+
+def _keep(fragment: "Fragment", tasks: Iterable[int]) -> None:
+    """The run goes back behind these tasks, and their effects stay."""
+    kept = fragment.more().kept
+    kept += [task for task in tasks if task not in kept]
 
 
 def advance_compensations(fragment: "Fragment") -> None:

@@ -8,6 +8,7 @@ from cloud.control.views import ApprovalView, IncidentView
 from cloud.runs import Run
 from workflow.fragment import Fragment
 from workflow.states import NAMES, RECONCILE, STUCK, WAITING
+from workflow.tasks import Role
 
 UNKNOWN = "the outcome of the last attempt is unknown, and it may not be repeated"
 
@@ -62,10 +63,9 @@ def _incident(run: Run, fragment: Fragment, task: int) -> IncidentView:
         code, message, allowed = "outcome_unknown", UNKNOWN, ["settle", "skip", "rollback", "cancel", "terminate"]
     else:
         assert known is not None
-        code, message, allowed = (
-            known.code,
-            known.message,
-            ["retry", "skip", "settle", "rerun", "rollback", "cancel", "terminate"],
-        )
+        # While the run goes back, only the compensation that failed can be dealt with.
+        is_back = fragment.task(task).role is Role.COMPENSATE
+        again = [] if is_back else ["rerun", "rollback"]
+        code, message, allowed = known.code, known.message, ["retry", "skip", "settle", *again, "cancel", "terminate"]
     who = run.id, run.plan.ref, fragment.id_of(task), fragment.site
     return IncidentView(*who, NAMES[state], code, message, fragment.attempt(task), allowed)

@@ -6,12 +6,13 @@ import msgspec
 import pytest
 
 from cloud.conditions import condition, path_of
+from cloud.control.open import open_incidents
 from cloud.pictures import history_entries, tombstone_summary
 from cloud.task_pictures import task_views
 from cloud.views import TaskView
 from tests.cloud.control import Control
 from workflow.commands import Steer
-from workflow.orders import Hold, Pause
+from workflow.orders import Hold, Pause, RollBack, Skip
 from workflow.plan import Plan, plan_from_document
 
 PICK = {"capability": "pick"}
@@ -134,3 +135,26 @@ def test_what_stands_in_the_way_is_in_the_picture(cloud: Control) -> None:
     assert (asked.task, asked.by, len(asked.hash), bytes(asked.request)) == ("ask", ["ann"], 64, b'"go?"')
     assert [(h.task, h.hold, h.reason) for h in seen.holds] == [("later", "h1", "waits for run r1")]
     assert shown(cloud, run)["broken"].waits_for.startswith("a person")
+
+
+def test_what_going_back_has_not_undone_is_in_the_picture(cloud: Control) -> None:
+    """By name, in the condition and in the history; an incident of a compensation offers nothing that would be refused."""
+    tasks = {"a": {**PICK, "compensate": PICK}, "b": {**PICK, "needs": ["a"]}, "c": {**PICK, "needs": ["b"]}}
+    run = started(cloud, plan(tasks))
+    harbour = cloud.outposts["harbour"]
+    harbour.work(run, 0)
+    harbour.work(run, 1)
+    harbour.decide(run, Steer("c1", RollBack(task="a")))
+    undo = harbour.fragments[run].index_of("a:compensate")
+    harbour.work(run, undo, fail="jam")
+    cloud.settle()
+    known = cloud.planner.runs[run]
+    (incident,) = open_incidents(known)
+    assert (incident.task, incident.allowed) == ("a:compensate", ["retry", "skip", "settle", "cancel", "terminate"])
+    assert condition(known).kept == ["b"]
+    harbour.decide(run, Steer("c2", Skip("a:compensate")))
+    cloud.settle()
+    assert condition(known).kept == ["b", "a"]
+    entries = history_entries(known, [row for row in cloud.log.disk.rows if row.run == run])
+    (begun,) = [entry.event for entry in entries if entry.kind == "RollbackBegun"]
+    assert begun["named"] == {"compensations": ["a:compensate"], "kept": ["b"], "resets": ["a", "b", "c"]}

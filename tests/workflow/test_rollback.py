@@ -1,7 +1,12 @@
 """Going back to a version: what waited at it waits on, and what began later begins anew with its whole time."""
 
-from tests.workflow.play import Play, play
-from workflow.orders import Approve, RollBack, TakeCheckpoint
+from typing import Any
+
+import pytest
+
+from tests.workflow.play import Jam, Play, echo, play
+from workflow.explain import explain
+from workflow.orders import Approve, Order, Rerun, Retry, RollBack, Settle, Signal, Skip, TakeCheckpoint
 
 W = {"capability": "work"}
 
@@ -67,3 +72,69 @@ def test_a_request_under_way_keeps_its_deadline_and_its_decisions() -> None:
     assert due_s(done.run(), "gate") == 3 * 3_600
     assert done.order(Approve("gate", "bob", approved=True, hash=asked.hash)) == ""
     assert (done.done, done.fragment.outcome) == (["a", "b", "b"], "completed")
+
+
+def _jams(task: str, parameters: Any) -> Any:
+    if task == "a:compensate":
+        raise Jam("jam", retryable=False)
+    return parameters
+
+
+@pytest.mark.parametrize(
+    ("order", "kept"),
+    [
+        (Skip("a:compensate"), ["a"]),
+        (Settle("a:compensate", "failed"), ["a"]),
+        (Settle("a:compensate", "completed"), []),
+        (Settle("a:compensate", "retry"), []),
+        (Retry(["a:compensate"]), []),
+        (Retry(), []),
+    ],
+    ids=str,
+)
+def test_a_person_ends_what_a_failed_compensation_holds_up(order: Order, kept: list[str]) -> None:
+    """The rollback waits for it; skipped or settled as failed, the effect stays, and the run says so for good."""
+    tasks = {"a": {**W, "compensate": {"capability": "undo"}}, "w": {"wait": {"signal": "go"}, "needs": ["a"]}}
+    played = play(tasks, _jams).run()
+    assert played.order(RollBack(task="a")) == ""
+    assert played.run().state("a:compensate") == "failed"
+    refused = "run r1 is being rolled back already: retry, skip or settle a:compensate, which failed"
+    assert played.order(RollBack(task="a")) == refused
+    assert "allowed: retry, skip, settle" in str([*explain(played.fragment)])
+    played.script = echo
+    assert played.order(order) == ""
+    assert (played.run().done.count("a"), played.state("w")) == (2, "waiting")
+    assert [played.fragment.id_of(task) for task in played.fragment.more().kept] == kept
+    assert played.order(Signal("go")) == ""
+    assert played.fragment.outcome == "completed"
+
+
+def test_what_nothing_undoes_is_kept_in_mind() -> None:
+    """A task with an effect and without a compensation, once however often the run goes back; none that may be repeated."""
+    tasks = {"a": W, "b": {**W, "effect": "repeatable", "needs": ["a"]}, "w": {"wait": {"signal": "go"}, "needs": ["b"]}}
+    played = play(tasks).run()
+    assert played.fragment.extras is None or not played.fragment.extras.kept
+    for _ in range(2):
+        assert played.order(RollBack(task="a")) == ""
+        played.run()
+    assert [played.fragment.id_of(task) for task in played.fragment.more().kept] == ["a"]
+
+
+def test_a_failure_that_is_left_behind_still_fails_the_run() -> None:
+    """A rerun beside it, or of what came after it, makes no success of it; a retry of what failed does."""
+
+    def jammed(task: str, parameters: Any) -> Any:
+        if task == "a":
+            raise Jam("jam", retryable=False)
+        return parameters
+
+    played = play({"d": W, "a": {**W, "needs": ["d"]}, "b": {**W, "needs": ["a"]}}, jammed).run()
+    assert played.fragment.outcome == "failed"
+    assert played.order(Rerun("b")) == ""
+    assert (played.run().fragment.outcome, played.fragment.detail) == (
+        "failed",
+        "a had failed and was not done anew; allowed: retry",
+    )
+    played.script = echo
+    assert played.order(Retry(["a"])) == ""
+    assert played.run().fragment.outcome == "completed"

@@ -21,6 +21,8 @@ def condition_lines(view: Run) -> Iterator[str]:
         yield f"paused: {told.get('paused') or ', '.join(told['paused_tasks'])}"
     if missing := told.get("missing"):
         yield f"failed, and the run goes on or is done without: {short(', '.join(missing), 500)}"
+    if kept := told.get("kept"):
+        yield kept_line(kept)
     for incident in told.get("incidents", []):
         yield f"incident at {incident['task']}: {incident['code']}: {short(incident['message'], 300)}"
     for asked in told.get("approvals", []):
@@ -30,6 +32,11 @@ def condition_lines(view: Run) -> Iterator[str]:
         yield f"{hold['task']} is held by {hold['hold']}: {hold['reason']}"
     for child in view.get("children", []):
         yield f"child {child['run']} of {child.get('task') or 'a rule'}: {child['state']}"
+
+
+def kept_line(kept: list[str]) -> str:
+    """What going back has not undone."""
+    return f"went back, but nothing undid what these had done: {short(', '.join(kept), 500)}"
 
 
 def explained_lines(view: dict[str, Any]) -> Iterator[str]:

@@ -254,7 +254,9 @@ def history(
         return
     table = Table(("time", "stream", "seq", "epoch", "event", "content"))
     for entry in entries:
-        what = entry["kind"], short(entry["event"], 100)
+        content = {name: value for name, value in entry["event"].items() if name != "named"}
+        named: Any = entry["event"].get("named") or {}
+        what = entry["kind"], short({**content, **named}, 100)
         table.rows.append((when(entry["time"]), entry["stream"], entry["seq"], entry["epoch"], *what))
     table.print()
     if after:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tiercel.cli.conditions import kept_line
 from tiercel.cli.options import REFUSED, Format, Output, Server
 from tiercel.cli.run import RunArgument, print_outcome
 from tiercel.cli.run_looking import app
@@ -27,6 +28,10 @@ def _order(run: str, verb: str, fields: dict[str, Any], wait: float, server: str
             run, verb, wait_s=wait, **{name: value for name, value in fields.items() if value not in ("", [], None)}
         )
     print_outcome(outcome, output)
+    told: Any = outcome.get("condition") or {}
+    kept = told.get("kept") if verb in ("rollback", "rerun") and output is Format.TABLE else None
+    if kept:
+        note(kept_line(kept))
 
 
 @app.command()
