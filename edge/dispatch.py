@@ -77,15 +77,11 @@ class Dispatch:
     def _meet(self, sync: SyncPlan, who: Holder, now: Now, out: list[object]) -> None:
         """One more party is at a sync point; with the last one all of them go on, in one turn."""
         self.home.meetings.arrive(sync.point, who)
-        parties = self.home.meetings.gather(sync.point, sync.parties, self._waits)
+        parties = self.home.meetings.gather(sync.point, sync.parties)
         names = [f"{run}/{self.home.fragments[run].id_of(task)}" for run, task in parties]
         output = msgspec.json.encode({"point": sync.point, "parties": names})
         for run, task in parties:
             self.home.decide(self.home.fragments[run], Meet(task, output), now, out)
-
-    def _waits(self, who: Holder) -> bool:
-        fragment = self.home.fragments.look(who.run)
-        return fragment is not None and fragment.states[who.task] == WAITING
 
     def _lacks_resources(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> bool:
         """Must the task wait for what others hold? It stands in line from now on."""

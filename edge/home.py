@@ -146,6 +146,8 @@ class Home:
         self._free(fragment, command, now, out)
         if fragment.run in self.claims:
             self._give_up_claims(fragment)
+        if fragment.run in self.meetings:
+            self.meetings.review(fragment.run, lambda task: fragment.states[task] == WAITING)
         if fragment.timed:
             self.time(fragment, out)
         if not events or type(events[0]) is not TaskCompleted:

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from tests.edge.site import Site
 from tests.workflow.plans import plan_of
-from workflow.orders import Skip
+from workflow.orders import Pause, RollBack, Skip, Terminate
 
 MEET: dict[str, dict[str, Any]] = {
     "a": {"sync_point": {"point": "gate", "parties": 2}},
@@ -39,3 +41,29 @@ def test_who_gave_up_does_not_count() -> None:
     assert site.states("r2") == ["waiting", "pending"]
     site.release(plan, "r3")
     assert site.states("r2")[0] == "completed"
+
+
+@pytest.mark.parametrize("how", ["skip", "cancel", "terminate", "timeout", "rollback"])
+def test_who_waits_no_longer_leaves_the_point_at_once(how: str) -> None:
+    """Nobody has to arrive for that; the others stay in their order, and the next two meet."""
+    site = Site()
+    limited = {"a": {**MEET["a"], "needs": ["first"], "timeout": 60}, "first": {"check": "1 < 2"}}
+    site.release(plan_of(MEET | limited, name="limited"), "r1")
+    assert site.core.home.meetings.counts() == {"gate": 1}
+    match how:
+        case "skip":
+            assert site.order(Skip("a"), "r1") == "accepted"
+        case "cancel":
+            site.cancel("r1")
+        case "terminate":
+            assert site.order(Terminate("enough"), "r1") == "accepted"
+        case "timeout":
+            site.pass_ms(61_000)
+        case _:
+            assert site.order(Pause(), "r1") == "accepted"
+            assert site.order(RollBack(task="first"), "r1") == "accepted"
+    assert site.core.home.meetings.counts() == {}
+    for run in ("r2", "r3"):
+        site.release(plan_of(MEET), run)
+    assert [site.states(run)[0] for run in ("r2", "r3")] == ["completed", "completed"]
+    assert site.core.home.meetings.counts() == {}

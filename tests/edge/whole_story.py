@@ -328,6 +328,7 @@ class World:
 
     def check_grounds(self) -> None:
         """Whatever has not ended waits for something that can come: nothing is forgotten, no run is stuck without a reason."""
+        self._check_points()
         for run, fragment in self.site.core.fragments.looks():
             reasons = list(explain(fragment))
             for task, state in enumerate(fragment.states):
@@ -335,6 +336,13 @@ class World:
             kinds = {reason.kind for reason in reasons}
             grounds = kinds & {*GROUNDS, "reconcile", "resource"}
             assert grounds, f"{run} is stuck: {[(r.task, r.kind, r.why) for r in reasons]}"
+
+    def _check_points(self) -> None:
+        for point, here in self.site.core.home.meetings._here.items():
+            for run, task in here:
+                fragment = self.site.core.fragments.look(run)
+                assert fragment is not None, f"{run} has ended, and is at {point}"
+                assert fragment.states[task] == WAITING, f"{run} is at {point}, and does not wait"
 
     def _check_task(self, run: str, fragment: Fragment, task: int, state: int) -> None:
         core, name, plan = self.site.core, f"{run}/{fragment.id_of(task)}", fragment.task(task)
@@ -346,8 +354,7 @@ class World:
         if state == WAITING and plan.sync is not None:
             here = core.home.meetings._here.get(plan.sync.point, {})
             assert Holder(fragment.run, task) in here, f"{name} waits at a point where nobody knows of it"
-            there = [who for who in here if core.dispatch._waits(who)]
-            assert len(there) < plan.sync.parties, f"all are at {plan.sync.point}, and do not go on"
+            assert len(here) < plan.sync.parties, f"all are at {plan.sync.point}, and do not go on"
         if not fragment.may_start(task):
             return
         if state == BLOCKED:
@@ -421,4 +428,5 @@ class World:
         assert not any(slot.held for slot in core.roster.slots.values())
         assert self.site.log.disk.due == {}
         assert core.dispatch._queued == set()
+        assert core.home.meetings.counts() == {}
         assert self.site.recalls == []
