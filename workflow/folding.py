@@ -98,7 +98,7 @@ def _fail(fragment: "Fragment", event: TaskFailed) -> None:
             fragment.extras.children.pop(task, None)
         _wait(fragment, task, event.retry_at_ms)
         return
-    if not fragment.plan.is_plain:
+    if not fragment.is_plain():
         fragment.more().errors[task] = (event.code, event.message)
     if event.then:
         # What was decided with it follows as an event of its own: an incident, a rollback, going on without the task.

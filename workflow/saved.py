@@ -117,7 +117,7 @@ def restore(kind: "type[Fragment]", run: RunId, plan: Plan, saved: Saved) -> "Fr
     )
     _restore_copies(fragment, states)
     fragment.open = sum(state not in ENDED and state not in ABSENT for state in fragment.states)
-    if plan.is_plain and fragment.network is None and SKIPPED not in fragment.states:
+    if fragment.is_plain() and SKIPPED not in fragment.states:
         fragment.missing = array("I", [sum(states[need] != COMPLETED for need in needs) for needs in plan.needs])
     else:
         fragment.recount(range(len(states)))

@@ -19,6 +19,11 @@ class Shape:
     states: bytearray
     network: Network | None = None
 
+    def is_plain(self) -> bool:
+        """Is the run what its plan is: a graph of work, all needs after success? What is added to it need not be, so a run that
+        has grown is no longer plain."""
+        return self.plan.is_plain and self.network is None
+
     def task(self, task: int) -> TaskPlan:
         """The plan of a task. Those of a copy count their neighbours from the copy's `base`."""
         beyond = task - len(self.plan.tasks)

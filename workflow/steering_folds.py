@@ -74,7 +74,7 @@ def stop(fragment: "Fragment", outcome: str, detail: str) -> None:
         fragment.extras.rollback = None
     fragment.woken = None
     # What cleans up or finds out goes on, whatever had kept it from that until now: a pause, a rollback.
-    for task in range(len(fragment.states)) if not fragment.plan.is_plain else ():
+    for task in range(len(fragment.states)) if not fragment.is_plain() else ():
         if fragment.task(task).role in (Role.CLEANUP, Role.RECONCILE):
             _look_again(fragment, task)
 

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from tests.workflow.play import Busy, Play, echo, play
-from workflow.orders import AddTasks, RollBack, Signal
+from tests.workflow.play import Busy, Jam, Play, echo, play
+from workflow.orders import AddTasks, Pause, RollBack, Signal
 
 W = {"capability": "work"}
+PLAIN = {"a": W, "gate": {"wait": {"for": 60}}, "end": {"needs": ["gate"]}}
 OPEN = {"a": W, "gate": {"wait": {"signal": "go"}}, "end": {"needs": ["gate"]}}
 
 
@@ -121,3 +122,38 @@ def test_what_waits_for_a_copy_of_an_earlier_try_is_passed_over() -> None:
     added.script = echo
     added.run()
     assert (added.state("y"), added.fragment.outcome) == ("skipped", "completed")
+
+
+def test_what_is_added_reads_why_another_failed() -> None:
+    """A run that has grown keeps errors, though its definition alone would need none."""
+
+    def fails(task: str, parameters: Any) -> Any:
+        if task == "x":
+            raise Jam
+        return parameters
+
+    done = play(PLAIN, fails, inputs={"n": 3}).run()
+    error = {"code": "${{ tasks.x.error.code }}", "state": "${{ tasks.x.state }}"}
+    more = {"x": W, "y": {**W, "needs": [{"task": "x", "after": "failure"}], "with": error}}
+    assert done.order(AddTasks(more, "ann")) == ""
+    assert done.run().parameters["y"] == {"code": "jam", "state": "failed"}
+    assert done.wait(61).fragment.outcome == "completed"
+
+
+def test_what_was_added_is_cleaned_up_after_a_cancel() -> None:
+    """Also where the definition has nothing to clean up: a pause keeps the cleanup waiting, the end of the run does not."""
+
+    def waits(task: str, parameters: Any) -> Any:
+        if task == "x":
+            raise Busy
+        return parameters
+
+    done = play(PLAIN, waits, inputs={"n": 3}).run()
+    assert done.order(AddTasks({"x": {**W, "cleanup": W}}, "ann")) == ""
+    done.run()
+    assert done.order(Pause()) == ""
+    done.complete(done.fragment.index_of("x"))
+    assert done.run().state("x:cleanup") == "ready"
+    done.cancel()
+    assert done.run().state("x:cleanup") == "completed"
+    assert done.fragment.outcome == "cancelled"
