@@ -23,7 +23,7 @@ class Sought:
 
     task: str = ""
     steps: int = 0
-    names: list[str] = field(default_factory=list)
+    names: list[tuple[str, int]] = field(default_factory=list)  # With the time (UTC ms) at which each was given.
 
 
 def sought_in(run: Run) -> dict[tuple[str, int], Sought]:
@@ -37,7 +37,17 @@ def sought_in(run: Run) -> dict[tuple[str, int], Sought]:
             assert stamps is not None, "something is completed"
             found[fragment.site, stamps[task]] = Sought(fragment.id_of(task), steps)
         for named in fragment.extras.checkpoints if fragment.extras is not None else ():
-            found.setdefault((fragment.site, named.version), Sought()).names.append(named.name)
+            found.setdefault((fragment.site, named.version), Sought()).names.append((named.name, named.time_ms))
+    return found
+
+
+def bare_checkpoints(sought: dict[tuple[str, int], Sought]) -> list[CheckpointView]:
+    """What the state alone tells, where the history that would tell the rest has left the log: newest first by version."""
+    found: list[CheckpointView] = []
+    for (site, version), wanted in sorted(sought.items(), key=lambda each: (-each[0][1], each[0][0])):
+        if wanted.task:
+            found.append(CheckpointView(site, version, 0, "", "", -1, wanted.task, "", wanted.steps))
+        found += [CheckpointView(site, version, time_ms, "", "", -1, "", name) for name, time_ms in reversed(wanted.names)]
     return found
 
 
@@ -58,7 +68,7 @@ def checkpoints_at(past: Past, site: str, row: Row, sought: dict[tuple[str, int]
         resources=held_resources(fragment),
     )
     found = []
-    for name in wanted.names:
+    for name, _ in wanted.names:
         named = CheckpointView(*(getattr(view, each) for each in view.__struct_fields__))
         named.name = name
         found.append(named)

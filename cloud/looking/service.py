@@ -6,7 +6,7 @@ from heapq import nlargest
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from cloud.looking.checkpoints import checkpoints_at, sought_in
+from cloud.looking.checkpoints import bare_checkpoints, checkpoints_at, sought_in
 from cloud.looking.past import Past, versions
 from cloud.looking.requests import said
 from cloud.looking.views import CheckpointsView, CheckpointView
@@ -89,12 +89,18 @@ class LookingService:
         return fragment is not None and fragment.version == version
 
     async def checkpoints(self, run: str) -> CheckpointsView:
-        """The checkpoints that a run can be taken back to, newest first."""
+        """The checkpoints that a run can be taken back to, newest first. Where its early history has left the log, what the
+        present state tells of them."""
         known, last = await self._find(run)
         sought, past = sought_in(known), self._past(run)
         items: list[CheckpointView] = []
-        async for row in self._rows(last):
-            items += checkpoints_at(past, past.fold(row), row, sought)
+        try:
+            async for row in self._rows(last):
+                items += checkpoints_at(past, past.fold(row), row, sought)
+        except Problem as problem:
+            if problem.code != "history_archived":
+                raise
+            return CheckpointsView(run, known.plan.checkpoints, bare_checkpoints(sought), problem.detail)
         order = sorted(enumerate(items), key=lambda each: (each[1].time, each[0]), reverse=True)
         return CheckpointsView(run, known.plan.checkpoints, [item for _, item in order])
 

@@ -23,7 +23,8 @@ class CheckpointView(msgspec.Struct, omit_defaults=True):
     """A state of a run to come back to: at this version of the fragment at `site`. Automatic ones name the `task` that ended, and
     in how many `steps` a rollback gets there (0: it is the latest); those on request have a `name`.
 
-    `state`, `path` and `percent` are the whole run's at that time; `attempts` and `resources` what was held at the site."""
+    `state`, `path` and `percent` are the whole run's at that time; `attempts` and `resources` what was held at the site. Where
+    the history that tells all this has left the log: no time (0) but of those with a name, no state, no path, a percent of -1."""
 
     site: str
     version: int
@@ -38,9 +39,10 @@ class CheckpointView(msgspec.Struct, omit_defaults=True):
     resources: list[HeldResource] = []
 
 
-class CheckpointsView(msgspec.Struct):
+class CheckpointsView(msgspec.Struct, omit_defaults=True):
     """The checkpoints of a run, newest first: of each home the last `kept` automatic ones, and all with a name."""
 
     run: str
     kept: int
     items: list[CheckpointView]
+    note: str = ""  # Where the history has left the log: that, and where it is.

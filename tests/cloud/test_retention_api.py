@@ -23,14 +23,18 @@ WAITING = {
 }
 
 
-async def staffed(system: Whole) -> None:
+async def staffed(system: Whole) -> list[int]:
+    """What the agent has done is counted."""
+    done: list[int] = []
     agent = system.agent("counter-1", kind="service", capacity=8)
 
     @agent.capability("count")
     async def count() -> dict[str, int]:
+        done.append(1)
         return {"n": 1}
 
     await system.join("harbour", agent)
+    return done
 
 
 async def run_pass(system: Whole) -> dict[str, Any]:
@@ -41,10 +45,10 @@ async def run_pass(system: Whole) -> dict[str, Any]:
     return view
 
 
-async def waits(system: Whole, run: str) -> None:
+async def waits(system: Whole, run: str, wanted: str = "hold") -> None:
     async def is_waiting() -> bool:
         tasks = (await system.client.get(f"/api/v1/workflows/{run}")).json()["tasks"]
-        return any(task["id"] == "hold" and task["state"].startswith("waiting") for task in tasks)
+        return any(task["id"] == wanted and task["state"].startswith("waiting") for task in tasks)
 
     await until(is_waiting)
 
@@ -107,6 +111,68 @@ async def test_ended_runs_leave_and_living_ones_go_on(tmp_path: Path) -> None:
         assert report, "there are streams"
         assert all(stream["ok"] for stream in report), report
         assert (await system.client.get("/api/v1/sites")).json()["items"][0]["refused"] == ""
+
+
+async def cut(system: Whole) -> None:
+    """Everything that may leave the logs of the cloud and the site, leaves."""
+    system.cloud.retention.policy = Policy(AT_ONCE_DAYS, no_archive=True)
+    assert (await run_pass(system))["cut"] > 0
+    site = system.edges["harbour"]
+    site.retention.policy = Policy(AT_ONCE_DAYS, no_archive=True)
+    done = await site.retention.run_in_thread(pytest.fail)
+    assert (done.problem, bool(done.segments)) == ("", True), done
+
+
+async def test_a_run_goes_back_behind_the_cut(tmp_path: Path) -> None:
+    """By steps, to a task, to a checkpoint with a name, to a version: the state tells all of it, after a restart of both. What
+    the checkpoints were like is gone, and the list says so."""
+    async with whole(tmp_path, "harbour") as system:
+        await staffed(system)
+        run = await system.start_run(WAITING | {"last": {"wait": {"signal": "end"}, "needs": ["b"]}})
+        await waits(system, run)
+        await order(system, run, "checkpoint", name="base")
+        await order(system, run, "signal", name="go")
+        await waits(system, run, "last")
+        before = (await system.client.get(f"/api/v1/workflows/{run}/checkpoints")).json()
+        assert "note" not in before
+        await cut(system)
+
+    async with whole(tmp_path, "harbour") as system:
+        done = await staffed(system)
+        path = f"/api/v1/workflows/{run}"
+        after = (await system.client.get(f"{path}/checkpoints")).json()
+        assert [known(item) for item in after["items"]] == [known(item) for item in before["items"]]
+        assert "has left the log" in after["note"]
+        assert {item["name"]: item["time"] > 0 for item in after["items"] if "name" in item} == {"base": True}
+        shown = await tiercel(system, "run", "checkpoints", run)
+        assert (shown.returncode, "base" in shown.stdout) == (0, True), shown
+
+        past = await system.client.post(f"{path}/rollback", json={"at": before["items"][0]["time"]})
+        assert (past.status_code, past.json()["code"]) == (410, "history_archived"), past.text
+        version = next(item["version"] for item in before["items"] if item.get("task") == "a")
+        ways: list[dict[str, Any]] = [{"steps": 1}, {"task": "b"}, {"checkpoint": "base"}, {"version": version}]
+        for number, back in enumerate(ways, 1):
+            await order(system, run, "rollback", **back)
+            if "steps" not in back and "task" not in back:
+                await waits(system, run)
+                await order(system, run, "signal", name="go")
+
+            async def is_done_anew(wanted: int = number) -> bool:
+                return len(done) == wanted
+
+            await until(is_done_anew)
+            await waits(system, run, "last")
+        await order(system, run, "signal", name="end")
+        assert (await system.ended(run))["run"]["state"] == "completed"
+
+
+def known(item: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(item.get(field) for field in ("site", "version", "task", "name", "steps"))
+
+
+async def order(system: Whole, run: str, verb: str, **fields: Any) -> None:
+    answer = await system.client.post(f"/api/v1/workflows/{run}/{verb}", json=fields)
+    assert answer.status_code in (200, 202), answer.text
 
 
 async def test_a_site_that_is_away_holds_its_events(tmp_path: Path) -> None:

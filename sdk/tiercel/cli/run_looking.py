@@ -85,10 +85,13 @@ def checkpoints(run: RunArgument, server: Server = DEFAULT_SERVER, output: Outpu
         hands = ", ".join(f"{held['task']} ({held['agent']}, attempt {held['attempt']})" for held in item.get("attempts", []))
         held = ", ".join(f"{each['count']} {each['resource']} ({each['task']})" for each in item.get("resources", []))
         back = f"--steps {item['steps']}" if item.get("steps") else ""
-        what = item.get("task", ""), item.get("name", ""), back, f"{item['path']}, {item['percent']} %"
+        state = f"{item['path']}, {item['percent']} %" if item["path"] else "archived"
+        what = item.get("task", ""), item.get("name", ""), back, state
         row: Sequence[object] = (when(item["time"]), item["site"], item["version"], *what, short(hands, 200), short(held, 200))
         table.rows.append(row)
     table.print()
+    if found.get("note"):
+        note(found["note"])
 
 
 @app.command()
