@@ -7,6 +7,7 @@ import msgspec
 
 from workflow.event import Blob
 from workflow.expression import Expression, LargeOutput, Plain
+from workflow.extras import Copy
 from workflow.scope import Scope
 from workflow.states import COMPLETED, NAMES, PENDING
 from workflow.template import Template
@@ -87,7 +88,41 @@ def _locals(fragment: "Fragment", task: int, local: Mapping[str, object]) -> Map
     item, around = copy.item, copy
     while not item and (outer := fragment.copy_around(around.owner) if around.owner >= 0 else None) is not None:
         item, around = outer.item, outer  # A round inside of a map sees the item around it.
-    return {"index": copy.number, **({"item": msgspec.json.decode(item)} if item else {}), **local}
+    words = _Words({"index": copy.number, **({"item": msgspec.json.decode(item)} if item else {}), **local})
+    words.place = fragment, copy
+    return words
+
+
+class _Words(dict[str, object]):
+    """The local words of a copy. What the round before gave is gathered only for those who say `previous`."""
+
+    __slots__ = ("place",)
+    place: "tuple[Fragment, Copy]"
+
+    def __contains__(self, word: object) -> bool:
+        return word == "previous" or super().__contains__(word)
+
+    def __missing__(self, word: str) -> object:
+        if word != "previous":
+            raise KeyError(word)
+        return _round_before(*self.place)
+
+
+def _round_before(fragment: "Fragment", copy: Copy) -> object:
+    """What the last round of the nearest repeat gave, as the repeat itself gives it in the end; null in the first."""
+    while copy.body.over is not None and (outer := fragment.copy_around(copy.owner)) is not None:
+        copy = outer
+    if copy.body.over is not None or copy.owner < 0 or copy.number == 0:
+        return None
+    copies = reversed(fragment.copies_of(copy.owner))
+    before = next(known for known in copies if known.number == copy.number - 1 and not known.is_void)
+    found = {before.body.graph.tasks[member].id: _given(fragment, before.base + member) for member in before.body.members}
+    return next(iter(found.values())) if len(found) == 1 else found
+
+
+def _given(fragment: "Fragment", task: int) -> object:
+    output = (fragment.outputs or {}).get(task)
+    return value_of(output) if output is not None and fragment.states[task] == COMPLETED else None
 
 
 def value_of(output: bytes | Blob) -> object:

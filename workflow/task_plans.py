@@ -43,7 +43,7 @@ _EFFECTS = {effect.name.lower(): effect for effect in Effect}
 # A task that has no more than these is made without looking at anything else: large graphs consist of such.
 _PLAIN = frozenset({"capability", "agent", "parameters", "effect", "timeout", "retry", "site", "needs", "description"})
 _TIMED = frozenset({"wait", "needs", "site", "description"})
-_LOCALS_OF_BODY = {"map": ("item", "index"), "repeat": ("index",)}
+_LOCALS_OF_BODY = {"map": ("item", "index"), "repeat": ("index", "previous")}
 _SUFFIXES = {Role.VALIDATE: "validate", Role.CLEANUP: "cleanup", Role.COMPENSATE: "compensate", Role.RECONCILE: "reconcile"}
 _LINKS = {Role.VALIDATE: "validator", Role.RECONCILE: "reconciler"}
 
@@ -71,7 +71,9 @@ class TaskCompiler:
         words = self._words(draft)
         for level in (draft.top, *draft.groups.values()):
             level.name()
-            level.templates = TemplateCompiler(self.vocabulary, self.problems, level.visible, words, silent, draft.outputs)
+            level.templates = TemplateCompiler(
+                self.vocabulary, self.problems, level.visible, words, silent, draft.outputs, rounds=_repeat_around(draft)
+            )
         if draft.outer is None and self.definition.recovery:
             steps = self.definition.recovery
             # Inside a body the tasks of the run cannot be gone back to; whoever is around it can.
@@ -140,6 +142,15 @@ class TaskCompiler:
             draft.plans.append(TaskPlan(index=index, id=id, role=role, owner=owner, site=site, reads=reads, **work))
         for owner, its in links.items():
             draft.plans[owner] = msgspec.structs.replace(draft.plans[owner], **its)
+
+
+def _repeat_around(draft: Draft) -> int:
+    """The nearest repeat around a draft, as references name it; -1 if there is none."""
+    while (outer := draft.outer) is not None:
+        if outer.tasks[draft.owner].repeat is not None:
+            return outer.depth << LOCAL_BITS | outer.index[draft.owner]
+        draft = outer
+    return -1
 
 
 def _is_timed(task: TaskDefinition) -> bool:

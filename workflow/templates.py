@@ -49,6 +49,7 @@ class TemplateCompiler:
     words: set[str] = field(default_factory=set)
     roots: tuple[str, ...] = ROOTS
     run_words: tuple[str, ...] = ("id",)
+    rounds: int = -1  # The repeat whose last round is `previous`; it is kept if that is said.
     _gaps: dict[str, tuple[bytes | Gap, list[int]]] = field(default_factory=dict)
     _reads: list[int] = field(default_factory=list)
     _may_read_secrets: bool = False
@@ -56,7 +57,8 @@ class TemplateCompiler:
     def beside(self, *words: str) -> "TemplateCompiler":
         """For a place in the same surroundings that knows these words, too."""
         known = (*self.locals, *words)
-        return TemplateCompiler(self.vocabulary, self.problems, self.tasks, known, self.silent, self.outputs)
+        surroundings = self.vocabulary, self.problems, self.tasks, known, self.silent, self.outputs
+        return TemplateCompiler(*surroundings, rounds=self.rounds)
 
     def parameters(self, parameters: dict[str, object], place: Place) -> Template:
         """The template of what an agent or another run gets: a JSON object that may hand on secrets."""
@@ -246,6 +248,8 @@ class TemplateCompiler:
             self.words.add(reference.root)
             if reference.root not in self.locals:
                 self.problems.add(place, f"{reference.root!r} is not known here", ", ".join((*self.roots, *self.locals)))
+            elif reference.root == "previous":
+                self.outputs.add(self.rounds)
         return len(self.problems) == before
 
     def _check_input(self, reference: Reference, place: Place, is_alone: bool) -> None:

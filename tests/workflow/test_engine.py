@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.workflow.play import Busy, Jam, play
 from workflow.commands import CancelDone, Lose
 from workflow.orders import (
@@ -20,6 +22,7 @@ from workflow.orders import (
     Terminate,
     Update,
 )
+from workflow.problems import DefinitionError
 from workflow.steering_events import ApprovalGiven, RollbackBegun, StageEntered
 
 W = {"capability": "work"}
@@ -444,3 +447,50 @@ def test_a_reconciling_task_finds_out_what_became_of_an_attempt() -> None:
     assert unknown.run().state("a") == "reconcile"
     assert unknown.order(Settle("a", "completed", "ann", 1)) == ""
     assert unknown.run().fragment.outcome == "completed"
+
+
+def test_a_round_knows_what_the_one_before_gave() -> None:
+    """`previous` is null in the first, and else what the repeat would have given after the last; in a map inside of it, too."""
+    tasks = {
+        "r": {
+            "repeat": {
+                "until": "previous != null && previous.count.n >= 4.0",
+                "max": 9,
+                "tasks": {
+                    "count": {**W, "with": {"n": "${{ index == 0 ? 1.0 : previous.count.n * 2.0 }}"}},
+                    "each": {
+                        "map": {"over": "['x']", "tasks": {"say": {**W, "with": {"was": "${{ previous.count }}"}}}},
+                        "when": "previous != null",
+                    },
+                },
+            }
+        }
+    }
+    done = play(tasks).run()
+    assert done.fragment.outcome == "completed"
+    assert [done.parameters[f"r[{n}].count"] for n in range(4)] == [{"n": 1.0}, {"n": 2.0}, {"n": 4.0}, {"n": 8.0}]
+    assert [done.parameters[f"r[{n}].each[0]"] for n in (1, 2, 3)] == [{"was": {"n": n}} for n in (1.0, 2.0, 4.0)]
+    assert done.state("r[0].each") == "skipped"
+
+
+def test_a_round_that_is_done_anew_reads_the_round_before_it_again() -> None:
+    """After a rollback into the middle of a loop, and over a snapshot."""
+    tasks = {
+        "r": {
+            "repeat": {
+                "until": "index == 2",
+                "max": 9,
+                "tasks": {"t": {**W, "with": {"n": "${{ index == 0 ? 1.0 : previous.n + 1.0 }}"}}},
+            }
+        },
+        "w": {"wait": {"signal": "go"}, "needs": ["r"]},
+    }
+    done = play(tasks).run()
+    assert done.order(RollBack(steps=2)) == ""
+    assert [done.run().parameters[f"r[{n}]"]["n"] for n in range(3)] == [1.0, 2.0, 3.0]
+
+
+def test_previous_is_known_in_a_repeat_only() -> None:
+    """Elsewhere it is refused, with what is known there."""
+    with pytest.raises(DefinitionError, match="'previous' is not known here"):
+        play({"a": {**W, "with": {"n": "${{ previous }}"}}})
