@@ -21,6 +21,7 @@ from cloud.intents import Intents
 from cloud.measures import Measures
 from cloud.notifying.core import Notifications
 from cloud.outcomes import Outcome, outcome_of
+from cloud.overdue import Overdue
 from cloud.part import Part
 from cloud.parts import Parts
 from cloud.pausing.core import SitePauses
@@ -90,6 +91,7 @@ class Planner:
     dependencies: Dependencies = field(init=False)
     pauses: SitePauses = field(init=False)
     rules: RuleBook = field(init=False)
+    overdue: Overdue = field(init=False)
     parts: Parts = field(init=False)
     unsaved: dict[str, None] = field(default_factory=dict)
     _persisted: set[str] = field(default_factory=set)
@@ -99,7 +101,7 @@ class Planner:
         self.ids, self.schedules, self.children = Ids(self.era), CloudSchedules(self), Children(self)
         self.runs, self.reopening, self.orders = Runs(self.plans), Reopening(self), RunOrders(self)
         self.notifications, self.pauses, self.rules = Notifications(self), SitePauses(self), RuleBook(self)
-        self.dependencies = Dependencies(self)
+        self.dependencies, self.overdue = Dependencies(self), Overdue(self)
         self.parts = Parts(self._make_parts())
         self._steps = {
             **Hearing(self).steps(),
@@ -115,7 +117,7 @@ class Planner:
 
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the runs, in the order in which it sees what happens."""
-        return (self.dependencies, self.notifications, Clearing(self), self.pauses, self.rules)
+        return (self.dependencies, self.notifications, Clearing(self), self.pauses, self.rules, self.overdue)
 
     @property
     def stream(self) -> StreamId:
@@ -315,6 +317,7 @@ class Planner:
         self.unsaved[run.id] = None
         if isinstance(placement, Unplaceable):
             run.waits_for = placement.waits_for
+            self.overdue.watch(run, now, out)
             return
         for site in placement.sites:
             self.release(run, site, placement, now, out)

@@ -1,5 +1,6 @@
 """The cap on active runs: who waits, whose turn it is, what is told, and when nothing more is accepted."""
 
+import msgspec
 import pytest
 
 from cloud.admission import Admission
@@ -7,6 +8,8 @@ from cloud.inputs import NewRun, StartRuns
 from cloud.port import Problem
 from tests.cloud.control import Control
 from tests.workflow.plans import plan_of
+from workflow.events import RunEnded, decode
+from workflow.plan import Plan, plan_from_document
 
 PICK = plan_of({"a": {"capability": "pick"}}, name="one")
 WELD = plan_of({"a": {"capability": "weld"}}, name="weld")
@@ -128,3 +131,40 @@ def test_the_line_is_counted_right_when_a_run_is_forgotten() -> None:
     assert (admission.active, admission.next(1)) == (0, "r2")
     admission.forget("r2")
     assert (admission.active, admission.pending, admission.next(2)) == (0, {}, None)
+
+
+def limited(**fields: object) -> Plan:
+    """A definition that only a welder can do, with limits."""
+    task = {"capability": "weld", **({"start_timeout": "5s"} if "start" in fields else {})}
+    whole = {"timeout": fields["timeout"]} if "timeout" in fields else {}
+    return plan_from_document(msgspec.json.encode({"name": "limited", "version": "1", "tasks": {"seam": task}, **whole}))
+
+
+@pytest.mark.parametrize(("fields", "what"), [({"timeout": "10s"}, "the run had 10 s"), ({"start": 1}, "task seam had 5 s")])
+def test_a_run_that_no_site_can_do_fails_when_its_time_is_over(cloud: Control, fields: dict[str, object], what: str) -> None:
+    """It says for whom it waited; over a restart too, and not before its time."""
+    (run,) = cloud.start(limited(**fields))
+    cloud.pass_ms(4_000)
+    cloud.restart()
+    assert cloud.planner.runs[run].state() == "pending"
+    cloud.pass_ms(7_000)
+    assert cloud.outcome(run) == "failed"
+    ended = next(decode(row.kind, row.payload) for row in cloud.log.disk.rows if row.run == run and row.kind == "RunEnded")
+    assert isinstance(ended, RunEnded)
+    assert ended.detail.startswith(f"timeout: {what} and no site could begin it: task seam: an agent with capability weld")
+    assert cloud.log.disk.due == {}
+
+
+def test_the_time_of_a_run_that_waits_its_turn_does_not_run_out(cloud: Control) -> None:
+    """Nor that of one which a site has been given: from then on its home counts."""
+    (run,) = cloud.start(limited(timeout="10s"))
+    busy = cloud.start(PICK, 2)
+    cloud.join("harbour", "weld", agent="ben")
+    assert waits_for(cloud, run)
+    cloud.pass_ms(25_000)
+    assert cloud.planner.runs[run].state() == "pending"
+    cloud.work_all(busy[0])
+    assert run in released(cloud)
+    cloud.pass_ms(25_000)
+    assert run in cloud.planner.runs
+    assert cloud.log.disk.due == {}
