@@ -4,6 +4,7 @@ Without it a wrong parameter would surface as a TypeError deep inside, which cou
 """
 
 import inspect
+import re
 import typing
 from collections.abc import Callable
 from functools import wraps
@@ -25,7 +26,7 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             msgspec.convert(given, shape)
         except msgspec.ValidationError as error:
-            raise TerminalError(f"the parameters do not fit: {error}", code="validation") from error
+            raise TerminalError(f"the parameters do not fit: {error}{_allowed(function, error)}", code="validation") from error
 
     if inspect.iscoroutinefunction(function):
 
@@ -42,6 +43,16 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*context, **given)
 
     return call
+
+
+def _allowed(function: Callable[..., Any], error: msgspec.ValidationError) -> str:
+    """Of a parameter that is one of a few words: which."""
+    match = _NO_SUCH_WORD.search(str(error))
+    words = schema_of(function)["properties"].get(match[1], {}).get("enum") if match is not None else None
+    return f"; allowed: {', '.join(map(str, words))}" if words else ""
+
+
+_NO_SUCH_WORD = re.compile(r"^Invalid enum value .* - at `\$\.(\w+)`$")
 
 
 def schema_of(function: Callable[..., Any]) -> dict[str, Any]:

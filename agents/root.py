@@ -102,7 +102,9 @@ def reported(path: str) -> Iterator[None]:
         match error.errno:
             case errno.ENOENT:
                 raise TerminalError(f"{path} does not exist under the allowed root", code="file_not_found") from error
-            case errno.ELOOP | errno.ENOTDIR:  # Linux says ENOTDIR of a symlink that was to be opened as a folder.
+            case errno.ELOOP:
+                raise TerminalError(f"the path {path!r} is refused: it is a symlink", code="path_refused") from error
+            case errno.ENOTDIR:  # Linux says ENOTDIR of a symlink that was to be opened as a folder.
                 message = f"the path {path!r} is refused: a symlink or a file stands where a folder is needed"
                 raise TerminalError(message, code="path_refused") from error
             case errno.ENOTEMPTY:

@@ -358,7 +358,7 @@ class RuleAction(Part):
     cancel: Nothing | None = None
     start: StartedRun | None = None
     notify: Annotated[str, StringConstraints(pattern=URL)] | None = None
-    skip: str | None = None
+    skip: str | None = Field(default=None, description="A task; empty: the one that it happened to.")
     escalate: Person | None = None
 
     @model_validator(mode="after")
@@ -372,9 +372,9 @@ PATTERN_RULES[URL] = "http://... or https://..."
 
 def _rule_action(found: object) -> object:
     if isinstance(found, str):
-        if found not in ("pause", "cancel"):
+        if found not in ("pause", "cancel", "skip"):
             raise PydanticCustomError("bare_action", "is no action")
-        return {found: {}}
+        return {found: "" if found == "skip" else {}}
     return found
 
 
@@ -383,7 +383,9 @@ class Rule(Part):
 
     on: Annotated[str, StringConstraints(pattern=TRIGGER)]
     when: Cel | None = None
-    do: Annotated[RuleAction, BeforeValidator(_rule_action, json_schema_input_type=Literal["pause", "cancel"] | RuleAction)]
+    do: Annotated[
+        RuleAction, BeforeValidator(_rule_action, json_schema_input_type=Literal["pause", "cancel", "skip"] | RuleAction)
+    ]
 
 
 # What validators share --------------------------------------------------------------------------------------------------

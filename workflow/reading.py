@@ -168,11 +168,7 @@ _WORDS: dict[str, Callable[[str, dict[str, Any]], tuple[str, str]]] = {
     "request": lambda found, context: (f"{found} is neither text nor mapping", "text or a mapping, with ${{ }} in texts"),
     "people": lambda found, context: (f"{context['count']} must approve, and it names {context['people']}", "no more than can"),
     "strategy": lambda found, context: (f"{found} is no strategy", ", ".join(STRATEGIES)),
-    "bare_standing_action": lambda found, context: (
-        f"{found} is no action that stands alone",
-        "pause, cancel, skip, or a mapping",
-    ),
-    "bare_action": lambda found, context: (f"{found} is no action that stands alone", "pause, cancel, or a mapping"),
+    "bare_action": lambda found, context: (f"{found} is no action that stands alone", "pause, cancel, skip, or a mapping"),
     "literal_error": lambda found, context: (f"{found} is unknown", context["expected"].replace("'", "")),
     "dict_type": lambda found, context: (f"{found} stands here", "a mapping"),
     "model_type": lambda found, context: (f"{found} stands here", "a mapping"),

@@ -63,7 +63,11 @@ def _rule(definition: WorkflowDefinition, rule: Rule, templates: TemplateCompile
     do = rule.do
     action = next(word for word in RULE_WORDS if getattr(do, word) is not None)
     task, target, started, inputs = -1, do.notify or do.escalate or "", "", EMPTY
-    if do.skip is not None:
+    if do.skip == "":
+        if subject != "task":
+            named = f"on: task. with {', '.join(TASK_EVENTS)}; or the task to skip: {{skip: ...}}"
+            problems.add((*place, "do"), f"{rule.on} is about no task that could be skipped", named)
+    elif do.skip is not None:
         task = templates.tasks.get(do.skip, -1)
         if task < 0:
             problems.add_unknown((*place, "do", "skip"), "task", do.skip, templates.tasks)

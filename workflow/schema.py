@@ -65,7 +65,10 @@ def migrate_file(
     back: Annotated[bool, typer.Option("--back", help=f"Put FILE{BACKUP} back in its place.")] = False,
 ) -> None:
     """Bring a file to today's form, or to an older one. What was there stays beside it as FILE.bak."""
-    _each([file], _restore if back else lambda path: _migrate(path, to, out, dry_run=dry_run))
+    if back:
+        _each([file], lambda path: _restore(path, dry_run=dry_run))
+    else:
+        _each([file], lambda path: _migrate(path, to, out, dry_run=dry_run))
 
 
 @command.command("migrate-all")
@@ -74,8 +77,13 @@ def migrate_all(
         Path, typer.Argument(metavar="DIR", help="Searched with all that is in it.", exists=True, file_okay=False)
     ],
     dry_run: DryRun = False,
+    back: Annotated[bool, typer.Option("--back", help=f"Put every FILE{BACKUP} below it back in its place.")] = False,
 ) -> None:
     """Bring all definitions below a directory to today's form; other YAML and JSON files are passed over."""
+    if back:
+        kept = sorted(path.with_name(path.name.removesuffix(BACKUP)) for path in directory.rglob(f"*{BACKUP}") if path.is_file())
+        _each([path for path in kept if path.suffix in SUFFIXES], lambda path: _restore(path, dry_run=dry_run))
+        return
     paths = sorted(path for path in directory.rglob("*") if path.suffix in SUFFIXES and path.is_file())
     _each(paths, lambda path: _migrate_definition(path, dry_run=dry_run))
 
@@ -123,10 +131,12 @@ def _migrate(path: Path, to: str, out: Path | None, *, dry_run: bool) -> str:
     return f"{out or path}: {said}"
 
 
-def _restore(path: Path) -> str:
+def _restore(path: Path, *, dry_run: bool) -> str:
     backup = path.with_name(path.name + BACKUP)
     if not backup.is_file():
         raise typer.BadParameter(f"{backup} is not there; with --to an older form is written anew")
+    if dry_run:
+        return f"{path}: would be as it was before"
     backup.replace(path)
     return f"{path}: as it was before"
 

@@ -22,7 +22,6 @@ from pydantic_core import PydanticCustomError
 from workflow.parts import (
     PATTERN_RULES,
     RULE_WORDS,
-    TRIGGER,
     URL,
     Cel,
     Identifier,
@@ -48,6 +47,8 @@ DOCUMENT_BYTES_MAX = 64 << 10
 LABELS_MAX = 20
 SITE = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 PATTERN_RULES[SITE] = "the name of a site: lower-case letters, digits and -, 63 at most"
+TRIGGER = r"^(task|run|stage)\.[A-Za-z_][A-Za-z0-9_-]{0,127}$"
+PATTERN_RULES[TRIGGER] = "task.<state>, run.<state> or stage.<name>"
 BARE = ("pause", "cancel", "skip")
 
 
@@ -72,7 +73,7 @@ class StandingAction(Part):
 def _action(found: object) -> object:
     if isinstance(found, str):
         if found not in BARE:
-            raise PydanticCustomError("bare_standing_action", "is no action")
+            raise PydanticCustomError("bare_action", "is no action")
         return {found: {}}
     return found
 
@@ -89,7 +90,7 @@ class StandingRule(Part):
     """A standing rule as its author writes it."""
 
     name: Identifier
-    on: Annotated[str, StringConstraints(pattern=TRIGGER)]
+    on: Annotated[str, StringConstraints(pattern=TRIGGER)]  # Not on states of runs: only runs with rules on them record these.
     when: Cel | None = None
     do: Annotated[
         StandingAction, BeforeValidator(_action, json_schema_input_type=Literal["pause", "cancel", "skip"] | StandingAction)

@@ -218,8 +218,8 @@ class AwaitPlan(msgspec.Struct, frozen=True, gc=False):
 
 class RulePlan(msgspec.Struct, frozen=True, gc=False):
     """When `on` (task.<state>, run.<state>, stage.<name>, enter.<path>, exit.<path>) happens and `when` holds of `event`,
-    `action` is done: pause, cancel, start (a run of `definition` with `inputs`), notify (the address `target`), skip (`task`),
-    escalate (to `target`)."""
+    `action` is done: pause, cancel, start (a run of `definition` with `inputs`), notify (the address `target`), skip (`task`;
+    -1: the one that it happened to), escalate (to `target`)."""
 
     on: str
     action: str

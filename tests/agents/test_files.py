@@ -81,6 +81,8 @@ def test_no_symlink_is_followed_to_a_file(root: Path, target: str) -> None:
     (root / "in" / "real.txt").write_text("real")
     (root / "link").symlink_to(target.format(tmp=root.parent))
     assert code_of(Files(root).read, "link") == "path_refused"
+    with pytest.raises(TerminalError, match="'link' is refused: it is a symlink"):
+        Files(root).read("link")
     assert code_of(write, root, "link") == "path_refused"
     assert (root / "link").is_symlink()
     assert (root.parent / "secret.txt").read_text() == SECRET

@@ -25,7 +25,7 @@ async def wait(seconds: float) -> float:
     [
         ({"left": "1"}, "Expected `int`, got `str` - at `$.left`"),
         ({"left": 1, "right": 1.5}, "at `$.right`"),
-        ({"left": 1, "unit": "t"}, "Invalid enum value 't'"),
+        ({"left": 1, "unit": "t"}, "Invalid enum value 't' - at `$.unit`; allowed: kg, lb"),
         ({}, "missing required field `left`"),
         ({"left": 1, "rihgt": 2}, "contains unknown field `rihgt`"),
     ],

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from tests.workflow.documents import document, refusals
 from tests.workflow.play import Jam, Play, play
 from workflow.steering_events import ChildRequested, RuleFired
 
@@ -35,6 +36,23 @@ def test_a_failure_pauses_the_run_or_skips_a_task() -> None:
     assert (done.state("d"), done.fragment.outcome) == ("skipped", "completed")
     other = play(tasks, jams, rules=[{"on": "task.failed", "when": "event.code == 'slip'", "do": "pause"}]).run()
     assert (fired(other), other.fragment.outcome) == ([], "completed")
+
+
+def test_a_rule_skips_the_task_that_it_is_about() -> None:
+    """It need not be named; where there is none, the rule is refused."""
+    tasks = {"a": {**W, "retry": {"max_attempts": 9, "delay": 60}}, "b": {"needs": [{"task": "a", "after": "end"}]}}
+    rules = [{"on": "task.retrying", "when": "event.attempt == 2", "do": "skip"}]
+
+    def busy(task: str, parameters: Any) -> Any:
+        if task == "a":
+            raise Jam(retryable=True)
+
+    done = play(tasks, busy, rules=rules).run()
+    done.wait(61)
+    done.run()
+    assert (done.state("a"), done.fragment.outcome, done.begun) == ("skipped", "completed", ["a", "a", "b"])
+    (refused,) = refusals(document({"a": W}, rules=[{"on": "run.failed", "do": "skip"}]))
+    assert refused.startswith("rules[0].do: run.failed is about no task that could be skipped; allowed: on: task. with started")
 
 
 def test_the_end_of_a_run_notifies_and_starts_another() -> None:

@@ -53,6 +53,9 @@ def test_a_file_is_brought_to_today_and_back(old: Path) -> None:
     assert list(load_definition(old.read_text()).tasks) == ["pick"]
     assert Path(f"{old}.bak").read_text() == before
     assert "has this form already" in run("migrate", old).stdout
+    moved = old.read_text()
+    assert "would be as it was before" in run("migrate", old, "--back", "--dry-run").stdout
+    assert old.read_text() == moved
     run("migrate", old, "--back")
     assert old.read_text() == before
     assert "is not there" in run("migrate", old, "--back", code=2).output
@@ -81,6 +84,11 @@ def test_a_directory_is_brought_to_today(old: Path, tmp_path: Path) -> None:
     said = run("migrate-all", tmp_path).stdout
     assert (said.count("2.0.0 -> today"), said.count("passed over")) == (2, 2)
     assert list(load_definition(deep.read_text()).tasks) == list(load_definition(old.read_text()).tasks) == ["pick"]
+    (tmp_path / "letter.txt.bak").write_text("not ours")
+    assert run("migrate-all", tmp_path, "--back", "--dry-run").stdout.count("would be as it was before") == 2
+    assert run("migrate-all", tmp_path, "--back").stdout.count("as it was before") == 2
+    assert json.loads(deep.read_text()) == OLD
+    assert sorted(path.name for path in tmp_path.rglob("*.bak")) == ["letter.txt.bak"]
 
 
 def test_a_file_that_would_be_refused_is_not_written(tmp_path: Path) -> None:

@@ -156,6 +156,7 @@ def test_labels_are_part_of_a_fragment() -> None:
         ({"name": "R"}, "name: 'R' is no valid name here; allowed: a lower-case letter"),
         ({"on": "task.fail"}, "on: unknown event of a task 'fail'; did you mean 'failed'?; allowed: started"),
         ({"on": "job.failed"}, "on: 'job.failed' is no valid name here; allowed: task.<state>, run.<state> or stage.<name>"),
+        ({"on": "enter.paused"}, "on: 'enter.paused' is no valid name here; allowed: task.<state>, run.<state> or stage.<name>"),
         ({"do": "notify"}, "do: 'notify' is no action that stands alone; allowed: pause, cancel, skip, or a mapping"),
         ({"do": {}}, "do: it names none of them; allowed: one of pause, cancel, start, notify, skip, escalate"),
         ({"do": {"notify": "ftp://a"}}, "do.notify: 'ftp://a' is no valid name here; allowed: http://... or https://..."),
