@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cloud import crossing
+from cloud import crossing, going_back
+from cloud.control.core import live_homes
 from cloud.control.inputs import CommandSettled
 from cloud.outcomes import outcome_of
 from cloud.placement import Placement
@@ -75,7 +76,9 @@ class Hearing:
         if run in planner.dependencies.records.watched:
             planner.dependencies.look(known, stream_writer(stream), event, now, out)  # type: ignore[arg-type]
         if (fragment := known.fragment(site := stream_writer(stream))) is not None:
-            self._hand_over(known, crossing.ended_by(fragment, event), now, out)
+            self._hand_over(known, crossing.ended_by(known, fragment, event), now, out)
+            if len(known.sites) > 1:
+                going_back.follow(planner, known, site, event, now, out)
         if kind is RunCreated:
             planner.count_in(known)
         elif kind is FragmentReopened:
@@ -106,7 +109,7 @@ class Hearing:
     def _hand_over(self, run: Run, values: list[ValueHanded], now: Now, out: list[object]) -> None:
         """Tell every other site with a task that depends on it how a task ended; those that are away, at their greeting."""
         planner = self.planner
-        for value in values if len(run.sites) > 1 else ():
+        for value in values:
             for other in crossing.awaiting(run, value.task):
                 if planner.fleet.site(other).greeted:
                     planner.emit(planner.site_stream(other), run.id, RELEASED_EPOCH, value, now, out)
@@ -116,7 +119,7 @@ class Hearing:
         planner.fleet.site(site).let_go(run.places.count(run.sites.index(site)))
         if (how := outcome_of(run)).outcome:
             planner.end(run, how, now, out)
-        elif event.outcome != "completed" and not run.cancelling:
+        elif event.outcome != "completed" and not run.cancelling and live_homes(run):
             planner.orders.cancel_fragments(run, planner.ids.next("c"), f"{site}: {event.outcome}: {event.detail}", now, out)
 
     def _link(self, input: PeerLinked, now: Now, out: list[object]) -> None:

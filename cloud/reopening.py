@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cloud.admission import Admission
-from cloud.intents import Intents
+from cloud.intents import Intent, Intents
 from cloud.measures import Measures
 from cloud.outcomes import Outcome, outcome_of
 from cloud.port import Problem
@@ -107,7 +107,7 @@ class Reopening:
         """A home has answered an order; once all orders for the run are settled, it is what its fragments are."""
         intents = self.planner.intents.commands
         if (intent := intents.get(command)) is not None and (run := self.planner.runs.get(intent.run)) is not None:
-            run.reopening = run.reopening and any(i.run == run.id and i.state == "pending" for i in intents.values())
+            run.reopening = run.reopening and any(_is_awaited(i, run.id) for i in intents.values())
 
     def _open(self, run: Run) -> None:
         run.reopen()
@@ -176,3 +176,8 @@ class Reopening:
     def _load(self, tombstone: Snapshot) -> Run:
         saved = load_saved_run(tombstone.body)
         return restore_run(tombstone.run, self.planner.plans[saved.definition], saved)
+
+
+def _is_awaited(intent: Intent, run: str) -> bool:
+    """Is it an order for homes of the run that have not all answered? A cancel opens nothing."""
+    return intent.run == run and intent.state == "pending" and bool(intent.targets)

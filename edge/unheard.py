@@ -23,7 +23,7 @@ from workflow.events import (
     encode,
 )
 from workflow.schedule_events import ScheduleEvent
-from workflow.steering_events import ChildRequested, CommandRequested
+from workflow.steering_events import ChildRequested, CommandRequested, RollbackBegun
 
 UNHEARD = "unheard"
 _ASKED = CancelRequested | CommandRequested
@@ -62,6 +62,9 @@ class Unheard:
                 self._drop(run, lambda said: isinstance(said, FragmentReleased | ChildRequested))
             case ValueHanded(task):
                 self._drop(run, lambda said: isinstance(said, ValueHanded) and said.task == task)
+            case RollbackBegun(elsewhere=tasks) if tasks:
+                # It was of what begins anew there; what is said after that is handed over again.
+                self._drop(run, lambda said: isinstance(said, ValueHanded) and said.task in tasks)
             case FragmentEnded():
                 self.said.pop(run, None)
             case ScheduleEvent():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from workflow import flow
 from workflow.extras import Copy
 from workflow.generations import begin_anew, generation_of, outgrow
-from workflow.states import ABSENT, ENDED, PENDING, RUNNING, SKIPPED, STUCK, VOID
+from workflow.states import ABSENT, ELSEWHERE, ENDED, PENDING, RUNNING, SKIPPED, STUCK, VOID
 
 if TYPE_CHECKING:
     from workflow.fragment import Fragment
@@ -28,6 +28,19 @@ def closure(fragment: "Fragment", tasks: Iterable[int]) -> list[int]:
             stack.extend(dependent for dependent, _ in fragment.edges_of(parent))
             parent = fragment.parent_of(parent)
     return sorted(found)
+
+
+def withdraw(fragment: "Fragment", tasks: Iterable[int]) -> None:
+    """Tasks of other sites begin anew there: what was handed over of them counts no more, and they are to be waited for again."""
+    for task in tasks:
+        if fragment.handed is None or task not in fragment.handed:
+            continue
+        del fragment.handed[task]
+        fragment.handed = fragment.handed or None
+        fragment.states[task] = ELSEWHERE
+        fragment.stamp(task, 0)
+        if fragment.outputs is not None:
+            fragment.outputs.pop(task, None)
 
 
 def reset(fragment: "Fragment", tasks: Iterable[int]) -> None:
@@ -58,6 +71,8 @@ def reset(fragment: "Fragment", tasks: Iterable[int]) -> None:
     for task in chosen:
         if fragment.states[task] == PENDING and flow.judge(fragment, task):
             flow.end(fragment, task, SKIPPED)
+    if fragment.ending and not flow.standing_failure(fragment):
+        fragment.ending = fragment.detail = ""
 
 
 def _forget(fragment: "Fragment", task: int) -> None:

@@ -167,10 +167,11 @@ class CancelRequested(Event, frozen=True):
 
 
 class FragmentCancelling(Event, frozen=True):
-    """The home took the intent: nothing new begins; what runs is asked to stop."""
+    """The home took the intent: nothing new begins; what runs is asked to stop. `outcome` is what it ends as."""
 
     command: str
     reason: str
+    outcome: str = "cancelled"
 
 
 class CommandAnswered(Event, frozen=True):

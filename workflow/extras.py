@@ -64,12 +64,14 @@ class Approval(msgspec.Struct, array_like=True):
 
 
 class Rollback(msgspec.Struct, array_like=True):
-    """A rollback under way: compensations still to run (the first is running once nothing else is), tasks to be reset."""
+    """A rollback under way: compensations still to run (the first is running once nothing else is), tasks to be reset, and those
+    that other sites do anew."""
 
     version: int
     compensations: list[int]
     resets: list[int]
     command: str = ""
+    elsewhere: list[int] = []
 
 
 class Incident(msgspec.Struct, array_like=True, frozen=True):
@@ -115,6 +117,8 @@ class Extras(msgspec.Struct, array_like=True):
     place: str = ""  # The leaf of the run's machine that was last recorded, for rules on states.
     lacking: list[int] = []  # Groups that go on after their end, and have not got their resources again.
     kept: list[int] = []  # Tasks with an effect that stayed when the run went back behind them.
+    # Tasks of other sites that began anew while this part was being stopped: what it did after them is undone when it goes on.
+    withdrawn: list[int] = []
 
 
 class Network:

@@ -155,6 +155,16 @@ class EndChild(_Order, frozen=True, tag="end_child"):
     detail: str = ""
 
 
+class Anew(_Order, frozen=True, tag="anew"):
+    """Tasks of other sites begin anew: what was told of them here counts no more, and all that comes after them here begins
+    anew, too. In a part that was cancelled with the others, so does what was cancelled. From the cloud, never from people.
+    Without `opens` the run is being stopped: a part that has ended only notes what counts no more, for when it goes on."""
+
+    tasks: list[str] = []
+    reason: str = ""
+    opens: bool = True
+
+
 Order = (
     Pause
     | Resume
@@ -173,6 +183,7 @@ Order = (
     | Hold
     | Lift
     | EndChild
+    | Anew
 )
 
 _DECODER: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)

@@ -7,6 +7,8 @@ A wait that is not among them goes on to the moment for which it was set; one th
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from workflow import anew, flow
 from workflow.states import ABSENT, COMPLETED, ENDED, RUNNING, STUCK, WAITING
 from workflow.steering_events import RollbackBegun
@@ -52,6 +54,13 @@ def failed_compensation(fragment: "Fragment") -> int:
     under_way = fragment.extras.rollback if fragment.extras is not None else None
     first = under_way.compensations[:1] if under_way is not None else []
     return next((task for task in first if fragment.states[task] == STUCK), -1)
+
+
+def begin_after(fragment: "Fragment", elsewhere: list[int], also: list[int], command: str, reason: str) -> RollbackBegun:
+    """Back to before the tasks `elsewhere` of other sites had ended: all that comes after them here is done anew, `also` too."""
+    after = [dependent for task in elsewhere for dependent, _ in fragment.edges_of(task)]
+    begun = _begun(fragment, anew.closure(fragment, [*after, *also]), fragment.version, command, reason)
+    return msgspec.structs.replace(begun, elsewhere=elsewhere)
 
 
 def _begun(fragment: "Fragment", resets: list[int], version: int, command: str, reason: str) -> RollbackBegun:

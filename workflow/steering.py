@@ -15,6 +15,7 @@ from workflow.extras import SIGNALS_MAX
 from workflow.growth import GrowthRefused, check_addition
 from workflow.orders import (
     AddTasks,
+    Anew,
     Approve,
     EndChild,
     Hold,
@@ -51,7 +52,6 @@ from workflow.steering_events import (
     ApprovalGiven,
     CheckpointTaken,
     FragmentPaused,
-    FragmentReopened,
     FragmentResumed,
     FragmentTerminated,
     HoldLifted,
@@ -66,13 +66,15 @@ from workflow.steering_events import (
     TasksReset,
 )
 from workflow.success import follow_success
+from workflow.taken_along import anew as taken_along
+from workflow.taken_along import made_up, reopened, withdrawn_of, work_in
 from workflow.tasks import Kind, Role
 
 if TYPE_CHECKING:
     from workflow.fragment import Fragment
 
 # Of a run that has ended only these make sense; it is opened again for them.
-AFTER_THE_END = (Retry, Rerun, RollBack)
+AFTER_THE_END = (Retry, Rerun, RollBack, Anew)
 
 
 class Refused(Exception):
@@ -92,10 +94,12 @@ def steer(fragment: "Fragment", asked: Steer, now: Now) -> list[Event]:
     try:
         if fragment.outcome and not isinstance(order, AFTER_THE_END):
             raise Refused(f"run {fragment.run} has ended here: {fragment.outcome}; allowed: retry, rerun, rollback, fork")
-        if fragment.stopping and not fragment.outcome and not isinstance(order, Terminate | Settle | EndChild):
+        if fragment.stopping and not fragment.outcome and not isinstance(order, Terminate | Settle | EndChild | Anew):
             word = "cancelled" if fragment.stopping == "cancelled" else "failing"
             raise Refused(f"run {fragment.run} is being {word}: wait for its end, or terminate or settle")
         events = _DECIDE[type(order)](fragment, order, asked.command, now)
+        if fragment.outcome and events and not (isinstance(order, Anew) and not order.opens):
+            events += made_up(fragment, asked.command)
     except Refused as refusal:
         return [CommandAnswered(asked.command, False, str(refusal))]
     return [*events, CommandAnswered(asked.command, True)]
@@ -227,13 +231,15 @@ def _retry(fragment: "Fragment", order: Retry, command: str, now: Now) -> list[E
             raise _wrong_state(fragment, task, "retried", "failed tasks; `rerun` does others once more")
     if not tasks:
         wanted = (FAILED, STUCK, CANCELLED) if fragment.outcome else (FAILED, STUCK)
-        tasks = _work_in(fragment, wanted)
+        tasks = work_in(fragment, wanted)
+    if not tasks and withdrawn_of(fragment):
+        return reopened(fragment, command, "retry")  # What has to be done anew follows.
     if not tasks:
         raise Refused(f"no task of run {fragment.run} has failed at {fragment.site}; allowed: rerun")
     if fragment.outcome:
         # What was cancelled with the failure begins, too: it would not be here if the task had not failed.
-        tasks = _work_in(fragment, (CANCELLED,)) + tasks
-    return [*_reopened(fragment, command, "retry"), _begin_anew(fragment, [*tasks, *_cut_off(fragment, tasks)], command)]
+        tasks = work_in(fragment, (CANCELLED,)) + tasks
+    return [*reopened(fragment, command, "retry"), _begin_anew(fragment, [*tasks, *_cut_off(fragment, tasks)], command)]
 
 
 def _cut_off(fragment: "Fragment", tasks: list[int]) -> list[int]:
@@ -255,16 +261,6 @@ def _begin_anew(fragment: "Fragment", tasks: list[int], command: str) -> Event:
     return TasksReset(reset, "retry", command)
 
 
-def _work_in(fragment: "Fragment", states: tuple[int, ...]) -> list[int]:
-    """The site's own work in these states."""
-    found = (task for task, state in enumerate(fragment.states) if state in states and fragment.is_own(task))
-    return [task for task in found if fragment.task(task).role is Role.WORK]
-
-
-def _reopened(fragment: "Fragment", command: str, reason: str) -> list[Event]:
-    return [FragmentReopened(command, reason, fragment.version)] if fragment.outcome else []
-
-
 def _skip(fragment: "Fragment", order: Skip, command: str, now: Now) -> list[Event]:
     task = _task(fragment, order.task)
     if fragment.states[task] not in (PENDING, *NOT_BEGUN, STUCK, RECONCILE):
@@ -281,7 +277,7 @@ def _rerun(fragment: "Fragment", order: Rerun, command: str, now: Now) -> list[E
     cancelled = [t for t, s in enumerate(fragment.states) if s == CANCELLED] if fragment.outcome else []
     if cancelled:
         begun = rollback.begin_to_task(fragment, task, command, begun.reason, cancelled)
-    return [*_reopened(fragment, command, "rerun"), begun]
+    return [*reopened(fragment, command, "rerun"), begun]
 
 
 def _roll_back(fragment: "Fragment", order: RollBack, command: str, now: Now) -> list[Event]:
@@ -290,7 +286,7 @@ def _roll_back(fragment: "Fragment", order: RollBack, command: str, now: Now) ->
     if sum(given) != 1:
         raise Refused("back to where? Allowed: one of steps, checkpoint, version, task")
     reason = order.reason or "rolled back by a person"
-    opened = _reopened(fragment, command, "rollback")
+    opened = reopened(fragment, command, "rollback")
     if order.task:
         return [*opened, rollback.begin_to_task(fragment, _task(fragment, order.task), command, reason, [])]
     return [*opened, rollback.begin(fragment, _version(fragment, order), command, reason, [])]
@@ -423,6 +419,7 @@ _DECIDE: dict[type[Order], Callable[["Fragment", Any, str, Now], list[Event]]] =
     Skip: _skip,
     Rerun: _rerun,
     RollBack: _roll_back,
+    Anew: taken_along,
     TakeCheckpoint: _take_checkpoint,
     Approve: _approve,
     Settle: _settle,

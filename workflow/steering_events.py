@@ -172,7 +172,8 @@ class CheckpointTaken(Event, frozen=True):
 
 class RollbackBegun(Event, frozen=True):
     """Back to the state at `version`: what runs is asked to stop, then `compensations` run one after the other. `kept` are
-    tasks with an effect that nothing undoes."""
+    tasks with an effect that nothing undoes. `elsewhere` are tasks of other sites that begin anew there: what was handed over of
+    them counts until the end of the rollback, for compensations may read it."""
 
     command: str
     version: int
@@ -180,6 +181,7 @@ class RollbackBegun(Event, frozen=True):
     compensations: list[int]
     resets: list[int]
     kept: list[int] = msgspec.field(default_factory=list)
+    elsewhere: list[int] = msgspec.field(default_factory=list)
 
 
 class RollbackEnded(Event, frozen=True):

@@ -14,6 +14,7 @@ from workflow.extras import CHECKPOINTS_MAX, Approval, Checkpoint, Rollback
 from workflow.states import (
     ABSENT,
     BLOCKED,
+    CANCELLED,
     COMPLETED,
     ENDED,
     NOT_BEGUN,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
 
 def _cancel(fragment: "Fragment", event: FragmentCancelling) -> None:
-    stop(fragment, "cancelled", event.reason)
+    stop(fragment, event.outcome, event.reason)
 
 
 def _expire(fragment: "Fragment", event: FragmentExpired) -> None:
@@ -70,8 +71,7 @@ def stop(fragment: "Fragment", outcome: str, detail: str) -> None:
         if fragment.task(task).role in (Role.CLEANUP, Role.RECONCILE):
             continue
         flow.cut(fragment, task)
-    if fragment.extras is not None:
-        fragment.extras.rollback = None
+    _drop_rollback(fragment)
     fragment.woken = None
     # What cleans up or finds out goes on, whatever had kept it from that until now: a pause, a rollback.
     for task in range(len(fragment.states)) if not fragment.is_plain() else ():
@@ -81,8 +81,7 @@ def stop(fragment: "Fragment", outcome: str, detail: str) -> None:
 
 def _terminate(fragment: "Fragment", event: FragmentTerminated) -> None:
     fragment.stopping, fragment.detail = "cancelled", event.reason
-    if fragment.extras is not None:
-        fragment.extras.rollback = None
+    _drop_rollback(fragment)
     for task in sorted(fragment.live):
         fragment.release(task)
     for task, state in enumerate(fragment.states):
@@ -169,14 +168,47 @@ def _take_checkpoint(fragment: "Fragment", event: CheckpointTaken) -> None:
 
 def _begin_rollback(fragment: "Fragment", event: RollbackBegun) -> None:
     extras = fragment.more()
+    if fragment.stopping:
+        _withdraw_later(fragment, event.elsewhere)
+        return
+    extras.withdrawn = [task for task in extras.withdrawn if task not in event.elsewhere]
     before = extras.rollback or Rollback(event.version, [], [], event.command)
     # One that begins while another is under way (a task that ran on had failed) goes on with it.
     compensations = before.compensations + [task for task in event.compensations if task not in before.compensations]
     resets = sorted({*before.resets, *event.resets})
     _keep(fragment, event.kept)
-    extras.rollback = Rollback(min(before.version, event.version), compensations, resets, before.command)
+    elsewhere = sorted({*before.elsewhere, *event.elsewhere})
+    extras.rollback = Rollback(min(before.version, event.version), compensations, resets, before.command, elsewhere)
     flow.stop_tasks(fragment, [task for task in event.resets if task in fragment.live])
     advance_compensations(fragment)
+
+
+def _withdraw_later(fragment: "Fragment", elsewhere: list[int]) -> None:
+    """The part is being stopped: it undoes what came after these when it goes on."""
+    extras = fragment.more()
+    extras.withdrawn = sorted({*extras.withdrawn, *elsewhere})
+
+
+def _drop_rollback(fragment: "Fragment") -> None:
+    """A rollback is stopped on its way: what was undone is cancelled, all else is as it was."""
+    extras = fragment.extras
+    if extras is None or extras.rollback is None:
+        return
+    rollback, extras.rollback = extras.rollback, None
+    _withdraw_later(fragment, rollback.elsewhere)
+    for task in rollback.resets:
+        servant = fragment.task(task).compensate
+        if servant >= 0 and fragment.states[fragment.base_of(task) + servant] == COMPLETED:
+            _take_back(fragment, task)
+
+
+def _take_back(fragment: "Fragment", task: int) -> None:
+    """What it did is undone, and the run is being stopped: it is done no more."""
+    if fragment.states[task] == COMPLETED:
+        fragment.states[task] = CANCELLED
+        fragment.stamp(task)
+        if fragment.outputs is not None:
+            fragment.outputs.pop(task, None)
 
 
 def end_compensation(fragment: "Fragment", task: int) -> None:
@@ -187,6 +219,8 @@ def end_compensation(fragment: "Fragment", task: int) -> None:
         if fragment.states[task] != COMPLETED:
             _keep(fragment, [fragment.base_of(task) + fragment.task(task).owner])
         advance_compensations(fragment)
+    elif fragment.stopping and fragment.states[task] == COMPLETED and (plan := fragment.task(task)).role is Role.COMPENSATE:
+        _take_back(fragment, fragment.base_of(task) + plan.owner)
 
 
 def _keep(fragment: "Fragment", tasks: Iterable[int]) -> None:
@@ -206,6 +240,7 @@ def _end_rollback(fragment: "Fragment", event: RollbackEnded) -> None:
     extras = fragment.more()
     rollback, extras.rollback = extras.rollback, None
     if rollback is not None:
+        anew.withdraw(fragment, rollback.elsewhere)
         anew.reset(fragment, rollback.resets)
     wake_all(fragment)
 

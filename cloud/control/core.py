@@ -56,6 +56,7 @@ from workflow.tasks import Kind
 
 BORN_EPOCH = 1
 RELEASED_EPOCH = 2
+ANEW = "anew"
 TASKS_NAMED_MAX = 20
 """Tasks that a refusal names."""
 
@@ -109,6 +110,8 @@ class RunOrders:
                 known.cancelling = event.command
             return
         self.planner.intents.note_order(event, run, reader, time_ms)
+        if known is not None and event.verb == ANEW:
+            known.reopening = True  # It does not end before its homes have answered.
         if known is not None and not event.homes:
             self._apply(known, decode_order(event.arguments))
 
@@ -201,9 +204,12 @@ class RunOrders:
         if self.planner.intents.is_full():
             detail = f"{COMMANDS_KEPT:,} commands wait for their sites' answers: nothing was sent; try again when some have come"
             raise Problem(503, "commands_full", detail)
-        if refused := crossing.refusal(run, order, now):
+        if refused := crossing.refusal(run, order):
             raise Problem(409, "command_refused", refused)
-        command = self.planner.ids.next("c")
+        return self.send(run, order, homes, self.planner.ids.next("c"), now, out)
+
+    def send(self, run: Run, order: Order, homes: list[str], command: str, now: Now, out: list[object]) -> str:
+        """Record an order for these homes of the run, and tell those that may be written to; the others get it when they link."""
         whole = CommandRequested(command, verb_of(order), encode_order(order), homes)
         self.planner.emit(self.planner.stream, run.id, BORN_EPOCH, whole, now, out)
         for site in homes:
@@ -261,8 +267,9 @@ def homes_for(run: Run, order: Order) -> list[str]:
             detail = f"versions and steps are counted by each home, and run {run.id} has several: {', '.join(run.sites)}"
             raise Problem(409, "command_refused", f"{detail}; allowed: a task, a moment (at), or a checkpoint with a name")
         case RollBack(_, checkpoint) if checkpoint:
+            # Those too that have ended since: what they did after it is done anew.
             return _homes_where(
-                run, live, lambda f: any(c.name == checkpoint for c in f.extras.checkpoints) if f.extras else False
+                run, run.sites, lambda f: any(c.name == checkpoint for c in f.extras.checkpoints) if f.extras else False
             )
         case TakeCheckpoint() | _:
             return live
@@ -275,7 +282,7 @@ def _homes_where(run: Run, live: list[str], holds: Callable[[Fragment], bool]) -
 
 
 def _has_failed(fragment: Fragment) -> bool:
-    return any(state in (FAILED, STUCK) for state in fragment.states)
+    return any(state in (FAILED, STUCK) and fragment.is_own(task) for task, state in enumerate(fragment.states))
 
 
 def _waiting_for(run: Run, live: list[str], signal: str) -> list[str]:

@@ -37,7 +37,8 @@ from workflow.fragment import Fragment
 from workflow.orders import Order, decode_order, encode_order
 from workflow.plan import Plan, plan_from_document
 from workflow.states import READY
-from workflow.steering_events import CommandRequested
+from workflow.steering import AFTER_THE_END
+from workflow.steering_events import CommandRequested, FragmentReopened
 
 
 @dataclass
@@ -83,6 +84,10 @@ class Outpost:
                 self.decide(run, Receive(task, output, blob, state))
             case CommandRequested(command, _, arguments) if run in self.fragments:
                 self.decide(run, Steer(command, decode_order(arguments)))
+            case CommandRequested(command, _, arguments) if run in self.closed and isinstance(
+                order := decode_order(arguments), AFTER_THE_END
+            ):
+                self.reopen(run, order, command)
             case CommandRequested(command):
                 self.say("", CommandAnswered(command, False, f"run {run} has already ended at {self.name}"))
             case CancelRequested(command, reason) if run in self.fragments:
@@ -123,9 +128,15 @@ class Outpost:
 
     def reopen(self, run: str, order: Order, command: str = "c") -> None:
         """Carry out an order for a run that has ended here."""
-        self.fragments[run] = self.closed.pop(run)
-        del self.ended[run]
-        self.decide(run, Steer(command, order))
+        fragment = self.closed[run]
+        events = fragment.decide(Steer(command, order), StillClock().now())
+        if not isinstance(events[0], FragmentReopened):
+            for event in events:
+                self.say("", event)
+            return
+        del self.closed[run], self.ended[run]
+        self.fragments[run] = fragment
+        self.fold(run, fragment, events)
 
     def ready(self, run: str) -> list[int]:
         fragment = self.fragments.get(run)
@@ -285,7 +296,9 @@ class Control:
 
     def settle(self) -> None:
         """Until nothing is under way any more in either direction."""
+        rounds = 0
         while any(outpost.inbox or outpost.unsent for outpost in self.outposts.values()):
+            assert (rounds := rounds + 1) < 200, "they never come to rest"
             for name, outpost in self.outposts.items():
                 while outpost.inbox:
                     outpost.take()

@@ -5,14 +5,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from cloud.crossing import refusal
 from cloud.placement import Unplaceable, place
-from cloud.port import Problem
-from sync.values import Now, RunId
+from sync.values import RunId
 from tests.cloud.control import Control
 from workflow.commands import Steer
 from workflow.fragment import Fragment
-from workflow.orders import Rerun, Retry, RollBack
+from workflow.orders import RollBack
 from workflow.plan import Plan, plan_from_document
 from workflow.saved import load_saved
 from workflow.states import NAMES
@@ -96,25 +94,6 @@ def test_a_site_that_links_later_hears_how_everything_ended(cloud: Control) -> N
     cloud.link("airport")
     cloud.settle()
     assert cloud.outposts["airport"].ready(run) == [2]
-
-
-def test_a_task_is_not_taken_back_once_another_site_has_gone_on_with_it(cloud: Control) -> None:
-    """The refusal names the task and the site; before the task has ended, and at one site alone, nothing stands against it."""
-    run = started(cloud, plan({"a": PICK, "b": {**PACK, "needs": ["a"]}, "c": {**PICK, "needs": ["a"]}, "d": PICK}))
-    now = Now(0, 0, 1)
-    known = cloud.planner.runs[run]
-    assert refusal(known, Rerun("a"), now) == ""
-    cloud.outposts["harbour"].work(run, 0)
-    cloud.settle()
-    cloud.outposts["harbour"].work(run, known.plan.index["c"])
-    cloud.settle()
-    assert "task a of run" in refusal(known, Rerun("a"), now)
-    answer = cloud.order(run, Rerun("a"))
-    assert isinstance(answer, Problem)
-    assert answer.code == "command_refused"
-    assert "airport goes on" in refusal(known, RollBack(steps=2), now)
-    assert refusal(known, RollBack(steps=1), now) == "", "only c is done anew"
-    assert refusal(known, Retry(), now) == ""
 
 
 def test_what_another_site_did_is_not_done_anew_here(cloud: Control) -> None:
