@@ -64,7 +64,7 @@ class Dispatch:
     def _attend(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> None:
         """Most tasks only want an agent; the others are for the fragment to look at."""
         plan = fragment.task(task)
-        if plan.kind is Kind.WORK and plan.when is None and plan.stages is None:
+        if plan.kind is Kind.WORK and plan.when is None and plan.stages is None and fragment.states[task] != BLOCKED:
             self._queue(fragment, task, plan, now, out)
         elif fragment.outcome or self._lacks_resources(fragment, task, now, out):
             return

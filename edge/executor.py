@@ -38,7 +38,7 @@ from sync.commit import Snapshot
 from sync.inputs import LACKS_TO, Due, FromPeer, PeerLinked, PeerLost, Recalled
 from sync.outputs import Append, Persist, Save, SetTimer
 from sync.values import Now, RunId, SiteId, StreamId
-from workflow.attending import is_lacking
+from workflow.attending import holds_resources
 from workflow.commands import Cancel, Receive, Steer
 from workflow.events import (
     AgentDeparted,
@@ -63,10 +63,9 @@ from workflow.plan import Plan
 from workflow.resources import Holder
 from workflow.schedule_events import ScheduleEvent
 from workflow.shelf import Shelf
-from workflow.states import BLOCKED, RECONCILE, RUNNING, WAITING
+from workflow.states import BLOCKED, WAITING
 from workflow.steering_events import ChildRequested, CommandRequested, FragmentReopened
 from workflow.steering_folds import wake_all
-from workflow.tasks import Kind
 
 LEASE_MS = 10_000
 
@@ -258,8 +257,7 @@ class Executor:
         """What was held before the restart is held again; who waited stands in line again."""
         for task, state in enumerate(fragment.states):
             plan = fragment.task(task)
-            is_begun = task in fragment.live or state == RECONCILE or (state in (RUNNING, WAITING) and plan.kind is not Kind.WORK)
-            if plan.resources and is_begun and not is_lacking(fragment, task):
+            if plan.resources and holds_resources(fragment, task):
                 self.home.hold_resources(fragment, task)
             elif state == BLOCKED:
                 fragment.wake(task)

@@ -97,7 +97,7 @@ def _forget_rest(fragment: "Fragment", task: int) -> None:
             kept.pop(task, None)
     extras = fragment.extras
     if extras is not None:
-        for rare in (extras.incidents, extras.approvals, extras.errors, extras.validating, extras.children):
+        for rare in (extras.incidents, extras.approvals, extras.errors, extras.validating, extras.children, extras.taken):
             rare.pop(task, None)
         for listed in (extras.degraded, extras.unwanted, extras.lacking):
             if task in listed:

@@ -15,13 +15,14 @@ from workflow.events import TaskCompleted, TaskDelayed, ValueHanded
 from workflow.expression import Expression, ExpressionError
 from workflow.looking import scope_inside, scope_of, value_of
 from workflow.stage_marks import enter_stage, refused_stage
-from workflow.states import BLOCKED, COMPLETED, ELSEWHERE, ENDED, READY, RUNNING, WAITING
+from workflow.states import BLOCKED, COMPLETED, ELSEWHERE, ENDED, READY, RECONCILE, RUNNING, WAITING
 from workflow.steering_events import (
     ApprovalEscalated,
     ApprovalRequested,
     ChildRequested,
     CopiesStarted,
     FragmentExpired,
+    ResourcesTaken,
     SignalTaken,
     TaskBlocked,
     TaskSkipped,
@@ -29,7 +30,7 @@ from workflow.steering_events import (
     TaskStarted,
 )
 from workflow.success import follow_success
-from workflow.tasks import ApprovalPlan, Body, Kind, TaskPlan
+from workflow.tasks import ApprovalPlan, Body, Kind, Role, TaskPlan
 
 if TYPE_CHECKING:
     from workflow.fragment import Fragment
@@ -54,8 +55,8 @@ def attend(fragment: "Fragment", task: int, now: Now, chance: float) -> list[Eve
             allowed = ", ".join(refused.allowed) or "none"
             message = f"stage {refused.stage} cannot follow the present one; allowed: {allowed}"
             return failure(fragment, _failed(fragment, task, "stage_refused", message), now, chance)
-        if plan.kind is Kind.WORK:
-            return []
+        if plan.kind is Kind.WORK:  # Whoever lets it be attended to has seen to its resources.
+            return [ResourcesTaken(task, now.wall_ms)] if state == BLOCKED else []
         # Its stage comes first: some are done as soon as they begin, and their end is judged from there.
         start = enter_stage(fragment, task, "start")
         return [*start, *_begin(fragment, task, plan, now, plan.stages.start if start and plan.stages is not None else "")]
@@ -89,9 +90,38 @@ def wants_resources(fragment: "Fragment", task: int) -> bool:
         return False  # It fails as soon as it is attended to.
 
 
+def holds_resources(fragment: "Fragment", task: int) -> bool:
+    """By the log: has the task its resources? It is in an agent's hands, or nobody knows whether it still is; it got them after
+    it had stood in line; it is a group or waits for another run, and is under way."""
+    plan, state, extras = fragment.task(task), fragment.states[task], fragment.extras
+    if not plan.resources:
+        return False
+    if state == READY:
+        return extras is not None and task in extras.taken
+    if task in fragment.live or state == RECONCILE:
+        return True
+    return state in (RUNNING, WAITING) and plan.kind is not Kind.WORK and not is_lacking(fragment, task)
+
+
 def is_lacking(fragment: "Fragment", task: int) -> bool:
     """Is it a group that goes on after its end, and has not got its resources again?"""
     return fragment.extras is not None and task in fragment.extras.lacking
+
+
+def lacking_around(fragment: "Fragment", task: int) -> int:
+    """The group around the task that goes on after its end and has not got its resources again; -1 if there is none. What had
+    begun before goes on: a wait for another run, a group that holds resources of its own."""
+    lacking = fragment.extras.lacking if fragment.extras is not None else ()
+    if not lacking or fragment.task(task).role is not Role.WORK:
+        return -1
+    if fragment.states[task] == WAITING and fragment.task(task).kind is Kind.CHILD:
+        return -1
+    while (task := fragment.parent_of(task)) >= 0:
+        if task in lacking:
+            return task
+        if fragment.states[task] == RUNNING and fragment.task(task).resources:
+            return -1
+    return -1
 
 
 def _failed(fragment: "Fragment", task: int, code: str, message: str, *, retryable: bool = False) -> Fail:

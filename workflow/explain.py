@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from workflow.attending import is_lacking
+from workflow.attending import is_lacking, lacking_around
 from workflow.fragment import Fragment
 from workflow.states import (
     BLOCKED,
@@ -128,7 +128,7 @@ def _barred(fragment: Fragment, task: int, name: str) -> Reason:
     if extras.paused or task in extras.paused_tasks:
         why = extras.paused or "the task is paused"
         return Reason(name, "pause", f"{why}; allowed: resume", who=["a person"])
-    if (group := fragment.lacking_around(task)) >= 0:
+    if (group := lacking_around(fragment, task)) >= 0:
         around = fragment.id_of(group)
         return Reason(name, "needs", f"the group {around} goes on after its end, and waits for its resources", [around])
     holds = extras.holds.get(task, {})
@@ -144,7 +144,9 @@ def _ready(fragment: Fragment, task: int, name: str) -> Reason:
     if plan.kind is not Kind.WORK:
         return Reason(name, "working", "its site begins it")
     what = f"an agent with {plan.capability}" if plan.capability else f"agent {plan.agent}"
-    return Reason(name, "agent", f"waits for {what} with room", [plan.capability or f"@{plan.agent}"])
+    since = fragment.extras.taken.get(task, 0) if fragment.extras is not None else 0
+    has = f"has its resources ({', '.join(resource for resource, _ in plan.resources)}), and " if since else ""
+    return Reason(name, "agent", f"{has}waits for {what} with room", [plan.capability or f"@{plan.agent}"], since=since)
 
 
 def _members(fragment: Fragment, task: int, name: str) -> Reason:

@@ -116,6 +116,7 @@ class Extras(msgspec.Struct, array_like=True):
     generations: dict[int, int] = {}
     place: str = ""  # The leaf of the run's machine that was last recorded, for rules on states.
     lacking: list[int] = []  # Groups that go on after their end, and have not got their resources again.
+    taken: dict[int, int] = {}  # Since when (UTC ms) tasks that stood in line have their resources, and wait for an agent.
     kept: list[int] = []  # Tasks with an effect that stayed when the run went back behind them.
     # Tasks of other sites that began anew while this part was being stopped: what it did after them is undone when it goes on.
     withdrawn: list[int] = []

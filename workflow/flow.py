@@ -110,6 +110,7 @@ def _mark(fragment: "Fragment", task: int, state: int) -> None:
     fragment.give_back(task)
     if fragment.extras is not None:
         fragment.extras.incidents.pop(task, None)
+        fragment.extras.taken.pop(task, None)
         fragment.extras.approvals.pop(task, None)
         fragment.extras.validating.pop(task, None)
         for listed in (fragment.extras.unwanted, fragment.extras.lacking):
@@ -328,6 +329,7 @@ def add_tasks(fragment: "Fragment", tasks: bytes, links: dict[str, list[str]], *
         fragment.states[task] = PENDING
         fragment.forget_timer(task)
         fragment.give_back(task)
+        fragment.forget_taken(task)
     fresh = range(base, len(fragment.states))
     fragment.recount([*fresh, *linked])
     for task in (*fresh, *linked):

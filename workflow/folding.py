@@ -34,6 +34,7 @@ from workflow.states import (
 from workflow.steering_events import (
     CopiesStarted,
     IncidentOpened,
+    ResourcesTaken,
     TaskBlocked,
     TaskDegraded,
     TasksAdded,
@@ -74,6 +75,7 @@ def _part(fragment: "Fragment", task: int, attempt: int, *, unknown: bool) -> No
     """The attempt is over here. While what came of it is `unknown`, its agent's word on it is still taken."""
     held = fragment.live.get(task)
     _leave_doubt(fragment, task)
+    fragment.forget_taken(task)
     fragment.release(task)
     if unknown and held is not None:
         fragment.past = fragment.past or {}
@@ -165,10 +167,20 @@ def _cancel_task(fragment: "Fragment", event: TaskCancelled) -> None:
 
 def _block(fragment: "Fragment", event: TaskBlocked) -> None:
     if fragment.states[event.task] == RUNNING:
-        fragment.more().lacking.append(event.task)
+        extras = fragment.more()
+        extras.lacking.append(event.task)
+        for task in [task for task in extras.taken if fragment.is_held_back(task)]:
+            del extras.taken[task]
         fragment.wake(event.task)
     else:
         fragment.states[event.task] = BLOCKED
+        fragment.forget_taken(event.task)
+
+
+def _take(fragment: "Fragment", event: ResourcesTaken) -> None:
+    fragment.states[event.task] = READY
+    fragment.more().taken[event.task] = event.at_ms
+    fragment.wake(event.task)
 
 
 def _validate(fragment: "Fragment", event: TaskValidating) -> None:
@@ -280,6 +292,7 @@ FOLDS: dict[type[Event], Callable[["Fragment", Any], None]] = {
     TaskDelayed: _delay,
     TaskCancelled: _cancel_task,
     TaskBlocked: _block,
+    ResourcesTaken: _take,
     TaskValidating: _validate,
     TaskSettled: _settle,
     TaskDegraded: _degrade,

@@ -59,7 +59,7 @@ from workflow.states import (
     VOID,
     WAITING,
 )
-from workflow.tasks import Kind, Role
+from workflow.tasks import Role
 
 if TYPE_CHECKING:
     from workflow.standing import Standing
@@ -161,27 +161,12 @@ class Fragment(Shape):
             return role in (Role.COMPENSATE, Role.CLEANUP, Role.RECONCILE)
         if extras.paused or task in extras.paused_tasks or extras.holds.get(task):
             return False
-        return not extras.lacking or self.lacking_around(task) < 0
+        return not extras.lacking or attending.lacking_around(self, task) < 0
 
     def is_held_back(self, task: int) -> bool:
         """May the task, or its next attempt, not begin before something outside the run, or a group around it, has come?"""
-        held = self.extras is not None and (bool(self.extras.holds.get(task)) or self.lacking_around(task) >= 0)
+        held = self.extras is not None and (bool(self.extras.holds.get(task)) or attending.lacking_around(self, task) >= 0)
         return held and self.states[task] in (READY, WAITING, BLOCKED)
-
-    def lacking_around(self, task: int) -> int:
-        """The group around the task that goes on after its end and has not got its resources again; -1 if there is none. What
-        had begun before goes on: another run (inside) that has been asked for, a group that holds its own resources."""
-        lacking = self.extras.lacking if self.extras is not None else ()
-        if not lacking or self.task(task).role is not Role.WORK:
-            return -1
-        if self.states[task] == WAITING and self.task(task).kind is Kind.CHILD:
-            return -1
-        while (task := self.parent_of(task)) >= 0:
-            if task in lacking:
-                return task
-            if self.states[task] == RUNNING and self.task(task).resources:
-                return -1
-        return -1
 
     def is_own(self, task: int) -> bool:
         """False of a task that others have done: nothing here does it anew."""
@@ -295,6 +280,8 @@ class Fragment(Shape):
         self.hold(task, event.attempt, event.agent, event.boot, event.parameters)
         if self.due is not None:
             self.forget_timer(task)
+        if self.extras is not None:
+            self.forget_taken(task)
 
     def _complete_plain(self, task: int, output: bytes | Blob) -> None:
         """The path of nearly every task: all needs are after success, and all of them count."""
@@ -339,6 +326,11 @@ class Fragment(Shape):
         of a task that never began."""
         if self.task(task).resources:
             self.freed = [*(self.freed or ()), (task, NOBODY)]
+
+    def forget_taken(self, task: int) -> None:
+        """The task no longer waits for an agent with resources in its hands."""
+        if self.extras is not None and self.extras.taken:
+            self.extras.taken.pop(task, None)
 
     def keep(self, task: int, output: bytes | Blob) -> None:
         """Keep an output that some expression reads."""

@@ -49,6 +49,13 @@ class TaskBlocked(Event, frozen=True):
     resources: list[str]
 
 
+class ResourcesTaken(Event, frozen=True):
+    """The task has the resources that it stood in line for, from `at_ms` (UTC) on: only an agent is missing."""
+
+    task: int
+    at_ms: int = 0
+
+
 class TaskValidating(Event, frozen=True):
     """The agent says it is done; its output counts once the validator has accepted it. Of attempt 0 `agent` is the source of the
     output (`cache:r1/pick`)."""

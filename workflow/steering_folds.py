@@ -294,6 +294,7 @@ def _request_child(fragment: "Fragment", event: ChildRequested) -> None:
 
 def _hold(fragment: "Fragment", event: TaskHeld) -> None:
     fragment.more().holds.setdefault(event.task, {})[event.hold] = event.reason
+    fragment.forget_taken(event.task)
 
 
 def _lift(fragment: "Fragment", event: HoldLifted) -> None:

@@ -10,11 +10,10 @@ from cloud.planner import Planner
 from cloud.reports import UNSAID, reports_of
 from cloud.runs import Run
 from cloud.views import LinkView
-from workflow.attending import is_lacking
+from workflow.attending import holds_resources
 from workflow.explain import Reason, explain
 from workflow.fragment import Fragment
-from workflow.states import RECONCILE, RUNNING, WAITING
-from workflow.tasks import Kind
+from workflow.states import RECONCILE
 
 NAMED_MAX = 10
 REASONS_MAX = 10_000
@@ -123,7 +122,7 @@ def _name_holders(planner: Planner, site: str, reason: Reason) -> None:
         if fragment is None or fragment.outcome:
             continue
         for task in range(len(fragment.states)):
-            if _holds(fragment, task, reason.on) and len(found) < NAMED_MAX:
+            if holds_resources(fragment, task) and _names_any(fragment, task, reason.on) and len(found) < NAMED_MAX:
                 found.append(f"{run.id}/{fragment.id_of(task)}")
                 if fragment.states[task] == RECONCILE:
                     unsettled.append(_how_settled(run, fragment, task))
@@ -142,13 +141,5 @@ def _how_settled(run: Run, fragment: Fragment, task: int) -> str:
     return f"{run.id}/{name} is in reconcile: {by} settles it (tiercel run settle {run.id} {name} --as ...){also}"
 
 
-def _holds(fragment: Fragment, task: int, resources: list[str]) -> bool:
-    """Does the task have any of the resources: is it in somebody's hands, or was it for all that is known, or a group that goes
-    on?"""
-    plan = fragment.task(task)
-    if not any(name in resources for name, _ in plan.resources):
-        return False
-    state = fragment.states[task]
-    if is_lacking(fragment, task):
-        return False
-    return task in fragment.live or state == RECONCILE or (state in (RUNNING, WAITING) and plan.kind is not Kind.WORK)
+def _names_any(fragment: Fragment, task: int, resources: list[str]) -> bool:
+    return any(name in resources for name, _ in fragment.task(task).resources)

@@ -12,9 +12,9 @@ from cloud.looking.views import CheckpointView, HeldAttempt, HeldResource
 from cloud.runs import Run
 from sync.clock import wall_ms
 from sync.commit import Row
+from workflow.attending import holds_resources
 from workflow.fragment import Fragment
 from workflow.rollback import completed
-from workflow.states import RUNNING
 
 
 @dataclass(slots=True)
@@ -79,6 +79,6 @@ def checkpoints_at(past: Past, site: str, row: Row, sought: dict[tuple[str, int]
 
 
 def held_resources(fragment: Fragment) -> list[HeldResource]:
-    """What tasks hold: those in agents' hands, and groups that go on."""
-    holding = (t for t, state in enumerate(fragment.states) if state == RUNNING and fragment.task(t).resources)
+    """What tasks hold: those in agents' hands, groups that go on, and those of which nobody knows whether they still do."""
+    holding = (task for task in range(len(fragment.states)) if holds_resources(fragment, task))
     return [HeldResource(fragment.id_of(task), name, count) for task in holding for name, count in fragment.task(task).resources]

@@ -5,6 +5,7 @@ import pytest
 from edge.main import units_of
 from tests.edge.site import LEASE_MS, Site
 from tests.workflow.plans import plan_of
+from workflow.explain import explain
 from workflow.orders import Hold, Lift, Settle, Skip, Terminate
 
 
@@ -125,3 +126,27 @@ def test_what_is_held_back_keeps_nothing_from_others() -> None:
     assert site.states("r2") == ["waiting_for_resource"]
     site.done(anna, "r3")
     assert site.states("r2") == ["running"]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_who_has_got_its_resource_waits_for_an_agent(restarts: bool) -> None:
+    """And is explained so, with since when it has it; nobody else gets it meanwhile, also after a restart."""
+    site = Site()
+    gate = plan_of({"b": {"resources": ["gate"]}}, name="one")
+    for run in ("r1", "r2"):
+        site.release(gate, run)
+    anna = site.join(capacity=2)
+    assert (site.states("r1"), site.states("r2")) == (["running"], ["waiting_for_resource"])
+    anna.finish(key := anna.key("r1"))
+    site.release(plan_of({"w": {}}, name="busy"), "r0")
+    site.release(plan_of({"w": {}}, name="busy"), "r00")
+    site.report(anna, key)
+    if restarts:
+        site.restart()
+    site.release(gate, "r3")
+    (reason,) = explain(site.fragment("r2"))
+    assert (reason.kind, reason.since > 0) == ("agent", True)
+    assert reason.why.startswith("has its resources (gate), and waits for an agent with")
+    assert [use[2] for use in site.core.home.resources.in_use()] == [1]
+    site.join("ben", capacity=3)
+    assert (site.states("r2"), site.states("r3")) == (["running"], ["waiting_for_resource"])

@@ -19,7 +19,7 @@ from tests.ports import Disk
 from tests.workflow.asking import PEOPLE, approval, child, output_of, random_order, settlement
 from tests.workflow.definitions import RESOURCES
 from tests.workflow.witness import Witness
-from workflow.attending import is_for_agents, is_lacking
+from workflow.attending import holds_resources, is_for_agents, is_lacking
 from workflow.commands import Complete
 from workflow.events import FragmentAdopted, RunCreated, decode
 from workflow.explain import explain
@@ -27,7 +27,7 @@ from workflow.fragment import Fragment
 from workflow.orders import Lift, Order, Resume, Signal, Skip
 from workflow.plan import Plan
 from workflow.resources import Holder
-from workflow.states import BLOCKED, NAMES, READY, RECONCILE, RUNNING, STUCK, WAITING
+from workflow.states import BLOCKED, NAMES, READY, RECONCILE, STUCK, WAITING
 from workflow.tasks import Kind
 
 AGENTS = ("join", "finish", "finish", "finish", "report", "report", "fail", "stop", "decline", "lose_line", "hang_up", "reboot")
@@ -150,9 +150,9 @@ class Harbour(Site):
         for replica in self.replicas.values():
             fragment = replica.fragment
             for task in range(len(fragment.states)) if not fragment.outcome else ():
-                is_group = fragment.states[task] == RUNNING and fragment.task(task).kind is not Kind.WORK
-                is_group = is_group and not is_lacking(fragment, task)
-                is_held = is_group or task in fragment.live or fragment.states[task] == RECONCILE
+                is_held = holds_resources(fragment, task)
+                who = Holder(fragment.run, task)
+                assert not is_held or self.core.home.resources.holds(who), f"{who} does not hold what its run says"
                 for name, units in fragment.task(task).resources if is_held else ():
                     used[name] += units
         for name, capacity, taken, _ in self.core.home.resources.in_use():
