@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cloud.answers import decode_answer
+from cloud.dependencies.defined import given_later
+from cloud.dependencies.requests import waits_of
 from cloud.inputs import CancelRun, NewRun, Refusal, RegisterDefinition, StartRuns
 from cloud.looking.service import LookingService
 from cloud.looking.wanted import Wanted
@@ -106,14 +108,18 @@ class PlannerService:
         accepted: list[NewRun] = []
         for run in runs:
             try:
-                inputs = encoded_inputs(plan.check_inputs(run.inputs), run.labels)
+                waits = waits_of(run.after, "after")
+                inputs = encoded_inputs(plan.check_inputs(run.inputs, later=given_later(plan, waits)), run.labels)
+            except Problem as problem:
+                refused.append(Refusal(len(answers), problem.status, problem.code, problem.detail, tuple(problem.problems)))
+                answers.append(problem)
+                continue
             except InputError as error:
                 problems = [str(p) for p in error.problems]
                 refused.append(Refusal(len(answers), 422, "invalid_inputs", str(error), tuple(problems)))
                 answers.append(Problem(422, "invalid_inputs", str(error), problems))
                 continue
             priority = plan.priority if run.priority is None else run.priority
-            waits = tuple(each.wait() for each in run.after)
             accepted.append(NewRun(inputs, run.labels, priority, run.fairness_key, after=waits))
             answers.append(None)
         started: list[Started] = []

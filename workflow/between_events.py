@@ -3,6 +3,7 @@
 import msgspec
 
 from workflow.events import Event, register
+from workflow.terms import Terms
 
 
 class ChildEnded(Event, frozen=True):
@@ -28,15 +29,18 @@ class DependencyAdded(Event, frozen=True):
     after: str
     hold: str
     homes: list[str] = msgspec.field(default_factory=list)
+    terms: Terms | None = None
 
 
 class DependencySettled(Event, frozen=True):
     """Nothing waits by this dependency any more. `state`: met, hopeless (what was awaited has ended otherwise), refused (the
-    homes would not hold the task, as it had begun)."""
+    homes would not hold the task, as it had begun), lifted (somebody has lifted the hold). `value` (JSON) is what its terms hand
+    over."""
 
     dependency: str
     state: str
     detail: str
+    value: bytes = b""
 
 
 class DependencyRemoved(Event, frozen=True):

@@ -119,7 +119,7 @@ class Repeat(Part):
 
 # What each kind of task has to do with, besides COMMON. What agents do has to do with everything.
 COMMON = frozenset({"needs", "join", "when", "site", "stage", "optional", "cancels", "description", "awaits"})
-_AGENTS = frozenset({"capability", "agent", "action"})
+AGENTS = frozenset({"capability", "agent", "action"})
 _GROUP = COMMON | {"timeout", "recovery", "resources", "cleanup", "compensate"}
 FIELDS_OF = {
     "wait": COMMON | {"timeout", "recovery"},

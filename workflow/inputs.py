@@ -62,8 +62,8 @@ class InputCheck:
     def __init__(self, schemas: Mapping[str, InputSchema]) -> None:
         self.schemas = dict(schemas)
 
-    def check(self, inputs: Mapping[str, object]) -> dict[str, object]:
-        """The inputs with defaults filled in, in the definition's order. Raises InputError."""
+    def check(self, inputs: Mapping[str, object], later: frozenset[str] = frozenset()) -> dict[str, object]:
+        """The inputs with defaults filled in, in the definition's order; those of `later` may be missing. Raises InputError."""
         problems = Problems()
         checked: dict[str, object] = {}
         for name, schema in self.schemas.items():
@@ -72,7 +72,7 @@ class InputCheck:
                 schema.check(inputs[name], ("inputs", name), problems)
             elif "default" in schema.schema:
                 checked[name] = deepcopy(schema.schema["default"])
-            else:
+            elif name not in later:
                 problems.add(("inputs", name), "is missing", _wanted(schema))
         for name in inputs:
             if name not in self.schemas:

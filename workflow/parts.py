@@ -144,11 +144,15 @@ AWAITS_MAX = 1_000
 
 
 class Await(Part):
-    """Another run, or a task of it, that ends before this begins, and how."""
+    """Another run, or a task of it, that ends before this begins, how, whether it counts, and what of its output goes where."""
 
     run: str = Field(min_length=1, description="A run, RUN/TASK or a list of these; ${{ }} reads inputs only. Empty: none.")
     task: str = Field(default="", description="Of that run; ${{ }} reads inputs only.")
     kind: Literal["success", "failure", "end"] = "success"
+    when: Cel | None = Field(default=None, description="CEL over `outcome` and `output`; unless true, it waits in vain.")
+    select: Cel | None = Field(default=None, description="CEL over the same: what is handed over; without it the whole output.")
+    into: Name | None = Field(default=None, description="The parameter of the task, or input of the run, that it becomes.")
+    shape: dict[str, Any] | None = Field(default=None, alias="schema", description="JSON Schema of what is handed over.")
 
 
 AwaitItem = Annotated[Await, BeforeValidator(_long("run"), json_schema_input_type=str | Await)]

@@ -100,9 +100,10 @@ class Plan:
         """(task, dependent): the dependent takes any end of the task."""
         return self.graph.ends
 
-    def check_inputs(self, inputs: Mapping[str, object]) -> dict[str, object]:
-        """The inputs of a run with defaults filled in. Raises InputError, which never repeats the value of a secret."""
-        return self.inputs.check(inputs)
+    def check_inputs(self, inputs: Mapping[str, object], later: frozenset[str] = frozenset()) -> dict[str, object]:
+        """The inputs of a run with defaults filled in; those of `later` may be missing. Raises InputError, which never repeats
+        the value of a secret."""
+        return self.inputs.check(inputs, later)
 
 
 def compile_plan(definition: WorkflowDefinition) -> Plan:

@@ -12,6 +12,7 @@ import msgspec
 
 from workflow.expression import Expression
 from workflow.template import EMPTY, Template
+from workflow.terms import Terms
 
 # A reference from within a body: depth << LOCAL_BITS | number inside the body. Depth 1 is the outermost body, 0 the run.
 LOCAL_BITS = 24
@@ -214,6 +215,7 @@ class AwaitPlan(msgspec.Struct, frozen=True, gc=False):
     on_task: Template
     kind: str
     said: str
+    terms: Terms | None = None
 
 
 class RulePlan(msgspec.Struct, frozen=True, gc=False):

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cloud.dependencies.records import WAITING, Dependency
+from cloud.port import Problem
 from cloud.runs import Run
 from workflow.between import Between, Point, RunsInCircle
 from workflow.events import FragmentAdopted
@@ -39,6 +40,19 @@ class Circles:
     def add(self, waiting: Point, awaited: Point) -> None:
         """Raises RunsInCircle; then nothing has changed."""
         self._between.add(waiting, awaited, "after_end")
+
+    def enter(self, pairs: Iterable[tuple[Point, Point]]) -> None:
+        """All of them, or Problem (409) and nothing has changed: the circle that one would close is named."""
+        entered: list[tuple[Point, Point]] = []
+        for pair in pairs:
+            try:
+                self.add(*pair)
+            except RunsInCircle as refused:
+                for each in entered:
+                    self.remove(*each)
+                circle = " -> ".join([*refused.cycle, refused.cycle[0]])
+                raise Problem(409, "dependency_circle", str(refused), [circle]) from None
+            entered.append(pair)
 
     def add_child(self, parent: Run, site: str, task: int, child: str) -> None:
         """A task waits for the run that it asked for."""

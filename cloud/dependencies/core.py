@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cloud.dependencies import ends
+from cloud.dependencies import ends, values
 from cloud.dependencies.circles import Circles
 from cloud.dependencies.inputs import AddDependencies, RemoveDependency, Wait
 from cloud.dependencies.records import (
@@ -22,17 +22,17 @@ from cloud.dependencies.records import (
     hold_name,
     of_hold,
 )
-from cloud.dependencies.telling import HOLD, LIFT, Telling, words
+from cloud.dependencies.telling import HOLD, LIFT, Telling, asked_of, words
 from cloud.outcomes import Outcome
 from cloud.part import Fold, Hear, Part, Step
 from cloud.port import Problem
 from cloud.runs import Run
 from sync.outputs import Reply
 from sync.values import Now
-from workflow.between import DEPENDENCIES_MAX, KINDS, Point, RunsInCircle, is_met
+from workflow.between import DEPENDENCIES_MAX, KINDS, Point, RunsInCircle
 from workflow.between_events import DependencyAdded, DependencyRemoved, DependencySettled
-from workflow.event import Event
-from workflow.events import CommandAnswered, RunEnded
+from workflow.event import Blob, Event
+from workflow.events import CommandAnswered, RunEnded, TaskCompleted
 from workflow.orders import Hold, Lift, decode_order
 from workflow.plan import Plan
 from workflow.steering_events import ChildRequested, CommandRequested, FragmentReopened
@@ -89,7 +89,8 @@ class Dependencies(Part):
         self.planner.ids.note(event.dependency)
         assert event.after in KINDS, f"{event.after!r} is no kind of dependency"
         what = (event.dependency, run, event.of_task, event.on_run, event.on_task, event.after, time_ms, event.hold)
-        self.records.add(Dependency(*what, told=list(event.homes), held=list(event.homes)))  # type: ignore[arg-type]
+        homes = list(event.homes)
+        self.records.add(Dependency(*what, told=homes, held=list(homes), terms=event.terms))  # type: ignore[arg-type]
         if not event.of_task:
             self.planner.admission.bind(run)
 
@@ -97,6 +98,10 @@ class Dependencies(Part):
         assert isinstance(event, DependencySettled)
         if (known := self.records.known.get(event.dependency)) is not None:
             self._close(known, event.state, event.detail, time_ms)
+            if event.value and known.task:
+                known.value = event.value
+            elif event.value and (waiting := self.planner.runs.get(run)) is not None:
+                values.give(waiting, known.into, event.value)
 
     def _fold_removed(self, site: str, run: str, event: Event, time_ms: int) -> None:
         assert isinstance(event, DependencyRemoved)
@@ -104,9 +109,10 @@ class Dependencies(Part):
             self._close(known, REMOVED, event.reason, time_ms)
 
     def _close(self, known: Dependency, state: str, detail: str, time_ms: int) -> None:
-        if self._circles is not None and known.state == WAITING:
-            self._circles.remove(known.waiting, known.awaited)
+        was_open = known.state == WAITING
         self.records.close(known, state, detail, time_ms)
+        if self._circles is not None and was_open and not self.records.between(known.waiting, known.awaited):
+            self._circles.remove(known.waiting, known.awaited)
         if not known.task and not any(each.state in (WAITING, HOPELESS) and not each.task for each in self.records.of(known.run)):
             self.planner.admission.free(known.run)
 
@@ -120,16 +126,15 @@ class Dependencies(Part):
         order = decode_order(event.arguments)
         known = self.records.known.get(id)
         if isinstance(order, Hold) and known is None and run in self.planner.runs and (made := of_hold(order.hold)) is not None:
-            _, kind, awaited, _ = made
-            what = (id, run, order.task, awaited.run, awaited.task, kind, time_ms, order.hold)
             self.planner.ids.note(id)
-            self.records.add(known := Dependency(*what))  # type: ignore[arg-type]
+            self.records.add(known := made.again(id, run, order.task, time_ms, order.hold))
         if known is None:
             return
         if isinstance(order, Hold) and site not in known.told:
             known.told.append(site)
         if isinstance(order, Lift):
             known.lifted.append(site)
+            known.value = b""
             if known.state == WAITING:
                 self._close(known, MET if order.met else HOPELESS, "its home was told so", time_ms)
 
@@ -182,7 +187,8 @@ class Dependencies(Part):
         ended = _by_id(recalled)
         for wait in waits:
             ends.check_waiting(run, wait.task)
-            ends.check_awaited(self._awaited(wait, ended), wait.awaited.task)
+            values.check_unreleased(run, wait)
+            self._check_awaited(run.plan, wait, ended)
         if problem := self.refusal(len(waits)):
             raise problem
         self._close_no_circle(run, waits, ended)
@@ -204,13 +210,15 @@ class Dependencies(Part):
         try:
             for wait in waits:
                 ends.check_task(plan, wait.task)
-                ends.check_awaited(self._awaited(wait, ended), wait.awaited.task)
+                self._check_awaited(plan, wait, ended)
         except Problem as problem:
             return problem
         return self.refusal(len(waits))
 
-    def _awaited(self, wait: Wait, ended: dict[str, Run]) -> Run:
-        return self.planner.runs.get(wait.awaited.run) or ended[wait.awaited.run]
+    def _check_awaited(self, plan: Plan, wait: Wait, ended: dict[str, Run]) -> None:
+        awaited = self.planner.runs.get(wait.awaited.run) or ended[wait.awaited.run]
+        ends.check_awaited(awaited, wait.awaited.task)
+        values.check(plan, wait, awaited)
 
     def _outcome(self, wait: Wait, ended: dict[str, Run]) -> str:
         """How what is awaited has ended; empty if it has not, or nobody has looked yet."""
@@ -221,24 +229,16 @@ class Dependencies(Part):
         """All of them go into the graph. Raises Problem (409) if one would close a circle, or contradicts one that there is."""
         if self._circles is None:
             self._circles = Circles(self.planner, self.records.known.values())
-        entered: list[tuple[Point, Point]] = []
-        try:
-            for wait in waits:
-                waiting = Point(run.id, wait.task)
-                known = self.records.find(waiting, wait.awaited)
-                if known is not None and known.kind != wait.kind:
-                    detail = f"{waiting} waits for {wait.awaited} already, {known.kind} ({known.id}): remove that one first"
-                    raise Problem(409, "dependency_exists", detail)
-                if known is None and not self._outcome(wait, ended):
-                    self._circles.add(waiting, wait.awaited)
-                    entered.append((waiting, wait.awaited))
-        except (RunsInCircle, Problem) as refused:
-            for pair in entered:
-                self._circles.remove(*pair)
-            if isinstance(refused, RunsInCircle):
-                circle = " -> ".join([*refused.cycle, refused.cycle[0]])
-                raise Problem(409, "dependency_circle", str(refused), [circle]) from None
-            raise
+        pairs: dict[tuple[Point, Point], None] = {}
+        for wait in waits:
+            waiting = Point(run.id, wait.task)
+            known = self.records.find(waiting, wait.awaited, wait.into)
+            if known is not None and (known.kind, known.terms) != (wait.kind, wait.terms):
+                detail = f"{waiting} waits for {wait.awaited} already, {asked_of(known)} ({known.id}): remove that one first"
+                raise Problem(409, "dependency_exists", detail)
+            if not self.records.between(waiting, wait.awaited) and not self._outcome(wait, ended):
+                pairs[waiting, wait.awaited] = None
+        self._circles.enter(pairs)
 
     def begin(self, run: str, waits: tuple[Wait, ...], recalled: tuple[Run, ...], now: Now, out: list[object]) -> None:
         """A run that was created just now waits; nobody but its parent waits for it yet. What is awaited has been checked, or is
@@ -269,15 +269,16 @@ class Dependencies(Part):
             self._circles.add_child(run, asked.site, asked.task, child)
 
     def _record(self, run: Run, wait: Wait, ended: dict[str, Run], now: Now, out: list[object]) -> str:
-        if (there := self.records.find(Point(run.id, wait.task), wait.awaited)) is not None:
+        if (there := self.records.find(Point(run.id, wait.task), wait.awaited, wait.into)) is not None:
             return there.id
         id = self.planner.ids.next("d")
-        hold = hold_name(id, wait.kind, wait.awaited, wait.task)
-        added = DependencyAdded(id, wait.task, wait.awaited.run, wait.awaited.task, wait.kind, hold)
+        hold = hold_name(id, wait.kind, wait.awaited, wait.task, wait.terms)
+        added = DependencyAdded(id, wait.task, wait.awaited.run, wait.awaited.task, wait.kind, hold, terms=wait.terms)
         self._emit(run.id, added, now, out)
         known = self.records.known[id]
         if outcome := self._outcome(wait, ended):
-            self._settle(known, outcome, now, out)
+            awaited = self.planner.runs.get(wait.awaited.run) or ended[wait.awaited.run]
+            self._settle(known, outcome, values.output_of(awaited, wait.awaited.task), now, out)
         else:
             self.telling.tell(known, now, out)
         return id
@@ -294,6 +295,9 @@ class Dependencies(Part):
             detail = f"dependency {known.id} is {known.state} already ({known.detail}): nothing waits by it"
             out.append(Reply(input.token, Problem(409, "dependency_settled", detail)))
             return
+        if (problem := values.removal_refusal(known, self.planner.runs.get(known.run))) is not None:
+            out.append(Reply(input.token, problem))
+            return
         self._emit(known.run, DependencyRemoved(known.id, input.reason or "removed by a person"), now, out)
         self.telling.tell(known, now, out)
         out.append(Reply(input.token, known.id))
@@ -303,7 +307,8 @@ class Dependencies(Part):
     def ended(self, run: Run, how: Outcome, now: Now, out: list[object]) -> None:
         for known in list(self.records.on(run.id)):
             if known.state == WAITING:
-                self._settle(known, ends.task_outcome(run, known.on_task) or how.outcome, now, out)
+                output = values.output_of(run, known.on_task) if known.on_task else how.output or None
+                self._settle(known, ends.task_outcome(run, known.on_task) or how.outcome, output, now, out)
 
     def look(self, run: Run, site: str, event: Event, now: Now, out: list[object]) -> None:
         """A site has told of a run of which single tasks matter: which of them have ended by it?"""
@@ -311,22 +316,20 @@ class Dependencies(Part):
         if fragment is None:
             return
         for task in dict.fromkeys(ends.ended_by(fragment, event)):
-            self._task_ended(run, fragment.id_of(task), now, out)
+            name = fragment.id_of(task)
+            output = event.blob or event.output if isinstance(event, TaskCompleted) and event.task == task else None
+            for known in self.records.at(Point(run.id, name)):
+                if known.awaited == (run.id, name) and (outcome := ends.task_outcome(run, name)):
+                    self._settle(known, outcome, output, now, out)
 
-    def _task_ended(self, run: Run, task: str, now: Now, out: list[object]) -> None:
-        for known in self.records.at(Point(run.id, task)):
-            if known.awaited == (run.id, task) and (outcome := ends.task_outcome(run, task)):
-                self._settle(known, outcome, now, out)
-
-    def _settle(self, known: Dependency, outcome: str, now: Now, out: list[object]) -> None:
+    def _settle(self, known: Dependency, outcome: str, output: bytes | Blob | None, now: Now, out: list[object]) -> None:
         """What it waits for has ended. A run that waits as a whole for what cannot come is cancelled, at the end of the batch: it
         may be one of a long chain."""
-        met = is_met(known.kind, outcome)
-        detail = f"{known.awaited} has {'been cancelled' if outcome == 'cancelled' else outcome}"
-        self._conclude(known, MET if met else HOPELESS, detail, now, out)
+        is_met, detail, value = values.concluded(known, self.planner.runs.get(known.run), outcome, output)
+        self._conclude(known, MET if is_met else HOPELESS, detail, now, out, value)
 
-    def _conclude(self, known: Dependency, state: str, detail: str, now: Now, out: list[object]) -> None:
-        self._emit(known.run, DependencySettled(known.id, state, detail), now, out)
+    def _conclude(self, known: Dependency, state: str, detail: str, now: Now, out: list[object], value: bytes = b"") -> None:
+        self._emit(known.run, DependencySettled(known.id, state, detail, value), now, out)
         self._fail(known)
         self.telling.tell(known, now, out)
 
@@ -352,7 +355,7 @@ class Dependencies(Part):
         """Once all homes have refused to hold, nothing is held, and everybody may see that."""
         assert isinstance(event, CommandAnswered)
         known = self._of_hold(event.command)
-        if known is None or event.accepted or known.state not in (WAITING, HOPELESS):
+        if known is None or event.accepted or not (known.state in (WAITING, HOPELESS) or (known.state == MET and known.into)):
             return
         if set(known.told) <= set(known.refused):
             self._emit(known.run, DependencySettled(known.id, REFUSED, event.detail), now, out)
@@ -383,9 +386,8 @@ class Dependencies(Part):
                 if made is None or hold in ours:
                     continue
                 ours.add(hold)
-                _, kind, awaited, whole = made
-                name = "" if whole else fragment.id_of(task)
-                added = DependencyAdded(self.planner.ids.next("d"), name, awaited.run, awaited.task, kind, hold, [site])
+                name = "" if made.is_whole else fragment.id_of(task)
+                added = made.added(self.planner.ids.next("d"), name, hold, site)
                 self._emit(run.id, added, now, out)
                 self._review(self.records.known[added.dependency], now, out)
 
@@ -418,7 +420,7 @@ class Dependencies(Part):
             if awaited is None:
                 self._unknown[known.on_run] = None
             elif outcome := ends.outcome_of(awaited, known.on_task):
-                self._settle(known, outcome, now, out)
+                self._settle(known, outcome, values.output_of(awaited, known.on_task), now, out)
                 return
         self._fail(known)
         self.telling.tell(known, now, out)
@@ -426,7 +428,7 @@ class Dependencies(Part):
     def _found(self, run: Run | None, now: Now, out: list[object]) -> None:
         """The log tells how a run ended that is waited for. Of one that it does not know a site may still tell."""
         if run is not None and run.outcome:
-            self.ended(run, Outcome(run.outcome), now, out)
+            self.ended(run, Outcome(run.outcome, run.detail, run.output), now, out)
 
     def _looked_up(self, name: str, run: Run | None, now: Now, out: list[object]) -> None:
         """The log tells of a run that one which has begun waits for; if it does not, nobody ever had that name."""

@@ -23,7 +23,7 @@ def outcome_of(run: Run, task: str) -> str:
 
 def task_outcome(run: Run, task: str) -> str:
     """How the task has ended; empty if it has not, or never will, as its run has ended without it."""
-    found = _place(run, task)
+    found = place_of(run, task)
     return _OUTCOMES.get(found[0].states[found[1]], "") if found is not None else ""
 
 
@@ -43,7 +43,7 @@ def check_waiting(run: Run, task: str) -> None:
             raise Problem(409, "run_begun", detail)
         return
     check_awaited(run, task)
-    found = _place(run, task)
+    found = place_of(run, task)
     if found is not None and not may_be_held(*found):
         state = NAMES[found[0].states[found[1]]]
         detail = f"task {task} of run {run.id} is {state}, so it cannot wait; allowed: tasks that have not begun"
@@ -81,13 +81,13 @@ def unknown_run(run: str, said: str = "") -> Problem:
 
 def state_of(run: Run, task: str) -> str:
     """The state of the run or the task, as people read it."""
-    found = _place(run, task) if task else None
+    found = place_of(run, task) if task else None
     if found is not None:
         return NAMES[found[0].states[found[1]]]
     return run.state() if not task or run.outcome else "pending"
 
 
-def _place(run: Run, task: str) -> tuple[Fragment, int] | None:
+def place_of(run: Run, task: str) -> tuple[Fragment, int] | None:
     """The task's home, and its number there."""
     for fragment in run.fragments:
         if fragment is None:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from cloud.runs import Run
 from workflow.between import Kind, Point
+from workflow.terms import Terms
 
 
 class Wait(NamedTuple):
@@ -12,7 +13,13 @@ class Wait(NamedTuple):
     task: str
     awaited: Point
     kind: Kind = "after_success"
+    terms: Terms | None = None
     said: str = ""  # Where the definition says so, if it does.
+
+    @property
+    def into(self) -> str:
+        """The parameter or input that it gives a value; empty: none."""
+        return self.terms.into if self.terms is not None else ""
 
 
 class AddDependencies(NamedTuple):

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from cloud.dependencies import ends
 from cloud.dependencies.records import REMOVED, VOID, WAITING, Dependency
 from cloud.dependencies.telling import homes, reason_of, words
@@ -26,6 +28,9 @@ def view_of(planner: "Planner", known: Dependency) -> DependencyView:
     on = AwaitedView(known.on_run, known.on_task, awaited_state(planner, known))
     view = DependencyView(known.id, known.run, on, known.kind, known.state, known.since_ms)
     view.task, view.detail, view.settled = known.task, known.detail, known.settled_ms
+    if (terms := known.terms) is not None:
+        view.when, view.select, view.into = terms.when, terms.select, terms.into
+        view.schema = msgspec.Raw(terms.schema) if terms.schema else None
     run = planner.runs.look(known.run)
     if known.state == WAITING and run is not None and run.sites:
         view.held = known.held
@@ -41,7 +46,7 @@ def of_history(run: str, rows: Iterable[Row]) -> list[Dependency]:
         match event:
             case DependencyAdded(id, task, on_run, on_task, after, hold):
                 kind: Kind = after  # type: ignore[assignment]
-                found[id] = Dependency(id, run, task, on_run, on_task, kind, time_ms, hold)
+                found[id] = Dependency(id, run, task, on_run, on_task, kind, time_ms, hold, terms=event.terms)
             case DependencySettled(id, state, detail) if id in found:
                 found[id].state, found[id].detail, found[id].settled_ms = state, detail, time_ms
             case DependencyRemoved(id, reason) if id in found:

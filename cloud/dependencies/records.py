@@ -2,19 +2,24 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from workflow.between import Kind, Point
+from workflow.between_events import DependencyAdded
+from workflow.terms import Terms
 
 K = TypeVar("K")
 
 WAITING, MET, HOPELESS, REFUSED, VOID, REMOVED = "waiting", "met", "hopeless", "refused", "void", "removed"
+LIFTED = "lifted"
 
 
 class Dependency(msgspec.Struct, array_like=True):
     """`run` (its `task`, or all of it) waits for `on_run` (its `on_task`, or the end of it).
+
+    `terms` are what else it asks, and `value` (JSON) what its task is to be given, until its home has been told.
 
     `hold` is what the run's homes know it by. `told` are the homes whose streams carry the Hold, `held` and `refused` those that
     answered it, `lifted` those whose streams carry the Lift.
@@ -35,6 +40,13 @@ class Dependency(msgspec.Struct, array_like=True):
     held: list[str] = msgspec.field(default_factory=list)
     refused: list[str] = msgspec.field(default_factory=list)
     lifted: list[str] = msgspec.field(default_factory=list)
+    terms: Terms | None = None
+    value: bytes = b""
+
+    @property
+    def into(self) -> str:
+        """The parameter or input that it gives a value; empty: none."""
+        return self.terms.into if self.terms is not None else ""
 
     @property
     def waiting(self) -> Point:
@@ -52,20 +64,44 @@ class Dependency(msgspec.Struct, array_like=True):
         return not set(self.told) <= {*self.held, *self.refused}
 
 
-def hold_name(id: str, kind: str, awaited: Point, task: str) -> str:
+def hold_name(id: str, kind: str, awaited: Point, task: str, terms: Terms | None = None) -> str:
     """What homes call it: enough to know it again by, should its record be lost."""
-    return f"{id} {kind} {awaited}" + ("" if task else " run")
+    name = f"{id} {kind} {awaited}" + ("" if task else " run")
+    return name if terms is None else f"{name}{_TERMS}{msgspec.json.encode(terms).decode()}"
 
 
-def of_hold(hold: str) -> tuple[str, str, Point, bool] | None:
-    """Id, kind, whom it waits for, and whether the run waits as a whole; None of a hold that no dependency has made."""
-    id, _, rest = hold.partition(" ")
+class Made(NamedTuple):
+    """What the name of a hold tells of the dependency that made it."""
+
+    id: str
+    kind: str
+    awaited: Point
+    is_whole: bool
+    terms: Terms | None
+
+    def again(self, id: str, run: str, task: str, time_ms: int, hold: str) -> Dependency:
+        """The dependency of the run as it was recorded."""
+        what = (id, run, task, self.awaited.run, self.awaited.task, self.kind, time_ms, hold)
+        return Dependency(*what, terms=self.terms)  # type: ignore[arg-type]
+
+    def added(self, id: str, task: str, hold: str, site: str) -> DependencyAdded:
+        """The record anew, of a dependency whose hold is at the site."""
+        return DependencyAdded(id, task, self.awaited.run, self.awaited.task, self.kind, hold, [site], self.terms)
+
+
+def of_hold(hold: str) -> Made | None:
+    """None of a hold that no dependency has made."""
+    name, _, terms = hold.partition(_TERMS)
+    id, _, rest = name.partition(" ")
     kind, _, awaited = rest.partition(" ")
     point, whole, _ = awaited.partition(" run")
     if not id.startswith("d") or not kind.startswith("after_") or not point:
         return None
     run, _, task = point.partition("/")
-    return id, kind, Point(run, task), bool(whole)
+    return Made(id, kind, Point(run, task), bool(whole), msgspec.json.decode(terms, type=Terms) if terms else None)
+
+
+_TERMS = " terms="
 
 
 @dataclass(slots=True)
@@ -121,9 +157,13 @@ class Records:
         """Those that wait, by which the point waits or is awaited."""
         return list(self._open.get(point, {}).values())
 
-    def find(self, waiting: Point, awaited: Point) -> Dependency | None:
-        """The one that waits and ties these two."""
-        return next((each for each in self.at(waiting) if each.waiting == waiting and each.awaited == awaited), None)
+    def between(self, waiting: Point, awaited: Point) -> list[Dependency]:
+        """Those that wait and tie these two: one for each parameter or input that it gives a value, and one that gives none."""
+        return [each for each in self.at(waiting) if each.waiting == waiting and each.awaited == awaited]
+
+    def find(self, waiting: Point, awaited: Point, into: str = "") -> Dependency | None:
+        """The one of them with this `into`."""
+        return next((each for each in self.between(waiting, awaited) if each.into == into), None)
 
     def runs(self) -> list[str]:
         """The runs that wait, or did."""

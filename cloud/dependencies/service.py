@@ -7,6 +7,7 @@ from cloud.dependencies.asked import DependencyRequest
 from cloud.dependencies.inputs import AddDependencies, RemoveDependency
 from cloud.dependencies.pictures import of_history, view_of
 from cloud.dependencies.records import Dependency
+from cloud.dependencies.requests import waits_of
 from cloud.dependencies.telling import HOLD
 from cloud.dependencies.views import DependenciesView, DependencyView
 from cloud.port import Problem
@@ -28,7 +29,7 @@ class DependencyService:
         known = await self._planner.find(run)
         if known.outcome:
             raise Problem(409, "run_ended", f"run {run} has ended: {known.outcome}, so it waits for nothing; allowed: fork")
-        waits = tuple(each.wait() for each in asked)
+        waits = waits_of(asked)
         ids = await self._node.loop.ask(lambda token: AddDependencies(token, run, waits))
         if isinstance(ids, Problem):
             raise ids

@@ -6,18 +6,20 @@ Each is one order with an id of its own in the stream for the site, written once
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from cloud.control.core import home_of, live_homes
 from cloud.dependencies.records import HOPELESS, MET, REMOVED, WAITING, Dependency
 from cloud.runs import Run
 from sync.values import Now
-from workflow.orders import Hold, Lift, Order, encode_order
+from workflow.orders import Hold, Lift, Order, Update, encode_order
 from workflow.steering_events import CommandRequested
 
 if TYPE_CHECKING:
     from cloud.planner import Planner
 
 RELEASED_EPOCH = 2
-HOLD, LIFT = "hold", "lift"
+HOLD, LIFT, UPDATE = "hold", "lift", "update"
 
 
 @dataclass(slots=True)
@@ -36,9 +38,12 @@ class Telling:
         for site in homes(run, known):
             if not self.planner.fleet.site(site).greeted or site in run.unreleased:
                 continue
-            if site not in known.told and (known.state == WAITING or (known.state == HOPELESS and known.task)):
+            if site not in known.told and (known.state == WAITING or (known.state == HOPELESS and known.task) or known.value):
                 self._write(known, site, HOLD, Hold(known.task, known.hold, reason_of(known)), now, out)
             if is_over and site in known.told and site not in known.lifted:
+                if known.value:  # In the same stream, so it is there before the task may begin.
+                    update = Update(known.task, {known.into: msgspec.Raw(known.value)})
+                    self._write(known, site, UPDATE, update, now, out)
                 self._write(known, site, LIFT, Lift(known.task, known.hold, known.state != HOPELESS), now, out)
 
     def _write(self, known: Dependency, site: str, verb: str, order: Order, now: Now, out: list[object]) -> None:
@@ -55,7 +60,12 @@ def homes(run: Run, known: Dependency) -> list[str]:
 
 def reason_of(known: Dependency) -> str:
     """Why it waits, for people."""
-    return f"waits for {known.awaited} ({words(known.kind)})"
+    return f"waits for {known.awaited} ({asked_of(known)})"
+
+
+def asked_of(known: Dependency) -> str:
+    """How the awaited has to end: after success, when output.weight < 20."""
+    return words(known.kind) + (f", when {known.terms.when}" if known.terms is not None and known.terms.when else "")
 
 
 def words(kind: str) -> str:

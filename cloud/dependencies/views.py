@@ -13,8 +13,8 @@ class AwaitedView(msgspec.Struct, omit_defaults=True):
 
 class DependencyView(msgspec.Struct, omit_defaults=True):
     """`run` (its `task`, or without one all of it) waits for `on`. `state`: waiting, met, hopeless (what was awaited has ended
-    otherwise), refused (the homes would not hold the task, as it had begun), removed, or void (the run that waited
-    has ended before).
+    otherwise, or its terms do not hold), lifted (somebody has lifted the hold), refused (the homes would not hold the task, as it
+    had begun), removed, or void (the run that waited has ended before).
 
     `held` are the sites that hold the task back; `unanswered` those that have not said so yet: there it may still begin.
     """
@@ -30,6 +30,10 @@ class DependencyView(msgspec.Struct, omit_defaults=True):
     settled: int = 0
     held: list[str] = []
     unanswered: list[str] = []
+    when: str = ""
+    select: str = ""
+    into: str = ""
+    schema: msgspec.Raw | None = None
 
 
 class DependenciesView(msgspec.Struct):

@@ -164,7 +164,8 @@ class Client:
 
     def depend(self, run: str, waits: Sequence[dict[str, Any]], *, wait_s: float = 2.0) -> list[dict[str, Any]]:
         """Let a run begin, or a `task` of it, only after others: each has `on` (a run, RUN/TASK or `{run, task}`) and `kind`
-        (after_success, after_failure, after_end). All of them or none; `unanswered` are sites that have not heard yet."""
+        (after_success, after_failure, after_end); `when`, `select`, `into` and `schema` as in docs/dependencies.md. All of them
+        or none; `unanswered` are sites that have not heard yet."""
         path, content = f"{_path('workflows', run)}/dependencies", json.dumps(list(waits), allow_nan=False).encode()
         headers = {"Content-Type": "application/json"}
         found = self._request("POST", path, {"wait": wait_s}, content=content, headers=headers, wait_s=wait_s)

@@ -229,3 +229,66 @@ async def test_a_hold_travels_when_the_link_is_back(system: Whole) -> None:
     assert gone.status_code == 200
     await await_state(system, second, "pick", "skipped")
     await system.client.post(f"{RUNS}/{second}/cancel", params={"wait": 30}, json={})
+
+
+async def test_a_value_goes_from_run_to_run_under_a_condition(system: Whole) -> None:
+    """Asked for over HTTP and on the command line, seen at the agent, and shown; what is wrong is refused with its place."""
+    packer = system.agent("packer-2", kind="robot", capacity=8)
+    boxes: list[object] = []
+
+    @packer.capability("weigh")
+    async def weigh() -> dict[str, object]:
+        return {"kg": 3, "box": {"id": "b7"}}
+
+    @packer.capability("stow")
+    async def stow(box: object = None) -> object:
+        boxes.append(box)
+        return box
+
+    await system.join("airport", packer)
+    go: dict[str, Any] = {"go": {"wait": {"signal": "go"}}}
+    weighing = await start(system, {**go, "weigh": {"capability": "weigh", "needs": ["go"]}}, "weighing")
+    stowing = {**go, "stow": {"capability": "stow", "needs": ["go"]}}
+    first, second = await start(system, stowing, "stowing"), await start(system, stowing, "stowing")
+    body = {"task": "stow", "on": f"{weighing}/weigh", "when": "output.kg < 5", "select": "output.box.id", "into": "box"}
+    made = await depend(system, first, {**body, "schema": {"type": "string"}})
+    assert (made["when"], made["into"], made["schema"]) == ("output.kg < 5", "box", {"type": "string"})
+    told = await command(
+        system, "run", "depend", second, "--on", f"{weighing}/weigh", "--task", "stow", "--when", "output.kg > 5"
+    )
+    assert "after success, when output.kg > 5" in told
+    wrong = await depend(system, second, {**body, "when": "inputs.kg"}, status=422)
+    assert "[0].when: 'inputs' is not known here; allowed: outcome, output" in wrong["detail"]
+    for run in (first, second, weighing):
+        await signal(system, run, "go")
+    for run, state_of_task in ((first, "completed"), (second, "skipped")):
+        assert (await system.ended(run))["run"]["state"] == "completed"
+        assert await state(system, run, "stow") == state_of_task
+    assert boxes == ["b7"]
+    (shown,) = (await look(system, second))["waits_for"]
+    assert (shown["state"], "is false" in shown["detail"]) == ("hopeless", True)
+
+
+async def test_a_run_is_given_an_input_by_the_run_that_its_definition_awaits(system: Whole) -> None:
+    """It may be left out of the request, and is checked like any other."""
+    makes = {"name": "makes", "version": "1", "tasks": PACK, "outputs": {"what": "${{ tasks.pack.output }}"}}
+    first = (await system.client.post(RUNS, json={"definition": makes})).json()["id"]
+    takes = {
+        "name": "takes",
+        "version": "1",
+        "inputs": {"what": {"type": "string"}, "previous": {"type": "string"}},
+        "awaits": [{"run": "${{ inputs.previous }}", "select": "output.what", "into": "what"}],
+        "tasks": {"see": {"check": "inputs.what == 'pack'"}},
+        "outputs": {"seen": "${{ tasks.see.output }}"},
+    }
+    answer = await system.client.post(RUNS, json={"definition": takes, "inputs": {"previous": first}})
+    assert answer.status_code == 201, answer.text
+    ended = await system.ended(answer.json()["id"])
+    assert (ended["run"]["state"], ended["output"]) == ("completed", {"seen": True})
+    missing = await system.client.post(
+        RUNS, json={"definition": {**takes, "version": "2", "awaits": []}, "inputs": {"previous": ""}}
+    )
+    assert (missing.status_code, missing.json()["code"]) == (422, "invalid_inputs")
+    none = await system.client.post(RUNS, json={"definition": "takes@1", "inputs": {"previous": ""}})
+    assert (none.status_code, none.json()["code"]) == (422, "invalid_inputs")
+    assert "no run that is waited for gives it" in none.json()["detail"]

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import dataclass, field
 
+import msgspec
 import networkx as nx
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,6 +22,7 @@ from workflow.between import KINDS, Point, is_met
 from workflow.events import decode
 from workflow.states import CANCELLED, COMPLETED, FAILED, SKIPPED
 from workflow.steering_events import TaskHeld
+from workflow.terms import Terms
 
 SITES = {"airport": "pack", "harbour": "pick"}
 TASKS = ["a", "b", "c"]  # In every run each waits for the one before it.
@@ -50,7 +52,7 @@ class Story:
 
     cloud: Control = field(default_factory=Control)
     runs: list[str] = field(default_factory=list)
-    waits: dict[str, tuple[Point, Point, str]] = field(default_factory=dict)
+    waits: dict[str, tuple[Point, Point, str, Terms | None]] = field(default_factory=dict)
     from_the_start: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -65,7 +67,7 @@ class Story:
             case "start" if len(self.runs) < 6:
                 self.start(site, Wait("", awaited, kind))  # type: ignore[arg-type]
             case "depend":
-                self.depend(waiting, awaited, kind)
+                self.depend(waiting, awaited, kind, self.terms(number, waiting, awaited))
             case "remove" if self.waits:
                 self.remove([*self.waits][number % len(self.waits)])
             case "cancel" if number < 3 and waiting.run in self.cloud.planner.runs:
@@ -95,21 +97,28 @@ class Story:
         (run,) = self.cloud.start(PLANS[site], after=(wait,))
         self.runs.append(run)
         for known in self.cloud.planner.dependencies.records.of(run):
-            self.waits[known.id] = (known.waiting, known.awaited, known.kind)
+            self.waits[known.id] = (known.waiting, known.awaited, known.kind, known.terms)
             self.from_the_start.add(known.id)
 
-    def depend(self, waiting: Point, awaited: Point, kind: str) -> None:
+    def terms(self, number: int, waiting: Point, awaited: Point) -> Terms | None:
+        """Some depend on how the other ends, some are given what it made."""
+        if number % 3 == 1:
+            return Terms(when="outcome == 'completed'")
+        return Terms(into="made") if number % 3 == 2 and waiting.task and awaited.task else None
+
+    def depend(self, waiting: Point, awaited: Point, kind: str, terms: Terms | None) -> None:
         """Asked for: refused as a circle if, and only if, the naive twin finds one."""
         closes = self.closes_circle(waiting, awaited)
-        wait = Wait(waiting.task, awaited, kind)  # type: ignore[arg-type]
+        wait = Wait(waiting.task, awaited, kind, terms)  # type: ignore[arg-type]
         answer = self.cloud.ask(lambda token: AddDependencies(token, waiting.run, (wait,)))
         if isinstance(answer, Problem):
-            assert answer.code in ("dependency_circle", "dependency_exists", "task_begun", "run_begun", "run_not_active")
+            known = ("dependency_circle", "dependency_exists", "output_not_kept", "task_begun", "run_begun", "run_not_active")
+            assert answer.code in known
             assert answer.code in ("task_begun", "run_begun", "run_not_active") or (answer.code == "dependency_circle") == closes
             return
         assert not closes
         assert isinstance(answer, list)
-        self.waits[answer[0]] = (waiting, awaited, kind)
+        self.waits[answer[0]] = (waiting, awaited, kind, terms)
 
     def closes_circle(self, waiting: Point, awaited: Point) -> bool:
         planner = self.cloud.planner
@@ -143,13 +152,23 @@ class Story:
 
     def check_may_begin(self, outpost: Outpost, run: str, task: str) -> None:
         """Whatever its home has heard of, or its start has said, has come in fact."""
-        for id, (waiting, awaited, kind) in self.waits.items():
+        for id, (waiting, awaited, kind, terms) in self.waits.items():
             if waiting.run != run or waiting.task not in ("", task):
                 continue
             if self.is_held(outpost, run, task, id) or (id in self.from_the_start and not waiting.task):
                 outcome = self.fact(awaited)
                 assert outcome, f"{run}/{task} begins before {awaited}"
                 assert is_met(kind, outcome), f"{run}/{task} begins although {awaited} has {outcome}"  # type: ignore[arg-type]
+                if terms is not None and terms.when:
+                    assert outcome == "completed", f"{run}/{task} begins although its condition does not hold"
+                if terms is not None and terms.into:
+                    assert self.given(outpost, run, task) == {"made": 1}, f"{run}/{task} begins without its value"
+
+    def given(self, outpost: Outpost, run: str, task: str) -> object:
+        """The parameters that the task was given."""
+        fragment = outpost.fragments[run]
+        assert fragment.extras is not None
+        return msgspec.json.decode(fragment.extras.overrides[fragment.index_of(task)])
 
     def said(self, outpost: Outpost, run: str) -> list[Row]:
         heard = [row for row in self.cloud.log.disk.rows if row.stream == outpost.stream and row.run == run]

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from cloud.dependencies.requests import waits_of
 from cloud.views import TaskView
 from sync.log import EventLog
 from sync.values import NodeId
@@ -102,7 +103,7 @@ def test_a_run_is_started_after_others(api: Api, definition: str) -> None:
     """Each `--after` is one wait; a kind that there is not is refused before anything is asked."""
     server, planner = api
     answer(server, "run", "start", definition, "--after", "r7/pick:end", "--after", "r8")
-    waits = [each.wait() for each in planner.asked[0].after]
+    waits = waits_of(planner.asked[0].after)
     assert [(str(wait.awaited), wait.kind) for wait in waits] == [("r7/pick", "after_end"), ("r8", "after_success")]
     _, err = tiercel(server, "run", "start", definition, "--after", "r7:soon", code=2)
     assert "allowed: success, failure, end" in err

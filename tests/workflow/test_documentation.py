@@ -1,4 +1,4 @@
-"""docs/definitions.md: its examples load, and it names every field."""
+"""docs/definitions.md: its examples load, and it names every field. Those of docs/dependencies.md load, too."""
 
 import re
 from pathlib import Path
@@ -8,8 +8,9 @@ import pytest
 from workflow.definition import TaskDefinition, WorkflowDefinition
 from workflow.loading import load
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "definitions.md").read_text("utf-8")
-EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = (DOCS / "definitions.md").read_text("utf-8")
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE + (DOCS / "dependencies.md").read_text("utf-8"), re.DOTALL)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.split("\n")[0].removeprefix("name: "))

@@ -1,5 +1,7 @@
 """`tiercel run depend` and `dependencies`: runs that wait for other runs."""
 
+import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +28,15 @@ def depend(
     remove: Annotated[
         list[str] | None, typer.Option("--remove", metavar="DEPENDENCY", help="Wait no longer: an id that `dependencies` shows.")
     ] = None,
+    when: Annotated[
+        str, typer.Option(help="CEL over `outcome` and `output` of what it waits for; unless it is true, it waits in vain.")
+    ] = "",
+    into: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="The parameter of the task, or input of a run not yet begun, that the output becomes."),
+    ] = "",
+    select: Annotated[str, typer.Option(help="CEL over the same: the part of the output for --into.")] = "",
+    schema: Annotated[Path | None, typer.Option(help="A JSON Schema in a file, which that part must fit.")] = None,
     reason: Annotated[str, typer.Option(help="Why it is removed; it is kept in the run's history.")] = "",
     wait: Annotated[float, typer.Option(min=0, max=60, help="Seconds to wait for the run's homes to answer.")] = 2.0,
     server: Server = DEFAULT_SERVER,
@@ -34,13 +45,15 @@ def depend(
     """Let a run, or one of its tasks, begin only after another run or a task of that one."""
     if bool(on) == bool(remove):
         raise typer.BadParameter("give one of them: what to wait for, or what to wait for no longer", param_hint="--on, --remove")
-    if remove and task:
-        raise typer.BadParameter("a dependency is removed by its id alone", param_hint="--task")
+    if remove and (task or when or into or select or schema):
+        raise typer.BadParameter("a dependency is removed by its id alone", param_hint="--remove")
     with Client(server) as client:
         if remove:
             found = [client.remove_dependency(run, each, reason=reason) for each in remove]
         else:
-            found = client.depend(run, [{**awaited(text, "--on"), "task": task} for text in on or []], wait_s=wait)
+            terms = {"when": when, "into": into, "select": select, **({"schema": _read(schema)} if schema else {})}
+            asked = [{**awaited(text, "--on"), "task": task, **terms} for text in on or []]
+            found = client.depend(run, asked, wait_s=wait)
     if output is Format.JSON:
         print_json(found)
         return
@@ -67,15 +80,30 @@ def dependencies(run: RunArgument, server: Server = DEFAULT_SERVER, output: Outp
             _table(many).print()
 
 
+def _read(path: Path) -> object:
+    try:
+        return json.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise typer.BadParameter(f"{path}: {error}", param_hint="--schema") from error
+
+
 def _table(found: list[dict[str, Any]]) -> Table:
     table = Table(("id", "waiting", "for", "kind", "state", "since", "detail"))
     for each in found:
         on = each["on"]
-        kind, detail = each["kind"].replace("_", " "), each.get("detail", "")
+        kind, detail = _asked(each), each.get("detail", "")
         state = f"{each['state']} ({on['state']})" if each["state"] == "waiting" and on.get("state") else each["state"]
         named = _point(each["run"], each.get("task", "")), _point(on["run"], on.get("task", ""))
         table.rows.append((each["id"], *named, kind, state, when(each["since"]), detail))
     return table
+
+
+def _asked(each: dict[str, Any]) -> str:
+    """How the awaited has to end, and what is handed over: after success, when output.ok, output.box into box."""
+    parts = [each["kind"].replace("_", " "), *([f"when {each['when']}"] if each.get("when") else [])]
+    if each.get("into"):
+        parts.append(f"{each.get('select') or 'output'} into {each['into']}")
+    return ", ".join(parts)
 
 
 def _point(run: str, task: str) -> str:
