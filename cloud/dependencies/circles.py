@@ -41,6 +41,14 @@ class Circles:
         """Raises RunsInCircle; then nothing has changed."""
         self._between.add(waiting, awaited, "after_end")
 
+    def refusal(self, waiting: Point, awaited: Point) -> str:
+        """Add it, or say which circle it would close."""
+        try:
+            self.add(waiting, awaited)
+        except RunsInCircle as refused:
+            return str(refused)
+        return ""
+
     def enter(self, pairs: Iterable[tuple[Point, Point]]) -> None:
         """All of them, or Problem (409) and nothing has changed: the circle that one would close is named."""
         entered: list[tuple[Point, Point]] = []

@@ -13,6 +13,7 @@ from cloud.dependencies.circles import Circles
 from cloud.dependencies.inputs import AddDependencies, RemoveDependency, Wait
 from cloud.dependencies.records import (
     HOPELESS,
+    LIFTED,
     MET,
     REFUSED,
     REMOVED,
@@ -29,13 +30,13 @@ from cloud.port import Problem
 from cloud.runs import Run
 from sync.outputs import Reply
 from sync.values import Now
-from workflow.between import DEPENDENCIES_MAX, KINDS, Point, RunsInCircle
+from workflow.between import DEPENDENCIES_MAX, KINDS, Point
 from workflow.between_events import DependencyAdded, DependencyRemoved, DependencySettled
 from workflow.event import Blob, Event
 from workflow.events import CommandAnswered, RunEnded, TaskCompleted
 from workflow.orders import Hold, Lift, decode_order
 from workflow.plan import Plan
-from workflow.steering_events import ChildRequested, CommandRequested, FragmentReopened
+from workflow.steering_events import ChildRequested, CommandRequested, FragmentReopened, HoldLifted
 
 if TYPE_CHECKING:
     from cloud.planner import Planner
@@ -74,7 +75,12 @@ class Dependencies(Part):
         return {CommandAnswered: self._fold_answered}
 
     def hears(self) -> dict[type, Hear]:
-        return {CommandAnswered: self._hear_answer, ChildRequested: self._hear_child, FragmentReopened: self._hear_reopened}
+        return {
+            CommandAnswered: self._hear_answer,
+            HoldLifted: self._hear_lifted,
+            ChildRequested: self._hear_child,
+            FragmentReopened: self._hear_reopened,
+        }
 
     def save(self) -> bytes:
         return self.records.save()
@@ -247,21 +253,14 @@ class Dependencies(Part):
         if waits and known.parent:
             self._enter_child(known.parent, run)
         for wait in waits:
-            circle = self._enter(run, wait) if self._circles is not None and not self._outcome(wait, ended) else ""
+            circle = ""
+            if self._circles is not None and not self._outcome(wait, ended):
+                circle = self._circles.refusal(Point(run, wait.task), wait.awaited)
             id = self._record(known, wait, ended, now, out)
             if circle:
                 self._conclude(self.records.known[id], HOPELESS, circle, now, out)
             elif wait.awaited.run not in self.planner.runs and wait.awaited.run not in ended:
                 self._unsure[wait.awaited.run] = None
-
-    def _enter(self, run: str, wait: Wait) -> str:
-        """It goes into the graph of all that wait; else the circle that it would close."""
-        assert self._circles is not None, "it is built before"
-        try:
-            self._circles.add(Point(run, wait.task), wait.awaited)
-        except RunsInCircle as refused:
-            return str(refused)
-        return ""
 
     def _enter_child(self, parent: str, child: str) -> None:
         self._circles = self._circles or Circles(self.planner, self.records.known.values())
@@ -285,17 +284,8 @@ class Dependencies(Part):
 
     def _remove(self, input: RemoveDependency, now: Now, out: list[object]) -> None:
         known = self.records.known.get(input.dependency)
-        if known is None or known.run != input.run:
-            detail = (
-                f"run {input.run} has no dependency {input.dependency}; GET /api/v1/workflows/{input.run}/dependencies shows all"
-            )
-            out.append(Reply(input.token, Problem(404, "dependency_unknown", detail)))
-            return
-        if known.state != WAITING:
-            detail = f"dependency {known.id} is {known.state} already ({known.detail}): nothing waits by it"
-            out.append(Reply(input.token, Problem(409, "dependency_settled", detail)))
-            return
-        if (problem := values.removal_refusal(known, self.planner.runs.get(known.run))) is not None:
+        problem = values.removal_refusal(known, input, self.planner.runs.get(input.run))
+        if known is None or problem is not None:
             out.append(Reply(input.token, problem))
             return
         self._emit(known.run, DependencyRemoved(known.id, input.reason or "removed by a person"), now, out)
@@ -359,6 +349,14 @@ class Dependencies(Part):
             return
         if set(known.told) <= set(known.refused):
             self._emit(known.run, DependencySettled(known.id, REFUSED, event.detail), now, out)
+
+    def _hear_lifted(self, site: str, run: str, event: Event, time_ms: int, now: Now, out: list[object]) -> None:
+        """Somebody has lifted a hold of ours. Of a run that waits as a whole it counts once nothing of it is held any more."""
+        assert isinstance(event, HoldLifted)
+        waiting = self.planner.runs.get(run)
+        for known in self.records.held_by(run, event.hold):
+            if waiting is not None and not ends.is_held(waiting, event.hold):
+                self._conclude(known, LIFTED, f"its hold was lifted at {site}", now, out)
 
     def _hear_child(self, site: str, run: str, event: Event, time_ms: int, now: Now, out: list[object]) -> None:
         assert isinstance(event, ChildRequested)

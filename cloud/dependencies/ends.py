@@ -79,6 +79,12 @@ def unknown_run(run: str, said: str = "") -> Problem:
     return Problem(404, "run_unknown", detail)
 
 
+def is_held(run: Run, hold: str) -> bool:
+    """Does a home hold anything of the run by this name?"""
+    extras = (fragment.extras for fragment in run.fragments if fragment is not None)
+    return any(hold in names for each in extras if each is not None for names in each.holds.values())
+
+
 def state_of(run: Run, task: str) -> str:
     """The state of the run or the task, as people read it."""
     found = place_of(run, task) if task else None

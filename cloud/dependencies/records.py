@@ -165,6 +165,10 @@ class Records:
         """The one of them with this `into`."""
         return next((each for each in self.between(waiting, awaited) if each.into == into), None)
 
+    def held_by(self, run: str, hold: str) -> list[Dependency]:
+        """Those of the run that wait and that its homes know by this name."""
+        return [each for each in self.of(run) if each.hold == hold and each.state == WAITING]
+
     def runs(self) -> list[str]:
         """The runs that wait, or did."""
         return list(self._of)

@@ -3,8 +3,8 @@
 import msgspec
 
 from cloud.dependencies import ends
-from cloud.dependencies.inputs import Wait
-from cloud.dependencies.records import Dependency
+from cloud.dependencies.inputs import RemoveDependency, Wait
+from cloud.dependencies.records import WAITING, Dependency
 from cloud.port import Problem
 from cloud.runs import Run
 from workflow.between import is_met
@@ -84,8 +84,14 @@ def give(run: Run, name: str, value: bytes) -> None:
     run.inputs = msgspec.json.encode({**msgspec.json.decode(run.inputs), name: msgspec.Raw(value)})
 
 
-def removal_refusal(known: Dependency, run: Run | None) -> Problem | None:
-    """Why it cannot be removed: the run would begin without an input that it must have. None if it can."""
+def removal_refusal(known: Dependency | None, asked: RemoveDependency, run: Run | None) -> Problem | None:
+    """Why a dependency cannot be removed: there is none, it is over, or the run would begin without an input that it needs."""
+    if known is None or known.run != asked.run:
+        where = f"GET /api/v1/workflows/{asked.run}/dependencies shows all"
+        return Problem(404, "dependency_unknown", f"run {asked.run} has no dependency {asked.dependency}; {where}")
+    if known.state != WAITING:
+        detail = f"dependency {known.id} is {known.state} already ({known.detail}): nothing waits by it"
+        return Problem(409, "dependency_settled", detail)
     if not known.into or known.task or run is None or known.into in msgspec.json.decode(run.inputs):
         return None
     detail = f"{known.id} gives run {run.id} its input {known.into!r}, without which it cannot begin; allowed: cancel the run"

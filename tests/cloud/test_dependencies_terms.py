@@ -14,6 +14,7 @@ from tests.cloud.control import Control
 from tests.cloud.test_dependencies import CHAIN, PICK, asked, detail, fact, held, plan, refused, started
 from tests.cloud.test_dependencies_defined import ask
 from workflow.between import Point
+from workflow.orders import Lift
 from workflow.plan import Plan
 from workflow.terms import Terms
 
@@ -230,3 +231,34 @@ def test_the_name_of_a_hold_tells_all_of_its_dependency() -> None:
         made = of_hold(hold_name("d1", "after_end", Point("r1", "a"), task, said))
         assert made is not None
         assert (made.kind, made.awaited, made.is_whole, made.terms) == ("after_end", Point("r1", "a"), not task, said)
+
+
+def test_a_hold_that_a_person_lifts_is_waited_for_no_longer(cloud: Control) -> None:
+    """The dependency says so, and a restart knows it; what comes of the other matters no more."""
+    first, second = started(cloud), started(cloud)
+    asked(cloud, second, Wait("b", Point(first, "a")))
+    cloud.settle()
+    known = dependency(cloud, second)
+    cloud.order(second, Lift("b", known.hold))
+    cloud.settle()
+    assert held(cloud, second) == []
+    assert (known.state, known.detail) == ("lifted", "its hold was lifted at harbour")
+    cloud.restart()
+    assert dependency(cloud, second).state == "lifted"
+    cloud.cancel(first)
+    cloud.work_all(second)
+    assert cloud.outcome(second) == "completed"
+
+
+def test_a_run_whose_holds_are_lifted_one_by_one_waits_until_the_last(cloud: Control) -> None:
+    """Of a run under way that waits as a whole, each task is held by itself."""
+    first, second = started(cloud), started(cloud)
+    asked(cloud, second, Wait("", Point(first)))
+    cloud.settle()
+    known = dependency(cloud, second)
+    cloud.order(second, Lift("a", known.hold))
+    cloud.settle()
+    assert (held(cloud, second), known.state) == (["b"], "waiting")
+    cloud.order(second, Lift("", known.hold))
+    cloud.settle()
+    assert (held(cloud, second), known.state) == ([], "lifted")
