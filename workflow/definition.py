@@ -147,7 +147,7 @@ class TaskDefinition(Part):
     agent: AgentWord | None = Field(default=None, description="The one agent that does the task.")
     action: Action | None = Field(default=None, description="A built-in capability.")
     wait: Wait | None = None
-    check: Cel | None = Field(default=None, description="CEL; its value, true or false, is the output.")
+    check: Cel | None = Field(default=None, description="CEL; its value is the output.")
     approval: Approval | None = None
     run: ChildRun | None = None
     parallel: Parallel | None = None

@@ -63,6 +63,16 @@ def test_a_standing_rule_fires_under_its_name() -> None:
     assert work(begun({"line": "5"}), standing(rule(when=when))) == []
 
 
+def test_a_standing_rule_hears_of_attempts_that_are_repeated() -> None:
+    """And not of the failures that end a task; skipping is of the task that waits for its next attempt."""
+    fragment, rules = begun(), standing(rule(on="task.retrying", do="skip"))
+    assert fold(fragment, rules, fragment.decide(Assign(0, "anna", "b1", b""), NOW)) == []
+    fired, *more = fold(fragment, rules, fragment.decide(Fail(0, 1, "anna", "jam", "torn", True), NOW))
+    assert isinstance(fired, RuleFired)
+    assert (fired.on, fired.action, [type(event) for event in more][:1]) == ("task.retrying", "skip", [TaskSkipped])
+    assert work(begun(), standing(rule(on="task.retrying")), fails=True) == []
+
+
 @pytest.mark.parametrize(
     ("scope", "fires"),
     [
