@@ -59,7 +59,8 @@ def known_verb(verb: str) -> str:
     """The verb by its own name. Raises Problem (404)."""
     verb = ALIASES.get(verb, verb)
     if verb not in VERBS:
-        raise Problem(404, "no_such_verb", f"there is no {verb} for runs; allowed: {', '.join(VERBS)}")
+        # A fork is asked for at a path of its own, and in bulk like an order.
+        raise Problem(404, "no_such_verb", f"there is no {verb} for runs; allowed: {', '.join((*VERBS, 'fork'))}")
     return verb
 
 

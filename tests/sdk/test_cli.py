@@ -329,7 +329,7 @@ def test_the_fleet_is_shown(api: Api) -> None:
     """Agents and sites are listed, and a site that differs from the cloud is an exit code."""
     server, planner = api
     assert "picker-1  harbour  robot  available" in tiercel(server, "agent", "list")[0]
-    assert "harbour  up since" in tiercel(server, "site", "list")[0]
+    assert "harbour  active  up since" in tiercel(server, "site", "list")[0]
     assert answer(server, "site", "diff", "harbour")["different"] == []
     planner.cut_off = True
     assert "1 h ahead, 2023-11-1" in tiercel(server, "site", "list")[0]
@@ -367,6 +367,11 @@ def test_a_server_that_is_away_has_its_own_exit_code() -> None:
         (("run", "start", "pick", "--label", "a=1", "--label", "a=2"), "'a' is given twice"),
         (("run", "stat"), "No such command 'stat'"),
         (("nonsense",), "No such command 'nonsense'"),
+        (("run", "rollback", "r1"), "given: none of them; allowed: one of --steps"),
+        (("run", "rollback", "r1", "--steps", "1", "--to-time", "7"), "given: --steps, --to-time; allowed: one of"),
+        (("run", "settle", "r1", "a", "--as", "done"), "'completed', 'failed', 'retry'"),
+        (("incident", "resolve", "r1", "a", "--as", "fixed"), "'completed', 'failed', 'retry', 'skip'"),
+        (("run", "bulk", "pause", "--filter", "colour=red"), "colour: nothing to filter by; allowed: state=, definition="),
     ],
 )
 def test_wrong_usage_is_said_before_anything_is_asked(args: tuple[str, ...], words: str) -> None:

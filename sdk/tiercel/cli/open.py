@@ -1,6 +1,6 @@
 """`tiercel approval` and `tiercel incident`: what waits for a person, and the person's word on it."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -100,7 +100,9 @@ def list_incidents(server: Server = DEFAULT_SERVER, output: Output = Format.TABL
 def resolve(
     run: RunArgument,
     task: TaskArgument,
-    outcome: Annotated[str, typer.Option("--as", help="completed, failed, retry or skip.")],
+    outcome: Annotated[
+        Literal["completed", "failed", "retry", "skip"], typer.Option("--as", help="completed, failed, retry or skip.")
+    ],
     by: Annotated[str, typer.Option(help="Who says so.")] = "",
     result: Annotated[str, typer.Option(help="The task's output if it is completed: JSON if it parses, else text.")] = "",
     message: Annotated[str, typer.Option(help="Why it failed or is skipped.")] = "",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -19,6 +19,7 @@ __all__ = ["app"]
 Reason = Annotated[str, typer.Option(help="Why; it is kept in the run's history.")]
 Wait = Annotated[float, typer.Option(min=0, max=60, help="Seconds to wait for the run's homes to answer.")]
 Tasks = Annotated[list[str] | None, typer.Option("--task", help="Only this task; may be given several times.")]
+Outcome = Literal["completed", "failed", "retry"]
 TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="The task's name, as pick, pack.box or ship[3].label.")]
 
 
@@ -171,8 +172,14 @@ def rollback(
     output: Output = Format.TABLE,
 ) -> None:
     """Take a run back to an earlier state: effects are undone by the tasks' compensations, the latest first."""
-    fields: dict[str, Any] = {"checkpoint": checkpoint, "task": task, "at": to_time, "reason": reason}
-    fields |= {name: number for name, number in (("steps", steps), ("version", version)) if number is not None}
+    places = {"steps": steps, "checkpoint": checkpoint, "version": version, "task": task, "at": to_time}
+    fields: dict[str, Any] = {name: place for name, place in places.items() if place not in ("", None)}
+    if len(fields) != 1:
+        given = ", ".join("--to-time" if name == "at" else f"--{name}" for name in fields) or "none of them"
+        raise typer.BadParameter(
+            f"back to where? given: {given}; allowed: one of --steps, --checkpoint, --version, --task, --to-time"
+        )
+    fields["reason"] = reason
     _order(run, "rollback", fields, wait, server, output)
 
 
@@ -192,7 +199,7 @@ def checkpoint(
 def settle(
     run: RunArgument,
     task: TaskArgument,
-    outcome: Annotated[str, typer.Option("--as", help="completed, failed, or retry if it had not begun.")],
+    outcome: Annotated[Outcome, typer.Option("--as", help="completed, failed, or retry if it had not begun.")],
     by: Annotated[str, typer.Option(help="Who says so.")] = "",
     result: Annotated[str, typer.Option(help="The task's output: JSON if it parses, else text.")] = "",
     message: Annotated[str, typer.Option(help="Why it failed.")] = "",
@@ -240,6 +247,9 @@ def _filter(items: list[str]) -> dict[str, Any]:
     given: dict[str, Any] = pairs([item for item in items if not item.startswith("id=")], "--filter")
     labels = {name.removeprefix("label."): text for name, text in given.items() if name.startswith("label.")}
     wanted = {name: text for name, text in given.items() if not name.startswith("label.")}
+    if unknown := wanted.keys() - {"state", "definition", "site"}:
+        allowed = "allowed: state=, definition=, site=, id=, label.NAME="
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: nothing to filter by; {allowed}", param_hint="--filter")
     return {**wanted, **({"labels": labels} if labels else {}), **({"ids": ids} if ids else {})}
 
 

@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from tiercel.answers import Link, RunSummary, Task
-from tiercel.cli.text import clean, short, when
+from tiercel.cli.text import age, clean, short, when
 
 STYLES = {
     **dict.fromkeys(("completed", "available", "up", "equal", "ok"), "green"),
@@ -20,6 +20,10 @@ STYLES = {
     **dict.fromkeys(("cancelled", "cancelling", "paused", "skipped", "unreachable", "down", "reconcile"), "yellow"),
     **dict.fromkeys(("active", "running"), "cyan"),
 }
+
+
+COPIED = frozenset(("run", "command", "task"))
+"""Columns of ids that people give to the next command, beside the first one."""
 
 
 @dataclass(slots=True)
@@ -30,11 +34,19 @@ class Table:
     rows: list[Sequence[object]] = field(default_factory=list)
 
     def rich(self, title: str = "") -> RichTable:
-        """For a terminal; words that name a state have its colour."""
-        table = RichTable(*self.columns, box=box.SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left")
-        for row in self.rows:
-            cells = [clean(value) for value in row]
-            table.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in cells))
+        """For a terminal; words that name a state have their colour.
+
+        Whatever the width, nothing is cut off: what people copy stays on one line while there is room, the rest is folded.
+        Columns in which nothing stands are left out.
+        """
+        lines = [[clean(value) for value in row] for row in self.rows]
+        shown = [n for n in range(len(self.columns)) if n == 0 or not lines or any(line[n] for line in lines)]
+        title_text = Text(title) if title else None
+        table = RichTable(box=box.SIMPLE_HEAD, title=title_text, title_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
+        for n in shown:
+            table.add_column(self.columns[n], no_wrap=n == 0 or self.columns[n] in COPIED, overflow="fold")
+        for line in lines:
+            table.add_row(*(Text(_foldable(line[n]), STYLES.get(line[n], "")) for n in shown))
         return table
 
     def plain(self) -> list[str]:
@@ -49,6 +61,11 @@ class Table:
             Console(highlight=False).print(self.rich())
         else:
             typer.echo("\n".join(self.plain()))
+
+
+def _foldable(cell: str) -> str:
+    """Names in a list may stand below each other."""
+    return cell if " " in cell else cell.replace(",", ", ")
 
 
 def print_json(value: object) -> None:
@@ -76,7 +93,7 @@ def task_table(tasks: Sequence[Task]) -> Table:
     table = Table(("task", "state", "site", "agent", "attempt", "took", "result"))
     for task in tasks:
         started, ended = task.get("started", 0), task.get("ended", 0)
-        took = f"{ended - started} ms" if started and ended else ""
+        took = age(ended - started) if started and ended else ""
         who = task.get("site", ""), task.get("agent") or task.get("source", ""), task.get("attempt", "")
         table.rows.append((task["id"], task["state"], *who, took, outcome(task)))
     return table
@@ -105,4 +122,4 @@ def detail(run: RunSummary) -> str:
 
 
 def link(link: Link) -> str:
-    return f"{link['state']} since {when(link['since'])}"
+    return f"{link['state']} since {when(link['since'])}" if link["since"] else link["state"]

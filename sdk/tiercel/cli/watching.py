@@ -17,7 +17,7 @@ from rich.text import Text
 from tiercel.answers import ApiError, Frame, Run, RunSummary, ServerUnreachable, Task
 from tiercel.cli.options import Format
 from tiercel.cli.show import Table, outcome, run_table, state, task_table
-from tiercel.cli.text import clean
+from tiercel.cli.text import clean, short
 from tiercel.client import Client
 
 ENDED = frozenset(("completed", "failed", "cancelled"))
@@ -48,6 +48,11 @@ class RunPicture:
     def title(self) -> str:
         run = self.view["run"]
         waits = f", waits for {self.view['waits_for']}" if self.view.get("waits_for") else ""
+        told = self.view.get("condition") or {}
+        # Nothing moves until somebody helps, and whoever watches may be the one.
+        for name, noun in (("incidents", "incident"), ("approvals", "approval")):
+            if tasks := [item["task"] for item in told.get(name, [])]:
+                waits += f", needs a person at {short(', '.join(tasks), 200)}: see `tiercel {noun} list`"
         return f"{run['id']}  {run['definition']}  {state(run)}  {run['completed']}/{run['tasks']} tasks{waits}"
 
     def lines(self) -> Iterable[tuple[str, str]]:
