@@ -29,7 +29,8 @@ def at(table: Table, width: int) -> str:
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_ids_are_whole_and_nothing_is_cut_off(width: int) -> None:
     """An id is typed into the next command, so it stands on one line; what is too long is folded."""
-    printed = at(run_table([{**RUN, "detail": "no sign of life for 2 s from greeter-1"}]), width)
+    failed: Any = {**RUN, "detail": "no sign of life for 2 s from greeter-1"}
+    printed = at(run_table([failed]), width)
     assert RUN["id"] in printed
     assert "…" not in printed
     assert max(len(line) for line in printed.splitlines()) <= width
