@@ -52,6 +52,7 @@ from workflow.events import (
     FragmentAdopted,
     FragmentEnded,
     FragmentReleased,
+    RunCreated,
     TaskAssigned,
     ValueHanded,
     decode,
@@ -61,7 +62,7 @@ from workflow.fragment import Fragment
 from workflow.orders import decode_order
 from workflow.plan import Plan
 from workflow.resources import Holder
-from workflow.schedule_events import ScheduleEvent
+from workflow.schedule_events import ScheduleEvent, ScheduleFired
 from workflow.shelf import Shelf
 from workflow.states import BLOCKED, WAITING
 from workflow.steering_events import ChildRequested, CommandRequested, FragmentReopened
@@ -177,6 +178,8 @@ class Executor:
             case ScheduleEvent():
                 self._unheard.answer(run, event)
                 self.schedules.book.evolve(event)
+                for begun in event.runs if type(event) is ScheduleFired else ():
+                    self._unheard.note(begun, event)  # Until the run's adoption, which follows it, is folded.
             case Event():
                 self._unheard.answer(run, event)
                 if type(event) is FragmentReopened:
@@ -316,6 +319,8 @@ class Executor:
                 self.definitions.hear(event, out)
             case ChildRequested():
                 self.children.resume(run, event, now, out)
+            case ScheduleFired() | RunCreated():
+                self.schedules.resume(run, event, now, out)
             case FragmentReleased(definition, inputs, site, sites, placement, epoch):
                 if run not in self.fragments:
                     adopted = FragmentAdopted(

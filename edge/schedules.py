@@ -63,6 +63,19 @@ class SiteSchedules:
         for id in self.book.known:
             self._arm(id, out)
 
+    def resume(self, run: str, begun: ScheduleFired | RunCreated, now: Now, out: list[object]) -> None:
+        """Events came back after a loss, a firing among them, and the beginning of this run of it not whole: it begins now."""
+        if run in self.home.fragments:
+            return
+        if isinstance(begun, RunCreated):
+            if (known := self.home.plans.get(begun.definition)) is not None:
+                self._adopt(run, known, begun, now, out)
+            return
+        state = self.book.known.get(begun.schedule)
+        plan, inputs, _ = self._ready(state) if state is not None else (None, b"", "")
+        if state is not None and plan is not None:
+            self._begin(run, plan, inputs, {**state.spec.labels, LABEL: begun.schedule}, now, out)
+
     # Deciding ---------------------------------------------------------------------------------------------------------
 
     def _decide(self, id: str, command: Command, now: Now, out: list[object]) -> None:
@@ -94,10 +107,14 @@ class SiteSchedules:
             return None, b"", f"the inputs do not fit {state.definition}: {error}"
 
     def _begin(self, run: str, plan: Plan, inputs: bytes, labels: dict[str, str], now: Now, out: list[object]) -> None:
-        site = self.home.site
         created = RunCreated(plan.ref, inputs, labels, now.wall_ms, plan.priority)
-        adopted = FragmentAdopted(plan.ref, inputs, site, [site], bytes(len(plan.tasks)), BORN_EPOCH, labels=labels)
-        out += (Append(self.home.stream, run, BORN_EPOCH, event) for event in (created, adopted))
+        out.append(Append(self.home.stream, run, BORN_EPOCH, created))
+        self._adopt(run, plan, created, now, out)
+
+    def _adopt(self, run: str, plan: Plan, created: RunCreated, now: Now, out: list[object]) -> None:
+        site, labels = self.home.site, created.labels
+        adopted = FragmentAdopted(plan.ref, created.inputs, site, [site], bytes(len(plan.tasks)), BORN_EPOCH, labels=labels)
+        out.append(Append(self.home.stream, run, BORN_EPOCH, adopted))
         fragment = self.home.fragments[run] = Fragment.adopt(RunId(run), plan, adopted)
         self.home.adopt(fragment, adopted, now, out)
 

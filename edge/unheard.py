@@ -1,5 +1,5 @@
 """What the cloud had said and our log does not answer: left over only when events came back after a loss. Of our own, the request
-for a child that was to begin here is among it, until the child begins or is refused.
+for a child that was to begin here is among it, until the child begins or is refused, and a firing until its runs have begun.
 
 While a log is folded, what the cloud said is noted, and what we then wrote answers it. It is kept beside the events, too, for the
 floor of the snapshots may move past what is not answered yet.
@@ -18,11 +18,12 @@ from workflow.events import (
     FragmentAdopted,
     FragmentEnded,
     FragmentReleased,
+    RunCreated,
     ValueHanded,
     decode,
     encode,
 )
-from workflow.schedule_events import ScheduleEvent
+from workflow.schedule_events import ScheduleEvent, ScheduleFired
 from workflow.steering_events import ChildRequested, CommandRequested, RollbackBegun
 
 UNHEARD = "unheard"
@@ -59,7 +60,10 @@ class Unheard:
                     self._drop(name, lambda said: isinstance(said, _ASKED) and said.command == command)
                 self._drop(command.removeprefix(END), lambda said: isinstance(said, ChildRequested))
             case FragmentAdopted():
-                self._drop(run, lambda said: isinstance(said, FragmentReleased | ChildRequested))
+                self._drop(run, lambda said: isinstance(said, FragmentReleased | ChildRequested | RunCreated))
+            case RunCreated() if any(isinstance(said, ScheduleFired) for said in self.said.get(run, ())):
+                self._drop(run, lambda said: isinstance(said, ScheduleFired))
+                self.note(run, event)  # Until its adoption, which follows it.
             case ValueHanded(task):
                 self._drop(run, lambda said: isinstance(said, ValueHanded) and said.task == task)
             case RollbackBegun(elsewhere=tasks) if tasks:

@@ -266,6 +266,17 @@ def test_two_parts_that_are_cancelled_do_not_send_each_other_back(cloud: Control
     assert cloud.outcome(run) == "completed"
 
 
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_failure_counts_at_the_end_unless_it_was_mended(cloud: Control, mended: bool) -> None:
+    """With `on_failure: continue` the others went on; what failed was done anew meanwhile, or something else was."""
+    run = started(cloud, plan({"a": PICK, "b": PICK, "c": PICK}, on_failure="continue"))
+    work(cloud, run, "b")
+    work(cloud, run, "a", fail="jam")
+    cloud.order(run, Retry(["a"]) if mended else Rerun("b"))
+    cloud.work_all(run)
+    assert cloud.outcome(run) == ("completed" if mended else "failed")
+
+
 def test_what_goes_on_without_the_failed_part_does_not_wait_for_it(cloud: Control) -> None:
     """Another task than the failed one is rerun: what needs that is skipped, and the run ends as failed, till it is retried."""
     run = started(cloud, plan({"a": SHIP, "b": {**PICK, "needs": ["a"]}, "c": PICK, "d": PACK}))

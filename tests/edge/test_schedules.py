@@ -1,5 +1,6 @@
 """Schedules of a site: they fire without the cloud, once, over restarts and lost events, and begin runs here."""
 
+import copy
 from typing import Any
 
 import msgspec
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 from edge.saved import load_saved_site
 from sync.inputs import PeerLinked
-from tests.edge.site import CLOUD, HARBOUR, Site
+from tests.edge.site import CLOUD, HARBOUR, Robot, Site
+from tests.edge.test_children import recovered
 from tests.workflow.plans import plan_of
 from workflow.events import DefinitionRegistered, FragmentAdopted, FragmentEnded, RunCreated
 from workflow.schedule import Schedule, run_of_firing
@@ -251,3 +253,27 @@ def test_runs_that_await_others_are_not_begun_by_a_site(site: Site) -> None:
     pass_ms(site, MINUTE)
     (skipped,) = site.events(ScheduleSkipped)
     assert "only the cloud knows all" in skipped.reason
+
+
+def test_wherever_the_stream_was_cut_off_a_firing_has_its_run() -> None:
+    """The cloud gives back a part of what the site wrote: after the greeting the run begins, or goes on, and ends, once."""
+    full = Site(lease_ms=10**9)
+    hand_over(full)
+    empty = copy.deepcopy(full.log.disk)
+    full.join()
+    full.pass_ms(MINUTE)
+    work_all(full)
+    (run,) = runs(full)
+    whole = [row for row in full.log.disk.rows if row.stream == HARBOUR]
+    fired = next(row.seq for row in whole if row.kind == "ScheduleFired")
+    for kept in range(fired, whole[-1].seq + 1):
+        site = recovered(full, copy.deepcopy(empty), kept)
+        site.restart()
+        site.turn(PeerLinked("cloud"))
+        site.robots["anna"] = Robot("anna", boot="boot-2")
+        site.join()
+        for _ in range(3):
+            work_all(site)
+        assert [event.outcome for event in site.events(FragmentEnded, run)] == ["completed"], kept
+        assert len(site.events(FragmentAdopted, run)) == 1, kept
+        assert runs(site) == [run], kept
