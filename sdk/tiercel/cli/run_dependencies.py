@@ -51,7 +51,8 @@ def depend(
         if remove:
             found = [client.remove_dependency(run, each, reason=reason) for each in remove]
         else:
-            terms = {"when": when, "into": into, "select": select, **({"schema": _read(schema)} if schema else {})}
+            said = {"when": when, "into": into, "select": select, "schema": _read(schema) if schema else None}
+            terms = {word: value for word, value in said.items() if value not in ("", None)}
             asked = [{**awaited(text, "--on"), "task": task, **terms} for text in on or []]
             found = client.depend(run, asked, wait_s=wait)
     if output is Format.JSON:
