@@ -70,11 +70,12 @@ def _begun(fragment: "Fragment", resets: list[int], version: int, command: str, 
     begun = set(under_way.resets) if under_way is not None else set()
     undone = [task for task in completed(fragment) if task in inside and task not in begun]
     compensations = [fragment.base_of(t) + fragment.task(t).compensate for t in undone if fragment.task(t).compensate >= 0]
-    kept = [task for task in undone if _has_lasting_effect(fragment, task)]
+    kept = [task for task in undone if has_lasting_effect(fragment, task)]
     return RollbackBegun(command, version, reason, compensations, chosen, kept)
 
 
-def _has_lasting_effect(fragment: "Fragment", task: int) -> bool:
+def has_lasting_effect(fragment: "Fragment", task: int) -> bool:
+    """Does nothing undo what the task has done when the run goes back behind it?"""
     plan = fragment.task(task)
     return plan.kind is Kind.WORK and plan.compensate < 0 and plan.effect is not Effect.REPEATABLE
 

@@ -5,6 +5,7 @@ folded from its history, so nothing more is kept for them.
 """
 
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 
 from cloud.conditions import path_of
 from cloud.looking.past import Past
@@ -14,7 +15,9 @@ from sync.clock import wall_ms
 from sync.commit import Row
 from workflow.attending import holds_resources
 from workflow.fragment import Fragment
-from workflow.rollback import completed
+from workflow.rollback import completed, has_lasting_effect
+
+STAYS_MAX = 100
 
 
 @dataclass(slots=True)
@@ -24,6 +27,7 @@ class Sought:
     task: str = ""
     steps: int = 0
     names: list[tuple[str, int]] = field(default_factory=list)  # With the time (UTC ms) at which each was given.
+    stays: list[str] = field(default_factory=list)
 
 
 def sought_in(run: Run) -> dict[tuple[str, int], Sought]:
@@ -38,6 +42,7 @@ def sought_in(run: Run) -> dict[tuple[str, int], Sought]:
             found[fragment.site, stamps[task]] = Sought(fragment.id_of(task), steps)
         for named in fragment.extras.checkpoints if fragment.extras is not None else ():
             found.setdefault((fragment.site, named.version), Sought()).names.append((named.name, named.time_ms))
+        _note_what_stays(fragment, found)
     return found
 
 
@@ -45,10 +50,22 @@ def bare_checkpoints(sought: dict[tuple[str, int], Sought]) -> list[CheckpointVi
     """What the state alone tells, where the history that would tell the rest has left the log: newest first by version."""
     found: list[CheckpointView] = []
     for (site, version), wanted in sorted(sought.items(), key=lambda each: (-each[0][1], each[0][0])):
+        stays = wanted.stays
         if wanted.task:
-            found.append(CheckpointView(site, version, 0, "", "", -1, wanted.task, "", wanted.steps))
-        found += [CheckpointView(site, version, time_ms, "", "", -1, "", name) for name, time_ms in reversed(wanted.names)]
+            found.append(CheckpointView(site, version, 0, "", "", -1, wanted.task, "", wanted.steps, stays=stays))
+        for name, time_ms in reversed(wanted.names):
+            found.append(CheckpointView(site, version, time_ms, "", "", -1, "", name, stays=stays))
     return found
+
+
+def _note_what_stays(fragment: Fragment, found: dict[tuple[str, int], Sought]) -> None:
+    """What going back to each would leave as it is, the latest first, STAYS_MAX at most."""
+    stamps = fragment.stamps
+    lasting = [task for task in completed(fragment) if has_lasting_effect(fragment, task)]
+    for (site, version), sought in found.items():
+        if site == fragment.site and stamps is not None:
+            later = takewhile(lambda task, version=version: stamps[task] > version, lasting)  # type: ignore[misc]
+            sought.stays = [fragment.id_of(task) for task in islice(later, STAYS_MAX)]
 
 
 def checkpoints_at(past: Past, site: str, row: Row, sought: dict[tuple[str, int], Sought]) -> list[CheckpointView]:
@@ -66,6 +83,7 @@ def checkpoints_at(past: Past, site: str, row: Row, sought: dict[tuple[str, int]
         run.percent(),
         attempts=[HeldAttempt(fragment.id_of(t), a.agent, a.number) for t, a in sorted(fragment.live.items())],
         resources=held_resources(fragment),
+        stays=wanted.stays,
     )
     found = []
     for name, _ in wanted.names:

@@ -23,6 +23,7 @@ class CheckpointView(msgspec.Struct, omit_defaults=True):
     """A state of a run to come back to: at this version of the fragment at `site`. Automatic ones name the `task` that ended, and
     in how many `steps` a rollback gets there (0: it is the latest); those on request have a `name`.
 
+    `stays` are tasks done since, the latest 100, whose effects nothing would undo on the way back.
     `state`, `path` and `percent` are the whole run's at that time; `attempts` and `resources` what was held at the site. Where
     the history that tells all this has left the log: no time (0) but of those with a name, no state, no path, a percent of -1."""
 
@@ -37,6 +38,7 @@ class CheckpointView(msgspec.Struct, omit_defaults=True):
     steps: int = 0
     attempts: list[HeldAttempt] = []
     resources: list[HeldResource] = []
+    stays: list[str] = []
 
 
 class CheckpointsView(msgspec.Struct, omit_defaults=True):

@@ -121,8 +121,8 @@ async def test_moments_that_a_run_has_not(system: Whole) -> None:
 
 
 async def test_checkpoints_hold_what_the_run_was_like(system: Whole) -> None:
-    """Of each completed task one, those with a name; newest first, with attempts and resources in hand."""
-    tasks = {**STEPS, "aside": {"wait": {"signal": "never"}}}
+    """Of each completed task one, those with a name; newest first, with attempts and resources in hand, and what would stay."""
+    tasks = {**STEPS, "two": {**STEPS["two"], "effect": "once"}, "aside": {"wait": {"signal": "never"}}}
     run = await system.start_run(tasks)
     await at_the_gate(system, run)
     await post(system, f"/{run}/checkpoint", name="loaded")
@@ -133,6 +133,7 @@ async def test_checkpoints_hold_what_the_run_was_like(system: Whole) -> None:
         ("one", None, 1),
     ]
     assert found["kept"] == 10
+    assert [c.get("stays", []) for c in found["items"]] == [[], [], ["two"]]
     for checkpoint in found["items"]:
         view = await get(system, f"/{run}", version=checkpoint["version"])
         assert view["condition"]["path"] == checkpoint["path"]

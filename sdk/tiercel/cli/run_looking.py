@@ -80,7 +80,7 @@ def checkpoints(run: RunArgument, server: Server = DEFAULT_SERVER, output: Outpu
     if output is Format.JSON:
         print_json(found)
         return
-    table = Table(("time", "site", "version", "after task", "name", "back by", "run", "in hands", "held"))
+    table = Table(("time", "site", "version", "after task", "name", "back by", "run", "in hands", "held", "not undone"))
     for item in found["items"]:
         hands = ", ".join(f"{held['task']} ({held['agent']}, attempt {held['attempt']})" for held in item.get("attempts", []))
         held = ", ".join(f"{each['count']} {each['resource']} ({each['task']})" for each in item.get("resources", []))
@@ -88,6 +88,7 @@ def checkpoints(run: RunArgument, server: Server = DEFAULT_SERVER, output: Outpu
         state = f"{item['path']}, {item['percent']} %" if item["path"] else "archived"
         what = item.get("task", ""), item.get("name", ""), back, state
         row: Sequence[object] = (when(item["time"]), item["site"], item["version"], *what, short(hands, 200), short(held, 200))
+        row = (*row, short(", ".join(item.get("stays", [])), 200))
         table.rows.append(row)
     table.print()
     if found.get("note"):
