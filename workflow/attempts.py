@@ -155,7 +155,7 @@ def fail(fragment: "Fragment", said: Fail, now: Now, chance: float) -> list[Even
 def failure(fragment: "Fragment", said: Fail, now: Now, chance: float) -> list[Event]:
     """A failure that counts: the next attempt after a while; else what the definition says must follow; else the task fails."""
     task, plan = said.task, fragment.task(said.task)
-    if fragment.extras is not None and task in fragment.extras.unwanted:
+    if fragment.extras is not None and (task in fragment.extras.unwanted or _is_done_anew(fragment, task)):
         return [TaskCancelled(task, said.attempt, f"{said.code}: {said.message}")]
     failures = (fragment.failures or {}).get(task, 0) + 1
     wanted = not fragment.stopping or plan.role in (Role.CLEANUP, Role.RECONCILE)
@@ -167,6 +167,13 @@ def failure(fragment: "Fragment", said: Fail, now: Now, chance: float) -> list[E
         owner = fragment.base_of(task) + plan.owner
         events += _unvalidated(fragment, owner, said, now, chance)
     return [*events, *enter_stage(fragment, task, "failure")]
+
+
+def _is_done_anew(fragment: "Fragment", task: int) -> bool:
+    """Is it to be done anew by a rollback under way? Then its failure is the past's: it may not end the run, and with it the
+    rollback."""
+    extras = fragment.extras
+    return extras is not None and extras.rollback is not None and task in extras.rollback.resets
 
 
 def _unvalidated(fragment: "Fragment", owner: int, said: Fail, now: Now, chance: float) -> list[Event]:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.workflow.play import Jam, Play, echo, play
+from workflow.commands import Elapse
 from workflow.explain import explain
 from workflow.orders import Approve, Order, Rerun, Retry, RollBack, Settle, Signal, Skip, TakeCheckpoint
 
@@ -138,3 +139,17 @@ def test_a_failure_that_is_left_behind_still_fails_the_run() -> None:
     played.script = echo
     assert played.order(Retry(["a"])) == ""
     assert played.run().fragment.outcome == "completed"
+
+
+def test_what_fails_while_it_is_about_to_be_done_anew_does_not_end_the_run() -> None:
+    """A decision does not come in time while compensations run: the rollback goes on, and then it is asked for anew."""
+    gate = {"approval": {"by": ["ann"], "deadline": "1h"}, "needs": ["a"]}
+    done = play({"a": {**W, "compensate": W}, "gate": gate}).run()
+    assert done.order(RollBack(task="a")) == ""
+    done.now_ms += 3_600_000
+    done.decide(Elapse(done.fragment.index_of("gate")))
+    assert (done.fragment.stopping, done.fragment.outcome) == ("", "")
+    assert done.run().done == ["a", "a:compensate", "a"]
+    (request,) = done.fragment.more().approvals.values()
+    assert done.order(Approve("gate", "ann", True, request.hash)) == ""
+    assert done.run().fragment.outcome == "completed"
