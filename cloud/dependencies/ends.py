@@ -11,6 +11,7 @@ from workflow.fragment import Fragment
 from workflow.plan import Plan
 from workflow.states import ABSENT, CANCELLED, COMPLETED, FAILED, NAMES, SKIPPED
 from workflow.steering import may_be_held
+from workflow.tasks import Role, TaskPlan
 
 # A task that was skipped holds up nobody, as inside a run: what comes after it goes on as if it were not there.
 _OUTCOMES = {COMPLETED: "completed", SKIPPED: "completed", FAILED: "failed", CANCELLED: "cancelled"}
@@ -51,19 +52,34 @@ def check_waiting(run: Run, task: str) -> None:
 
 
 def check_awaited(run: Run, task: str) -> None:
-    """Raises Problem (404) if the run has no such task."""
+    """Raises Problem: 404 if the run has no such task, 409 if it serves another."""
     if run.sites and task:
         home_of(run, task)
-    else:
+        if (found := place_of(run, task)) is not None:
+            _check_serves_nobody(task, found[0].task(found[1]))
+    if not run.sites or task in run.plan.index:
         check_task(run.plan, task)
 
 
 def check_task(plan: Plan, task: str) -> None:
-    """Raises Problem (404) if no run of the plan has such a task. What a map or repeat will make is known once it has."""
+    """Raises Problem: 404 if no run of the plan has such a task, 409 if it serves another. What a map or repeat will make is
+    known once it has."""
+    if task in plan.index:
+        _check_serves_nobody(task, plan.tasks[plan.index[task]])
     if task and plan.index.get(task, plan.index.get(task.partition("[")[0], -1)) < 0:
         more = len(plan.tasks) - TASKS_NAMED_MAX
         listed = ", ".join(t.id for t in plan.tasks[:TASKS_NAMED_MAX]) + (f", and {more} more" if more > 0 else "")
         raise Problem(404, "task_unknown", f"{plan.ref} has no task {task!r}; it has: {listed}")
+
+
+def _check_serves_nobody(name: str, task: TaskPlan) -> None:
+    """What serves another task sleeps until that one needs it, perhaps for ever: who waits by it may never go on."""
+    if task.role is not Role.WORK:
+        owner, _, role = name.rpartition(":")
+        detail = (
+            f"task {name} is there for task {owner} ({role}), so it waits for no other run, and none for it; allowed: {owner}"
+        )
+        raise Problem(409, "task_serves", detail)
 
 
 def not_waiting(run: str) -> Problem:

@@ -489,3 +489,20 @@ def test_a_run_for_which_nobody_waits_takes_the_short_way(cloud: Control) -> Non
     assert set(cloud.planner.dependencies.records.watched) == {second, third}
     cloud.work_all(third)
     assert cloud.planner.dependencies.records.watched == {}
+
+
+@pytest.mark.parametrize("role", ["cleanup", "compensate"])
+@pytest.mark.parametrize("is_placed", [False, True])
+def test_what_serves_a_task_neither_waits_nor_is_waited_for(cloud: Control, role: str, is_placed: bool) -> None:
+    """It may never begin, or only once its task has ended: a run that waited by it would wait for ever."""
+    story = plan({"a": {**PICK, role: PICK}, "b": {**PICK, "needs": ["a"]}, "c": PICK}, "served")
+    if not is_placed:
+        cloud.leave("harbour", "left")
+    run, name = started(cloud, story), f"a:{role}"
+    said = f"409 task_serves: task {name} is there for task a ({role}), so it waits for no other run, and none for it; allowed: a"
+    assert refused(cloud, run, Wait("c", Point(run, name))) == said
+    assert refused(cloud, run, Wait(name, Point(started(cloud)))) == said
+    new = NewRun(b"{}", {}, after=(Wait("", Point(run, name)),))
+    problem = cloud.ask(lambda token: StartRuns(token, CHAIN.ref, [new], None))
+    assert isinstance(problem, Problem)
+    assert problem.detail == said.partition(": ")[2]
