@@ -37,6 +37,8 @@ def explained(planner: Planner, run: Run, link_of: LinkOf) -> ExplainView:
         told.reasons = [_joined(planner, run, site, reason, link) for reason in islice(explain(fragment), REASONS_MAX)]
         _add_words(run, site, fragment, told.reasons)
         notes = [planner.fleet.site(site).pause_words()]
+        if run.reopening and fragment.outcome:
+            notes.append(f"its part at {site} has ended ({fragment.outcome}), it was asked to go on, and has not answered yet")
         if link.state != "up" and not fragment.outcome:
             notes.append(f"{site} is cut off: it goes on alone, and this is as of when it was last heard")
         elif len(told.reasons) == REASONS_MAX:

@@ -10,6 +10,7 @@ from cloud.explain.views import ExplainView
 from cloud.views import LinkView
 from tests.cloud.control import Control
 from workflow.commands import Block, Lose
+from workflow.orders import Rerun
 from workflow.plan import plan_from_document
 
 
@@ -86,3 +87,13 @@ def test_a_child_is_told_with_its_state_and_the_cut_that_keeps_it_away(cloud: Co
     cut = told(cloud, run, "down").sites[0]
     assert "cut off" in cut.reasons[0].why
     assert "goes on alone" in cut.note
+
+
+def test_a_run_that_is_asked_to_go_on_says_whose_answer_it_waits_for(cloud: Control) -> None:
+    """Its end is known, and is not yet taken back."""
+    run = started(cloud, {"a": {"capability": "pick"}})
+    cloud.work_all(run)
+    cloud.order(run, Rerun("a"))
+    (site,) = told(cloud, run).sites
+    said = "its part at harbour has ended (completed), it was asked to go on, and has not answered yet"
+    assert (site.reasons, site.note) == ([], said)
