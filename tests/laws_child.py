@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.edge.test_executor_laws import ROBOTS
 from tests.edge.whole_story import AGENTS, LINK, WORLD, World
+from tests.operators import OPERATORS
 from tests.two_tiers import AGENTS as TIER_AGENTS
 from tests.two_tiers import SITES, Tiers
 from tests.two_tiers import WORLD as TIER_WORLD
@@ -80,7 +81,7 @@ def site_story(chance: random.Random) -> bytes:
 def tiers_story(chance: random.Random) -> bytes:
     tiers = Tiers(plans_of(chance))
     for _ in range(50):
-        what = chance.choice([*TIER_AGENTS * 3, *PEOPLE, *TIER_WORLD * 2])
+        what = chance.choice([*TIER_AGENTS * 3, *PEOPLE, *TIER_WORLD * 2, *OPERATORS])
         tiers.live(what, chance.choice(sorted(SITES)), chance.randint(0, 11), chance.randint(0, 11))
     disks = [tiers.cloud.log.disk, *(wire.site.log.disk for wire in tiers.wires.values())]
     return b"".join(row.hash for disk in disks for row in disk.rows) + repr(tiers.cloud.sent).encode()

@@ -7,8 +7,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from cloud.explain.core import explained
 from cloud.port import Problem
 from cloud.runs import Run, load_saved_run, restore_run
+from cloud.views import LinkView
 from edge.executor import Executor
 from sync.chain import GENESIS, Head
 from sync.inputs import PeerLinked, PeerLost, Recovered, Replicated
@@ -16,6 +18,8 @@ from sync.replication import Session, head_in
 from sync.values import StreamId
 from tests.cloud.control import Control
 from tests.edge.site import LEASE_MS, Robot, Site
+from tests.operators import OPERATORS, Operators
+from tests.overseer import check_cloud, check_site
 from tests.ports import Disk
 from tests.workflow.asking import PEOPLE, approval, output_of, random_order, settlement
 from tests.workflow.definitions import RESOURCES
@@ -35,7 +39,7 @@ WORLD = ("start", "send", "send", "send", "cut", "link", "link", "restart_cloud"
 Happening = tuple[str, str, int, int]
 happenings: st.SearchStrategy[list[Happening]] = st.lists(
     st.tuples(
-        st.sampled_from([*AGENTS * 3, *WORLD * 2, *PEOPLE, "pass_hours"]),
+        st.sampled_from([*AGENTS * 3, *WORLD * 2, *PEOPLE, *OPERATORS, "pass_hours"]),
         st.sampled_from(sorted(SITES)),
         st.integers(0, 11),
         st.integers(0, 11),
@@ -158,8 +162,11 @@ class Tiers:
     wires: dict[str, Wire] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)
     copies: dict[str, Disk] = field(default_factory=dict)
+    museum: dict[str, Run] = field(default_factory=dict)
+    operators: Operators = field(init=False)
 
     def __post_init__(self) -> None:
+        self.operators = Operators(self.cloud, self.runs, self.known)
         for name, robots in SITES.items():
             wire = self.wires[name] = Wire(Outpost(name=name), self.cloud)
             wire.site.clock = self.cloud.clock
@@ -186,10 +193,13 @@ class Tiers:
         wire = self.wires[name]
         robots = sorted(wire.site.robots)
         robot = wire.site.robots[robots[number % len(robots)]]
+        self.check_explained()
         if what in AGENTS:
             self._agent(what, wire.site, robot, variant)
         elif what in (*WORLD, "pass_hours"):
             self._world(what, wire, number)
+        elif what in OPERATORS:
+            self.operators.live(what, name, number, variant)
         elif what == "cancel":
             if variant == 0:
                 self.cloud.cancel(self.runs[number % len(self.runs)])
@@ -238,11 +248,10 @@ class Tiers:
                     each.ends = None
                     each.told.clear()
                     each.site.turn(PeerLost("cloud", "restarted"))
-                self.cloud.begin_anew()
-                self.cloud.turn()
+                self._restart_cloud(is_saved=number % 2 == 0)
             case "restart_site":
                 self._forget(wire)
-                wire.site.restart()
+                self._restart_site(wire.site, is_saved=number % 2 == 0)
             case "copy":
                 self.copies[wire.site.name] = copy.deepcopy(wire.site.log.disk)
             case "lose" if wire.site.name in self.copies:
@@ -251,6 +260,26 @@ class Tiers:
                 self.pass_ms(LEASE_MS // 2 + 600 * number)
             case "pass_hours":
                 self.pass_ms(3_600_000)
+
+    def _restart_cloud(self, *, is_saved: bool) -> None:
+        """From its log it is what it was, folded or from a snapshot."""
+        if is_saved:
+            self.cloud.snapshot()
+        before = remembered(self.cloud)
+        self.cloud.begin_anew()
+        after = remembered(self.cloud)
+        assert after == before, "the cloud is another one after its restart"
+        self.cloud.turn()
+
+    def _restart_site(self, site: Outpost, *, is_saved: bool) -> None:
+        """The same."""
+        if is_saved:
+            site.driver._floor = -(10**9)
+            site.turn()
+        before = kept(site.core)
+        site.restart_quietly()
+        assert kept(site.core) == before, f"{site.name} is another one after its restart"
+        site.turn()
 
     def _forget(self, wire: Wire) -> None:
         """The site's end of the link is gone, and the cloud notices."""
@@ -301,11 +330,13 @@ class Tiers:
             self.check_equal()
             if all(self.cloud.outcome(run) for run in self.runs) and not self._open():
                 break
+            self.operators.help(list(self.wires))
             if not self._work() and not self._help():
                 self.pass_ms(60_000)
         left = [(run, state(self.known(run))) for run in self.runs if not self.cloud.outcome(run)]
         assert not left, f"they never end: {left}"
         self.check_facts()
+        check_cloud(self.cloud, [wire.site for wire in self.wires.values()])
 
     def _open(self) -> list[str]:
         return [run for wire in self.wires.values() for run in wire.site.core.fragments if run in self.runs]
@@ -351,9 +382,18 @@ class Tiers:
                 assert replica.version == own.version, f"{run} at {site}: version {replica.version} of {own.version}"
                 assert replica.save() == own.save(), f"{run} at {site}: other states of version {own.version}"
 
+    def check_explained(self) -> None:
+        """Of every run that has not ended somebody can say what it waits for."""
+        for run in self.runs:
+            if (known := self.cloud.planner.runs.look(run)) is None:
+                continue
+            told = explained(self.cloud.planner, known, lambda site: LinkView("up" if self.wires[site].ends else "down", 1))
+            assert told.waits_for or any(site.reasons or site.note for site in told.sites), f"nobody knows what {run} waits for"
+
     def check_facts(self) -> None:
         """By the sites' own words: nothing is done twice or blindly, before its needs, or after a cancel."""
         for wire in self.wires.values():
+            check_site(wire.site.log.disk, wire.site.stream)
             folded: dict[str, tuple[Fragment, Witness]] = {}
             for row in rows_after(wire.site.log.disk, wire.site.stream, 0):
                 event = decode(row.kind, row.payload)
@@ -370,6 +410,20 @@ class Tiers:
                     fragment.news = None
 
 
+def remembered(cloud: Control) -> Any:
+    """All that a restart of the cloud must know again."""
+    said: Any = cloud.state()
+    runs, *others = said
+    known = {run: each[:2] for run, each in runs.items()}  # What they wait for is of the moment: who is linked.
+    return known, others, cloud.planner.parts.save(), dict(cloud.planner.dependencies.records.watched)
+
+
+def kept(core: Executor) -> Any:
+    """All that a restart of a site must know again."""
+    runs = {run: core.fragments.packed(run) for run in core.fragments}
+    return runs, core.parts.save(), core.home.paused, sorted(core.plans)
+
+
 def state(run: Run) -> Any:
     return [[NAMES[s] for s in f.states] if f is not None else None for f in run.fragments], run.waits_for, run.sites
 
@@ -384,8 +438,8 @@ def help_with(fragment: Fragment) -> Order | None:
         return None
     if extras is not None and (extras.paused or extras.paused_tasks):
         return Resume()
-    if extras is not None and extras.holds:
-        return Lift("", next(iter(sorted(next(iter(extras.holds.values()))))))
+    if extras is not None and any("r9" in holds for holds in extras.holds.values()):
+        return Lift("", "r9")
     for task, now in enumerate(fragment.states):
         plan = fragment.task(task)
         if now == WAITING and plan.kind is Kind.SIGNAL:

@@ -1,0 +1,114 @@
+"""Who reads the logs of cloud and sites in the end, and knows by their letter alone what must never have happened."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from cloud.notifying.events import NotificationRaised
+from cloud.notifying.messages import id_of
+from sync.clock import wall_ms
+from sync.values import StreamId, stream_writer
+from tests.cloud.control import Control
+from tests.edge.site import Site
+from tests.ports import Disk
+from workflow.between import is_met
+from workflow.between_events import DependencyAdded, DependencyRemoved, DependencySettled
+from workflow.events import (
+    FragmentAdopted,
+    FragmentReleased,
+    RunEnded,
+    TaskAssigned,
+    decode,
+)
+from workflow.rule_events import RuleRegistered, RuleRemoved
+from workflow.site_events import SitePauseOrdered
+from workflow.steering_events import (
+    ApprovalRequested,
+    ChildRequested,
+    CopiesStarted,
+    RollbackEnded,
+    RuleFired,
+    TasksReset,
+    TaskStarted,
+)
+from workflow.telling import task_of
+
+STARTS = (TaskAssigned, TaskStarted, CopiesStarted, ApprovalRequested, ChildRequested)
+
+
+def check_site(disk: Disk, stream: StreamId) -> None:
+    """At a paused site nothing new starts; what a fork has taken over is not done again, unless somebody takes it back; a
+    standing rule fires only while it holds."""
+    paused, seeds = False, dict[str, set[int]]()
+    rules: set[str] = set()
+    for row in disk.rows:
+        event = decode(row.kind, row.payload)
+        if isinstance(event, SitePauseOrdered):
+            paused = event.paused
+        elif isinstance(event, RuleRegistered):
+            rules.add(event.name)
+        elif isinstance(event, RuleRemoved):
+            rules.discard(event.name)
+        if row.stream != stream:
+            continue
+        if isinstance(event, STARTS) and event.task >= 0:
+            assert not paused, f"{row.run}: {event} at a site that is paused"
+        if isinstance(event, RuleFired) and event.name:
+            assert event.name in rules, f"{event.name} holds no longer, and fires"
+        _check_seeds(row.run, event, seeds)
+
+
+def _check_seeds(run: str, event: object, seeds: dict[str, set[int]]) -> None:
+    if isinstance(event, FragmentAdopted) and event.origin is not None:
+        seeds[run] = {seed.task for seed in event.origin.seeds}
+    elif isinstance(event, TasksReset | RollbackEnded):
+        seeds.pop(run, None)
+    elif isinstance(event, STARTS):
+        assert task_of(event) not in seeds.get(run, ()), f"{run}: task {task_of(event)} was taken over, and is done again"
+
+
+def check_cloud(cloud: Control, sites: Iterable[Site]) -> None:
+    """Runs that wait as a whole are given to no site before; what was awaited had ended as asked; each notification is raised
+    once, and none is forgotten."""
+    ends: dict[str, str] = {}
+    waits: dict[str, DependencyAdded] = {}
+    of_run: dict[str, str] = {}
+    raised: Counter[str] = Counter()
+    for row in cloud.log.disk.rows:
+        if stream_writer(row.stream) != "cloud":
+            continue
+        event = decode(row.kind, row.payload)
+        match event:
+            case RunEnded(outcome):
+                ends[row.run] = outcome
+            case DependencyAdded(dependency):
+                waits[dependency], of_run[dependency] = event, row.run
+            case DependencySettled(dependency, "refused"):
+                waits.pop(dependency, None)  # Its home says so after it had become hopeless, perhaps.
+            case DependencySettled(dependency, state):
+                added = waits.pop(dependency)
+                if not added.on_task:
+                    ended = ends.get(added.on_run, "")
+                    assert ended, f"{dependency} is {state}, and {added.on_run} has not ended"
+                    assert is_met(added.after, ended) == (state == "met"), f"{dependency} is {state} by {ended}"  # type: ignore[arg-type]
+            case DependencyRemoved(dependency):
+                waits.pop(dependency)
+            case FragmentReleased():
+                held = [d for d, added in waits.items() if of_run[d] == row.run and not added.of_task]
+                assert not held, f"{row.run} is given to {event.site}, and waits by {held}"
+            case NotificationRaised(id):
+                raised[id] += 1
+            case _:
+                pass
+    twice = [id for id, count in raised.items() if count > 1]
+    assert not twice, f"raised twice: {twice}"
+    _check_told(sites, raised)
+
+
+def _check_told(sites: Iterable[Site], raised: Counter[str]) -> None:
+    """What rules say was heard by the cloud: an address is the rule's own with `notify`."""
+    for site in sites:
+        for row in site.log.disk.rows:
+            event = decode(row.kind, row.payload) if row.stream == site.stream else None
+            if isinstance(event, RuleFired) and event.action == "notify" and not event.error:
+                id = id_of(site.name, row.run, event, wall_ms(row.time), event.target, 0)
+                assert id in raised, f"{row.run}: nobody is told of {event}"
