@@ -139,8 +139,7 @@ class Hearing:
             if site in run.unreleased:
                 planner.release(run, site, Placement(run.sites, run.places), now, out)
             view = planner.intents.commands.get(run.cancelling)
-            fragment = run.fragment(site)
-            if view is not None and site not in view.homes and (fragment is None or not fragment.outcome):
+            if view is not None and site not in view.homes and site in live_homes(run):
                 request = CancelRequested(view.id, view.detail)
                 planner.emit(planner.site_stream(site), run.id, RELEASED_EPOCH, request, now, out)
             planner.children.greet(run, site, now, out)

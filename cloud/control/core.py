@@ -243,8 +243,8 @@ def verb_of(order: Order) -> str:
 
 
 def live_homes(run: Run) -> list[str]:
-    """The sites where something of the run is left to do, as far as is known here."""
-    return [s for s, f in zip(run.sites, run.fragments, strict=True) if f is None or not f.outcome]
+    """The sites where something of the run is left to do, as far as is known here; all, while it is asked to go on."""
+    return [s for s, f in zip(run.sites, run.fragments, strict=True) if f is None or not f.outcome or run.reopening]
 
 
 def homes_for(run: Run, order: Order) -> list[str]:

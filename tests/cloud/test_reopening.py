@@ -152,3 +152,19 @@ def test_a_run_of_two_sites_goes_on_at_one(cloud: Control) -> None:
     same_after_restart(cloud, run)
     cloud.work_all(run)
     assert cloud.outcome(run) == "completed"
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_run_that_is_asked_to_go_on_can_be_cancelled_meanwhile(cloud: Control, restarts: bool) -> None:
+    """Its home is asked that, too; as it has ended there and stays so, the run ends as it had, and waits for no answer."""
+    run = failed(cloud)
+    cloud.order(run, Rerun("a"))
+    if restarts:
+        cloud.begin_anew()
+        cloud.turn()
+    cloud.cancel(run)
+    if restarts:
+        cloud.link("harbour")
+    cloud.settle()
+    assert (cloud.outcome(run), run in cloud.planner.runs) == ("failed", False)
+    assert [view.state for view in cloud.planner.intents.commands.values()][-2:] == ["refused", "refused"]
