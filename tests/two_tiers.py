@@ -332,6 +332,7 @@ class Tiers:
                 break
             self.operators.help(list(self.wires))
             if not self._work() and not self._help():
+                self.drain()  # Who has come back is known before his lease is over again.
                 self.pass_ms(60_000)
         left = [(run, state(self.known(run))) for run in self.runs if not self.cloud.outcome(run)]
         assert not left, f"they never end: {left}"
