@@ -156,7 +156,7 @@ def test_a_run_of_two_sites_goes_on_at_one(cloud: Control) -> None:
 
 @pytest.mark.parametrize("restarts", [False, True])
 def test_a_run_that_is_asked_to_go_on_can_be_cancelled_meanwhile(cloud: Control, restarts: bool) -> None:
-    """Its home is asked that, too; as it has ended there and stays so, the run ends as it had, and waits for no answer."""
+    """Its home is asked that, too, whether it goes on there or not: the run ends again, and no order waits for an answer."""
     run = failed(cloud)
     cloud.order(run, Rerun("a"))
     if restarts:
@@ -166,5 +166,6 @@ def test_a_run_that_is_asked_to_go_on_can_be_cancelled_meanwhile(cloud: Control,
     if restarts:
         cloud.link("harbour")
     cloud.settle()
-    assert (cloud.outcome(run), run in cloud.planner.runs) == ("failed", False)
-    assert [view.state for view in cloud.planner.intents.commands.values()][-2:] == ["refused", "refused"]
+    assert run not in cloud.planner.runs
+    assert cloud.outcome(run) in ("failed", "cancelled")
+    assert all(view.state != "pending" for view in cloud.planner.intents.commands.values())
