@@ -18,7 +18,7 @@ from workflow.events import Blob, Event, decode
 from workflow.loading import Loaded
 from workflow.origin import Origin
 from workflow.plan import Plan
-from workflow.progress import percent_of
+from workflow.progress import percent_reached
 from workflow.saved import load_saved
 from workflow.states import COMPLETED, FAILED, NAMES, STUCK
 
@@ -124,7 +124,7 @@ def tombstone_summary(snapshot: Snapshot) -> RunSummary:
         detail=saved.detail,
         priority=saved.priority,
         fairness_key=saved.fairness_key,
-        percent=100 if saved.outcome == "completed" else percent_of(states) if tasks else 0,
+        percent=100 if saved.outcome == "completed" else percent_reached(states),
         parent=saved.parent,
         forked_from=saved.origin.run if saved.origin is not None else "",
         partial=saved.outcome == "completed" and failed > 0,

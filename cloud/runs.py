@@ -13,7 +13,7 @@ from workflow.fair import PRIORITY
 from workflow.fragment import Fragment
 from workflow.origin import Origin
 from workflow.plan import Plan
-from workflow.progress import UNCOUNTED, percent_of
+from workflow.progress import UNCOUNTED, percent_of, percent_reached
 from workflow.saved import Saved, load_saved
 from workflow.shelf import Shelf
 from workflow.states import COMPLETED, FAILED, PENDING, RECONCILE, STUCK
@@ -268,8 +268,10 @@ class Run:
         return sum(max(0, f.attempt(task) - 1) for f in replicas for task in range(len(f.states)))
 
     def percent(self) -> int:
-        """How far the run is."""
-        return 100 if self.outcome == "completed" else percent_of(self.states(), share_done(self))
+        """How far the run is; of one that has ended otherwise than completed, how far it came."""
+        if self.outcome:
+            return 100 if self.outcome == "completed" else percent_reached(self.states())
+        return percent_of(self.states(), share_done(self))
 
 
 def merged_states(tasks: int, places: bytes, fragments: Sequence[bytes | bytearray | None]) -> bytes | bytearray:

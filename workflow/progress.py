@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from workflow.graph import Needs
-from workflow.states import ENDED, NAMES, PENDING, READY
+from workflow.states import COMPLETED, ENDED, NAMES, PENDING, READY, SKIPPED
 from workflow.statistics import Durations
 
 # States of tasks that count in nothing: those of another site, and those not wanted now.
@@ -42,6 +42,12 @@ def percent(done: int, total: int, under_way: float = 0.0) -> int:
 def percent_of(states: bytes | bytearray, under_way: float = 0.0) -> int:
     """The percentage of `progress_of`, without a look at each task."""
     return percent(*_counts(states), under_way)
+
+
+def percent_reached(states: bytes | bytearray) -> int:
+    """How far a run came that ended without being completed: what failed or was cancelled counts as not done; 99 at most."""
+    done, total = states.count(COMPLETED) + states.count(SKIPPED), _counts(states)[1]
+    return min(99, done * 100 // total) if total else 0
 
 
 def progress_of(states: bytes | bytearray) -> Progress:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflow.progress import Progress, percent_of, progress_of, remaining_ms
+from workflow.progress import Progress, percent_of, percent_reached, progress_of, remaining_ms
 from workflow.states import CANCELLED, COMPLETED, ELSEWHERE, FAILED, NAMES, PENDING, READY, RUNNING, SKIPPED, WAITING
 from workflow.statistics import Durations
 
@@ -24,6 +24,13 @@ def test_progress_counts_what_has_ended() -> None:
     assert progress.percent == 33
     assert progress_of(bytes((FAILED, CANCELLED))).percent == 100
     assert progress_of(b"").percent == 100
+
+
+def test_a_run_that_failed_did_not_get_to_the_end() -> None:
+    """Failed and cancelled tasks count as not done, skipped ones as done; it is never 100 percent."""
+    assert percent_reached(bytes((COMPLETED, FAILED, CANCELLED, SKIPPED))) == 50
+    assert percent_reached(bytes((COMPLETED, COMPLETED))) == 99
+    assert percent_reached(b"") == 0
 
 
 @given(st.lists(st.sampled_from(range(len(NAMES))), max_size=300))
