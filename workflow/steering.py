@@ -229,16 +229,15 @@ def _retry(fragment: "Fragment", order: Retry, command: str, now: Now) -> list[E
     for task in tasks:
         if fragment.states[task] not in (FAILED, STUCK, CANCELLED):
             raise _wrong_state(fragment, task, "retried", "failed tasks; `rerun` does others once more")
-    if not tasks:
-        wanted = (FAILED, STUCK, CANCELLED) if fragment.outcome else (FAILED, STUCK)
-        tasks = work_in(fragment, wanted)
-    if not tasks and withdrawn_of(fragment):
-        return reopened(fragment, command, "retry")  # What has to be done anew follows.
-    if not tasks:
+    tasks = tasks or work_in(fragment, (FAILED, STUCK))
+    # What was cancelled with the failure begins, too: it would not be here if the task had not failed.
+    left = _left_over(fragment)
+    if not (tasks or left) and (withdrawn_of(fragment) or fragment.outcome in ("failed", "cancelled")):
+        # What has to be done anew follows; or it was stopped when all was done (in a rollback), and is done after all.
+        return reopened(fragment, command, "retry")
+    if not (tasks or left):
         raise Refused(f"no task of run {fragment.run} has failed at {fragment.site}; allowed: rerun")
-    if fragment.outcome:
-        # What was cancelled with the failure begins, too: it would not be here if the task had not failed.
-        tasks = work_in(fragment, (CANCELLED,)) + tasks
+    tasks = left + tasks
     return [*reopened(fragment, command, "retry"), _begin_anew(fragment, [*tasks, *_cut_off(fragment, tasks)], command)]
 
 
@@ -273,10 +272,8 @@ def _rerun(fragment: "Fragment", order: Rerun, command: str, now: Now) -> list[E
     task = _task(fragment, order.task)
     if fragment.states[task] == PENDING:
         raise _wrong_state(fragment, task, "rerun", "tasks that have begun or ended")
-    begun = rollback.begin_to_task(fragment, task, command, order.reason or f"rerun from {order.task}", [])
-    cancelled = [t for t, s in enumerate(fragment.states) if s == CANCELLED] if fragment.outcome else []
-    if cancelled:
-        begun = rollback.begin_to_task(fragment, task, command, begun.reason, cancelled)
+    reason = order.reason or f"rerun from {order.task}"
+    begun = rollback.begin_to_task(fragment, task, command, reason, _left_over(fragment))
     return [*reopened(fragment, command, "rerun"), begun]
 
 
@@ -286,10 +283,15 @@ def _roll_back(fragment: "Fragment", order: RollBack, command: str, now: Now) ->
     if sum(given) != 1:
         raise Refused("back to where? Allowed: one of steps, checkpoint, version, task")
     reason = order.reason or "rolled back by a person"
-    opened = reopened(fragment, command, "rollback")
+    opened, left = reopened(fragment, command, "rollback"), _left_over(fragment)
     if order.task:
-        return [*opened, rollback.begin_to_task(fragment, _task(fragment, order.task), command, reason, [])]
-    return [*opened, rollback.begin(fragment, _version(fragment, order), command, reason, [])]
+        return [*opened, rollback.begin_to_task(fragment, _task(fragment, order.task), command, reason, left)]
+    return [*opened, rollback.begin(fragment, _version(fragment, order), command, reason, left)]
+
+
+def _left_over(fragment: "Fragment") -> list[int]:
+    """What was cancelled with a part that has failed or was cancelled: if that goes on, it is done after all."""
+    return work_in(fragment, (CANCELLED,)) if fragment.outcome in ("failed", "cancelled") else []
 
 
 def _version(fragment: "Fragment", order: RollBack) -> int:

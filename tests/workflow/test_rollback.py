@@ -153,3 +153,50 @@ def test_what_fails_while_it_is_about_to_be_done_anew_does_not_end_the_run() -> 
     (request,) = done.fragment.more().approvals.values()
     assert done.order(Approve("gate", "ann", True, request.hash)) == ""
     assert done.run().fragment.outcome == "completed"
+
+
+def _only_a_jams(task: str, parameters: Any) -> Any:
+    if task == "a":
+        raise Jam("jam", retryable=False)
+    return parameters
+
+
+@pytest.mark.parametrize("order", [RollBack(task="a"), Rerun("a")], ids=str)
+def test_what_was_cancelled_with_a_failed_run_is_done_when_it_goes_back(order: Order) -> None:
+    """Though it comes after nothing that begins anew: else the run would be completed with a task that nobody did."""
+    played = play({"a": W, "b": W}, _only_a_jams).run()
+    assert (played.fragment.outcome, played.state("b")) == ("failed", "cancelled")
+    played.script = echo
+    assert played.order(order) == ""
+    assert (played.run().fragment.outcome, played.done) == ("completed", ["a", "b"])
+
+
+def test_back_to_the_very_end_of_a_cancelled_run_is_to_go_on_with_it() -> None:
+    """As of that version its tasks were cancelled; a run that goes on does them."""
+    played = play({"a": W, "w": {"wait": {"signal": "go"}, "needs": ["a"]}}).run()
+    played.cancel()
+    assert played.order(RollBack(version=played.fragment.version)) == ""
+    assert (played.run().states(), played.done) == ({"a": "completed", "w": "waiting"}, ["a"])
+
+
+@pytest.mark.parametrize("order", [RollBack(task="other"), Rerun("other")], ids=str)
+def test_what_a_completed_run_has_cancelled_on_purpose_stays_so(order: Order) -> None:
+    """A task that another one stopped is not what was left over when a run failed."""
+    tasks = {"slow": {"wait": {"signal": "never"}}, "stop": {**W, "cancels": ["slow"]}, "other": W}
+    played = play(tasks).run()
+    assert (played.fragment.outcome, played.state("slow")) == ("completed", "cancelled")
+    assert played.order(Retry()) == "no task of run r1 has failed at harbour; allowed: rerun"
+    assert played.order(order) == ""
+    assert (played.run().fragment.outcome, played.state("slow")) == ("completed", "cancelled")
+    assert played.done == ["stop", "other", "other"]
+
+
+def test_a_run_that_was_cancelled_while_it_undid_what_it_had_done_can_be_retried() -> None:
+    """The rollback is stopped on its way and nothing was undone by then: all is as it was, which is completed."""
+    played = play({"a": {**W, "compensate": W}}).run()
+    assert played.order(Rerun("a")) == ""
+    played.cancel()
+    assert (played.fragment.outcome, played.state("a")) == ("cancelled", "completed")
+    assert played.order(Retry()) == ""
+    assert (played.run().fragment.outcome, played.done) == ("completed", ["a"])
+    assert played.order(Retry()) == "no task of run r1 has failed at harbour; allowed: rerun"
