@@ -15,7 +15,7 @@ class Intent(msgspec.Struct, omit_defaults=True):
     """One command. `homes` are the sites whose streams carry it; `state`: pending, accepted or refused.
 
     A cancel is accepted once one home has: the others had ended before. An order is for its `targets`, and accepted once all of
-    them have; `accepted` are those that did.
+    them have, refused as soon as one has; `accepted` and `refused` are those that did. It is for the others even then.
     """
 
     id: str
@@ -28,11 +28,17 @@ class Intent(msgspec.Struct, omit_defaults=True):
     arguments: bytes = b""
     targets: list[str] = []
     accepted: list[str] = []
+    refused: list[str] = []
+
+    @property
+    def is_open(self) -> bool:
+        """Is there a home that has not answered? One that was refused before `refused` was kept waits for nobody."""
+        return self.state == "pending" or (bool(self.refused) and not {*self.targets} <= {*self.accepted, *self.refused})
 
 
 @dataclass(slots=True)
 class Intents:
-    """The latest commands and what has become of each; the oldest are forgotten, those first that are answered."""
+    """The latest commands and what has become of each; the oldest are forgotten, those first that all have answered."""
 
     commands: dict[str, Intent] = field(default_factory=dict)
 
@@ -50,18 +56,18 @@ class Intents:
         """Keep a command, or note that the stream for `home` carries one that is kept."""
         intent = self.commands.setdefault(new.id, new)
         if intent is new and len(self.commands) > COMMANDS_KEPT:
-            answered = (known.id for known in self.commands.values() if known.state != "pending")
+            answered = (known.id for known in self.commands.values() if not known.is_open)
             del self.commands[next(answered, next(iter(self.commands)))]
         if home:
             intent.homes.append(home)
 
     def is_full(self) -> bool:
         """Is nothing of what is kept answered?"""
-        return len(self.commands) >= COMMANDS_KEPT and all(known.state == "pending" for known in self.commands.values())
+        return len(self.commands) >= COMMANDS_KEPT and all(known.is_open for known in self.commands.values())
 
     def unsent(self, site: str) -> list[Intent]:
         """Orders for the site that its stream does not carry yet, the oldest first."""
-        return [i for i in self.commands.values() if site in i.targets and site not in i.homes and i.state == "pending"]
+        return [i for i in self.commands.values() if site in i.targets and site not in i.homes and i.is_open]
 
     def answer(self, event: CommandAnswered, site: str) -> bool:
         """A home has decided. Is the command settled by it?"""
@@ -73,6 +79,8 @@ class Intents:
             intent.state = "accepted" if event.accepted or intent.state == "accepted" else "refused"
             intent.detail = event.detail or intent.detail
         elif not event.accepted:
+            if was_pending or (intent.refused and site not in intent.refused):
+                intent.refused.append(site)
             intent.state = "refused"
             intent.detail = f"{intent.detail}; {event.detail}" if intent.detail else event.detail
         elif site not in intent.accepted:

@@ -104,7 +104,7 @@ class Reopening:
         return known
 
     def answered(self, command: str) -> None:
-        """A home has answered an order; once all orders for the run are settled, it is what its fragments are."""
+        """A home has answered an order; once all homes have answered all of the run's, it is what its fragments are."""
         intents = self.planner.intents.commands
         if (intent := intents.get(command)) is not None and (run := self.planner.runs.get(intent.run)) is not None:
             run.reopening = run.reopening and any(_is_awaited(i, run.id) for i in intents.values())
@@ -180,4 +180,4 @@ class Reopening:
 
 def _is_awaited(intent: Intent, run: str) -> bool:
     """Is it an order for homes of the run that have not all answered? A cancel opens nothing."""
-    return intent.run == run and intent.state == "pending" and bool(intent.targets)
+    return intent.run == run and intent.is_open and bool(intent.targets)

@@ -260,7 +260,7 @@ def homes_for(run: Run, order: Order) -> list[str]:
         case RollBack() if order.versions:
             return list(order.versions)
         case Retry():
-            return _homes_where(run, live, _has_failed)
+            return _where(run, live, _has_failed) or _where(run, live, _was_stopped) or live
         case Signal(name):
             return _waiting_for(run, live, name)
         case RollBack(_, checkpoint) if not checkpoint and len(run.sites) > 1:
@@ -277,8 +277,15 @@ def homes_for(run: Run, order: Order) -> list[str]:
 
 def _homes_where(run: Run, live: list[str], holds: Callable[[Fragment], bool]) -> list[str]:
     """Those of the homes of whose replica it holds; all of them if of none, for a replica may be behind."""
-    found = [site for site in live if (fragment := run.fragment(site)) is not None and holds(fragment)]
-    return found or live
+    return _where(run, live, holds) or live
+
+
+def _where(run: Run, homes: list[str], holds: Callable[[Fragment], bool]) -> list[str]:
+    return [site for site in homes if (fragment := run.fragment(site)) is not None and holds(fragment)]
+
+
+def _was_stopped(fragment: Fragment) -> bool:
+    return fragment.outcome in ("failed", "cancelled")
 
 
 def _has_failed(fragment: Fragment) -> bool:

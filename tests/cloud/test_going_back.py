@@ -418,6 +418,52 @@ def test_a_group_that_goes_on_is_waited_for_again(cloud: Control) -> None:
     assert cloud.outcome(run) == "completed"
 
 
+def test_a_run_does_not_end_before_all_that_were_asked_have_answered(cloud: Control) -> None:
+    """One of them refuses, for it has nothing to retry by then; the other goes on, and the run never ended in between."""
+    run = started(cloud, plan({"a": PICK, "b": PACK}, on_failure="continue"))
+    harbour, airport = cloud.outposts["harbour"], cloud.outposts["airport"]
+    harbour.work(run, 0, fail="jam")
+    airport.work(run, 1, fail="jam")
+    cloud.settle()
+    assert cloud.outcome(run) == "failed"
+    cloud.order(run, Rerun("a"))
+    command = cloud.order(run, Retry())
+    harbour.take()
+    harbour.work(run, 0)
+    harbour.take()
+    cloud.hear("harbour")
+    assert cloud.planner.intents.commands[str(command)].state == "refused"
+    assert run in cloud.planner.runs
+    before = cloud.state()
+    cloud.restart()
+    assert cloud.state() == before
+    cloud.settle()
+    assert airport.ready(run) == [1]
+    cloud.work_all(run)
+    assert cloud.outcome(run) == "completed"
+    assert [row.kind for row in cloud.log.disk.rows].count("RunEnded") == 2
+
+
+def test_a_part_that_was_stopped_while_it_undid_what_it_had_done_is_retried(cloud: Control) -> None:
+    """It has nothing that failed or was cancelled, and was cancelled all the same: only it is asked, and is completed again."""
+    run = started(cloud, plan({"a": {**SHIP, "compensate": SHIP}, "b": PICK}, on_failure="continue"))
+    harbour, station, index = cloud.outposts["harbour"], cloud.outposts["station"], cloud.planner.runs[run].plan.index
+    station.work(run, index["a"])
+    harbour.work(run, index["b"], fail="jam")
+    cloud.order(run, Retry(["b"]))
+    harbour.take()
+    harbour.work(run, index["b"])
+    cloud.order(run, Rerun("a"))
+    station.take()
+    cloud.settle()
+    assert (cloud.outcome(run), states(cloud, "station", run)["a"]) == ("cancelled", "completed")
+    command = cloud.order(run, Retry())
+    cloud.settle()
+    intent = cloud.planner.intents.commands[str(command)]
+    assert (intent.state, intent.targets) == ("accepted", ["station"])
+    assert cloud.outcome(run) == "completed"
+
+
 # The law ---------------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from cloud.port import Problem
 from tests.cloud.control import Control
 from tests.cloud.test_planner import TWO_SITES, two_sites
 from tests.workflow.plans import plan_of
+from workflow.events import CommandAnswered
 from workflow.orders import Pause, Prioritise, Resume, Retry, RollBack, Signal, Skip, TakeCheckpoint, Terminate, Update
 from workflow.states import ELSEWHERE
 from workflow.steering_events import CommandRequested
@@ -171,6 +172,39 @@ def test_a_site_that_was_away_since_the_start_gets_its_orders_when_it_links(clou
     cloud.restart()
     assert sum(kind == "CommandRequested" for _, kind in cloud.said_to("airport")) == 1
     assert cloud.planner.runs[run].state() == "paused"
+
+
+def test_a_refusal_is_told_at_once_and_the_order_stays_for_the_other_homes(cloud: Control) -> None:
+    """One has ended by then and says so; the other was away, and is asked when it links: once, over restarts too."""
+    run = two_sites(cloud, plan_of({"a": {"capability": "pick"}, "b": {"capability": "pack"}}, name="apart"))
+    cloud.outposts["harbour"].work(run, 0)
+    cloud.begin_anew()
+    cloud.turn()
+    cloud.link("harbour")
+    command = cloud.order(run, Pause())
+    cloud.settle()
+    assert state(cloud, command)[0] == "refused"
+    assert cloud.planner.intents.commands[str(command)].is_open
+    before = cloud.state()
+    cloud.begin_anew()
+    cloud.turn()
+    assert cloud.state() == before
+    cloud.link("harbour", "airport")
+    cloud.settle()
+    assert not cloud.planner.intents.commands[str(command)].is_open
+    assert state(cloud, command)[0] == "refused"
+    assert cloud.planner.runs[run].state() == "paused"
+    cloud.restart()
+    assert sum(kind == "CommandRequested" for _, kind in cloud.said_to("airport")) == 1
+
+
+def test_an_order_of_before_that_was_refused_waits_for_nobody() -> None:
+    """Who refused was not kept then; another refusal that comes now does not open it again."""
+    intents = Intents()
+    intents.restore([Intent("c1", "r1", "pause", "refused", 0, ["harbour"], targets=["harbour", "airport"])])
+    assert intents.unsent("airport") == []
+    intents.answer(CommandAnswered("c1", False, "no"), "airport")
+    assert not intents.commands["c1"].is_open
 
 
 def test_a_retry_without_names_asks_only_where_something_failed(cloud: Control) -> None:
