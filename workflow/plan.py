@@ -23,7 +23,7 @@ from workflow.needs import arrange
 from workflow.packing import DocumentRefused, is_packed, pack, unpack
 from workflow.problems import DefinitionError, Problems
 from workflow.reading import read_document
-from workflow.readings import check_readings
+from workflow.readings import check_readings, check_sites
 from workflow.rules import compile_rules
 from workflow.stages import check_stages
 from workflow.task_plans import TaskCompiler
@@ -112,11 +112,12 @@ def compile_plan(definition: WorkflowDefinition) -> Plan:
         return _compile(definition, Problems())
 
 
-def read_plan(document: object) -> tuple[WorkflowDefinition, Plan]:
-    """Read and compile a parsed document. Raises DefinitionError with all problems, of form and of content."""
+def read_plan(document: object, *, is_known: bool = False) -> tuple[WorkflowDefinition, Plan]:
+    """Read and compile a parsed document. Raises DefinitionError with all problems, of form and of content. One that `is_known`
+    was taken before, and is taken even if it would be refused today."""
     with _no_collection():
         definition, problems = read_document(document)
-        return definition, _compile(definition, problems)
+        return definition, _compile(definition, problems, is_known=is_known)
 
 
 def plan_from_document(document: bytes) -> Plan:
@@ -132,7 +133,7 @@ def plan_from_document(document: bytes) -> Plan:
     except (msgspec.DecodeError, RecursionError) as error:
         problems.add((), f"the document is no JSON: {error}")
         raise DefinitionError(problems.found) from None
-    return read_plan(parsed)[1]
+    return read_plan(parsed, is_known=True)[1]
 
 
 @contextmanager
@@ -147,7 +148,7 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _compile(definition: WorkflowDefinition, problems: Problems) -> Plan:
+def _compile(definition: WorkflowDefinition, problems: Problems, *, is_known: bool = False) -> Plan:
     drafts = flatten(definition, problems)
     upstreams = [arrange(draft, problems) for draft in drafts]
     inputs = compile_inputs(definition.inputs, problems)
@@ -158,6 +159,8 @@ def _compile(definition: WorkflowDefinition, problems: Problems) -> Plan:
     for draft in drafts:
         compiler.compile(draft)
     check_readings(drafts, upstreams, problems)
+    if not is_known:
+        check_sites(drafts[0], problems)
     if definition.stages:
         check_stages(definition.stages, problems, ("stages",))
     is_plain = compiler.is_plain and _is_plain(definition, drafts[0])

@@ -64,6 +64,26 @@ def _check_rollbacks(draft: Draft, upstream: Upstream, problems: Problems) -> No
         problems.add((*draft.place(draft.order[task]), "recovery"), message, "tasks upstream")
 
 
+def check_sites(draft: Draft, problems: Problems) -> None:
+    """A recovery goes back at its own site, and not to a task of another. Only for definitions that are read anew: one that is
+    registered stays what it was, and there such a task begins anew alone."""
+    for index, number in enumerate(draft.order if draft.is_ordered else ()):
+        for position, step in enumerate(draft.plans[index].recovery if draft.tasks[number].recovery else ()):
+            here, there = (_site_of(draft, task) for task in (index, step.to)) if step.to >= 0 else ("", "")
+            if here and there and here != there:
+                message = f"task {draft.plans[index].id!r} is done at {here}, and {draft.plans[step.to].id!r} at {there}"
+                allowed = "tasks of the same site; a person's rollback goes back at all sites"
+                problems.add((*draft.place(number), "recovery", position, "rollback", "to"), message, allowed)
+
+
+def _site_of(draft: Draft, task: int) -> str:
+    """Where the task is done for sure, with all that is around it; empty if only a run shows it."""
+    while draft.plans[task].parent >= 0:
+        task = draft.plans[task].parent
+    site = draft.plans[task].site
+    return msgspec.json.decode(site.constant) if site is not None and site.constant is not None else ""
+
+
 # Refusals -------------------------------------------------------------------------------------------------------------
 
 

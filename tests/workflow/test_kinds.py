@@ -210,6 +210,10 @@ def test_the_whole_run_is_compiled() -> None:
         ({"a": {"stage": "X"}}, "tasks.a.stage.start: unknown stage 'X'"),
         ({"a": {"recovery": ["restor"]}}, "tasks.a.recovery[0]: 'restor' is no strategy"),
         ({"a": {"recovery": [{"rollback": {"to": "b"}}]}, "b": {}}, "tasks.a.recovery: task 'a' cannot go back to 'b'"),
+        (
+            {"a": {"site": "s"}, "b": {"site": "t", "needs": ["a"], "recovery": ["restore", {"rollback": {"to": "a"}}]}},
+            "tasks.b.recovery[1].rollback.to: task 'b' is done at t, and 'a' at s; allowed: tasks of the same site; a person's",
+        ),
         ({"a": {"resources": ["b", "b"]}}, "tasks.a.resources[1]: resource 'b' is named twice"),
         (
             {"a": {"resources": ["m"], "parallel": {"tasks": {"b": {"capability": "x", "resources": ["c"]}}}}},
@@ -229,6 +233,23 @@ def test_faults_of_content_are_named(tasks: dict[str, Any], says: str) -> None:
     whole = {id: task if kinds & task.keys() else {"capability": "work"} | task for id, task in tasks.items()}
     (found,) = refusals({"name": "flow", "version": "1", "tasks": whole})
     assert says in found
+
+
+@pytest.mark.parametrize("sites", [("s", "s"), ("s", None), (None, "s"), ("${{ inputs.where }}", "s")])
+def test_a_recovery_goes_back_where_its_own_site_may_be(sites: tuple[str | None, str | None]) -> None:
+    """Only a run shows where a task without a site is done, or one whose site is an input."""
+    first, second = ({"capability": "x"} | ({"site": site} if site else {}) for site in sites)
+    tasks = {"a": first, "b": second | {"needs": ["a"], "recovery": [{"rollback": {"to": "a"}}]}}
+    assert not refusals({"name": "flow", "version": "1", "tasks": tasks, "inputs": {"where": {"type": "string"}}})
+
+
+def test_a_definition_that_was_taken_before_stays_taken() -> None:
+    """A recovery that goes back to another site's task is refused today; a log may have one, and is folded all the same."""
+    back = {"needs": ["a"], "recovery": [{"rollback": {"to": "a"}}]}
+    tasks = {"a": {"capability": "x", "site": "s"}, "b": {"capability": "x", "site": "t", **back}}
+    whole = {"name": "flow", "version": "1", "tasks": tasks}
+    assert refusals(whole)
+    assert plan_from_document(msgspec.json.encode(whole)).tasks[1].recovery
 
 
 @pytest.mark.parametrize(
