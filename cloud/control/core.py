@@ -60,6 +60,7 @@ ANEW = "anew"
 TASKS_NAMED_MAX = 20
 """Tasks that a refusal names."""
 
+_OPENING = frozenset(str(order.__struct_config__.tag) for order in AFTER_THE_END)
 _Targeted = Update | Skip | Rerun | RollBack | Approve | Settle | Hold | Lift
 _Several = Pause | Resume | Retry
 
@@ -110,7 +111,7 @@ class RunOrders:
                 known.cancelling = event.command
             return
         self.planner.intents.note_order(event, run, reader, time_ms)
-        if known is not None and event.verb == ANEW:
+        if known is not None and _opens(known, event):
             known.reopening = True  # It does not end before its homes have answered.
         if known is not None and not event.homes:
             self._apply(known, decode_order(event.arguments))
@@ -237,6 +238,13 @@ def _not_active(run: str) -> Problem:
 def verb_of(order: Order) -> str:
     """What people call the order."""
     return str(type(order).__struct_config__.tag)
+
+
+def _opens(run: Run, event: CommandRequested) -> bool:
+    """May a part that has ended go on by it, or, for all that is known here, one that was told of what counts no more?"""
+    if event.verb == ANEW:
+        return True
+    return event.verb in _OPENING and any((f := run.fragment(site)) is not None and f.outcome for site in event.homes)
 
 
 # Who decides -----------------------------------------------------------------------------------------------------------
