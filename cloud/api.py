@@ -29,7 +29,7 @@ from cloud.frames import FRAMES_PER_SECOND_MAX, SNAPSHOT_RUNS_MAX, Unseen, frame
 from cloud.looking.requests import listing, then
 from cloud.looking.wanted import ALL
 from cloud.port import PlannerPort, Problem, RunRequest, Started
-from cloud.problems import ProblemDocument, document, of_parameters, of_router
+from cloud.problems import ProblemDocument, document, of_router, of_validation
 from cloud.requests import DEFINITION_BYTES_MAX, batch_request, definition_text, idempotency_key, start_request, wait_s
 from cloud.views import CommandView
 from sync.actors import InboxFull
@@ -369,8 +369,7 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def parameters(request: Request, error: RequestValidationError) -> Response:
-        lines = [(str(e["loc"][-1]), str(e["msg"])) for e in error.errors()]
-        return _refusal(of_parameters(lines), request.url.path)
+        return _refusal(of_validation(error.errors()), request.url.path)
 
     @app.exception_handler(HTTPException)
     async def router(request: Request, error: HTTPException) -> Response:

@@ -1,7 +1,9 @@
 """Refusals as documents: problem+json (RFC 9457) with a stable `code` for programs and one line per single mistake."""
 
 import re
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 
@@ -51,6 +53,33 @@ def of_parameters(errors: list[tuple[str, str]]) -> Problem:
     """Query parameters that were refused, as 422; each is (name, what is expected)."""
     lines = [f"{name}: {what}" for name, what in errors]
     return Problem(422, "invalid_parameter", "a query parameter is not what it should be", lines)
+
+
+def of_validation(errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """What the web framework refuses of query parameters, in our words: the name, what was found, what is allowed."""
+    return of_parameters([(str(error["loc"][-1]), _expected(error)) for error in errors])
+
+
+def _expected(error: Mapping[str, Any]) -> str:
+    if error["type"] == "missing":
+        return "it must be given"
+    bounds = error.get("ctx") or {}
+    if error["type"] == "literal_error":
+        allowed = ", ".join(word for word in re.findall(r"'([^']*)'", str(bounds["expected"])) if word)
+    elif error["type"] in _COMPARED:
+        allowed = f"{_COMPARED[error['type']]} {next(iter(bounds.values()))}"
+    else:
+        allowed = _KINDS.get(error["type"], str(error["msg"]))
+    return f"{error['input']!r} is none; allowed: {allowed}"
+
+
+_COMPARED = {
+    "greater_than_equal": "at least",
+    "less_than_equal": "at most",
+    "greater_than": "more than",
+    "less_than": "less than",
+}
+_KINDS = {"int_parsing": "a whole number", "float_parsing": "a number", "bool_parsing": "true or false"}
 
 
 def of_router(status: int, method: str, path: str) -> Problem:

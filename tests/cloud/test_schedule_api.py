@@ -223,5 +223,19 @@ async def test_the_command_line_does_all_of_it(system: Whole, tmp_path: Path) ->
         system, "backfill", "weekly", "--from", "2026-01-01T00:00:00Z", "--until", "2026-01-31T00:00:00Z", "-o", "json"
     )
     assert json.loads(filled)["fired"] == 5
+    typed = [
+        "--id",
+        "daily",
+        "--definition",
+        "stock",
+        "--every",
+        "1d",
+        "--valid-until",
+        "2030-01-01T00:00:00Z",
+        "--jitter",
+        "30s",
+    ]
+    kept = json.loads(await tiercel(system, "create", *typed, "--input", "n=4", "-o", "json"))
+    assert (kept["inputs"], kept["valid_until"], kept["jitter"]) == ({"n": 4}, "2030-01-01T00:00:00Z", "30s")
     await tiercel(system, "delete", "weekly")
     assert "there is no schedule weekly" in await tiercel(system, "show", "weekly", code=1)

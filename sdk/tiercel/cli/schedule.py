@@ -11,6 +11,7 @@ import yaml
 from tiercel.cli.options import Format, Output, Server, noun
 from tiercel.cli.show import Table, print_json
 from tiercel.cli.text import short, when
+from tiercel.cli.values import pairs, parser
 from tiercel.client import DEFAULT_SERVER, Client
 
 app = noun("Create schedules, look at them, pause them, make up what they missed.")
@@ -29,6 +30,11 @@ def create(
     timezone: Annotated[str, typer.Option(help="As Europe/Berlin.")] = "",
     overlap: Annotated[str, typer.Option(help="allow, skip, buffer_one or cancel_other.")] = "",
     catch_up: Annotated[str, typer.Option(help="skip, all or latest.")] = "",
+    catch_up_window: Annotated[str, typer.Option(help="How far back catch-up goes, as 1h.")] = "",
+    valid_from: Annotated[str, typer.Option(help="As 2026-03-01T00:00:00Z.")] = "",
+    valid_until: Annotated[str, typer.Option(help="As 2026-12-31T00:00:00Z.")] = "",
+    jitter: Annotated[str, typer.Option(help="Each firing comes up to so much later, as 30s.")] = "",
+    input: Annotated[list[str] | None, typer.Option("--input", "-i", help="NAME=VALUE; JSON if it parses, else text.")] = None,
     site: Annotated[str, typer.Option(help="Decided there, so it fires while the site is cut off.")] = "",
     server: Server = DEFAULT_SERVER,
     output: Output = Format.TABLE,
@@ -36,7 +42,13 @@ def create(
     """Create a schedule from a file, from options, or from both: options count."""
     document = _document(file) if file is not None else {}
     given = {"id": id, "definition": definition, "cron": cron, "every": every, "timezone": timezone, "overlap": overlap}
-    document |= {name: text for name, text in {**given, "catch_up": catch_up, "site": site}.items() if text}
+    given |= {"catch_up": catch_up, "catch_up_window": catch_up_window, "jitter": jitter, "site": site}
+    given |= {"valid_from": valid_from, "valid_until": valid_until}
+    document |= {name: text for name, text in given.items() if text}
+    if input:
+        read = parser(None)
+        typed = {name: read(name, text) for name, text in pairs(input, "--input").items()}
+        document["inputs"] = {**(document.get("inputs") or {}), **typed}
     with Client(server) as client:
         _print_one(client.create_schedule(document), output)
 
