@@ -519,7 +519,7 @@ class World:
     def __init__(self, tasks: dict[str, Any], on_failure: str) -> None:
         self.cloud, self.tasks = three_sites(), tasks
         self.run = started(self.cloud, plan(tasks, on_failure=on_failure))
-        self.used: dict[str, dict[str, bytes]] = {}
+        self.used: dict[str, dict[str, Any]] = {}
         self.output: dict[str, bytes] = {}
         self.executed = 0
 
@@ -553,7 +553,8 @@ class World:
         output = b"%d" % self.executed
         if name in self.tasks:
             outputs = fragment.outputs or {}
-            self.used[name] = {need: outputs[fragment.plan.index[need]] for need in self.tasks[name]["with"]}
+            # What was skipped before it, since something else had failed, gave nothing.
+            self.used[name] = {need: outputs.get(fragment.plan.index[need]) for need in self.tasks[name]["with"]}
             self.output[name] = output
         outpost.work(self.run, task, output, fail=fail)
 
