@@ -148,8 +148,21 @@ def test_what_to_wait_for_is_a_run_or_a_task_and_what_became_of_it(text: str, ru
     assert awaited(text, "--on") == {"on": {"run": run, "task": task}, "kind": kind}
 
 
+def test_conditions_and_values_are_typed_as_the_api_takes_them() -> None:
+    """A JSON object stands for itself."""
+    whole = {"on": "r1/pick", "kind": "after_end", "when": "output.ok", "into": "box"}
+    assert awaited(json.dumps(whole), "--after") == whole
+
+
 @pytest.mark.parametrize(
-    ("text", "words"), [("r1:soon", "allowed: success, failure, end"), ("/pick", "names no run"), ("", "names no run")]
+    ("text", "words"),
+    [
+        ("r1:soon", "allowed: success, failure, end"),
+        ("/pick", "names no run"),
+        ("", "names no run"),
+        ('{"on": ', "is no JSON"),
+        ('{"when": "output.ok"}', "says not `on` which run"),
+    ],
 )
 def test_what_nobody_can_wait_for_is_refused(text: str, words: str) -> None:
     """With what may stand there."""

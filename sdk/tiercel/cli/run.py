@@ -40,7 +40,11 @@ def start(
     fairness_key: Annotated[str, typer.Option("--fairness-key", help="Runs that wait take turns by key, as of tenants.")] = "",
     after: Annotated[
         list[str] | None,
-        typer.Option("--after", metavar="RUN[/TASK][:KIND]", help="Begin only after this: its success, failure or end."),
+        typer.Option(
+            "--after",
+            metavar="RUN[/TASK][:KIND]",
+            help="Begin only after this: its success, failure or end. With conditions and values: the JSON of the API.",
+        ),
     ] = None,
     idempotency_key: Annotated[
         str, typer.Option("--idempotency-key", help="Asked again under the same key, nothing is started twice.")

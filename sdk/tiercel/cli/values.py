@@ -50,7 +50,12 @@ def pairs(items: Sequence[str], option: str) -> dict[str, str]:
 
 
 def awaited(text: str, option: str) -> dict[str, Any]:
-    """RUN[/TASK][:KIND]: what to wait for, as the API takes it. Refuses an unknown kind, and what names no run."""
+    """RUN[/TASK][:KIND]: what to wait for, as the API takes it; or the whole of it as a JSON object, with conditions and values.
+
+    Refuses an unknown kind, and what names no run.
+    """
+    if text.startswith("{"):
+        return _whole(text, option)
     on, colon, kind = text.rpartition(":")
     if not colon or not kind.isalpha():
         on, colon, kind = text, "", ""  # Ids have colons too, as those of a schedule's runs.
@@ -60,6 +65,16 @@ def awaited(text: str, option: str) -> dict[str, Any]:
     if not run:
         raise typer.BadParameter(f"{text!r} names no run; it is RUN, RUN/TASK or RUN/TASK:KIND", param_hint=option)
     return {"on": {"run": run, "task": task}, "kind": f"after_{kind or 'success'}"}
+
+
+def _whole(text: str, option: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise typer.BadParameter(f"{text!r} is no JSON: {error}", param_hint=option) from None
+    if not isinstance(found, dict) or "on" not in found:
+        raise typer.BadParameter(f"{text!r} says not `on` which run it waits", param_hint=option)
+    return found
 
 
 def inputs_file(path: Path, parse: Parse) -> tuple[list[dict[str, object]], bool]:
