@@ -95,7 +95,18 @@ def _needs(fragment: Fragment, task: int, name: str) -> Reason:
         group = fragment.id_of(fragment.parent_of(task))
         return Reason(name, "needs", f"the group {group} has not begun", [group])
     elsewhere = f" ({', '.join(far[:NAMED_MAX])} at another site)" if far else ""
-    return Reason(name, "needs", f"waits for {', '.join(names[:NAMED_MAX])}{elsewhere}", names)
+    return Reason(name, "needs", f"waits for {', '.join(names[:NAMED_MAX])}{elsewhere}{_besides(fragment, task)}", names)
+
+
+def _besides(fragment: Fragment, task: int) -> str:
+    """What else will be in the way of a task once its needs have ended, so that nobody learns of it only then."""
+    extras = fragment.extras
+    if extras is None:
+        return ""
+    if task in extras.paused_tasks:
+        return "; it is paused, too: resume it"
+    holds = extras.holds.get(task, {})
+    return f"; it is held, too: {'; '.join(reason or hold for hold, reason in sorted(holds.items()))}" if holds else ""
 
 
 def _unknown(fragment: Fragment, task: int, name: str) -> Reason:

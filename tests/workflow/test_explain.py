@@ -134,3 +134,13 @@ def test_pauses_holds_resources_and_unknown_outcomes_are_told() -> None:
     told = reasons(fragment)
     assert {name: reason.kind for name, reason in told.items()} == {"a": "resource", "b": "hold", "c": "pause", "d": "reconcile"}
     assert (told["a"].on, told["b"].why) == (["lift"], "waits for run r9")
+
+
+def test_what_will_be_in_the_way_is_told_beside_the_needs() -> None:
+    """A task that waits for others, and is paused or held, says both: who resumes it need not wait for them."""
+    played = play({"a": WORK, "b": {**WORK, "needs": ["a"]}, "c": {**WORK, "needs": ["a"]}})
+    assert played.order(Pause(["b"])) == ""
+    assert played.order(Hold("c", "h1", "waits for run r9")) == ""
+    told = reasons(played)
+    assert told["b"].why == "waits for a; it is paused, too: resume it"
+    assert told["c"].why == "waits for a; it is held, too: waits for run r9"
