@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cloud.crossing import refusal
 from cloud.port import Problem
+from sync.values import SiteId
 from tests.cloud.control import Control
 from workflow.commands import CancelDone
 from workflow.orders import Order, Pause, Rerun, Retry, RollBack, TakeCheckpoint
@@ -531,7 +532,7 @@ class World:
         match kind:
             case "take" if outpost.inbox:
                 outpost.take()
-            case "hear":
+            case "hear" if self._is_linked(outpost.name):
                 cloud.hear(outpost.name, 1 + number % 3)
             case "work" | "fail" if ready := outpost.ready(self.run):
                 task_ready = ready[number % len(ready)]
@@ -541,10 +542,28 @@ class World:
             case "rerun" | "rollback" | "retry":
                 orders: dict[str, Order] = {"rerun": Rerun(task), "rollback": RollBack(task=task), "retry": Retry()}
                 cloud.order(self.run, orders[kind])
+            case "checkpoint" | "back":
+                early = f"early{number % 3}"
+                cloud.order(self.run, TakeCheckpoint(early) if kind == "checkpoint" else RollBack(checkpoint=early))
+            case "cancel":
+                cloud.cancel(self.run)
             case "restart":
                 cloud.restart()
+            case "away":
+                # A new cloud, which some sites have not greeted yet.
+                cloud.begin_anew()
+                cloud.turn()
+                cloud.link(*names[: number % len(names)])
             case _:
                 pass
+
+    def settle(self) -> None:
+        """All sites are there, and everything arrives."""
+        self.cloud.link(*(name for name in self.cloud.outposts if not self._is_linked(name)))
+        self.cloud.settle()
+
+    def _is_linked(self, name: str) -> bool:
+        return self.cloud.planner.fleet.site(SiteId(name)).greeted
 
     def _execute(self, outpost: Any, task: int, fail: str) -> None:
         fragment = outpost.fragments[self.run]
@@ -561,7 +580,7 @@ class World:
     def finish(self) -> None:
         """Everything arrives, everybody works, and what has failed is retried."""
         for _ in range(100):
-            self.cloud.settle()
+            self.settle()
             ready = [(outpost, outpost.ready(self.run)) for outpost in self.cloud.outposts.values()]
             if any(tasks for _, tasks in ready):
                 outpost, tasks = next((outpost, tasks) for outpost, tasks in ready if tasks)
@@ -574,25 +593,37 @@ class World:
         raise AssertionError("it does not end")
 
 
-ACTIONS = ["take", "hear", "work", "work", "fail", "rerun", "rollback", "retry", "restart"]
+WORK = ["take", "take", "hear", "hear", "work", "work", "fail"]
+ACTIONS = [*WORK, "rerun", "rollback", "retry", "checkpoint", "back", "cancel", "restart", "away"]
 happenings = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 60)), max_size=40)
+endings = st.sampled_from(["stop", "continue"])
 
 
 @settings(max_examples=50, deadline=None)
-@given(
-    stories(),
-    st.sampled_from(["stop", "continue"]),
-    st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 60)), max_size=40),
-)
+@given(stories(), endings, happenings)
 def test_in_the_end_everything_was_made_of_what_counts(
     tasks: dict[str, Any], on_failure: str, story: list[tuple[str, int]]
 ) -> None:
-    """Whatever fails, is retried, done anew, delayed on the way, or killed: the run completes, replicas are equal, and what each
-    task was given when it was done last is what the others gave when they were done last."""
+    """Whatever fails, is retried, done anew, cancelled, delayed on the way, or killed: the run completes, replicas are equal, and
+    what each task was given when it was done last is what the others gave when they were done last."""
+    told(tasks, on_failure, story)
+
+
+@pytest.mark.nightly
+@settings(max_examples=2_000, deadline=None)
+@given(stories(), endings, happenings)
+def test_in_the_end_everything_was_made_of_what_counts_for_long(
+    tasks: dict[str, Any], on_failure: str, story: list[tuple[str, int]]
+) -> None:
+    """The same, in many more stories."""
+    told(tasks, on_failure, story)
+
+
+def told(tasks: dict[str, Any], on_failure: str, story: list[tuple[str, int]]) -> None:
     world = World(tasks, on_failure)
     for kind, number in story:
         world.act(kind, number)
-    world.cloud.settle()
+    world.settle()
     if world.run in world.cloud.planner.runs:
         replicas_are_equal(world.cloud, world.run)
     world.finish()
