@@ -17,6 +17,7 @@ from agents.config import DatabaseSource, HostConfig, load_reach
 from agents.http import HttpPolicy
 from agents.registry import Registry
 from tests.whole import Whole, whole
+from tiercel import TerminalError
 from tiercel.action import Action
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -131,10 +132,21 @@ async def test_the_configuration_of_the_guide_loads(tmp_path: Path) -> None:
 
 async def test_the_package_of_the_guide_works() -> None:
     """The action does what it says, and its entry point names it."""
-    (source,) = blocks("python")
+    source, _ = blocks("python")
     module: dict[str, Any] = {}
     exec(compile(source, "measuring.py", "exec"), module)
     action = module["measure_action"]
     assert isinstance(action, Action)
     assert function_of(action)(length_mm=1_500) == {"metres": 1.5}
     assert f'{action.name} = "measuring:measure_action"' in blocks("toml")[0]
+
+
+async def test_the_file_of_capabilities_of_the_guide_works() -> None:
+    """It gives functions by name, and refuses for good what cannot be done."""
+    _, source = blocks("python")
+    module: dict[str, Any] = {}
+    exec(compile(source, "greeting.py", "exec"), module)
+    greet = module["capabilities"]({"site": "harbour"})["greet"]
+    assert greet("ann") == {"text": "Hello, ann, at harbour"}
+    with pytest.raises(TerminalError, match="nobody to greet"):
+        greet("")
