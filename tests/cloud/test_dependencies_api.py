@@ -94,6 +94,7 @@ async def command(system: Whole, *args: str, code: int = 0) -> str:
 async def test_a_run_waits_for_a_run_at_another_site(system: Whole) -> None:
     """It is pending until the other has ended, says for whom it waits, and then its site does it."""
     first = await start(system, PICK, "pick")
+    await await_state(system, first, "go", "waiting")
     second = await start(system, PACK, "pack", after=[{"on": first}])
     explained = (await system.client.get(f"{RUNS}/{second}/explain")).json()
     assert explained["state"] == "pending"
@@ -145,6 +146,7 @@ async def test_a_circle_is_refused_with_its_name(system: Whole) -> None:
 async def test_wrong_requests_are_refused_with_what_is_allowed(system: Whole) -> None:
     """The place, what was found, and what may stand there."""
     first, second = await start(system, PICK, "pick"), await start(system, PICK, "pick")
+    await await_state(system, second, "go", "waiting")
     problem = await depend(system, second, {"on": first, "kind": "after_all"}, status=422)
     assert problem["problems"][0].startswith("kind: Invalid enum value 'after_all'")
     problem = await depend(system, second, [{"on": {"ran": first}}], status=422)
