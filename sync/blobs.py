@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -138,8 +139,7 @@ class BlobStore:
         """How much of the blob is held. To ask for it is to want it: a sweep leaves it alone for a while."""
         if self._holds(blob) and self._is_fresh(self._path(blob)):
             return Held(blob.size, True)
-        partial = self._partial(blob)
-        return Held(min(partial.stat().st_size, blob.size) if partial.exists() else 0, False)
+        return Held(min(_size(self._partial(blob)), blob.size), False)
 
     def put_chunk(self, blob: Blob, offset: int, data: bytes) -> Held:
         """Add bytes at `offset`; what is held already is skipped, so that a chunk may come twice.
@@ -188,7 +188,7 @@ class BlobStore:
             raise BlobMissing(f"{_label(blob)} is not held here")
         if not 0 <= offset <= blob.size:
             raise BlobRefused(f"{_label(blob)} has no byte {offset}")
-        with self._path(blob).open("rb") as file:
+        with self._open(blob) as file:
             file.seek(offset)
             return file.read(length)
 
@@ -196,7 +196,7 @@ class BlobStore:
         """Read a complete blob and compare its hash. Raises BlobMissing, BlobMismatch (the file is left for a person)."""
         if not self._holds(blob):
             raise BlobMissing(f"{_label(blob)} is not held here")
-        with self._path(blob).open("rb") as file:
+        with self._open(blob) as file:
             if hashlib.file_digest(file, "sha256").digest() != blob.sha256:
                 raise BlobMismatch(f"{_label(blob)}: its file has changed on the disk; fetch it again from a peer")
 
@@ -241,7 +241,15 @@ class BlobStore:
 
     def _holds(self, blob: Blob) -> bool:
         path = self._path(blob)
-        return path.exists() and path.stat().st_size == blob.size
+        with suppress(FileNotFoundError):  # A sweep may take it at any moment.
+            return path.stat().st_size == blob.size
+        return False
+
+    def _open(self, blob: Blob) -> BufferedReader:
+        try:
+            return self._path(blob).open("rb")
+        except FileNotFoundError:
+            raise BlobMissing(f"{_label(blob)} is not held here any more") from None
 
     def _path(self, blob: Blob) -> Path:
         name = self._file_name(blob)
@@ -401,6 +409,13 @@ def _stat(blob: events_pb2.BlobRef, held: Held) -> blob_pb2.BlobStat:
 
 def _reference(blob: Blob) -> events_pb2.BlobRef:
     return events_pb2.BlobRef(sha256=blob.sha256, size=blob.size)
+
+
+def _size(path: Path) -> int:
+    """In bytes; 0 of a file that is not there."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
 
 
 def _label(blob: Blob) -> str:
