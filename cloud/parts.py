@@ -1,17 +1,16 @@
 """All Parts of a planner as one: who takes what, looked up once by the type of event, so that an event that nobody takes costs
 one look into a dict."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cloud.part import Elapse, Fold, Hear, Part, Step
+from sync.taking import apart, together
 from sync.values import Now
 
 if TYPE_CHECKING:
     from cloud.outcomes import Outcome
     from cloud.runs import Run
-
-T = TypeVar("T", bound=Callable[..., None])
 
 
 class Parts:
@@ -19,11 +18,11 @@ class Parts:
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self._parts = parts
-        self.steps: dict[type, Step] = _apart(part.steps() for part in parts)
-        self.timers: dict[str, Elapse] = _apart(part.timers() for part in parts)
-        self.own_folds: dict[type, list[Fold]] = _together(part.own_folds() for part in parts)
-        self.site_folds: dict[type, list[Fold]] = _together(part.site_folds() for part in parts)
-        self.hears: dict[type, list[Hear]] = _together(part.hears() for part in parts)
+        self.steps: dict[type, Step] = apart(part.steps() for part in parts)
+        self.timers: dict[str, Elapse] = apart(part.timers() for part in parts)
+        self.own_folds: dict[type, list[Fold]] = together(part.own_folds() for part in parts)
+        self.site_folds: dict[type, list[Fold]] = together(part.site_folds() for part in parts)
+        self.hears: dict[type, list[Hear]] = together(part.hears() for part in parts)
 
     def ended(self, run: "Run", how: "Outcome", now: Now, out: list[object]) -> None:
         """A run has ended."""
@@ -54,22 +53,3 @@ class Parts:
         for part in self._parts:
             if (body := saved.get(part.name)) is not None:
                 part.restore(body)
-
-
-K = TypeVar("K")
-
-
-def _apart(each: Iterable[dict[K, T]]) -> dict[K, T]:
-    found: dict[K, T] = {}
-    for taken in each:
-        assert not found.keys() & taken.keys(), f"two take {found.keys() & taken.keys()}"
-        found |= taken
-    return found
-
-
-def _together(each: Iterable[dict[type, T]]) -> dict[type, list[T]]:
-    found: dict[type, list[T]] = {}
-    for taken in each:
-        for kind, call in taken.items():
-            found.setdefault(kind, []).append(call)
-    return found

@@ -1,10 +1,10 @@
 """All Parts of an executor as one: who takes what, looked up once by the type of event, so that an event that nobody takes costs
 one look into a dict."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from edge.part import Elapse, Fold, Hear, Part, Step
+from sync.taking import apart, together
 from sync.values import Now
 
 
@@ -13,10 +13,10 @@ class Parts:
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self._parts = parts
-        self.steps: dict[type, Step] = _apart(part.steps() for part in parts)
-        self.timers: dict[str, Elapse] = _apart(part.timers() for part in parts)
-        self.folds: dict[type, list[Fold]] = _together(part.folds() for part in parts)
-        self.hears: dict[type, list[Hear]] = _together(part.hears() for part in parts)
+        self.steps: dict[type, Step] = apart(part.steps() for part in parts)
+        self.timers: dict[str, Elapse] = apart(part.timers() for part in parts)
+        self.folds: dict[type, list[Fold]] = together(part.folds() for part in parts)
+        self.hears: dict[type, list[Hear]] = together(part.hears() for part in parts)
 
     def linked(self, now: Now, out: list[object]) -> None:
         """The link to the cloud is up."""
@@ -51,23 +51,3 @@ class Parts:
         for part in self._parts:
             if (body := saved.get(part.name)) is not None:
                 part.restore(body)
-
-
-K = TypeVar("K")
-T = TypeVar("T", bound=Callable[..., None])
-
-
-def _apart(each: Iterable[dict[K, T]]) -> dict[K, T]:
-    found: dict[K, T] = {}
-    for taken in each:
-        assert not found.keys() & taken.keys(), f"two take {found.keys() & taken.keys()}"
-        found |= taken
-    return found
-
-
-def _together(each: Iterable[dict[type, T]]) -> dict[type, list[T]]:
-    found: dict[type, list[T]] = {}
-    for taken in each:
-        for kind, call in taken.items():
-            found.setdefault(kind, []).append(call)
-    return found
