@@ -4,7 +4,7 @@ Reads come from memory where the planner holds the run, and from the log where i
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,33 +14,17 @@ import structlog
 from cloud import api
 from cloud.admission import RUNS_ACTIVE_MAX, Admission
 from cloud.blobs import Fetching
-from cloud.caches.api import cache_routes
-from cloud.control.api import control_routes
 from cloud.control.inputs import CommandSettled
-from cloud.control.service import ControlService
 from cloud.crossing import blobs_handed
-from cloud.dependencies.api import dependency_routes
-from cloud.dependencies.service import DependencyService
-from cloud.explain.api import explain_routes
-from cloud.forking.api import forking_routes
-from cloud.forking.service import ForkService
 from cloud.inputs import AgentLoad, RunFinished, SiteLoads
-from cloud.looking.api import looking_routes
-from cloud.notifying.api import notification_routes
 from cloud.notifying.driver import Courier, CourierPolicy
 from cloud.notifying.inputs import Deliver
-from cloud.notifying.service import NotificationService
-from cloud.pausing.api import pausing_routes
 from cloud.pausing.inputs import SitePauseSettled
 from cloud.planner import Planner
 from cloud.reports import SiteReports, TaskReport, checked
-from cloud.retention.api import retention_routes
-from cloud.retention.service import RetentionService
-from cloud.ruling.api import rule_routes
-from cloud.schedule.api import schedule_routes
-from cloud.schedule.service import ScheduleService
-from cloud.service import PlannerService
+from cloud.routes.api import make_routes
 from cloud.views import CacheView, Freshness, LinkView
+from cloud.watching.service import Watching
 from sync.actors import Loop, SystemClock, verify_slowly
 from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobMissing, BlobService, BlobStore
 from sync.commit import Row
@@ -50,13 +34,13 @@ from sync.outputs import Acknowledge, Recall, Reply
 from sync.replication import LinkRefused
 from sync.retention.driver import Retention, sweeping
 from sync.retention.policy import Policy
-from sync.service import CHANNEL_OPTIONS, Exchange, Health, Link, SyncServer
+from sync.service import Exchange, Link, SyncServer
+from sync.serving.service import CHANNEL_OPTIONS, Health
 from sync.values import NodeId, SiteId, StreamId, site_name_problem, stream_id, stream_writer
 from tiercel.v1 import blob_pb2_grpc, events_pb2, sync_pb2, sync_pb2_grpc
 from workflow.events import ValueHanded, decode
 
 NODE = "cloud"
-WATCH_INTERVAL_S = 0.2
 BLOB_WAIT_MS = 30_000
 BLOB_AWAY_MS = 5_000
 """So long nothing of a blob may arrive before the cloud gives up for now. If a site that may hold it is away, sooner: whoever
@@ -91,13 +75,11 @@ class GlobalPlanner:
         self.damaged = ""
         self._era = SystemClock(self.log.boot).now().wall_ms // 1000
         self.blobs = BlobStore(config.data_dir / "blobs", bytes_max=config.blobs_bytes_max)
-        self._finished: dict[str, _Bell] = {}
         self._digests: dict[int, asyncio.Queue[sync_pb2.DigestReply]] = {}
         self._digest_count = 0
         self.recovering_from: set[str] = set()
         self.refused: dict[str, str] = {}  # Why a site's link stays down until somebody has looked.
-        self._watchers: set[_Mailbox] = set()
-        self._watched = asyncio.Event()
+        self.watching = Watching(lambda: self.planner)
 
     async def serve(self, ready: asyncio.Event | None = None) -> None:
         """Serve until cancelled."""
@@ -122,7 +104,7 @@ class GlobalPlanner:
         errands = (
             self.courier.run(),
             self.fetching.run(),
-            self._feed_watchers(),
+            self.watching.feed(),
             verify_slowly(self.log, self.damage),
             self.health.keep(),
             self.retention.keep(self.may_cut, self.damage),
@@ -139,22 +121,7 @@ class GlobalPlanner:
             )
             if ready is not None:
                 ready.set()
-            runs = PlannerService(self)
-            forks = ForkService(runs, self.fetching)
-            more = (
-                dependency_routes(DependencyService(self, runs)),
-                forking_routes(forks),
-                control_routes(ControlService(self, runs, forks), runs),
-                schedule_routes(ScheduleService(self)),
-                notification_routes(NotificationService(self)),
-                pausing_routes(self),
-                rule_routes(self),
-                explain_routes(self, runs),
-                cache_routes(self, runs),
-                looking_routes(runs.looking),
-                retention_routes(RetentionService(self)),
-            )
-            app = api.make_app(runs, *more)
+            app = make_routes(self)
             await self.loop.guard(api.serve(app, self.config.api_host, self.config.api_port))
         finally:
             for task in tasks:
@@ -209,8 +176,7 @@ class GlobalPlanner:
                 case Deliver():
                     self.courier.deliver(effect)
                 case RunFinished(name) | CommandSettled(name) | SitePauseSettled(name):
-                    if (bell := self._finished.get(name)) is not None:
-                        bell.event.set()
+                    self.watching.ring(name)
                 case _:
                     raise AssertionError(f"the planner ordered {effect!r}, which nobody carries out")
 
@@ -223,7 +189,7 @@ class GlobalPlanner:
                 if type(event) is ValueHanded and event.blob is not None:
                     # It is read at another site: brought now, it is there even if its own site is away by then.
                     self.fetching.want(event.blob)
-        if not self._watchers:
+        if not self.watching.is_watched:
             self.planner.changed.clear()  # Nobody asks.
 
     def refolded(self, error: BaseException) -> None:
@@ -310,64 +276,7 @@ class GlobalPlanner:
                 raise BlobMissing(f"{what}: none of {', '.join(sorted(asked))} brought it")
             await asyncio.sleep(0.05)
 
-    # For those who wait and watch -------------------------------------------------------------------------------------
-
-    async def wait_ended(self, run: str, wait_s: float) -> bool:
-        """Wait until the run has ended, at most `wait_s` seconds; did it?"""
-        return await self.wait_for(run, lambda: run not in self.planner.runs, wait_s)
-
-    async def wait_answered(self, command: str, wait_s: float) -> bool:
-        """Wait until all homes have answered, or one has refused, at most `wait_s` seconds; did they?"""
-        commands = self.planner.intents.commands
-        return await self.wait_for(command, lambda: command not in commands or commands[command].state != "pending", wait_s)
-
-    async def wait_for(self, name: str, is_over: Callable[[], bool], wait_s: float) -> bool:
-        """Wait until it is over, looking whenever there is news of a run or command of this name; is it?"""
-        deadline = asyncio.get_running_loop().time() + wait_s
-        while not is_over():
-            left_s = deadline - asyncio.get_running_loop().time()
-            if left_s <= 0:
-                return False
-            bell = self._finished.setdefault(name, _Bell())
-            bell.event.clear()
-            bell.waiting += 1
-            try:
-                await asyncio.wait_for(bell.event.wait(), left_s)
-            except TimeoutError:
-                return is_over()
-            finally:
-                bell.waiting -= 1
-                if not bell.waiting and self._finished.get(name) is bell:
-                    del self._finished[name]
-        return True
-
-    async def changes(self) -> AsyncIterator[list[str]]:
-        """The runs that have changed, a few times per second, while anybody asks. Slow readers get them together."""
-        mailbox = _Mailbox()
-        self._watchers.add(mailbox)
-        self._watched.set()
-        try:
-            while True:
-                await mailbox.wake.wait()
-                mailbox.wake.clear()
-                changed, mailbox.changed = mailbox.changed, {}
-                yield list(changed)
-        finally:
-            self._watchers.discard(mailbox)
-            if not self._watchers:
-                self._watched.clear()
-
-    async def _feed_watchers(self) -> None:
-        beats = 0
-        while True:
-            await self._watched.wait()
-            await asyncio.sleep(WATCH_INTERVAL_S)
-            changed, self.planner.changed = self.planner.changed, {}
-            beats += 1
-            for mailbox in self._watchers:
-                mailbox.changed.update(changed)
-                if changed or beats % 5 == 0:
-                    mailbox.wake.set()
+    # For those who ask -----------------------------------------------------------------------------------------------
 
     async def digests(self, site: str, timeout_s: float) -> AsyncIterator[sync_pb2.FragmentDigest]:
         """The hashes of the site's fragments, page by page. Raises KeyError if it is not linked, TimeoutError if it is silent."""
@@ -403,19 +312,3 @@ class GlobalPlanner:
 
 def _report(item: sync_pb2.TaskReport) -> tuple[str, int, TaskReport]:
     return item.run, item.task, checked(TaskReport(item.attempt, item.fraction, item.note, item.at_ms))
-
-
-@dataclass(slots=True, eq=False)
-class _Bell:
-    """Rung when a run has ended or a command was answered; shared by all who wait for it."""
-
-    event: asyncio.Event = field(default_factory=asyncio.Event)
-    waiting: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class _Mailbox:
-    """What one watcher has not seen yet: bounded by the runs there are, however slow it reads."""
-
-    changed: dict[str, None] = field(default_factory=dict)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)

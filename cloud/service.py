@@ -17,16 +17,15 @@ from cloud.dependencies.requests import waits_of
 from cloud.inputs import CancelRun, NewRun, Refusal, RegisterDefinition, StartRuns
 from cloud.looking.service import LookingService
 from cloud.looking.wanted import Wanted
-from cloud.pausing.views import pause_view
 from cloud.pictures import UNTOLD, definition_view, definition_views, history_entries, run_picture, tombstone_summary
 from cloud.port import Problem, RunRequest, Started, Then
 from cloud.retention.beginning import archived_entry, unknown_run
 from cloud.runs import Run, load_saved_run, restore_run
+from cloud.sites.service import SiteService
 from cloud.task_pictures import first_shown, rows_of
 from cloud.views import (
     AgentView,
     ChildView,
-    ClockView,
     CommandView,
     DefinitionView,
     DiffView,
@@ -38,16 +37,13 @@ from cloud.views import (
 )
 from sync.commit import Row
 from sync.log_errors import LogCorrupt
-from sync.values import stream_writer
 from workflow.loading import Loaded, load
 from workflow.plan import DefinitionError, InputError, Plan
 from workflow.problems import Problem as InputProblem
-from workflow.saved import state_hash
 
 if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
 
-DIGEST_TIMEOUT_S = 10.0
 HISTORY_PAGE = 1_000
 RUN_BYTES_MAX = 1 << 20
 ROWS_AT_ONCE_MAX = 20_000
@@ -66,6 +62,7 @@ class PlannerService:
 
     def __init__(self, node: "GlobalPlanner") -> None:
         self._node = node
+        self.of_sites = SiteService(node)
         self.looking = LookingService(node)
         self._pending_keys: set[str] = set()
         self._large_now = 0
@@ -193,7 +190,7 @@ class PlannerService:
         command = await self._node.loop.ask(lambda token: CancelRun(token, run, reason))
         if isinstance(command, Problem):
             raise command
-        ended = await self._node.wait_ended(run, wait_s)
+        ended = await self._node.watching.wait_ended(run, wait_s)
         return await self.run(run, wait_s=0) if ended or not command else await self.command(str(command))
 
     def refuse_while_recovering(self) -> None:
@@ -218,7 +215,7 @@ class PlannerService:
         """The whole picture of a run; with `wait_s`, once it has ended or the time is over."""
         if wait_s > 0:
             await self.find(run)
-            await self._node.wait_ended(run, wait_s)
+            await self._node.watching.wait_ended(run, wait_s)
         await self._node.loop.durable()
         known, last = await self._find_with_last(run)
         rows = await self._rows(last)
@@ -280,93 +277,20 @@ class PlannerService:
 
     async def agents(self) -> list[AgentView]:
         """All agents of all sites."""
-        return [
-            AgentView(
-                *(a.id, site.id, a.kind, a.state, a.capabilities, a.capacity, a.running, a.since, a.labels),
-                health=a.health,
-                open_until=a.open_until_ms,
-            )
-            for _, site in sorted(self._node.planner.fleet.sites.items())
-            for _, a in sorted(site.agents.items())
-        ]
+        return self.of_sites.agents()
+
+    async def diff(self, site: str) -> DiffView:
+        """Ask the site for the hashes of its fragments and compare with the replicas here."""
+        return await self.of_sites.diff(site)
 
     async def sites(self) -> list[SiteView]:
         """All sites."""
-        return self.site_views()
+        return self.of_sites.site_views()
 
     async def run_totals(self) -> list[RunTotals]:
         """What the ended runs tell: of all definitions, then of each."""
         await self._node.loop.durable()
         return self._node.planner.measures.run_totals()
-
-    def site_views(self) -> list[SiteView]:
-        """All sites, without waiting."""
-        views = []
-        durable = self._node.exchange.ring.durable
-        for name, site in sorted(self._node.planner.fleet.sites.items()):
-            link = self._node.exchange.links.get(name)
-            acked = link.session.acked_seq if link else self._node.exchange.acked.get(name, 0)
-            present = [a for a in site.agents.values() if a.state == "available"]
-            views.append(
-                SiteView(
-                    id=name,
-                    link=self._node.link_view(name),
-                    freshness=self._node.freshness(name),
-                    events_received=sum(seq for stream, seq in durable.items() if str(stream_writer(stream)) == name),
-                    events_unacknowledged=max(0, durable.get(self._node.planner.site_stream(name), 0) - acked),
-                    agents=len(present),
-                    capacity=sum(a.capacity for a in present),
-                    active_runs=site.active_runs,
-                    running_tasks=site.running_tasks,
-                    ready_tasks=site.ready_tasks,
-                    clock=self._clock_view(name),
-                    cache=site.cache,
-                    refused=self._node.refused.get(name, ""),
-                    pause=pause_view(site.pause),
-                )
-            )
-        return views
-
-    def _clock_view(self, site: str) -> ClockView | None:
-        ahead = self._node.loop.driver.clocks.writers.get(site)
-        return ClockView(ahead.ahead_ms, ahead.at_ms, ahead.count) if ahead is not None else None
-
-    async def diff(self, site: str) -> DiffView:
-        """Ask the site for the hashes of its fragments and compare with the replicas here."""
-        if site not in self._node.planner.fleet.sites:
-            known = ", ".join(sorted(self._node.planner.fleet.sites)) or "none"
-            raise Problem(404, "site_unknown", f"site {site} is not known (known: {known})")
-        compared = equal = behind = 0
-        different: list[str] = []
-        try:
-            async for digest in self._node.digests(site, DIGEST_TIMEOUT_S):
-                ours = await self._replica(digest.run, site)
-                if ours is None or ours[0] != (digest.epoch, digest.seq):
-                    behind += 1
-                    continue
-                compared += 1
-                if ours[1] == digest.state_hash:
-                    equal += 1
-                else:
-                    different.append(digest.run)
-        except (KeyError, TimeoutError):
-            link = self._node.link_view(site)
-            detail = f"site {site} cannot be asked: its link is {link.state}; try again when it is up"
-            raise Problem(503, "site_unreachable", detail) from None
-        return DiffView(site, compared, equal, behind, different, self._node.loop.clock.now().wall_ms)
-
-    async def _replica(self, run: str, site: str) -> tuple[tuple[int, int], bytes] | None:
-        known = self._node.planner.runs.look(run)
-        if known is None:
-            snapshot = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.snapshot(run)))
-            if snapshot is None:
-                return None
-            saved = load_saved_run(snapshot.body)
-            known = restore_run(run, self._node.planner.plans[saved.definition], saved)
-        fragment = known.fragment(site)
-        if fragment is None:
-            return None
-        return (fragment.epoch, fragment.version), state_hash(fragment.save())
 
     async def verify(self) -> list[dict[str, object]]:
         """Recompute the chain of every stream in this log, in pages between commits."""
@@ -385,10 +309,10 @@ class PlannerService:
 
     async def watch(self) -> AsyncIterator[tuple[list[RunSummary], list[SiteView]]]:
         """What has changed, whenever something has: first what may change any moment, then changes."""
-        yield [run.summary() for _, run in self._node.planner.runs.whole()], self.site_views()
-        async for changed in self._node.changes():
+        yield [run.summary() for _, run in self._node.planner.runs.whole()], self.of_sites.site_views()
+        async for changed in self._node.watching.changes():
             summaries = [summary for run in changed if (summary := await self._summary(run)) is not None]
-            yield summaries, self.site_views()
+            yield summaries, self.of_sites.site_views()
 
     def ready(self) -> list[str]:
         """What keeps the cloud from taking work; empty if nothing does."""

@@ -17,12 +17,10 @@ from pathlib import Path
 import grpc
 import structlog
 
-from edge.cache import ResultCache
 from edge.executor import LEASE_MS, Executor
 from edge.inputs import ProgressHeard
-from edge.roster import Roster, Slot
 from edge.service import Gateway
-from edge.vigil import Report
+from edge.telemetry import loads_of, report_of
 from sync.actors import Loop, verify_slowly
 from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobError, BlobService, BlobStore, pull, push
 from sync.commit import Row
@@ -32,7 +30,8 @@ from sync.outputs import Acknowledge, Recall, Reply
 from sync.replication import LinkRefused
 from sync.retention.driver import Retention, sweeping
 from sync.retention.policy import Policy
-from sync.service import CHANNEL_OPTIONS, Exchange, Health, Link
+from sync.service import Exchange, Link
+from sync.serving.service import CHANNEL_OPTIONS, Health
 from sync.values import NodeId, SiteId, StreamId, stream_id, stream_writer
 from tiercel.backoff import Backoff
 from tiercel.v1 import agent_pb2_grpc, blob_pb2_grpc, sync_pb2, sync_pb2_grpc
@@ -124,9 +123,7 @@ class EdgeNode:
             self.log,
             self,
             dials=True,
-            urgent=frozenset(
-                ("FragmentEnded", "CommandAnswered", "AgentRegistered", "ScheduleCreated", "ScheduleChanged", "ScheduleFired")
-            ),
+            urgent=URGENT,
         )
         self.loop = Loop(self._make_executor, self.log, self)
         self.loop.held = True
@@ -310,13 +307,7 @@ class EdgeNode:
 
     def telemetry(self) -> sync_pb2.SyncMessage | None:
         """How busy the agents are; only when it has changed."""
-        executor = self._executor()
-        loads = sync_pb2.AgentLoads(
-            agents=[_load(executor.roster, slot) for _, slot in sorted(executor.roster.slots.items())],
-            ready=executor.ready_tasks(),
-            running=sum(len(s.held) for s in executor.roster.slots.values()),
-            cache=_cache_load(executor.cache),
-        )
+        loads = loads_of(self._executor())
         encoded = loads.SerializeToString()
         if encoded == self._last_telemetry:
             return None
@@ -333,7 +324,7 @@ class EdgeNode:
         link, vigil = self.exchange.links.get(CLOUD), self._executor().home.vigil
         if link is None or not vigil.untold:
             return  # It is told when the link is up again.
-        items = [_report(*told) for told in vigil.take_untold(REPORTS_MAX)]
+        items = [report_of(*told) for told in vigil.take_untold(REPORTS_MAX)]
         link.say(sync_pb2.SyncMessage(reports=sync_pb2.TaskReports(items=items)))
         if vigil.untold:
             self._tell_progress()
@@ -395,18 +386,3 @@ class EdgeNode:
         core = self.loop.driver.core
         assert isinstance(core, Executor)
         return core
-
-
-def _cache_load(cache: ResultCache) -> sync_pb2.CacheLoad:
-    return sync_pb2.CacheLoad(entries=len(cache.entries), bytes=cache.held_bytes, hits=cache.hits, misses=cache.misses)
-
-
-def _report(run: str, task: int, report: Report) -> sync_pb2.TaskReport:
-    attempt, fraction, note, at_ms = report
-    return sync_pb2.TaskReport(run=run, task=task, attempt=attempt, fraction=fraction, note=note, at_ms=at_ms)
-
-
-def _load(roster: Roster, slot: Slot) -> sync_pb2.AgentLoad:
-    health, until_ms = roster.health.view(slot.agent)
-    health = "" if health == "ok" else health  # Nearly always, so it costs nothing on the wire.
-    return sync_pb2.AgentLoad(agent=slot.agent, running=len(slot.held), health=health, open_until_ms=until_ms)

@@ -13,8 +13,6 @@ from typing import Any, Protocol
 
 import grpc
 import structlog
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
 
 from sync.actors import Loop
 from sync.chain import Head
@@ -35,20 +33,6 @@ COALESCE_S = 0.01
 URGENT_COALESCE_S = 0.002
 HELLO_TIMEOUT_S = 10.0
 REFUSAL_TIMEOUT_S = 2.0
-CHANNEL_OPTIONS = (
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-    ("grpc.max_receive_message_length", 4 << 20),
-    ("grpc.max_send_message_length", 4 << 20),
-    # A second server on a port is refused. By default both would serve, and a site would reach now one cloud, now the other.
-    ("grpc.so_reuseport", 0),
-    # The way to the cloud is named by the operator: a proxy for the web, found in the environment, is not it.
-    ("grpc.enable_http_proxy", 0),
-)
 
 log = structlog.get_logger()
 
@@ -408,37 +392,6 @@ class SyncServer(sync_pb2_grpc.SyncServiceServicer):
             await self._exchange.converse(aiter(request_iterator), context.write)
         except LinkRefused as refused:
             log.warning("link refused", code=refused.code, reason=str(refused))
-
-
-class Health:
-    """What `grpc.health.v1` answers for a node: SERVING while it takes work, as a whole ("") and for the named service."""
-
-    def __init__(self, service: str) -> None:
-        self._names = ("", service)
-        self._servicer = health_aio.HealthServicer()
-        self._status = health_pb2.HealthCheckResponse.NOT_SERVING
-        self._told = asyncio.Event()
-        self._told.set()
-
-    def join(self, server: grpc.aio.Server) -> None:
-        """Answer at this server."""
-        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
-
-    def tell(self, *, serving: bool) -> None:
-        """From now on this is so; whoever watches hears of it."""
-        self._status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        self._told.set()
-
-    async def keep(self) -> None:
-        """Pass on what is told, until cancelled: then the node stops."""
-        try:
-            while True:
-                await self._told.wait()
-                self._told.clear()
-                for name in self._names:
-                    await self._servicer.set(name, self._status)
-        finally:
-            await self._servicer.enter_graceful_shutdown()
 
 
 def _refusal(refused: LinkRefused) -> sync_pb2.SyncMessage:

@@ -34,7 +34,7 @@ def cache_routes(node: "GlobalPlanner", runs: "PlannerService") -> APIRouter:
         command = await node.loop.ask(lambda token: ClearCache(token, site, asked.work, key))
         if isinstance(command, Problem):
             raise command
-        done = await node.wait_answered(str(command), wait)
+        done = await node.watching.wait_answered(str(command), wait)
         view = await runs.command(str(command))
         place = {"Location": f"/api/v1/commands/{quote(view.command, safe='')}"}
         return answer(view) if done else answer(view, 202, place)

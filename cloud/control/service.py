@@ -34,7 +34,7 @@ class ControlService:
     async def order(self, run: str, order: Order, *, wait_s: float) -> RunView | CommandView:
         """The run as it is once all homes have accepted; the pending command if they take longer. Refused: Problem 409."""
         command = await self._ask(run, order)
-        if not command or await self._node.wait_answered(command, wait_s):
+        if not command or await self._node.watching.wait_answered(command, wait_s):
             intent = self._node.planner.intents.commands.get(command)
             if intent is not None and intent.state == "refused":
                 raise Problem(409, "command_refused", intent.detail)

@@ -65,7 +65,7 @@ class DependencyService:
             known = self._known(id)
             return known is None or not view_of(self._node.planner, known).unanswered
 
-        await self._node.wait_for(f"{HOLD}/{id}", is_over, wait_s)
+        await self._node.watching.wait_for(f"{HOLD}/{id}", is_over, wait_s)
 
     def _known(self, id: str) -> Dependency | None:
         return self._node.planner.dependencies.records.known.get(id)

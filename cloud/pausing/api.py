@@ -46,7 +46,7 @@ class Endpoints:
         if isinstance(command, Problem):
             raise command
         order = str(command)
-        is_settled = not order or await self._node.wait_for(
+        is_settled = not order or await self._node.watching.wait_for(
             order, lambda: self._node.planner.pauses.is_settled(site, order), wait
         )
         return answer(self._view(site), 200 if is_settled else 202)

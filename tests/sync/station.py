@@ -16,7 +16,8 @@ from sync.driver import StreamRecovered
 from sync.log import EventLog
 from sync.outputs import Acknowledge, Reply
 from sync.replication import LinkRefused
-from sync.service import CHANNEL_OPTIONS, Exchange, Link, SyncServer
+from sync.service import Exchange, Link, SyncServer
+from sync.serving.service import CHANNEL_OPTIONS
 from sync.values import NodeId, StreamId
 from tests.sync.notebook import Note, Notebook
 from tiercel.v1 import sync_pb2, sync_pb2_grpc

@@ -11,7 +11,7 @@ import pytest
 
 from sync.commit import Row
 from sync.replication import events_message
-from sync.service import CHANNEL_OPTIONS
+from sync.serving.service import CHANNEL_OPTIONS
 from tests.sync.chained import Scribe
 from tests.sync.notebook import Notebook, Noted
 from tests.sync.station import CLOUD, HARBOUR, PATIENCE_S, Station, served, station, until

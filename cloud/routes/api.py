@@ -1,0 +1,48 @@
+"""All routes of the cloud's API, each with the service that answers them."""
+
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+from cloud import api
+from cloud.caches.api import cache_routes
+from cloud.control.api import control_routes
+from cloud.control.service import ControlService
+from cloud.dependencies.api import dependency_routes
+from cloud.dependencies.service import DependencyService
+from cloud.explain.api import explain_routes
+from cloud.forking.api import forking_routes
+from cloud.forking.service import ForkService
+from cloud.looking.api import looking_routes
+from cloud.notifying.api import notification_routes
+from cloud.notifying.service import NotificationService
+from cloud.pausing.api import pausing_routes
+from cloud.retention.api import retention_routes
+from cloud.retention.service import RetentionService
+from cloud.ruling.api import rule_routes
+from cloud.schedule.api import schedule_routes
+from cloud.schedule.service import ScheduleService
+from cloud.service import PlannerService
+
+if TYPE_CHECKING:
+    from cloud.driver import GlobalPlanner
+
+
+def make_routes(node: "GlobalPlanner") -> FastAPI:
+    """The application that answers for this cloud."""
+    runs = PlannerService(node)
+    forks = ForkService(runs, node.fetching)
+    more = (
+        dependency_routes(DependencyService(node, runs)),
+        forking_routes(forks),
+        control_routes(ControlService(node, runs, forks), runs),
+        schedule_routes(ScheduleService(node)),
+        notification_routes(NotificationService(node)),
+        pausing_routes(node),
+        rule_routes(node),
+        explain_routes(node, runs),
+        cache_routes(node, runs),
+        looking_routes(runs.looking),
+        retention_routes(RetentionService(node)),
+    )
+    return api.make_app(runs, *more)

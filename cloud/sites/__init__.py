@@ -1,0 +1,1 @@
+"""The sites, as the cloud knows them."""

@@ -1,0 +1,104 @@
+"""What the cloud knows of its sites and their agents, and how its replicas compare with what the sites hold."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from cloud.pausing.views import pause_view
+from cloud.port import Problem
+from cloud.runs import load_saved_run, restore_run
+from cloud.views import AgentView, ClockView, DiffView, SiteView
+from sync.values import stream_writer
+from workflow.saved import state_hash
+
+if TYPE_CHECKING:
+    from cloud.driver import GlobalPlanner
+
+DIGEST_TIMEOUT_S = 10.0
+
+
+class SiteService:
+    """Answers about sites, from memory, and by asking them."""
+
+    def __init__(self, node: "GlobalPlanner") -> None:
+        self._node = node
+
+    def agents(self) -> list[AgentView]:
+        """All agents of all sites."""
+        return [
+            AgentView(
+                *(a.id, site.id, a.kind, a.state, a.capabilities, a.capacity, a.running, a.since, a.labels),
+                health=a.health,
+                open_until=a.open_until_ms,
+            )
+            for _, site in sorted(self._node.planner.fleet.sites.items())
+            for _, a in sorted(site.agents.items())
+        ]
+
+    def site_views(self) -> list[SiteView]:
+        """All sites, without waiting."""
+        views = []
+        durable = self._node.exchange.ring.durable
+        for name, site in sorted(self._node.planner.fleet.sites.items()):
+            link = self._node.exchange.links.get(name)
+            acked = link.session.acked_seq if link else self._node.exchange.acked.get(name, 0)
+            present = [a for a in site.agents.values() if a.state == "available"]
+            views.append(
+                SiteView(
+                    id=name,
+                    link=self._node.link_view(name),
+                    freshness=self._node.freshness(name),
+                    events_received=sum(seq for stream, seq in durable.items() if str(stream_writer(stream)) == name),
+                    events_unacknowledged=max(0, durable.get(self._node.planner.site_stream(name), 0) - acked),
+                    agents=len(present),
+                    capacity=sum(a.capacity for a in present),
+                    active_runs=site.active_runs,
+                    running_tasks=site.running_tasks,
+                    ready_tasks=site.ready_tasks,
+                    clock=self._clock_view(name),
+                    cache=site.cache,
+                    refused=self._node.refused.get(name, ""),
+                    pause=pause_view(site.pause),
+                )
+            )
+        return views
+
+    def _clock_view(self, site: str) -> ClockView | None:
+        ahead = self._node.loop.driver.clocks.writers.get(site)
+        return ClockView(ahead.ahead_ms, ahead.at_ms, ahead.count) if ahead is not None else None
+
+    async def diff(self, site: str) -> DiffView:
+        """Ask the site for the hashes of its fragments and compare with the replicas here."""
+        if site not in self._node.planner.fleet.sites:
+            known = ", ".join(sorted(self._node.planner.fleet.sites)) or "none"
+            raise Problem(404, "site_unknown", f"site {site} is not known (known: {known})")
+        compared = equal = behind = 0
+        different: list[str] = []
+        try:
+            async for digest in self._node.digests(site, DIGEST_TIMEOUT_S):
+                ours = await self._replica(digest.run, site)
+                if ours is None or ours[0] != (digest.epoch, digest.seq):
+                    behind += 1
+                    continue
+                compared += 1
+                if ours[1] == digest.state_hash:
+                    equal += 1
+                else:
+                    different.append(digest.run)
+        except (KeyError, TimeoutError):
+            link = self._node.link_view(site)
+            detail = f"site {site} cannot be asked: its link is {link.state}; try again when it is up"
+            raise Problem(503, "site_unreachable", detail) from None
+        return DiffView(site, compared, equal, behind, different, self._node.loop.clock.now().wall_ms)
+
+    async def _replica(self, run: str, site: str) -> tuple[tuple[int, int], bytes] | None:
+        known = self._node.planner.runs.look(run)
+        if known is None:
+            snapshot = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.snapshot(run)))
+            if snapshot is None:
+                return None
+            saved = load_saved_run(snapshot.body)
+            known = restore_run(run, self._node.planner.plans[saved.definition], saved)
+        fragment = known.fragment(site)
+        if fragment is None:
+            return None
+        return (fragment.epoch, fragment.version), state_hash(fragment.save())

@@ -1,0 +1,1 @@
+"""Waiting for what happens at the cloud, and watching it."""
