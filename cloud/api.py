@@ -150,7 +150,8 @@ class Runs:
         key = idempotency_key(request.headers.get("idempotency-key", ""))
         body = await body_of(request)
         asked = start_request(body)
-        run = RunRequest(asked.inputs, asked.labels, asked.priority, asked.fairness_key, asked.after)
+        contract = asked.consistency, asked.autonomy
+        run = RunRequest(asked.inputs, asked.labels, asked.priority, asked.fairness_key, asked.after, *contract)
         started = (await self._planner.start(asked.definition, [run], idempotency_key=key, body=body))[0]
         if isinstance(started, Problem):
             raise started

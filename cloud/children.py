@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from cloud.contracts import contract_now
 from cloud.dependencies.defined import defined_now
 from cloud.dependencies.inputs import Wait
 from cloud.inputs import NewRun
@@ -37,6 +38,7 @@ from workflow.children import (
     plan_named,
     waits_for,
 )
+from workflow.contract import inherited
 from workflow.event import Event
 from workflow.orders import EndChild, Terminate, encode_order
 from workflow.plan import Plan
@@ -82,7 +84,8 @@ class Children:
             self._record(run, asked.child, Outcome("failed", str(refusal)), now, out)
             return
         priority, key = (run.priority, run.fairness_key) if run is not None else (plan.priority, "")
-        self.planner.begin(asked.child, plan.ref, NewRun(inputs, {}, priority, key, name, depth), now, out)
+        contract = inherited(plan.contract, contract_now(run) if run is not None else None, says_itself=plan.says_contract)
+        self.planner.begin(asked.child, plan.ref, NewRun(inputs, {}, priority, key, name, depth, contract=contract), now, out)
         self.planner.dependencies.begin(asked.child, waits, (), now, out)
 
     def _checked(self, run: Run | None, asked: ChildRequested, depth: int) -> tuple[Plan, bytes, tuple[Wait, ...]]:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, NamedTuple
 
 from cloud.views import CacheView
+from workflow.contract import Contract
 from workflow.fair import PRIORITY
 from workflow.origin import Origin
 
@@ -22,7 +23,7 @@ class Refusal(NamedTuple):
 
 class NewRun(NamedTuple):
     """One run to start: its checked inputs (a JSON object) and labels, where it stands in line, whose child it is, what it waits
-    for, and what it was forked from."""
+    for, what it was forked from, and what it is promised."""
 
     inputs: bytes
     labels: dict[str, str]
@@ -32,6 +33,7 @@ class NewRun(NamedTuple):
     depth: int = 0
     after: "tuple[Wait, ...]" = ()
     origin: Origin | None = None
+    contract: Contract | None = None
 
 
 class StartRuns(NamedTuple):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cloud.conditions import condition
+from cloud.contract_views import contract_view
+from cloud.contracts import contract_now
 from cloud.dependencies.pictures import run_waits_for
 from cloud.runs import Child, Run, counted, load_saved_run, merged_states
 from cloud.task_pictures import Painting, task_views
@@ -47,6 +49,7 @@ def run_picture(run: Run, rows: list[Row], node: "GlobalPlanner") -> RunView:
         condition=condition(run),
         children=[_child_view(run, name, child, node) for name, child in run.children.items()],
         tasks_left_out=left_out,
+        contract=contract_view(contract_now(run)),
     )
 
 
@@ -68,6 +71,7 @@ def past_picture(run: Run, painting: Painting, as_of: int, node: "GlobalPlanner"
         children=[_past_child_view(run, name, child) for name, child in run.children.items()],
         tasks_left_out=left_out,
         as_of=as_of,
+        contract=contract_view(contract_now(run)),
     )
 
 

@@ -307,7 +307,7 @@ class Planner:
 
     def begin(self, run: str, definition: str, new: NewRun, now: Now, out: list[object]) -> None:
         """Create the run; it is given to a site when its turn comes."""
-        created = RunCreated(definition, new.inputs, new.labels, now.wall_ms, *new[2:6], new.origin)
+        created = RunCreated(definition, new.inputs, new.labels, now.wall_ms, *new[2:6], new.origin, new.contract)
         self.emit(self.stream, run, BORN_EPOCH, created, now, out)
         self.changed[run] = None
 
@@ -341,6 +341,7 @@ class Planner:
             run.parent,
             run.depth,
             run.origin,
+            run.contract,
         )
         self.emit(self.site_stream(site), run.id, RELEASED_EPOCH, released, now, out)
 

@@ -32,13 +32,16 @@ class Problem(Exception):
 
 class RunRequest(msgspec.Struct, forbid_unknown_fields=True):
     """One run to start: inputs (a JSON object) and labels; its priority (9 is the most urgent; that of its definition if none is
-    given); should it have to wait for a free place, the key that takes turns with others of that priority; what it waits for."""
+    given); should it have to wait for a free place, the key that takes turns with others of that priority; what it waits for;
+    what it is promised, if that is not what its definition says (`workflow.contract_reading`)."""
 
     inputs: dict[str, object] = {}
     labels: dict[str, str] = {}
     priority: Priority | None = None
     fairness_key: FairnessKey = ""
     after: After = []
+    consistency: str | dict[str, object] | None = None
+    autonomy: str | dict[str, object] | None = None
 
 
 class Started(msgspec.Struct, omit_defaults=True):

@@ -39,6 +39,8 @@ class StartRequest(msgspec.Struct, forbid_unknown_fields=True):
     priority: Priority | None = None
     fairness_key: FairnessKey = ""
     after: After = []
+    consistency: str | dict[str, object] | None = None
+    autonomy: str | dict[str, object] | None = None
 
 
 class BatchRequest(msgspec.Struct, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ import msgspec
 from cloud.reports import NOTHING, Place, Reports, TaskReport, is_over, share_done
 from cloud.views import RunSummary
 from sync.values import RunId
+from workflow.contract import Contract
 from workflow.events import FragmentAdopted, FragmentReleased, RunCreated
 from workflow.fair import PRIORITY
 from workflow.fragment import Fragment
@@ -58,6 +59,7 @@ class SavedRun(msgspec.Struct, array_like=True):
     reopening: bool = False
     held: str = ""
     origin: Origin | None = None
+    contract: Contract | None = None
 
 
 @dataclass(slots=True)
@@ -91,6 +93,7 @@ class Run:
     reopening: bool = False
     held: str = ""  # Why a run that has no home yet is paused.
     origin: Origin | None = None  # With what it has taken over, until all its fragments are adopted: then they have it.
+    contract: Contract | None = None
     reports: dict[Place, TaskReport] = field(default_factory=lambda: NOTHING)  # In memory only.
 
     @classmethod
@@ -110,6 +113,7 @@ class Run:
             parent=created.parent,
             depth=created.depth,
             origin=created.origin,
+            contract=created.contract,
         )
 
     def release(self, event: FragmentReleased) -> None:
@@ -221,6 +225,7 @@ class Run:
                 self.reopening,
                 self.held,
                 self.origin,
+                self.contract,
             )
         )
 
@@ -296,7 +301,9 @@ def created_by(released: FragmentReleased) -> RunCreated:
     """The beginning of a run that is known from its release alone: the cloud's own stream was lost with its disk."""
     priority = released.priority if released.priority >= 0 else PRIORITY
     asked = released.definition, released.inputs, released.labels, released.created_ms
-    return RunCreated(*asked, priority, released.fairness_key, released.parent, released.depth, released.origin)
+    return RunCreated(
+        *asked, priority, released.fairness_key, released.parent, released.depth, released.origin, released.contract
+    )
 
 
 def restore_run(run: str, plan: Plan, saved: SavedRun) -> Run:
@@ -324,6 +331,7 @@ def restore_run(run: str, plan: Plan, saved: SavedRun) -> Run:
         reopening=saved.reopening,
         held=saved.held,
         origin=saved.origin,
+        contract=saved.contract,
     )
 
 

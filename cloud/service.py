@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cloud.answers import decode_answer
+from cloud.contracts import contract_for
 from cloud.dependencies.defined import given_later
 from cloud.dependencies.requests import waits_of
 from cloud.inputs import CancelRun, NewRun, Refusal, RegisterDefinition, StartRuns
@@ -105,7 +106,7 @@ class PlannerService:
         accepted: list[NewRun] = []
         for run in runs:
             try:
-                waits = waits_of(run.after, "after")
+                waits, contract = waits_of(run.after, "after"), contract_for(plan, run)
                 inputs = encoded_inputs(plan.check_inputs(run.inputs, later=given_later(plan, waits)), run.labels)
             except Problem as problem:
                 refused.append(Refusal(len(answers), problem.status, problem.code, problem.detail, tuple(problem.problems)))
@@ -117,7 +118,7 @@ class PlannerService:
                 answers.append(Problem(422, "invalid_inputs", str(error), problems))
                 continue
             priority = plan.priority if run.priority is None else run.priority
-            accepted.append(NewRun(inputs, run.labels, priority, run.fairness_key, after=waits))
+            accepted.append(NewRun(inputs, run.labels, priority, run.fairness_key, after=waits, contract=contract))
             answers.append(None)
         started: list[Started] = []
         if accepted:

@@ -6,6 +6,7 @@ Times are UTC ms; `staleness_ms` is how long ago the cloud last knew itself leve
 
 import msgspec
 
+from cloud.contract_views import ContractView
 from workflow.fair import PRIORITY
 
 
@@ -206,6 +207,7 @@ class RunView(msgspec.Struct, omit_defaults=True):
     children: list[ChildView] = []
     tasks_left_out: int = 0
     as_of: int = 0
+    contract: ContractView | None = None
 
 
 class HistoryEntry(msgspec.Struct):

@@ -31,6 +31,7 @@ from workflow.children import (
     waits_for,
 )
 from workflow.commands import Cancel, Steer
+from workflow.contract import inherited
 from workflow.event import Event
 from workflow.events import FragmentAdopted, RunCreated
 from workflow.expression import ExpressionError
@@ -146,8 +147,10 @@ class SiteChildren(Part):
         home, site, run = self.home, self.home.site, asked.child
         priority = parent.priority() if parent is not None else plan.priority
         name = parent.run if parent is not None else ""
-        created = RunCreated(plan.ref, inputs, {}, now.wall_ms, priority, "", name, depth_of(run))
-        adopted = FragmentAdopted(plan.ref, inputs, site, [site], bytes(len(plan.tasks)), BORN_EPOCH, priority)
+        contract = inherited(plan.contract, parent.contract if parent is not None else None, says_itself=plan.says_contract)
+        created = RunCreated(plan.ref, inputs, {}, now.wall_ms, priority, "", name, depth_of(run), contract=contract)
+        places = bytes(len(plan.tasks))
+        adopted = FragmentAdopted(plan.ref, inputs, site, [site], places, BORN_EPOCH, priority, contract=contract)
         out += (Append(home.stream, run, BORN_EPOCH, event) for event in (created, adopted))
         fragment = home.fragments[run] = Fragment.adopt(RunId(run), plan, adopted)
         self.note(fragment)

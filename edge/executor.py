@@ -323,9 +323,8 @@ class Executor:
                 self.schedules.resume(run, event, now, out)
             case FragmentReleased(definition, inputs, site, sites, placement, epoch):
                 if run not in self.fragments:
-                    adopted = FragmentAdopted(
-                        definition, inputs, site, sites, placement, epoch, event.priority, event.origin, event.labels
-                    )
+                    more = event.priority, event.origin, event.labels, event.contract
+                    adopted = FragmentAdopted(definition, inputs, site, sites, placement, epoch, *more)
                     self.emit(run, adopted, out, epoch)
                     self.home.adopt(self.fragments[run], adopted, now, out)
             case ValueHanded(task, output, blob, state):

@@ -107,13 +107,14 @@ class SiteSchedules:
             return None, b"", f"the inputs do not fit {state.definition}: {error}"
 
     def _begin(self, run: str, plan: Plan, inputs: bytes, labels: dict[str, str], now: Now, out: list[object]) -> None:
-        created = RunCreated(plan.ref, inputs, labels, now.wall_ms, plan.priority)
+        created = RunCreated(plan.ref, inputs, labels, now.wall_ms, plan.priority, contract=plan.contract)
         out.append(Append(self.home.stream, run, BORN_EPOCH, created))
         self._adopt(run, plan, created, now, out)
 
     def _adopt(self, run: str, plan: Plan, created: RunCreated, now: Now, out: list[object]) -> None:
-        site, labels = self.home.site, created.labels
-        adopted = FragmentAdopted(plan.ref, created.inputs, site, [site], bytes(len(plan.tasks)), BORN_EPOCH, labels=labels)
+        site, places = self.home.site, bytes(len(plan.tasks))
+        said = -1, None, created.labels, created.contract
+        adopted = FragmentAdopted(plan.ref, created.inputs, site, [site], places, BORN_EPOCH, *said)
         out.append(Append(self.home.stream, run, BORN_EPOCH, adopted))
         fragment = self.home.fragments[run] = Fragment.adopt(RunId(run), plan, adopted)
         self.home.adopt(fragment, adopted, now, out)

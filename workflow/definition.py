@@ -20,6 +20,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError
 
+from workflow.contract_reading import AutonomyField, ConsistencyField
 from workflow.durations import DURATION_MS_MAX, DURATION_RULE, Timeout, parse_duration, show_duration
 from workflow.nothing import NO_FIELDS, NO_ITEMS
 from workflow.parts import (
@@ -216,6 +217,8 @@ class WorkflowDefinition(Part):
     rules: list[Rule] = Field(default=[], max_length=100, description="What is done when something happens.")
     queries: dict[Name, Cel] = Field(default={}, max_length=100, description="Name -> CEL, answered while the run goes on.")
     awaits: list[AwaitItem] = Field(default=[], max_length=AWAITS_MAX, description="Other runs that end before its own begin.")
+    consistency: ConsistencyField | None = Field(default=None, description="How certain its steps are; default eventual.")
+    autonomy: AutonomyField | None = Field(default=None, description="What goes on while the cloud cannot be reached.")
     tasks: Tasks
 
     @property

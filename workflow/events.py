@@ -7,6 +7,7 @@ people ask for and what follows from it.
 import msgspec
 
 from workflow import steering_events
+from workflow.contract import Contract
 from workflow.event import Blob, Event
 from workflow.origin import Origin
 from workflow.states import COMPLETED
@@ -26,7 +27,7 @@ class DefinitionRegistered(Event, frozen=True):
 class RunCreated(Event, frozen=True):
     """The cloud accepted a run: its definition, its checked inputs (a JSON object), the client's labels, and its place among
     those that wait (see workflow.fair). A task of `parent` asked for it; `depth` counts the runs above it. A fork has an
-    `origin`."""
+    `origin`; one with a `contract` is promised more, or less, than eventual consistency."""
 
     definition: str
     inputs: bytes
@@ -37,6 +38,7 @@ class RunCreated(Event, frozen=True):
     parent: str = ""
     depth: int = 0
     origin: Origin | None = None
+    contract: Contract | None = None
 
 
 class FragmentReleased(Event, frozen=True):
@@ -58,6 +60,7 @@ class FragmentReleased(Event, frozen=True):
     parent: str = ""
     depth: int = 0
     origin: Origin | None = None
+    contract: Contract | None = None
 
 
 class FragmentAdopted(Event, frozen=True):
@@ -72,6 +75,7 @@ class FragmentAdopted(Event, frozen=True):
     priority: int = -1
     origin: Origin | None = None
     labels: dict[str, str] = msgspec.field(default_factory=dict)
+    contract: Contract | None = None
 
 
 class TaskAssigned(Event, frozen=True):

@@ -39,6 +39,7 @@ from workflow.commands import (
     Steer,
     TakeUp,
 )
+from workflow.contract import Contract
 from workflow.event import Blob, Event
 from workflow.events import FragmentAdopted, FragmentEnded, TaskAssigned, TaskCompleted
 from workflow.extras import NO_ATTEMPTS, NOBODY, Attempt, Copy, Extras, Tally
@@ -100,6 +101,7 @@ class Fragment(Shape):
     handed: dict[int, None] | None = None
     labels: dict[str, str] | None = None
     given_priority: int = -1  # With which the run was started; -1: that of its definition.
+    contract: Contract | None = None  # None: the default.
 
     @classmethod
     def adopt(cls, run: RunId, plan: Plan, adopted: FragmentAdopted) -> "Fragment":
@@ -116,6 +118,7 @@ class Fragment(Shape):
             open=sum(map(states.count, (PENDING,))),
             given_priority=adopted.priority,
             labels=adopted.labels or None,
+            contract=adopted.contract,
         )
         if adopted.origin is not None:
             seeding.sow(fragment, adopted.origin)

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from workflow.awaits import compile_awaits
+from workflow.contract import Contract, ContractRefused, contract_of
 from workflow.definition import WorkflowDefinition
 from workflow.expression import Expression, ExpressionError
 from workflow.flatten import Draft, flatten
@@ -74,6 +75,8 @@ class Plan:
     priority: int = 4
     checkpoints: int = 10
     awaits: tuple[AwaitPlan, ...] = ()  # Other runs that its runs wait for.
+    contract: Contract | None = None  # Of its runs; None: the default.
+    says_contract: bool = False  # Does the definition name one, be it the default?
     is_plain: bool = True  # Every need is after success, nothing is inside anything, and tasks are work or wait for a time.
 
     @property
@@ -166,6 +169,7 @@ def _compile(definition: WorkflowDefinition, problems: Problems, *, is_known: bo
     is_plain = compiler.is_plain and _is_plain(definition, drafts[0])
     whole = compile_rules(definition, drafts[0], problems)
     awaits = compile_awaits(definition, drafts, vocabulary, problems)
+    contract = _contract(definition, problems)
     packed = _packed(definition, problems)
     if problems:
         raise DefinitionError(problems.found, problems.left_out)
@@ -190,10 +194,22 @@ def _compile(definition: WorkflowDefinition, problems: Problems, *, is_known: bo
         priority=definition.priority,
         checkpoints=definition.checkpoints,
         awaits=awaits,
+        contract=contract,
+        says_contract=definition.consistency is not None or definition.autonomy is not None,
         is_plain=is_plain,
     )
     # Of one that was compiled before and is held by somebody, all get that one.
     return _LARGE.setdefault(packed, plan) if is_packed(packed) else plan
+
+
+def _contract(definition: WorkflowDefinition, problems: Problems) -> Contract | None:
+    level, autonomy = definition.consistency, definition.autonomy
+    try:
+        return contract_of(level.value() if level is not None else None, autonomy.value() if autonomy is not None else None)
+    except ContractRefused as refusal:
+        found, _, allowed = str(refusal).partition("; allowed: ")
+        problems.add(("autonomy",), found, allowed)
+        return None
 
 
 def _packed(definition: WorkflowDefinition, problems: Problems) -> bytes:

@@ -163,6 +163,7 @@ _WORDS: dict[str, Callable[[str, dict[str, Any]], tuple[str, str]]] = {
     "who": lambda found, context: (f"who does it? It names {context['given']}", f"one of {', '.join(WHO)}"),
     "idle": lambda found, context: (f"a {context['what']} has nothing to do with {context['idle']}", context["allowed"]),
     "one_of": lambda found, context: (f"it names {context['given']}", f"one of {context['allowed']}"),
+    "bounds": lambda found, context: ("bounded names no bound", "versions, time, or both"),
     "codes": lambda found, context: ("retry_on and give_up_on are both given", "one of them"),
     "join": lambda found, context: (f"{found} is no join", JOIN_RULE),
     "request": lambda found, context: (f"{found} is neither text nor mapping", "text or a mapping, with ${{ }} in texts"),

@@ -8,6 +8,7 @@ import msgspec
 
 from sync.values import RunId
 from workflow import flow
+from workflow.contract import Contract
 from workflow.event import Blob
 from workflow.extras import NO_ATTEMPTS, Attempt, Extras
 from workflow.plan import Plan
@@ -41,6 +42,7 @@ class Saved(msgspec.Struct, array_like=True):
     priority: int = -1
     handed: list[int] = []
     labels: dict[str, str] = {}
+    contract: Contract | None = None
 
 
 def save(fragment: "Fragment") -> bytes:
@@ -69,6 +71,7 @@ def save(fragment: "Fragment") -> bytes:
             priority=fragment.given_priority,
             handed=list(fragment.handed or ()),
             labels=_in_order(fragment.labels or {}),
+            contract=fragment.contract,
         )
     )
 
@@ -114,6 +117,7 @@ def restore(kind: "type[Fragment]", run: RunId, plan: Plan, saved: Saved) -> "Fr
         given_priority=saved.priority,
         handed=dict.fromkeys(saved.handed) or None,
         labels=saved.labels or None,
+        contract=saved.contract,
     )
     _restore_copies(fragment, states)
     fragment.open = sum(state not in ENDED and state not in ABSENT for state in fragment.states)

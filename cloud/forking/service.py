@@ -57,4 +57,4 @@ def new_run(known: Run, asked: ForkRequest) -> NewRun:
         origin = origin_of(known.id, plan, known.fragments, known.places, asked.from_task, blank)
     except ForkRefused as refusal:
         raise Problem(422, "fork_refused", str(refusal)) from None
-    return NewRun(inputs, labels, known.priority, known.fairness_key, origin=origin)
+    return NewRun(inputs, labels, known.priority, known.fairness_key, origin=origin, contract=known.contract)

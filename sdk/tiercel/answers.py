@@ -43,6 +43,8 @@ class RunRequest(TypedDict, total=False):
     priority: int
     fairness_key: str
     after: list[dict[str, object]]
+    consistency: str | dict[str, object]
+    autonomy: str | dict[str, object]
 
 
 class Started(TypedDict):
@@ -185,6 +187,7 @@ class Run(TypedDict):
     children: NotRequired[list[dict[str, Any]]]
     tasks_left_out: NotRequired[int]
     as_of: NotRequired[int]
+    contract: NotRequired[dict[str, Any] | None]
 
 
 class HistoryEntry(TypedDict):

@@ -70,18 +70,22 @@ class Client:
         fairness_key: str = "",
         after: Sequence[dict[str, object]] = (),
         idempotency_key: str = "",
+        consistency: str | dict[str, object] = "",
+        autonomy: str | dict[str, object] = "",
     ) -> Started:
         """Start a run of `name@version`, `name` (the latest) or a document. It is durable once this returns.
 
         Of runs that wait for a free place the most urgent (`priority` from 0 to 9) go first; of those, each fairness key in
         its turn. It begins only after what `after` names (see `depend`). Asked again under the same idempotency key it starts
-        nothing and answers as before; the same key with other content is refused.
+        nothing and answers as before; the same key with other content is refused. `consistency` and `autonomy`: as in a
+        definition, if not what that says.
         """
         body: dict[str, object] = {"definition": definition, "inputs": inputs or {}, "labels": labels or {}}
         body |= ({"priority": priority} if priority is not None else {}) | (
             {"fairness_key": fairness_key} if fairness_key else {}
         )
         body |= {"after": list(after)} if after else {}
+        body |= {name: said for name, said in (("consistency", consistency), ("autonomy", autonomy)) if said}
         return cast(Started, self._post("/api/v1/workflows", body, idempotency_key))
 
     def start_batch(

@@ -17,6 +17,8 @@ def condition_lines(view: Run) -> Iterator[str]:
     if path := told.get("path"):
         stage = f", stage {told['stage']}" if told.get("stage") else ""
         yield f"at {path}{stage}"
+    if contract := view.get("contract"):
+        yield contract_line(contract)
     if told.get("paused") or told.get("paused_tasks"):
         yield f"paused: {told.get('paused') or ', '.join(told['paused_tasks'])}"
     if missing := told.get("missing"):
@@ -32,6 +34,22 @@ def condition_lines(view: Run) -> Iterator[str]:
         yield f"{hold['task']} is held by {hold['hold']}: {hold['reason']}"
     for child in view.get("children", []):
         yield f"child {child['run']} of {child.get('task') or 'a rule'}: {child['state']}"
+
+
+def contract_line(contract: dict[str, Any]) -> str:
+    """What the run is promised."""
+    level, autonomy = contract["consistency"], contract["autonomy"]
+    said = [level["level"], *_bounds(level, {"versions": "versions", "time_ms": "time", "wait_ms": "wait"})]
+    if level.get("when_cut"):
+        said.append(f"when_cut={level['when_cut']}")
+    kept = [autonomy["when_cut"], *_bounds(autonomy, {"horizon_ms": "horizon", "budget": "budget", "then": "then"})]
+    return f"consistency {','.join(said)}; autonomy {','.join(kept)}"
+
+
+def _bounds(told: dict[str, Any], names: dict[str, str]) -> Iterator[str]:
+    for key, name in names.items():
+        if value := told.get(key):
+            yield f"{name}={value}ms" if key.endswith("_ms") else f"{name}={value}"
 
 
 def kept_line(kept: list[str]) -> str:

@@ -14,7 +14,7 @@ from tiercel.cli.definition import register_file
 from tiercel.cli.options import INTERRUPTED, REFUSED, Format, Output, Server, noun
 from tiercel.cli.show import Table, link, note, print_json, run_table, state, task_table
 from tiercel.cli.text import age, short, when
-from tiercel.cli.values import awaited, batches, inputs_file, pairs, parser
+from tiercel.cli.values import awaited, batches, inputs_file, pairs, parser, worded
 from tiercel.cli.watching import Screen, watch_run, watch_runs
 from tiercel.client import DEFAULT_SERVER, Client
 
@@ -46,6 +46,16 @@ def start(
             help="Begin only after this: its success, failure or end. With conditions and values: the JSON of the API.",
         ),
     ] = None,
+    consistency: Annotated[
+        str,
+        typer.Option("--consistency", metavar="LEVEL[,NAME=VALUE...]", help="strong, eventual, or bounded,versions=50,time=30s."),
+    ] = "",
+    autonomy: Annotated[
+        str,
+        typer.Option(
+            "--autonomy", metavar="WORD[,NAME=VALUE...]", help="While cut off: continue, finish_released, hold, compensate."
+        ),
+    ] = "",
     idempotency_key: Annotated[
         str, typer.Option("--idempotency-key", help="Asked again under the same key, nothing is started twice.")
     ] = "",
@@ -60,6 +70,10 @@ def start(
         asked["fairness_key"] = fairness_key
     if after:
         asked["after"] = [awaited(text, "--after") for text in after]
+    if consistency:
+        asked["consistency"] = worded(consistency, "level", "--consistency")
+    if autonomy:
+        asked["autonomy"] = worded(autonomy, "when_cut", "--autonomy")
     typed = pairs(input or [], "--input")
     with Client(server) as client:
         ref, document = _definition(client, target, needed=bool(typed or inputs))

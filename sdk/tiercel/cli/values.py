@@ -49,6 +49,17 @@ def pairs(items: Sequence[str], option: str) -> dict[str, str]:
     return found
 
 
+def worded(text: str, first: str, option: str) -> str | dict[str, Any]:
+    """WORD[,NAME=VALUE...], as `bounded,versions=50,time=30s`: a word, or a mapping that has it as `first`; or the whole of it as
+    a JSON object."""
+    if text.startswith("{"):
+        return _object(text, option)
+    word, *more = text.split(",")
+    if not more:
+        return word
+    return {first: word} | {name: int(value) if value.isdecimal() else value for name, value in pairs(more, option).items()}
+
+
 def awaited(text: str, option: str) -> dict[str, Any]:
     """RUN[/TASK][:KIND]: what to wait for, as the API takes it; or the whole of it as a JSON object, with conditions and values.
 
@@ -68,12 +79,19 @@ def awaited(text: str, option: str) -> dict[str, Any]:
 
 
 def _whole(text: str, option: str) -> dict[str, Any]:
+    found = _object(text, option)
+    if "on" not in found:
+        raise typer.BadParameter(f"{text!r} says not `on` which run it waits", param_hint=option)
+    return found
+
+
+def _object(text: str, option: str) -> dict[str, Any]:
     try:
         found = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise typer.BadParameter(f"{text!r} is no JSON: {error}", param_hint=option) from None
-    if not isinstance(found, dict) or "on" not in found:
-        raise typer.BadParameter(f"{text!r} says not `on` which run it waits", param_hint=option)
+    if not isinstance(found, dict):
+        raise typer.BadParameter(f"{text!r} is no JSON object", param_hint=option)
     return found
 
 

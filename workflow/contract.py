@@ -1,0 +1,61 @@
+"""What a run is promised: how certain its steps are (`Level`), and what goes on at its home while the cloud cannot be reached.
+
+The level comes first; the autonomy governs what it lets go on. A run without a contract has the default: eventual, and while cut
+off it finishes what was released.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from sync.levels import EVENTUAL, Level
+
+WhenCut = Literal["continue", "finish_released", "hold", "compensate"]
+STRONG_ALLOWS = ("hold", "compensate")
+
+
+class Autonomy(msgspec.Struct, array_like=True, frozen=True):
+    """What the home does with the run while it is cut off. After `horizon_ms` of being cut off, or `budget_tasks` attempts begun
+    meanwhile, it does what `then` says; 0: without an end."""
+
+    when_cut: WhenCut = "finish_released"
+    horizon_ms: int = 0
+    budget_tasks: int = 0
+    then: Literal["hold", "compensate"] = "hold"
+
+
+class Contract(msgspec.Struct, array_like=True, frozen=True):
+    """Both together."""
+
+    level: Level = EVENTUAL
+    autonomy: Autonomy = Autonomy()
+
+
+DEFAULT = Contract()
+HOLD = Autonomy("hold")
+
+
+class ContractRefused(Exception):
+    """Level and autonomy do not go together."""
+
+
+def contract_of(level: Level | None, autonomy: Autonomy | None) -> Contract | None:
+    """The contract that was asked for; None for the default, so that plain runs carry nothing. Raises ContractRefused."""
+    if level is None and autonomy is None:
+        return None
+    level = level or EVENTUAL
+    if level.kind == "strong":
+        autonomy = autonomy or HOLD
+        if autonomy.when_cut not in STRONG_ALLOWS:
+            raise ContractRefused(
+                f"consistency strong does not go with autonomy {autonomy.when_cut}, for nothing of it counts before the cloud "
+                f"has it; allowed: {', '.join(STRONG_ALLOWS)}"
+            )
+    contract = Contract(level, autonomy or Autonomy())
+    return None if contract == DEFAULT else contract
+
+
+def inherited(own: Contract | None, parent: Contract | None, *, says_itself: bool) -> Contract | None:
+    """The contract of a child: its definition's, if that says anything of it, else its parent's, whole. Halves of both would be a
+    promise that nobody made."""
+    return own if says_itself else parent
