@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import grpc
 import structlog
 
-from cloud import api
 from cloud.admission import RUNS_ACTIVE_MAX, Admission
 from cloud.blobs import Fetching
 from cloud.control.inputs import CommandSettled
@@ -21,23 +19,22 @@ from cloud.notifying.driver import Courier, CourierPolicy
 from cloud.notifying.inputs import Deliver
 from cloud.pausing.inputs import SitePauseSettled
 from cloud.planner import Planner
+from cloud.ports.driver import CloudPorts, OwnPorts
 from cloud.reports import SiteReports, TaskReport, checked
-from cloud.routes.api import make_routes
 from cloud.views import CacheView, Freshness, LinkView
 from cloud.watching.service import Watching
-from sync.actors import Loop, SystemClock, verify_slowly
-from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobMissing, BlobService, BlobStore
+from sync.actors import Loop, verify_slowly
+from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobMissing
 from sync.commit import Row
 from sync.driver import StreamRecovered
-from sync.log import EventLog
 from sync.outputs import Acknowledge, Recall, Reply
 from sync.replication import LinkRefused
 from sync.retention.driver import Retention, sweeping
 from sync.retention.policy import Policy
-from sync.service import Exchange, Link, SyncServer
-from sync.serving.service import CHANNEL_OPTIONS, Health
-from sync.values import NodeId, SiteId, StreamId, site_name_problem, stream_id, stream_writer
-from tiercel.v1 import blob_pb2_grpc, events_pb2, sync_pb2, sync_pb2_grpc
+from sync.service import Exchange, Link
+from sync.serving.service import Health
+from sync.values import SiteId, StreamId, site_name_problem, stream_id, stream_writer
+from tiercel.v1 import events_pb2, sync_pb2
 from workflow.events import ValueHanded, decode
 
 NODE = "cloud"
@@ -69,12 +66,12 @@ class CloudConfig:
 class GlobalPlanner:
     """The cloud, from its log up."""
 
-    def __init__(self, config: CloudConfig) -> None:
+    def __init__(self, config: CloudConfig, ports: CloudPorts | None = None) -> None:
         self.config = config
-        self.log = EventLog.open(config.data_dir / "cloud.db", NodeId(NODE), page_count_max=config.page_count_max)
+        self.ports = ports or OwnPorts(config, NODE)
+        self.log, self.blobs = self.ports.log, self.ports.blobs
         self.damaged = ""
-        self._era = SystemClock(self.log.boot).now().wall_ms // 1000
-        self.blobs = BlobStore(config.data_dir / "blobs", bytes_max=config.blobs_bytes_max)
+        self._era = self.ports.clock.now().wall_ms // 1000
         self._digests: dict[int, asyncio.Queue[sync_pb2.DigestReply]] = {}
         self._digest_count = 0
         self.recovering_from: set[str] = set()
@@ -87,15 +84,11 @@ class GlobalPlanner:
         self.exchange = Exchange(NODE, self.log, self, dials=False)
         self.fetching = Fetching(self.blobs, self.fetch_blob)
         base_url = self.config.public_url.rstrip("/") or f"http://{self.config.api_host}:{self.config.api_port}"
-        self.courier = Courier(self.post, SystemClock(self.log.boot), base_url, self.config.courier)
-        self.loop = Loop(self._make_planner, self.log, self)
+        self.courier = Courier(self.post, self.ports.clock, base_url, self.config.courier)
+        self.loop = Loop(self._make_planner, self.log, self, clock=self.ports.clock)
         self.exchange.loop = self.loop
         self.exchange.ring.begin(self.loop.driver.heads)
-        server = grpc.aio.server(options=CHANNEL_OPTIONS)
-        sync_pb2_grpc.add_SyncServiceServicer_to_server(SyncServer(self.exchange), server)
-        blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(self.blobs, self.fetch_blob), server)
-        self.health.join(server)
-        server.add_insecure_port(self.config.sync_listen)
+        servers = self.ports.servers(self)
         for _, run in self.planner.runs.whole():
             for blob in blobs_handed(run):
                 self.fetching.want(blob)
@@ -111,7 +104,7 @@ class GlobalPlanner:
         )
         tasks = [asyncio.ensure_future(errand) for errand in errands]
         try:
-            await server.start()
+            await servers.start()
             self._tell_health()
             log.info(
                 "cloud serves",
@@ -121,13 +114,12 @@ class GlobalPlanner:
             )
             if ready is not None:
                 ready.set()
-            app = make_routes(self)
-            await self.loop.guard(api.serve(app, self.config.api_host, self.config.api_port))
+            await self.loop.guard(self.ports.serve_api(self))
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await server.stop(grace=0.2)
+            await servers.stop()
             self.loop.stop()
             await asyncio.to_thread(self.log.close)
 

@@ -19,22 +19,22 @@ import structlog
 
 from edge.executor import LEASE_MS, Executor
 from edge.inputs import ProgressHeard
+from edge.ports.driver import EdgePorts, OwnPorts
 from edge.service import Gateway
 from edge.telemetry import loads_of, report_of
 from sync.actors import Loop, verify_slowly
-from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobError, BlobService, BlobStore, pull, push
+from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobError, pull, push
 from sync.commit import Row
 from sync.driver import StreamRecovered
-from sync.log import EventLog
 from sync.outputs import Acknowledge, Recall, Reply
 from sync.replication import LinkRefused
 from sync.retention.driver import Retention, sweeping
 from sync.retention.policy import Policy
 from sync.service import Exchange, Link
-from sync.serving.service import CHANNEL_OPTIONS, Health
-from sync.values import NodeId, SiteId, StreamId, stream_id, stream_writer
+from sync.serving.service import Health
+from sync.values import SiteId, StreamId, stream_id, stream_writer
 from tiercel.backoff import Backoff
-from tiercel.v1 import agent_pb2_grpc, blob_pb2_grpc, sync_pb2, sync_pb2_grpc
+from tiercel.v1 import blob_pb2_grpc, sync_pb2
 from workflow.events import DefinitionRegistered
 from workflow.packing import is_packed
 from workflow.plan import DefinitionError, Plan, plan_from_document
@@ -98,11 +98,11 @@ class EdgeConfig:
 class EdgeNode:
     """One site, from its log up."""
 
-    def __init__(self, config: EdgeConfig) -> None:
+    def __init__(self, config: EdgeConfig, ports: EdgePorts | None = None) -> None:
         self.config = config
-        self.log = EventLog.open(config.data_dir / "edge.db", NodeId(config.site), page_count_max=config.page_count_max)
+        self.ports = ports or OwnPorts(config)
+        self.log, self.blobs = self.ports.log, self.ports.blobs
         self.stream = stream_id(config.site, self.log.incarnation)
-        self.blobs = BlobStore(config.data_dir / "blobs", bytes_max=config.blobs_bytes_max)
         self.halted: str = ""
         self._channel: grpc.aio.Channel | None = None
         self._errands: set[asyncio.Future[None]] = set()
@@ -125,7 +125,7 @@ class EdgeNode:
             dials=True,
             urgent=URGENT,
         )
-        self.loop = Loop(self._make_executor, self.log, self)
+        self.loop = Loop(self._make_executor, self.log, self, clock=self.ports.clock)
         self.loop.held = True
         self.gateway.loop = self.exchange.loop = self.loop
         blobs = sweeping(self.log, self.blobs)
@@ -133,7 +133,7 @@ class EdgeNode:
         self.exchange.ring.begin(self.loop.driver.heads)
         link = asyncio.ensure_future(self.loop.guard(self._keep_link()))
         self._errands.add(asyncio.ensure_future(self.health.keep()))
-        server = self._make_server()
+        servers = self.ports.servers(self.gateway, self.health, self._fetch_blob)
         try:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._compared.wait(), self.config.first_link_wait_s)
@@ -141,8 +141,7 @@ class EdgeNode:
                 log.warning("the site waits for its link: not all of its lost events have come back", site=self.config.site)
             elif not self._recovering and not self.halted:
                 self.loop.release()
-            await server.start()
-            self._protect_socket()
+            await servers.start()
             self._accept(not self.halted and not self.loop.held)
             log.info(
                 "site serves",
@@ -162,7 +161,7 @@ class EdgeNode:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await server.stop(grace=0.2)
+            await servers.stop()
             self.loop.stop()
             await asyncio.to_thread(self.log.close)
 
@@ -176,23 +175,6 @@ class EdgeNode:
 
     def _holds(self, blob: Blob) -> bool:
         return self.blobs.stat(blob).complete
-
-    def _make_server(self) -> grpc.aio.Server:
-        self.config.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.config.socket.unlink(missing_ok=True)
-        server = grpc.aio.server(options=CHANNEL_OPTIONS)
-        agent_pb2_grpc.add_AgentServiceServicer_to_server(self.gateway, server)
-        blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(self.blobs, self._fetch_blob), server)
-        self.health.join(server)
-        server.add_insecure_port(f"unix:{self.config.socket}")
-        if self.config.listen:
-            server.add_insecure_port(self.config.listen)
-        return server
-
-    def _protect_socket(self) -> None:
-        """0600: the kernel itself then checks the credentials of whoever connects."""
-        with contextlib.suppress(FileNotFoundError):
-            self.config.socket.chmod(0o600)
 
     # The Driver's Out -------------------------------------------------------------------------------------------------
 
@@ -225,15 +207,14 @@ class EdgeNode:
     # The link ---------------------------------------------------------------------------------------------------------
 
     async def _keep_link(self) -> None:
-        """Dial the cloud, again and again: a new channel each time, so that a dead connection is never waited for."""
+        """Dial the cloud, again and again."""
         backoff = Backoff(limit_s=RECONNECT_S_MAX)
         while not self.halted:
             try:
-                async with grpc.aio.insecure_channel(self.config.cloud, options=CHANNEL_OPTIONS) as channel:
-                    self._channel = channel
-                    call = sync_pb2_grpc.SyncServiceStub(channel).Exchange()
+                async with self.ports.dial() as line:
+                    self._channel = line.channel
                     began = asyncio.get_running_loop().time()
-                    await self.exchange.converse(aiter(call), call.write, peer=CLOUD)
+                    await self.exchange.converse(line.incoming, line.write, peer=CLOUD)
                     if asyncio.get_running_loop().time() - began > RECONNECT_S_MAX:
                         backoff.reset()
             except LinkRefused as refused:

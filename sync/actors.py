@@ -25,9 +25,9 @@ import structlog
 from sync.commit import Commit, Snapshot
 from sync.driver import IN_FLIGHT_MAX, Clock, Core, Driver, Log, Out
 from sync.inputs import Recalled, Recovered
-from sync.log import EventLog
 from sync.log_errors import LogCorrupt
 from sync.outputs import Failed, Reply
+from sync.ports.log import NodeLog
 from sync.values import Now
 
 # A commit's thread needs the interpreter a few times per batch; with the default of 5 ms it would wait behind a busy loop.
@@ -179,7 +179,7 @@ class Loop:
         else:
             future.set_result(reply.value)
 
-    def recall(self, log: EventLog, run: str) -> None:
+    def recall(self, log: NodeLog, run: str) -> None:
         """Carry out a `Recall`: the tombstone comes as the next input. One that cannot be read is as good as none, and said."""
 
         def found(answer: "asyncio.Future[Snapshot | None]") -> None:
@@ -293,7 +293,7 @@ class Loop:
         self._alarm = self._loop.call_later(min(waits) / 1000, self._kick)
 
 
-async def verify_slowly(event_log: EventLog, damaged: Callable[[str], None]) -> None:
+async def verify_slowly(event_log: NodeLog, damaged: Callable[[str], None]) -> None:
     """Recompute the chain of everything below the last snapshots once, a little at a time; opening has verified the rest."""
     for stream in await asyncio.wrap_future(event_log.read(lambda reader: reader.streams())):
         after, end = 0, await asyncio.wrap_future(event_log.read(lambda reader: reader.head(stream).seq))  # noqa: B023 - awaited

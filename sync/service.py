@@ -18,8 +18,8 @@ from sync.actors import Loop
 from sync.chain import Head
 from sync.commit import Row
 from sync.inputs import PeerLinked, PeerLost, Recovered, Replicated
-from sync.log import EventLog
 from sync.log_errors import LogCut
+from sync.ports.log import NodeLog
 from sync.replication import BATCH_BYTES_MAX, CREDITS, LinkRefused, Session, behind_retention, events_message, head_in
 from sync.ring import Ring
 from sync.values import StreamId
@@ -76,7 +76,7 @@ class Exchange:
     """A node's side of all its links. Made inside the running loop."""
 
     def __init__(
-        self, node: str, event_log: EventLog, side: NodeSide, *, dials: bool, urgent: frozenset[str] | None = None
+        self, node: str, event_log: NodeLog, side: NodeSide, *, dials: bool, urgent: frozenset[str] | None = None
     ) -> None:
         self.node = node
         self.links: dict[str, Link] = {}

@@ -7,8 +7,8 @@ from cloud.port import Problem
 from cloud.retention.views import PassView, RetentionView, segment_view
 from sync.clock import wall_ms
 from sync.cut import Segment
-from sync.log import EventLog
 from sync.log_reader import LogReader
+from sync.ports.log import NodeLog
 from sync.retention.driver import Pass, Retention
 
 SEGMENTS_SHOWN_MAX = 100
@@ -18,7 +18,7 @@ class Keeping(Protocol):
     """What it needs of the cloud."""
 
     @property
-    def log(self) -> EventLog: ...
+    def log(self) -> NodeLog: ...
     @property
     def retention(self) -> Retention: ...
     def may_cut(self) -> bool: ...

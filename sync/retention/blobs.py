@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sync.blobs import BlobStore
-from sync.log import EventLog
+from sync.ports.log import NodeLog
 
 GRACE_S = 7 * 24 * 3_600.0
 CANDIDATES_MAX = 10_000
@@ -30,7 +30,7 @@ class Swept:
     candidates: int = 0
 
 
-def sweep(event_log: EventLog, store: BlobStore, rest: Callable[[], None], grace_s: float = GRACE_S) -> Swept:
+def sweep(event_log: NodeLog, store: BlobStore, rest: Callable[[], None], grace_s: float = GRACE_S) -> Swept:
     """Delete what nothing names, of at most 10,000 blobs at once; `rest` is called between two pages of the log."""
     candidates = store.older_than(grace_s, CANDIDATES_MAX)
     unnamed = set(candidates)
@@ -53,7 +53,7 @@ def names_in(text: bytes) -> set[bytes]:
     return {*_BINARY.findall(text), *(bytes.fromhex(found.decode()) for found in _HEX.findall(text))}
 
 
-def _snapshot_pages(event_log: EventLog) -> Iterator[list[bytes]]:
+def _snapshot_pages(event_log: NodeLog) -> Iterator[list[bytes]]:
     yield [*event_log.read(lambda reader: reader.persisted()).result().values()]
     yield [own.body for own in [event_log.read(lambda reader: reader.snapshot("")).result()] if own is not None]
     before, more = "", True
@@ -64,7 +64,7 @@ def _snapshot_pages(event_log: EventLog) -> Iterator[list[bytes]]:
         more, before = len(page) == PAGE, page[-1].run if page else ""
 
 
-def _event_pages(event_log: EventLog) -> Iterator[list[bytes]]:
+def _event_pages(event_log: NodeLog) -> Iterator[list[bytes]]:
     after = 0
     while rows := event_log.read(lambda reader: reader.all_events(after, PAGE)).result():  # noqa: B023 - answered at once
         yield [row.payload for row in rows]

@@ -22,8 +22,8 @@ from sync.blobs import BlobStore
 from sync.chain import Head
 from sync.commit import Row
 from sync.cut import CutHead, Segment, begin_cut, drop_cut
-from sync.log import EventLog
 from sync.log_errors import LogClosed, LogCorrupt, LogError
+from sync.ports.log import NodeLog
 from sync.retention.blobs import Swept, sweep
 from sync.retention.policy import Limits, Policy, acknowledged
 from sync.retention.segment import SUFFIX, Header, SegmentTotals, SegmentWriter, verify_segment
@@ -62,7 +62,7 @@ class Pass:
 class Retention:
     """Keeps one log to its policy. `new_floor`, if given, has snapshots taken that cover all that is in the log."""
 
-    log: EventLog
+    log: NodeLog
     policy: Policy
     now_ms: Callable[[], int]
     new_floor: Callable[[], None] | None = None
@@ -205,7 +205,7 @@ class Retention:
             raise Interrupted
 
 
-def sweeping(event_log: EventLog, store: BlobStore) -> Callable[[Callable[[], None]], Swept]:
+def sweeping(event_log: NodeLog, store: BlobStore) -> Callable[[Callable[[], None]], Swept]:
     """The blob sweep of a node, as a pass wants it."""
     return lambda rest: sweep(event_log, store, rest)
 

@@ -1,0 +1,68 @@
+"""The ports of the cloud: sockets and a disk. The simulator of the tests gives the same GlobalPlanner its own."""
+
+from typing import TYPE_CHECKING, Protocol
+
+import grpc
+
+from cloud import api
+from cloud.routes.api import make_routes
+from sync.actors import SystemClock
+from sync.blobs import BlobService, BlobStore
+from sync.driver import Clock
+from sync.log import EventLog
+from sync.ports.driver import Servers
+from sync.ports.log import NodeLog
+from sync.service import SyncServer
+from sync.serving.service import CHANNEL_OPTIONS
+from sync.values import NodeId
+from tiercel.v1 import blob_pb2_grpc, sync_pb2_grpc
+
+if TYPE_CHECKING:
+    from cloud.driver import CloudConfig, GlobalPlanner
+
+
+class CloudPorts(Protocol):
+    """What a GlobalPlanner needs of the world. `serve_api` answers its users until cancelled."""
+
+    @property
+    def log(self) -> NodeLog: ...
+    @property
+    def blobs(self) -> BlobStore: ...
+    @property
+    def clock(self) -> Clock: ...
+    def servers(self, node: "GlobalPlanner") -> Servers: ...
+    async def serve_api(self, node: "GlobalPlanner") -> None: ...
+
+
+class OwnPorts:
+    """The ports of a cloud that runs on a machine."""
+
+    def __init__(self, config: "CloudConfig", node: str) -> None:
+        self._config = config
+        self.log = EventLog.open(config.data_dir / "cloud.db", NodeId(node), page_count_max=config.page_count_max)
+        self.blobs = BlobStore(config.data_dir / "blobs", bytes_max=config.blobs_bytes_max)
+        self.clock = SystemClock(self.log.boot)
+
+    def servers(self, node: "GlobalPlanner") -> Servers:
+        """The address that the sites dial, taken now and served from `start` on."""
+        server = grpc.aio.server(options=CHANNEL_OPTIONS)
+        sync_pb2_grpc.add_SyncServiceServicer_to_server(SyncServer(node.exchange), server)
+        blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(self.blobs, node.fetch_blob), server)
+        node.health.join(server)
+        server.add_insecure_port(self._config.sync_listen)
+        return _Sockets(server)
+
+    async def serve_api(self, node: "GlobalPlanner") -> None:
+        """The HTTP API."""
+        await api.serve(make_routes(node), self._config.api_host, self._config.api_port)
+
+
+class _Sockets:
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def stop(self) -> None:
+        await self._server.stop(grace=0.2)

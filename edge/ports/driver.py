@@ -1,0 +1,81 @@
+"""The ports of a site: sockets and a disk. The simulator of the tests gives the same EdgeNode a network and a disk of its own."""
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import grpc
+
+from edge.service import Gateway
+from sync.actors import SystemClock
+from sync.blobs import Blob, BlobService, BlobStore
+from sync.driver import Clock
+from sync.log import EventLog
+from sync.ports.driver import Line, Servers
+from sync.ports.log import NodeLog
+from sync.serving.service import CHANNEL_OPTIONS, Health
+from sync.values import NodeId
+from tiercel.v1 import agent_pb2_grpc, blob_pb2_grpc, sync_pb2_grpc
+
+if TYPE_CHECKING:
+    from edge.driver import EdgeConfig
+
+FetchBlob = Callable[[Blob], Awaitable[None]]
+
+
+class EdgePorts(Protocol):
+    """What an EdgeNode needs of the world. Made before its loop runs; `dial` raises what keeps a line from being had."""
+
+    @property
+    def log(self) -> NodeLog: ...
+    @property
+    def blobs(self) -> BlobStore: ...
+    @property
+    def clock(self) -> Clock: ...
+    def dial(self) -> AbstractAsyncContextManager[Line]: ...
+    def servers(self, gateway: Gateway, health: Health, fetch_blob: FetchBlob) -> Servers: ...
+
+
+class OwnPorts:
+    """The ports of a site that runs on a machine."""
+
+    def __init__(self, config: "EdgeConfig") -> None:
+        self._config = config
+        self.log = EventLog.open(config.data_dir / "edge.db", NodeId(config.site), page_count_max=config.page_count_max)
+        self.blobs = BlobStore(config.data_dir / "blobs", bytes_max=config.blobs_bytes_max)
+        self.clock = SystemClock(self.log.boot)
+
+    @asynccontextmanager
+    async def dial(self) -> AsyncIterator[Line]:
+        """A new channel each time, so that a dead connection is never waited for."""
+        async with grpc.aio.insecure_channel(self._config.cloud, options=CHANNEL_OPTIONS) as channel:
+            call = sync_pb2_grpc.SyncServiceStub(channel).Exchange()
+            yield Line(aiter(call), call.write, channel)
+
+    def servers(self, gateway: Gateway, health: Health, fetch_blob: FetchBlob) -> Servers:
+        """The gateway's sockets, taken now and served from `start` on."""
+        return _Sockets(self._config, gateway, health, BlobService(self.blobs, fetch_blob))
+
+
+class _Sockets:
+    def __init__(self, config: "EdgeConfig", gateway: Gateway, health: Health, blobs: BlobService) -> None:
+        self._socket = config.socket
+        config.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._socket.unlink(missing_ok=True)
+        server = self._server = grpc.aio.server(options=CHANNEL_OPTIONS)
+        agent_pb2_grpc.add_AgentServiceServicer_to_server(gateway, server)
+        blob_pb2_grpc.add_BlobServiceServicer_to_server(blobs, server)
+        health.join(server)
+        server.add_insecure_port(f"unix:{self._socket}")
+        if config.listen:
+            server.add_insecure_port(config.listen)
+
+    async def start(self) -> None:
+        await self._server.start()
+        # 0600: the kernel itself then checks the credentials of whoever connects.
+        with contextlib.suppress(FileNotFoundError):
+            self._socket.chmod(0o600)
+
+    async def stop(self) -> None:
+        await self._server.stop(grace=0.2)
