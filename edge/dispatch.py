@@ -13,7 +13,7 @@ from coordination.direct import Assigner
 from edge.cache import ResultCache
 from edge.home import Home, attempt_epoch, deadline_of
 from edge.inputs import Assigned, AssignTasks, AttemptKey
-from sync.outputs import ClearTimer, SetTimer
+from sync.outputs import ClearTimer, Confirmed, SetTimer
 from sync.values import AgentId, Now
 from workflow.attending import is_for_agents, wants_resources
 from workflow.commands import Assign, Attend, Block, Fail, Meet
@@ -64,6 +64,8 @@ class Dispatch:
     def _attend(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> None:
         """Most tasks only want an agent; the others are for the fragment to look at."""
         plan = fragment.task(task)
+        if fragment.contract is not None and self._is_barred(fragment, task, plan, now):
+            return
         if plan.kind is Kind.WORK and plan.when is None and plan.stages is None and fragment.states[task] != BLOCKED:
             self._queue(fragment, task, plan, now, out)
         elif fragment.outcome or self._lacks_resources(fragment, task, now, out):
@@ -73,6 +75,14 @@ class Dispatch:
                 self._meet(plan.sync, Holder(fragment.run, task), now, out)
         elif is_for_agents(fragment, task):
             self.queue(fragment, task, now, out)
+
+    def _is_barred(self, fragment: Fragment, task: int, plan: TaskPlan, now: Now) -> bool:
+        """Does its contract hold the run back? Of what the site decides itself it is known how much it would record."""
+        gate, is_decided = self.home.gate, plan.kind is not Kind.WORK or fragment.states[task] == RUNNING
+        if fragment.outcome or not (is_decided or fragment.may_start(task)):
+            return False
+        events = len(fragment.decide(Attend(task), now)) if is_decided and fragment.run in gate.lag.watched else 1
+        return events > 0 and gate.bars(fragment, now, role=plan.role, events=events)
 
     def _meet(self, sync: SyncPlan, who: Holder, now: Now, out: list[object]) -> None:
         """One more party is at a sync point; with the last one all of them go on, in one turn."""
@@ -115,7 +125,7 @@ class Dispatch:
 
     def _assign_queue(self, name: str, now: Now, out: list[object]) -> None:
         """Give the queue's tasks away, those of the oldest run first, while any agent has room."""
-        queue, orders = self._queues[name], dict[str, list[Assigned]]()
+        queue, orders, strong = self._queues[name], dict[str, list[Assigned]](), dict[str, list[Assigned]]()
         choose = self.assigner.choose
         while queue:
             agent = choose(name)
@@ -127,15 +137,20 @@ class Dispatch:
             if fragment is None or not is_for_agents(fragment, task):
                 continue  # Over, or paused, or woken again when a value comes.
             plan = fragment.task(task)
+            if fragment.contract is not None and self._is_barred(fragment, task, plan, now):
+                continue
             if plan.cache is not None and self.cache.serve(fragment, task, now, out):
                 continue
             if plan.resources and self._lacks_resources(fragment, task, now, out):
                 continue
             item = self._assign(fragment, task, plan, agent, now, out)
             if item is not None:
-                orders.setdefault(agent, []).append(item)
+                awaited = fragment.contract is not None and self.home.gate.is_strong(run)
+                (strong if awaited else orders).setdefault(agent, []).append(item)
         for agent_id, items in orders.items():
             out.append(AssignTasks(self.home.roster.slots[agent_id].session, agent_id, items))
+        for agent_id, items in strong.items():
+            out.append(Confirmed(AssignTasks(self.home.roster.slots[agent_id].session, agent_id, items)))
 
     def _assign(
         self, fragment: Fragment, task: int, plan: TaskPlan, agent: AgentId, now: Now, out: list[object]
@@ -154,6 +169,8 @@ class Dispatch:
         assert fragment.states[task] == RUNNING
         self.home.changed[fragment.run] = None
         attempt = fragment.attempt(task)
+        if fragment.contract is not None:
+            self.home.gate.note_begun(fragment.run)
         self.home.roster.take(slot, fragment.run, task, attempt, now)
         if fragment.timed:
             self.home.time(fragment, out)

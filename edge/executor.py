@@ -12,6 +12,7 @@ import msgspec
 
 from coordination.direct import Assigner, Direct
 from coordination.lease import LeaseTable
+from edge.autonomy import CUT, SiteAutonomy
 from edge.cache import ResultCache
 from edge.children import SiteChildren
 from edge.deadlines import Deadlines
@@ -36,7 +37,8 @@ from edge.standing import StandingRules
 from edge.unheard import UNHEARD, Unheard
 from sync.commit import Snapshot
 from sync.inputs import LACKS_TO, Due, FromPeer, PeerLinked, PeerLost, Recalled
-from sync.outputs import Append, Persist, Save, SetTimer
+from sync.lag import Lag
+from sync.outputs import Append, Confirmed, Persist, Save, SetTimer
 from sync.values import Now, RunId, SiteId, StreamId
 from workflow.attending import holds_resources
 from workflow.commands import Cancel, Receive, Steer
@@ -98,6 +100,8 @@ class Executor:
     heartbeats: Heartbeats = field(init=False)
     sessions: Sessions = field(init=False)
     parts: Parts = field(init=False)
+    autonomy: SiteAutonomy = field(init=False)
+    lag: Lag = field(init=False)
     _unheard: Unheard = field(default_factory=Unheard)
     _begun_ms: dict[tuple[str, int], int] = field(default_factory=dict)
     doubts: Doubts = field(default_factory=Doubts)
@@ -115,6 +119,8 @@ class Executor:
         self.heartbeats = Heartbeats(self.home, self.deadlines)
         self.definitions = Definitions(self.plans)
         self.home.children = self.children = SiteChildren(self.home, self.definitions)
+        self.lag, self.autonomy = self.home.gate.lag, SiteAutonomy(self.home, self.home.gate)
+        self.home.watch = self.autonomy.watch
         self.sessions, self.parts = Sessions(self), Parts(self._make_parts())
         self.home.folds = self.parts.folds
         self._steps = {
@@ -130,7 +136,8 @@ class Executor:
 
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the fragments, in the order in which it sees what happens."""
-        return (self.heartbeats, self.cache, self.children, SitePause(self.home, self.schedules), StandingRules(self.home))
+        pause, rules = SitePause(self.home, self.schedules), StandingRules(self.home)
+        return (self.autonomy, self.heartbeats, self.cache, self.children, pause, rules)
 
     # The Driver's side ------------------------------------------------------------------------------------------------
 
@@ -192,6 +199,8 @@ class Executor:
                     fragment.evolve(event)
                     if type(event) is TaskAssigned or type(event) is AttemptResumed:
                         self._begun_ms[(run, event.task)] = time_ms
+                        if fragment.contract is not None:
+                            self.autonomy.begun_before(fragment, time_ms)
                     elif type(event) is FragmentReopened:
                         self._begun_ms[(run, -1)] = time_ms  # It has its whole time once more.
                     elif type(event) is FragmentEnded:
@@ -204,6 +213,7 @@ class Executor:
         self._unheard = Unheard.load(persisted.get(UNHEARD, b""))
         self.doubts = Doubts.load(int(persisted.get(LACKS_TO + self.stream, b"0")), persisted.get("doubts", b""))
         self.definitions.restore(persisted)
+        self.autonomy.recall(persisted.get(CUT, b""))
         for snapshot in snapshots:
             if not snapshot.run:
                 node = load_saved_site(snapshot.body)
@@ -232,6 +242,8 @@ class Executor:
             fragment.news = None
             wake_all(fragment)
             self.children.note(fragment)
+            if fragment.contract is not None:
+                self.autonomy.watch(fragment)
             self._reclaim(fragment)
             out += timers_of(fragment)
         self.home.woken += [fragment for _, fragment in self.fragments.whole() if fragment.woken]
@@ -375,6 +387,8 @@ class Executor:
         slot = self.roster.admit(agent, session, now)
         if slot is None:
             return
+        strong = self.lag.strong
+        is_awaited = bool(strong) and any(outcome.run in strong for outcome in outcomes)
         for outcome in outcomes:
             command = outcome.command
             fragment = self.fragments.get(outcome.run)
@@ -382,7 +396,8 @@ class Executor:
                 continue  # It has ended here; the result was adopted before, or came too late to matter.
             if command.task >= len(fragment.states) or not self.home.decide(fragment, command, now, out):
                 slot.refused += 1
-        out.append(AcknowledgeResults(session, agent, receipt))
+        acknowledged = AcknowledgeResults(session, agent, receipt)
+        out.append(Confirmed(acknowledged) if is_awaited else acknowledged)
 
     def _elapse(self, input: Due, now: Now, out: list[object]) -> None:
         if (elapse := self.parts.timers.get(input.key.partition("/")[0])) is not None:

@@ -1,16 +1,19 @@
 """The fragments whose home is this site: deciding, folding, and what follows from it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
+from edge.gate import Gate
 from edge.health import UNKNOWN, judge
 from edge.inputs import AttemptKey, StopTasks
 from edge.meetings import Meetings
 from edge.part import Fold
 from edge.roster import Roster
 from edge.vigil import Vigil
-from sync.outputs import Append, ClearTimer, Save, SetTimer
+from sync.lag import Lag
+from sync.outputs import Append, ClearTimer, Confirmed, Save, SetTimer
 from sync.values import Now, RunId, SiteId, StreamId
 from workflow.attempts import failure
 from workflow.commands import Block, Fail, FragmentCommand, Lose
@@ -85,8 +88,11 @@ class Home:
     paused: bool = False  # By an operator: nothing new starts (see edge.pausing).
     folds: dict[type, list[Fold]] = field(default_factory=dict)  # Of the Parts around it (see edge.part).
     children: Children = field(init=False)
+    gate: Gate = field(init=False)  # Of runs with a contract.
+    watch: Callable[[Fragment, Now], None] = field(init=False)  # One with a contract has come.
 
     def __post_init__(self) -> None:
+        self.gate = Gate(Lag(self.stream))
         self.fragments = Shelf(Fragment.save, self._unpack, Fragment.rests)
 
     def _unpack(self, run: str, body: bytes) -> Fragment:
@@ -113,6 +119,9 @@ class Home:
             fragment.evolve(said)
             if type(event) in folds:
                 self.tell(fragment.run, said)
+        if fragment.contract is not None:
+            for event in events:
+                self.gate.decided(fragment.run, event)
         if fragment.plan.rules or self.standing:
             self._obey_rules(fragment, events, out)
         fragment.news = None
@@ -126,6 +135,8 @@ class Home:
             out.append(Append(self.stream, fragment.run, fragment.epoch, said))
             fragment.evolve(said)
             self.tell(fragment.run, said)
+            if fragment.contract is not None:
+                self.gate.decided(fragment.run, event)
         if ended is not None:
             out.append(ended)
 
@@ -178,6 +189,8 @@ class Home:
 
     def adopt(self, fragment: Fragment, adopted: FragmentAdopted, now: Now, out: list[object]) -> None:
         """The fragment has just come here, by an event that is recorded already."""
+        if fragment.contract is not None:
+            self.watch(fragment, now)
         self._obey_rules(fragment, [adopted], out)
         if fragment.plan.timeout_ms:
             out.append(SetTimer(fragment.run, "run", now.wall_ms + fragment.plan.timeout_ms))
@@ -188,8 +201,14 @@ class Home:
         assert fragment.run not in self.fragments, f"run {fragment.run} is here already"
         self.fragments[fragment.run] = fragment
         self.children.note(fragment)
+        if fragment.contract is not None:
+            self.watch(fragment, now)
         if fragment.plan.timeout_ms:
             out.append(SetTimer(fragment.run, "run", now.wall_ms + fragment.plan.timeout_ms))
+        self.record(fragment, events, now, out)
+
+    def record(self, fragment: Fragment, events: list[Event], now: Now, out: list[object]) -> None:
+        """Record what was decided by other than the fragment itself, and see what follows."""
         self.fold(fragment, events, out)
         self._follow(fragment, events, None, now, out)
 
@@ -282,13 +301,20 @@ class Home:
         if fragment.plan.timeout_ms:
             out.append(ClearTimer(fragment.run, "run"))
         del self.fragments[fragment.run]
+        if fragment.contract is not None:
+            self.gate.forget(fragment.run)
         self.children.end(fragment)
         out.append(Save(fragment.run, True, fragment.outcome, fragment.save()))
 
     def stop(self, agent: str, keys: list[AttemptKey], reason: str, out: list[object]) -> None:
         slot = self.roster.slots.get(agent)
         if slot is not None and slot.session:
-            out.append(StopTasks(slot.session, agent, keys, reason))
+            strong = [key for key in keys if self.gate.is_strong(key.run)] if self.gate.lag.strong else []
+            if strong:
+                out.append(Confirmed(StopTasks(slot.session, agent, strong, reason)))
+                keys = [key for key in keys if key not in strong]
+            if keys:
+                out.append(StopTasks(slot.session, agent, keys, reason))
 
     def key(self, fragment: Fragment, task: int, attempt: Attempt) -> AttemptKey:
         return AttemptKey(fragment.run, task, attempt.number, attempt_epoch(fragment.epoch, attempt.number))

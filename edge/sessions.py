@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from edge.home import deadline_of
 from edge.inputs import AgentClosed, AgentOpened, AgentSeen, AttemptKey, CloseSession, Welcome
 from edge.roster import Slot
+from sync.outputs import Revoke
 from sync.values import Now
 from workflow.commands import Lose, TakeUp
 from workflow.events import AgentDeparted, AgentRegistered
@@ -38,6 +39,7 @@ class Sessions:
             site.emit("", registered, out)
         slot, replaced = site.roster.open(input, now)
         if replaced:
+            self._take_back(slot, replaced, now, out)
             out.append(CloseSession(replaced, input.agent, "replaced", "the agent registered again over another connection"))
         out.append(Welcome(input.session, input.agent, site.lease_ms))
         self._reconcile(slot, input, now, out)
@@ -82,10 +84,23 @@ class Sessions:
     def _close(self, input: AgentClosed, now: Now, out: list[object]) -> None:
         site = self.site
         slot = site.roster.close(input.agent, input.session)
-        if slot is None or not input.goodbye:
+        if slot is None:
+            return
+        self._take_back(slot, input.session, now, out)
+        if not input.goodbye:
             return
         site.roster.leases.release(slot.agent, slot.epoch)
         self._part(slot, "left", now, out)
+
+    def _take_back(self, slot: Slot, session: int, now: Now, out: list[object]) -> None:
+        """The session has ended. What was withheld for it, until the cloud holds it, surely never left: it is given out again."""
+        site, gate = self.site, self.site.home.gate
+        if not gate.lag.strong:
+            return
+        out.append(Revoke(session))
+        for (run, task), number in list(slot.held.items()):
+            if gate.lag.is_withheld(run, (task, number)):
+                site.home.decide(site.fragments[run], Lose(task, number, True, "withheld, and never delivered"), now, out)
 
     def expire(self, now: Now, out: list[object]) -> None:
         """Take back what leases no longer cover."""
@@ -94,6 +109,7 @@ class Sessions:
             slot = site.roster.slots[lease.holder]
             if slot.session:
                 site.roster.close(slot.agent, session := slot.session)
+                self._take_back(slot, session, now, out)
                 out.append(CloseSession(session, slot.agent, "lease_expired", "no heartbeat within the lease"))
             self._part(slot, "unreachable", now, out)
 

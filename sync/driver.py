@@ -19,8 +19,22 @@ from sync.chain import GENESIS, Head, record_hash
 from sync.clock import COUNTER_BITS, ClockAhead, Disbelieved, HybridClock, wall_ms
 from sync.commit import Commit, Row, Snapshot, make_row
 from sync.inputs import LACKS_TO, Due, FromPeer, Recalled, Recovered, Replicated
+from sync.lag import Lag, Outbox
+from sync.loaded import Loaded as Loaded  # noqa: PLC0414 - others take it from here
 from sync.log_errors import LogCorrupt, LogFailed
-from sync.outputs import Acknowledge, Append, ClearTimer, Failed, Persist, Remember, Reply, Save, SetTimer
+from sync.outputs import (
+    Acknowledge,
+    Append,
+    ClearTimer,
+    Confirmed,
+    Failed,
+    Persist,
+    Remember,
+    Reply,
+    Revoke,
+    Save,
+    SetTimer,
+)
 from sync.timers import TimerQueue
 from sync.values import Now, StreamId, stream_writer
 
@@ -29,27 +43,6 @@ SNAPSHOT_EVERY = 50_000
 IN_FLIGHT_MAX = 2
 
 log = structlog.get_logger()
-
-
-class Loaded(Protocol):
-    """What a log gives at a start: the last snapshots and whatever came after them."""
-
-    @property
-    def pos(self) -> int: ...
-    @property
-    def heads(self) -> dict[StreamId, Head]: ...
-    @property
-    def floor(self) -> int: ...
-    @property
-    def snapshots(self) -> list[Snapshot]: ...
-    @property
-    def timers(self) -> Sequence[tuple[str, str, int]]: ...
-    @property
-    def persisted(self) -> dict[str, bytes]: ...
-    @property
-    def stamps(self) -> dict[StreamId, int]: ...
-    @property
-    def tail(self) -> Iterable[Row]: ...
 
 
 class Log(Protocol):
@@ -135,6 +128,10 @@ class Driver:
     _lacks_to: dict[str, int] = field(init=False, default_factory=dict)
     _positions: dict[tuple[str, str], int] = field(init=False, default_factory=dict)
     _answers_swept_ms: int = field(init=False, default=0)
+    # Of the core, if it watches how far its peer is behind; what waits for that; how far the peer holds which stream.
+    lag: Lag | None = field(init=False, default=None)
+    _outbox: Outbox = field(init=False, default_factory=Outbox)
+    _peer_holds: dict[str, int] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._fold()
@@ -190,6 +187,18 @@ class Driver:
         """A peer holds the stream up to `seq`; written with the next commit, for nothing depends on it."""
         self._positions[(peer, stream)] = seq
 
+    def held_by_peer(self, stream: StreamId, seq: int, *, greeted: bool = False) -> bool:
+        """The peer holds the stream up to `seq`: what waited for that leaves, in order. In a greeting it may be less than before,
+        if the peer has lost something. True if a watched run is concerned, so that the core should hear of it."""
+        lag = self.lag
+        if lag is None or stream != lag.stream:
+            return False
+        self._peer_holds[stream] = seq if greeted else max(seq, self._peer_holds.get(stream, 0))
+        changed = lag.hold(self._peer_holds[stream])
+        if self._outbox.waiting and (leaving := self._outbox.release(lag.held)):
+            self.out.send(leaving)
+        return changed
+
     @property
     def in_flight(self) -> int:
         """Commits submitted and not yet durable."""
@@ -205,8 +214,18 @@ class Driver:
                 self._append(output, now, commit.rows)  # type: ignore[arg-type]
             elif kind in _RECORDED:
                 self._record(output, commit)
+            elif kind is Confirmed:
+                effects.append(self._confirmed(output.effect))  # type: ignore[attr-defined]
             else:
                 effects.append(output)
+
+    def _confirmed(self, effect: object) -> object:
+        """The effect, or what stands for it until the peer holds all that was decided so far."""
+        lag = self.lag
+        assert lag is not None, "only a core that watches its peer has confirmed effects"
+        tip = self._tips.get(lag.stream)
+        seq = tip.seq if tip is not None else 0
+        return effect if seq <= lag.held and not self._outbox.waiting else self._outbox.withhold(seq, effect)
 
     def _append(self, output: Append, now: Now, rows: list[Row]) -> None:
         stream, run, event = output.stream, output.run, output.event
@@ -220,6 +239,8 @@ class Driver:
         previous = self._last.get(run, 0)
         self._last[run] = pos
         rows.append(make_row((pos, stream, seq, output.epoch, kind, run, stamp, payload, digest, previous)))
+        if self.lag is not None and run in self.lag.watched:
+            self.lag.place(run, seq, now.mono_ms)
 
     def _tip(self, stream: StreamId) -> "_Tip":
         tip = self._tips[stream] = _Tip(0, GENESIS.hash, stream.encode())
@@ -240,6 +261,8 @@ class Driver:
                 commit.snapshots.append(Snapshot(run, self.pos, last, ended, state, body))
             case Remember(answer):
                 commit.answers.append(answer)
+            case Revoke(session):
+                self._outbox.revoke(session)
 
     def _replicate(self, input: Replicated | Recovered, now: Now, commit: Commit, effects: list[object]) -> None:
         """Store a stream's events unchanged, and let the core see each event of a peer."""
@@ -316,6 +339,13 @@ class Driver:
             # They may tell of what an earlier batch decided, so they wait for it too.
             self._held[-1].effects.extend(effects)
         elif effects:
+            self._send(effects)
+
+    def _send(self, effects: list[object]) -> None:
+        if self._outbox.undivided:
+            assert self.lag is not None, "effects are withheld for a peer"
+            effects = self._outbox.divide(effects, self.lag.held)
+        if effects:
             self.out.send(effects)
 
     def finished(self, batch: _Batch, error: BaseException | None) -> None:
@@ -332,12 +362,13 @@ class Driver:
                 self.committed_pos = first.rows[-1].pos
                 self.out.committed(first.rows)
             if first.effects:
-                self.out.send(first.effects)
+                self._send(first.effects)
 
     def _refold(self, error: BaseException) -> None:
         """A commit failed: forget whatever was decided on top of it, say so to those who wait, and fold the log anew."""
         held, self._held = self._held, deque()
         failed = [Reply(e.token, Failed(error)) for batch in held for e in batch.effects if isinstance(e, Reply)]
+        failed += [Reply(e.token, Failed(error)) for e in self._outbox.drop() if isinstance(e, Reply)]
         try:
             if isinstance(error, LogFailed | LogCorrupt):
                 raise error  # Only a new start can tell what the disk holds.
@@ -380,12 +411,26 @@ class Driver:
             self.timers.set(run, key, due_ms)
         now = self.clock.now()
         commit, effects = Commit(), list[object]()
-        self._take(self.core.restored(now), now, commit, effects)
+        restored = self.core.restored(now)
+        self._look_behind(loaded)
+        self._take(restored, now, commit, effects)
         self._last = {run: pos for run, pos in self._last.items() if self.core.holds(run)}
         self._submit(commit, effects, now)
 
+    def _look_behind(self, loaded: Loaded) -> None:
+        """What the peer lacked when this log was last written, as far as is known: an acknowledgement may not have been noted."""
+        self._outbox.drop()
+        self.lag = getattr(self.core, "lag", None)
+        if (lag := self.lag) is None:
+            return
+        noted = max((seq for (_, stream), seq in loaded.positions.items() if stream == lag.stream), default=0)
+        held = self._peer_holds.setdefault(lag.stream, noted)
+        tail = [(row.run, row.seq) for row in loaded.tail if row.stream == lag.stream]
+        end = loaded.heads.get(lag.stream, GENESIS).seq
+        lag.begin(held, end - len(tail), tail)
 
-_RECORDED = frozenset((SetTimer, ClearTimer, Persist, Save, Remember))
+
+_RECORDED = frozenset((SetTimer, ClearTimer, Persist, Save, Remember, Revoke))
 
 
 class StreamRecovered(Exception):

@@ -67,6 +67,12 @@ class PeerLinked(NamedTuple):
     peer: str
 
 
+class PeerHolds(NamedTuple):
+    """The peer has acknowledged events of watched runs: what was held back for it may go on."""
+
+    peer: str
+
+
 class PeerLost(NamedTuple):
     """The link to a peer is down."""
 

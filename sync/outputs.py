@@ -81,6 +81,18 @@ class Acknowledge(NamedTuple):
     seq: int
 
 
+class Confirmed(NamedTuple):
+    """An effect that leaves only once the peer holds everything of our stream up to here."""
+
+    effect: object
+
+
+class Revoke(NamedTuple):
+    """Confirmed effects for this session that have not left never will: it has ended."""
+
+    session: int
+
+
 class Failed(NamedTuple):
     """The value of a Reply whose commit failed: nothing of it is durable, nothing was sent."""
 

@@ -17,7 +17,7 @@ import structlog
 from sync.actors import Loop
 from sync.chain import Head
 from sync.commit import Row
-from sync.inputs import PeerLinked, PeerLost, Recovered, Replicated
+from sync.inputs import PeerHolds, PeerLinked, PeerLost, Recovered, Replicated
 from sync.log_errors import LogCut
 from sync.ports.log import NodeLog
 from sync.replication import BATCH_BYTES_MAX, CREDITS, LinkRefused, Session, behind_retention, events_message, head_in
@@ -92,9 +92,14 @@ class Exchange:
     def committed(self, rows: list[Row]) -> None:
         """These rows are durable: send them on, soon, or at once if one of them is urgent."""
         self.ring.extend(rows)
-        urgent = self._urgent is None or any(row.kind in self._urgent for row in rows)
+        urgent = self._urgent is None or any(row.kind in self._urgent for row in rows) or self._is_awaited(rows)
         for link in self.links.values():
             self._schedule(link, urgent)
+
+    def _is_awaited(self, rows: list[Row]) -> bool:
+        """Does something wait for the peer to hold one of them?"""
+        lag = self.loop.driver.lag
+        return lag is not None and bool(lag.strong) and any(row.run in lag.strong for row in rows)
 
     def acknowledge(self, stream: StreamId, seq: int) -> None:
         """Events of a peer's stream (or our own, fetched back) are durable here."""
@@ -214,6 +219,7 @@ class Exchange:
             raise
         now = self._clock()
         link = Link(peer, session, now)
+        self._held_by_peer(link, greeted=True)
         link.acked_here[receives] = session.receives_head.seq
         if session.recovering:
             log.warning(
@@ -255,6 +261,7 @@ class Exchange:
                     self.ring.forget(session.sends, session.acked_seq)
                     self.acked[link.peer] = session.acked_seq
                     self.loop.driver.note_position(link.peer, session.sends, session.acked_seq)
+                    self._held_by_peer(link)
                 case "credit":
                     session.credits += message.credit.events
                     link.wake.set()
@@ -280,6 +287,10 @@ class Exchange:
             self.loop.post(stored if stored_only else Replicated(stream, rows, events))
             if stored_only and stream == link.session.receives:
                 self._fetch_if_level(link)
+
+    def _held_by_peer(self, link: Link, *, greeted: bool = False) -> None:
+        if self.loop.driver.held_by_peer(link.session.sends, link.session.acked_seq, greeted=greeted):
+            self.loop.post(PeerHolds(link.peer))
 
     def _decoded(self, rows: list[Row]) -> list[object]:
         """What cannot be understood is refused here: it ends this link, and not the node."""

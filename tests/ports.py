@@ -59,6 +59,7 @@ class Loaded:
     persisted: dict[str, bytes]
     stamps: dict[StreamId, int]
     tail: list[Row]
+    positions: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -96,7 +97,15 @@ class MemoryLog:
         tail = disk.rows[disk.floor :]
         stamps = {row.stream: row.time for row in disk.rows}
         return Loaded(
-            disk.pos, dict(disk.heads), disk.floor, snapshots, timers, dict(sorted(disk.persisted.items())), stamps, tail
+            disk.pos,
+            dict(disk.heads),
+            disk.floor,
+            snapshots,
+            timers,
+            dict(sorted(disk.persisted.items())),
+            stamps,
+            tail,
+            dict(disk.positions),
         )
 
     def finish(self, count: int = 1) -> None:

@@ -13,7 +13,7 @@ from cloud.runs import Run, load_saved_run, restore_run
 from cloud.views import LinkView
 from edge.executor import Executor
 from sync.chain import GENESIS, Head
-from sync.inputs import PeerLinked, PeerLost, Recovered, Replicated
+from sync.inputs import PeerHolds, PeerLinked, PeerLost, Recovered, Replicated
 from sync.replication import Session, head_in
 from sync.values import StreamId
 from tests.cloud.control import Control
@@ -98,6 +98,7 @@ class Wire:
             self.link()
             return
         self.ends = up, down
+        self.site.driver.held_by_peer(up.sends, up.acked_seq, greeted=True)
         self.cloud.turn(PeerLinked(self.site.name))
         self.site.turn(PeerLinked("cloud"))
 
@@ -129,6 +130,8 @@ class Wire:
         message = sync_pb2.SyncMessage.FromString(body)
         if message.HasField("ack"):
             end.acknowledged(message.ack)
+            if not to_cloud and self.site.driver.held_by_peer(end.sends, end.acked_seq):
+                self.site.turn(PeerHolds("cloud"))
         elif message.HasField("credit"):
             end.credits += message.credit.events
         elif rows := end.receive(message.events):

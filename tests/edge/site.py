@@ -26,11 +26,12 @@ from edge.inputs import (
 from sync.chain import GENESIS, Head, record_hash
 from sync.commit import Row
 from sync.driver import Driver
-from sync.inputs import Recalled, Replicated
+from sync.inputs import PeerHolds, PeerLinked, PeerLost, Recalled, Replicated
 from sync.outputs import Recall
 from sync.values import SiteId, StreamId
 from tests.ports import MemoryLog, StillClock
 from workflow.commands import CancelDone, Complete, Decline, Fail
+from workflow.contract import Contract
 from workflow.events import (
     CancelRequested,
     CommandAnswered,
@@ -163,7 +164,14 @@ class Site:
             self._cloud_head = Head(seq, digest)
         self.turn(Replicated(CLOUD, rows))
 
-    def release(self, plan: Plan, run: str = "r1", places: list[int] | None = None, inputs: bytes = b"{}") -> None:
+    def release(
+        self,
+        plan: Plan,
+        run: str = "r1",
+        places: list[int] | None = None,
+        inputs: bytes = b"{}",
+        contract: Contract | None = None,
+    ) -> None:
         """Release a fragment; task i is the harbour's if `places[i]` is 0."""
         said: list[tuple[str, int, Event]] = []
         if plan.ref not in self._told:
@@ -171,7 +179,9 @@ class Site:
             said.append(("", 0, DefinitionRegistered(plan.ref, plan.document)))
         places = places or [0] * len(plan.tasks)
         sites = ["harbour", "airport"] if 1 in places else ["harbour"]
-        said.append((run, 2, FragmentReleased(plan.ref, inputs, "harbour", sites, bytes(places), 2, {}, self.clock.wall_ms)))
+        now_ms = self.clock.wall_ms
+        released = FragmentReleased(plan.ref, inputs, "harbour", sites, bytes(places), 2, {}, now_ms, contract=contract)
+        said.append((run, 2, released))
         self.tell(*said)
 
     def hand(self, task: int, output: bytes = b"7", run: str = "r1") -> None:
@@ -192,6 +202,26 @@ class Site:
         answers = [answer for answer in self.events(CommandAnswered) if answer.command == command]
         assert len(answers) < 2, f"{command} was answered twice"
         return "" if not answers else answers[0].detail or "accepted"
+
+    # What the cloud holds
+
+    def link(self) -> None:
+        """The link is up, and the cloud holds all of the site's stream."""
+        self.driver.held_by_peer(self.stream, self.end, greeted=True)
+        self.turn(PeerLinked("cloud"))
+
+    def cut(self) -> None:
+        self.turn(PeerLost("cloud", "cut"))
+
+    @property
+    def end(self) -> int:
+        """The last durable place of the site's stream."""
+        return self.log.disk.heads.get(self.stream, GENESIS).seq
+
+    def hold(self, seq: int | None = None) -> None:
+        """The cloud acknowledges the stream up to `seq`, or all of it."""
+        if self.driver.held_by_peer(self.stream, self.end if seq is None else seq):
+            self.turn(PeerHolds("cloud"))
 
     # What agents do
 

@@ -1,0 +1,190 @@
+"""The site's autonomy: it notices that the cloud cannot be reached, and what that means for each run with a contract.
+
+A Part of the executor. Since when the site is cut off is kept beside the events, so that a restart does not begin it anew; so
+are, with the snapshots, the attempts that runs have begun since. What changes a run (that it goes back, or fails because it was
+to wait no longer) is an event of the run. All else follows from the contract and the clock.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import ClassVar
+
+import msgspec
+
+from edge.gate import Cut, Gate
+from edge.home import Home
+from edge.part import Fold, Part, Step
+from sync.inputs import PeerHolds
+from sync.outputs import Persist
+from sync.values import Now
+from workflow.contract import Contract
+from workflow.event import Event
+from workflow.events import FragmentCancelling
+from workflow.fragment import Fragment
+from workflow.rollback import begin_to_task
+from workflow.steering_events import RollbackBegun
+from workflow.steering_folds import wake_all
+
+CUT = "cut"
+BEGUN_BY = "autonomy/"
+GRACE_MS = 5_000
+"""What cannot be taken back (a run goes back, or fails) begins once the link has been down so long: a reconnect takes less."""
+
+
+class Saved(msgspec.Struct, array_like=True):
+    """All of it in a snapshot: attempts that were begun while cut off, and runs that have gone back, by run."""
+
+    begun: dict[str, int]
+    undone: list[str]
+
+
+class SiteAutonomy(Part):
+    """Keeps the Gate, and does what it cannot put off."""
+
+    name: ClassVar[str] = "autonomy"
+
+    def __init__(self, home: Home, gate: Gate) -> None:
+        self._home, self._gate = home, gate
+        self._runs: dict[str, None] = {}  # With a contract.
+        self._undone: dict[str, None] = {}  # Have gone back since the link was cut.
+        self._wake_ms: int | None = None
+
+    def steps(self) -> dict[type, Step]:
+        return {PeerHolds: lambda input, now, out: self._go_on(now, out)}
+
+    def folds(self) -> dict[type, Fold]:
+        return {RollbackBegun: self._fold_rollback}
+
+    def recall(self, kept: bytes) -> None:
+        """Since when the site was cut off, as the log keeps it beside its events."""
+        if kept:
+            self._gate.cut = Cut(int(kept), 0)
+
+    def restored(self, now: Now, out: list[object]) -> None:
+        """Until the first greeting the site has no link; if it had none before, it has been cut off since then."""
+        known = self._gate.cut
+        self._gate.cut = Cut(known.since_ms if known is not None else now.wall_ms, now.mono_ms)
+        if known is None and self._runs:
+            out.append(Persist(CUT, b"%d" % now.wall_ms))
+        self._look(now)
+
+    def lost(self, now: Now, out: list[object]) -> None:
+        if self._gate.cut is None:
+            self._gate.cut = Cut(now.wall_ms, now.mono_ms)
+            out.append(Persist(CUT, b"%d" % now.wall_ms))
+            self._look(now)
+
+    def linked(self, now: Now, out: list[object]) -> None:
+        if self._gate.cut is not None:
+            self._gate.cut = None
+            self._gate.begun.clear()
+            self._undone.clear()
+            self._wake_ms = None
+            out.append(Persist(CUT, b""))
+        self._go_on(now, out)
+
+    def settle(self, now: Now, out: list[object]) -> None:
+        if self._wake_ms is not None and now.mono_ms >= self._wake_ms:
+            self._act(now, out)
+
+    def wake_mono_ms(self) -> int | None:
+        return self._wake_ms
+
+    def save(self) -> bytes:
+        if not self._gate.begun and not self._undone:
+            return b""
+        return msgspec.msgpack.encode(Saved(dict(sorted(self._gate.begun.items())), sorted(self._undone)))
+
+    def restore(self, body: bytes) -> None:
+        saved = _SAVED.decode(body)
+        self._gate.begun, self._undone = saved.begun, dict.fromkeys(saved.undone)
+
+    # Runs with a contract ---------------------------------------------------------------------------------------------
+
+    def watch(self, fragment: Fragment, now: Now | None = None) -> None:
+        """A run with a contract lives here, or has another contract."""
+        self._runs[fragment.run] = None
+        self._gate.watch(fragment)
+        if now is not None:
+            self._look(now)
+
+    def begun_before(self, fragment: Fragment, time_ms: int) -> None:
+        """The log tells of an attempt of a run with a contract, begun at `time_ms` (UTC)."""
+        cut = self._gate.cut
+        if cut is not None and time_ms >= cut.since_ms:
+            self._gate.note_begun(fragment.run)
+
+    def _fold_rollback(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
+        if isinstance(event, RollbackBegun) and event.command.startswith(BEGUN_BY):
+            self._undone[run] = None
+
+    def _go_on(self, now: Now, out: list[object]) -> None:
+        """What was held back and need be no longer, is looked at again."""
+        gate = self._gate
+        for run in list(gate.parked):
+            fragment = self._home.fragments.get(run)
+            if fragment is None:
+                gate.forget(run)
+            elif fragment.contract is None or not gate.bar(fragment, now):
+                out += gate.release(run)
+                wake_all(fragment)
+                self._home.time(fragment, out)
+                self._home.woken.append(fragment)
+
+    # What cannot be put off -------------------------------------------------------------------------------------------
+
+    def _living(self) -> Iterator[tuple[Fragment, Contract]]:
+        for run in list(self._runs):
+            fragment = self._home.fragments.get(run)
+            if fragment is None or fragment.contract is None:
+                del self._runs[run]
+            else:
+                yield fragment, fragment.contract
+
+    def _look(self, now: Now) -> None:
+        """When the next run has to do something because the site is cut off."""
+        cut = self._gate.cut
+        if cut is None or not self._runs:
+            self._wake_ms = None
+            return
+        self._wake_ms = now.mono_ms + GRACE_MS
+
+    def _act(self, now: Now, out: list[object]) -> None:
+        """Go back, or fail, as the contracts say; then see when to look again."""
+        cut, lasts_on = self._gate.cut, False
+        for fragment, contract in list(self._living()) if cut is not None else ():
+            assert cut is not None, "linked sites do not act alone"
+            autonomy, level = contract.autonomy, contract.level
+            if fragment.stopping:
+                continue
+            if level.kind == "strong" and self._is_over(fragment, contract, now):
+                since = utc(cut.since_ms)
+                said = f"unavailable: strong consistency, and the cloud cannot be reached since {since}"
+                self._home.record(fragment, [FragmentCancelling("", said, "failed")], now, out)
+                continue
+            then = self._gate.autonomy(fragment.run, contract, now)
+            if then == "compensate" and fragment.run not in self._undone and self._may_go_back(fragment):
+                reason = f"the cloud cannot be reached since {utc(cut.since_ms)}"
+                command = f"{BEGUN_BY}{fragment.run}/{cut.since_ms}"
+                self._home.record(fragment, [begin_to_task(fragment, -1, command, reason, [])], now, out)
+            may_come = level.kind == "strong" or "compensate" in (autonomy.when_cut, autonomy.then)
+            lasts_on = lasts_on or may_come
+        self._wake_ms = now.mono_ms + 1_000 if lasts_on else None
+
+    def _may_go_back(self, fragment: Fragment) -> bool:
+        return fragment.extras is None or fragment.extras.rollback is None
+
+    def _is_over(self, fragment: Fragment, contract: Contract, now: Now) -> bool:
+        """Has a strong run that could go on waited for the link for as long as it is to?"""
+        level, parked = contract.level, self._gate.parked.get(fragment.run)
+        if parked is None or (level.when_cut == "wait" and not level.wait_ms):
+            return False
+        return now.mono_ms - parked[0] >= max(level.wait_ms, GRACE_MS)
+
+
+def utc(time_ms: int) -> str:
+    """A moment (UTC ms) for people, to the second."""
+    return datetime.fromtimestamp(time_ms // 1000, UTC).isoformat().replace("+00:00", "Z")
+
+
+_SAVED = msgspec.msgpack.Decoder(Saved)

@@ -1,0 +1,128 @@
+"""What may begin just now of runs with a contract: the one place where level and autonomy say no.
+
+A run that is held back is parked: its tasks keep their states, its timers are put off, and nothing is recorded of it, until the
+link or the cloud's acknowledgement lets it go on. Runs without a contract are not looked at.
+"""
+
+from dataclasses import dataclass, field
+
+from sync.inputs import Due
+from sync.lag import Lag
+from sync.outputs import SetTimer
+from sync.values import Now
+from workflow.contract import Contract
+from workflow.event import Event
+from workflow.events import TaskAssigned
+from workflow.fragment import Fragment
+from workflow.tasks import Role
+
+UNDOING = (Role.COMPENSATE, Role.CLEANUP, Role.RECONCILE)
+
+
+@dataclass(slots=True)
+class Cut:
+    """Since when the cloud cannot be reached: UTC ms, and on this boot's monotonic clock."""
+
+    since_ms: int
+    mono_ms: int
+
+    def lasted_ms(self, now: Now) -> int:
+        """How long by now, by whichever clock says more: one may have been set back, the other begins with each boot."""
+        return max(now.mono_ms - self.mono_ms, now.wall_ms - self.since_ms)
+
+
+@dataclass(slots=True)
+class Gate:
+    """`cut` is None while the site is linked; `begun` counts the attempts that runs have begun while it is cut off. `parked` are
+    the runs that are held back: since when (monotonic ms), and why."""
+
+    lag: Lag
+    cut: Cut | None = None
+    begun: dict[str, int] = field(default_factory=dict)
+    parked: dict[str, tuple[int, str]] = field(default_factory=dict)
+    deferred: dict[str, list[Due]] = field(default_factory=dict)
+
+    def watch(self, fragment: Fragment) -> None:
+        """A run with a contract lives here."""
+        contract = fragment.contract
+        assert contract is not None, f"run {fragment.run} has a contract"
+        if contract.level.kind == "eventual":
+            self.lag.end(fragment.run)
+        else:
+            self.lag.watch(fragment.run, strong=contract.level.kind == "strong")
+
+    def forget(self, run: str) -> None:
+        """The run has ended here."""
+        self.lag.end(run)
+        for known in (self.begun, self.parked, self.deferred):
+            known.pop(run, None)
+
+    def is_strong(self, run: str) -> bool:
+        """Does nothing of the run leave before the cloud holds it?"""
+        return run in self.lag.strong
+
+    def decided(self, run: str, event: Event) -> None:
+        """An event of a run with a contract was decided."""
+        if run in self.lag.watched:
+            is_begun = type(event) is TaskAssigned
+            self.lag.decide(run, (event.task, event.attempt) if is_begun else None)  # type: ignore[attr-defined]
+
+    def note_begun(self, run: str) -> None:
+        """An attempt of a run with a contract begins; of those while the site is cut off there may be a budget."""
+        if self.cut is not None:
+            self.begun[run] = self.begun.get(run, 0) + 1
+
+    # Whether it may go on ---------------------------------------------------------------------------------------------
+
+    def bar(self, fragment: Fragment, now: Now, *, role: Role = Role.WORK, events: int = 1) -> str:
+        """Why nothing that would record so many events may begin in the run just now; empty if it may."""
+        contract = fragment.contract
+        assert contract is not None, f"run {fragment.run} has a contract"
+        level = contract.level
+        if level.kind == "strong":
+            return "strong" if self.cut is not None else ""
+        if level.kind == "bounded" and (reason := self._beyond(fragment.run, contract, now, events)):
+            return reason
+        if self.cut is None:
+            return ""
+        if (then := self.autonomy(fragment.run, contract, now)) == "compensate" and role in UNDOING:
+            return ""
+        return "autonomy" if then in ("hold", "compensate") else ""
+
+    def _beyond(self, run: str, contract: Contract, now: Now, events: int) -> str:
+        """Is the cloud as far behind as it may be? What alone is more than the bound goes when nothing else is in the way."""
+        level, lag = contract.level, self.lag
+        count = lag.count(run)
+        if level.versions and (lag.is_blind(run) or (count and count + events > level.versions)):
+            return "versions"
+        oldest_ms = lag.oldest_ms(run) if level.time_ms else None
+        return "time" if oldest_ms is not None and now.mono_ms - oldest_ms > level.time_ms else ""
+
+    def autonomy(self, run: str, contract: Contract, now: Now) -> str:
+        """What the run does now that the site is cut off: continue, finish_released, hold or compensate."""
+        autonomy, cut = contract.autonomy, self.cut
+        assert cut is not None, "a linked site needs no autonomy"
+        spent = 0 < autonomy.budget_tasks <= self.begun.get(run, 0)
+        late = 0 < autonomy.horizon_ms <= cut.lasted_ms(now)
+        return autonomy.then if spent or late else autonomy.when_cut
+
+    def bars(self, fragment: Fragment, now: Now, *, role: Role = Role.WORK, events: int = 1) -> bool:
+        """Must the run wait? Then it is parked."""
+        reason = self.bar(fragment, now, role=role, events=events)
+        if not reason:
+            return False
+        since_ms, _ = self.parked.get(fragment.run, (now.mono_ms, ""))
+        self.parked[fragment.run] = since_ms, reason
+        return True
+
+    def defers(self, fragment: Fragment, due: Due, now: Now) -> bool:
+        """Must what falls due wait, too? It stays in the log, and falls due again when the run goes on."""
+        if not self.bars(fragment, now):
+            return False
+        self.deferred.setdefault(fragment.run, []).append(due)
+        return True
+
+    def release(self, run: str) -> list[SetTimer]:
+        """The run goes on. Gives what had fallen due meanwhile."""
+        self.parked.pop(run, None)
+        return [SetTimer(*due) for due in self.deferred.pop(run, ())]
