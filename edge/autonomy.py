@@ -22,7 +22,7 @@ from workflow.event import Event
 from workflow.events import FragmentCancelling
 from workflow.fragment import Fragment
 from workflow.rollback import begin_to_task
-from workflow.steering_events import RollbackBegun
+from workflow.steering_events import ContractChanged, RollbackBegun
 from workflow.steering_folds import wake_all
 
 CUT = "cut"
@@ -53,7 +53,7 @@ class SiteAutonomy(Part):
         return {PeerHolds: lambda input, now, out: self._go_on(now, out)}
 
     def folds(self) -> dict[type, Fold]:
-        return {RollbackBegun: self._fold_rollback}
+        return {RollbackBegun: self._fold_rollback, ContractChanged: self._fold_contract}
 
     def recall(self, kept: bytes) -> None:
         """Since when the site was cut off, as the log keeps it beside its events."""
@@ -117,6 +117,17 @@ class SiteAutonomy(Part):
     def _fold_rollback(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         if isinstance(event, RollbackBegun) and event.command.startswith(BEGUN_BY):
             self._undone[run] = None
+
+    def _fold_contract(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
+        fragment = self._home.fragments.get(run)
+        if fragment is None:
+            return
+        if fragment.contract is None:
+            self._gate.forget(run)
+        else:
+            self.watch(fragment)
+        self._home.woken.append(fragment)  # It may go on now, or no longer.
+        wake_all(fragment)
 
     def _go_on(self, now: Now, out: list[object]) -> None:
         """What was held back and need be no longer, is looked at again."""

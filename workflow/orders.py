@@ -3,7 +3,7 @@
 Tasks are named as people know them (`pick`, `ship[3].label`); the home of the fragment finds them.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -49,6 +49,15 @@ class Prioritise(_Order, frozen=True, tag="prioritise"):
     """Who is served first: 0 (least) to 9."""
 
     priority: int
+
+
+class ChangeAutonomy(_Order, frozen=True, tag="autonomy"):
+    """What the run's homes do with it while the cloud cannot be reached. Times are ms, 0: without an end; so is a budget of 0."""
+
+    when_cut: Literal["continue", "finish_released", "hold", "compensate"]
+    horizon_ms: int = 0
+    budget: int = 0
+    then: Literal["hold", "compensate"] = "hold"
 
 
 class Retry(_Order, frozen=True, tag="retry"):
@@ -172,6 +181,7 @@ Order = (
     | Signal
     | Update
     | Prioritise
+    | ChangeAutonomy
     | Retry
     | Skip
     | Rerun

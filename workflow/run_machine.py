@@ -78,7 +78,20 @@ TASK = Machine.build(
 )
 
 # By the state of the run, or one around it. What ended has left memory: only what opens it again or begins anew is allowed there.
-_LIVE = ("cancel", "terminate", "retry", "skip", "rerun", "rollback", "signal", "update", "prioritise", "checkpoint", "fork")
+_LIVE = (
+    "cancel",
+    "terminate",
+    "retry",
+    "skip",
+    "rerun",
+    "rollback",
+    "signal",
+    "update",
+    "prioritise",
+    "autonomy",
+    "checkpoint",
+    "fork",
+)
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "pending": ("pause", "resume", "cancel", "terminate", "prioritise", "fork"),
     "active": ("pause", *_LIVE),

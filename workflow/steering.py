@@ -9,6 +9,7 @@ from sync.values import Now
 from workflow import anew, rollback
 from workflow.attempts import failure
 from workflow.commands import Fail, Steer
+from workflow.contracting import change_autonomy
 from workflow.event import Event
 from workflow.events import CommandAnswered, FragmentCancelling, TaskCompleted
 from workflow.extras import SIGNALS_MAX
@@ -17,6 +18,7 @@ from workflow.orders import (
     AddTasks,
     Anew,
     Approve,
+    ChangeAutonomy,
     EndChild,
     Hold,
     Lift,
@@ -34,6 +36,7 @@ from workflow.orders import (
     Terminate,
     Update,
 )
+from workflow.refused import Refused
 from workflow.states import (
     ABSENT,
     CANCELLED,
@@ -75,10 +78,6 @@ if TYPE_CHECKING:
 
 # Of a run that has ended only these make sense; it is opened again for them.
 AFTER_THE_END = (Retry, Rerun, RollBack, Anew)
-
-
-class Refused(Exception):
-    """The order cannot be carried out; the text says why and what can."""
 
 
 def cancel(fragment: "Fragment", intent: str, reason: str) -> list[Event]:
@@ -417,6 +416,7 @@ _DECIDE: dict[type[Order], Callable[["Fragment", Any, str, Now], list[Event]]] =
     Signal: _signal,
     Update: _update,
     Prioritise: _prioritise,
+    ChangeAutonomy: change_autonomy,
     Retry: _retry,
     Skip: _skip,
     Rerun: _rerun,

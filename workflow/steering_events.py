@@ -5,6 +5,7 @@
 
 import msgspec
 
+from workflow.contract import Contract
 from workflow.event import Blob, Event
 
 
@@ -167,6 +168,13 @@ class PriorityChanged(Event, frozen=True):
 
     command: str
     priority: int
+
+
+class ContractChanged(Event, frozen=True):
+    """The run is promised something else from here on; None: the default."""
+
+    command: str
+    contract: Contract | None
 
 
 class CheckpointTaken(Event, frozen=True):

@@ -30,6 +30,7 @@ from workflow.steering_events import (
     ApprovalRequested,
     CheckpointTaken,
     ChildRequested,
+    ContractChanged,
     FragmentExpired,
     FragmentPaused,
     FragmentReopened,
@@ -154,6 +155,10 @@ def _take_signal(fragment: "Fragment", event: SignalTaken) -> None:
 
 def _change_parameters(fragment: "Fragment", event: ParametersChanged) -> None:
     fragment.more().overrides[event.task] = event.parameters
+
+
+def _change_contract(fragment: "Fragment", event: ContractChanged) -> None:
+    fragment.contract = event.contract
 
 
 def _change_priority(fragment: "Fragment", event: PriorityChanged) -> None:
@@ -320,6 +325,7 @@ STEERING_FOLDS: dict[type[Event], Callable[["Fragment", Any], None]] = {
     SignalTaken: _take_signal,
     ParametersChanged: _change_parameters,
     PriorityChanged: _change_priority,
+    ContractChanged: _change_contract,
     CheckpointTaken: _take_checkpoint,
     RollbackBegun: _begin_rollback,
     RollbackEnded: _end_rollback,

@@ -14,6 +14,7 @@ from sync.levels import Level
 from tests.edge.site import HARBOUR, Robot, Site
 from workflow.contract import HOLD, Autonomy, Contract
 from workflow.events import FragmentEnded, TaskAssigned, TaskLost, decode
+from workflow.orders import ChangeAutonomy
 from workflow.plan import Plan, read_plan
 from workflow.steering_events import RollbackBegun
 
@@ -408,3 +409,26 @@ def test_ablation_t_bound() -> None:
     site.versions, site.time_ms = 0, 2_000
     with pytest.raises(AssertionError, match="ahead for too long"):
         story(site, [("cut", 0), ("pass", 5), ("done", 0)], Contract(Level("bounded", time_ms=2_000), Autonomy("continue")))
+
+
+# Changed on the way -----------------------------------------------------------------------------------------------------
+
+
+def test_a_person_changes_the_autonomy_of_a_run_at_its_home() -> None:
+    """From there on, and after a restart."""
+    site, robot = linked(None)
+    assert site.order(ChangeAutonomy("hold")) == "accepted"
+    site.cut()
+    site.done(robot)
+    assert len(robot.begun) == 1
+    site.restart()
+    site.join("anna")
+    assert site.fragment().contract == Contract(autonomy=HOLD)
+    site.link()
+    assert len(robot.begun) == 2
+
+
+def test_an_autonomy_that_the_level_does_not_allow_is_refused() -> None:
+    """With what is."""
+    site, _ = linked(STRONG)
+    assert "allowed: hold, compensate" in site.order(ChangeAutonomy("continue"))

@@ -105,6 +105,25 @@ def priority(
 
 
 @app.command()
+def autonomy(
+    run: RunArgument,
+    when_cut: Annotated[
+        Literal["continue", "finish_released", "hold", "compensate"],
+        typer.Option("--when-cut", help="What its sites do with it while the cloud cannot be reached."),
+    ],
+    horizon: Annotated[float, typer.Option(min=0, help="Cut off for so many seconds, they do what --then says. 0: never.")] = 0.0,
+    budget: Annotated[int, typer.Option(min=0, help="After so many attempts begun while cut off, too. 0: never.")] = 0,
+    then: Annotated[Literal["hold", "compensate"], typer.Option("--then", help="What they do after that.")] = "hold",
+    wait: Wait = 2.0,
+    server: Server = DEFAULT_SERVER,
+    output: Output = Format.TABLE,
+) -> None:
+    """Change what the sites of a run do with it while they are cut off."""
+    fields = {"when_cut": when_cut, "horizon_ms": round(horizon * 1_000), "budget": budget, "then": then}
+    _order(run, "autonomy", fields, wait, server, output)
+
+
+@app.command()
 def retry(
     run: RunArgument, task: Tasks = None, wait: Wait = 2.0, server: Server = DEFAULT_SERVER, output: Output = Format.TABLE
 ) -> None:
