@@ -1,0 +1,157 @@
+"""What Raft nodes say to each other, keep, and hand to whoever runs them."""
+
+from enum import StrEnum
+
+import msgspec
+
+NOBODY = ""
+
+
+class Role(StrEnum):
+    """What a node is at the moment."""
+
+    FOLLOWER = "follower"
+    PRE_CANDIDATE = "pre-candidate"
+    CANDIDATE = "candidate"
+    LEADER = "leader"
+
+
+class EntryKind(StrEnum):
+    """`noop`: what a leader begins its term with. It and `change` are of the group itself, and no command of anybody."""
+
+    COMMAND = "command"
+    CHANGE = "change"
+    NOOP = "noop"
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One place of the log."""
+
+    term: int
+    index: int
+    kind: EntryKind = EntryKind.COMMAND
+    data: bytes = b""
+
+
+class Voters(msgspec.Struct, frozen=True, array_like=True):
+    """Who belongs to the group: voters decide, learners follow. Both in order of their names."""
+
+    voters: tuple[str, ...] = ()
+    learners: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Everybody to whom the log is told."""
+        return tuple(sorted((*self.voters, *self.learners)))
+
+
+class Change(msgspec.Struct, frozen=True, array_like=True):
+    """One node more or less: `add` a voter (or make a learner one), `learn` (add a learner, or make a voter one), `remove`."""
+
+    what: str
+    node: str
+
+
+class Snapshot(msgspec.Struct, frozen=True, array_like=True):
+    """Everything up to `index`, folded: `data` is the application's."""
+
+    index: int = 0
+    term: int = 0
+    group: Voters = Voters()
+    data: bytes = b""
+
+
+class HardState(msgspec.Struct, frozen=True, array_like=True):
+    """What must be durable before anything is said under it (paper, figure 2: persistent state)."""
+
+    term: int = 0
+    vote: str = NOBODY
+    commit: int = 0
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What a node finds on its disk when it starts. `applied`: up to here the application has the commands durably."""
+
+    hard_state: HardState = HardState()
+    entries: tuple[Entry, ...] = ()
+    snapshot: Snapshot = Snapshot()
+    applied: int = 0
+
+
+class Say(StrEnum):
+    """The kinds of messages, with the names of etcd-io/raft."""
+
+    APPEND = "MsgApp"
+    APPENDED = "MsgAppResp"
+    VOTE = "MsgVote"
+    VOTED = "MsgVoteResp"
+    PRE_VOTE = "MsgPreVote"
+    PRE_VOTED = "MsgPreVoteResp"
+    SNAPSHOT = "MsgSnap"
+    HEARTBEAT = "MsgHeartbeat"
+    HEARD = "MsgHeartbeatResp"
+    TRANSFER = "MsgTransferLeader"
+    CAMPAIGN_NOW = "MsgTimeoutNow"
+    READ = "MsgReadIndex"
+    READ_AT = "MsgReadIndexResp"
+    FORGET_LEADER = "MsgForgetLeader"
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One message. `index` and `log_term` name a place of the log; `hint` and `hint_term` (of a rejection) a place from which
+    the two logs may agree; `context` is the id of a read, or says that a vote is for a transfer of leadership."""
+
+    kind: Say
+    source: str
+    target: str
+    term: int = 0
+    index: int = 0
+    log_term: int = 0
+    commit: int = 0
+    entries: tuple[Entry, ...] = ()
+    rejected: bool = False
+    hint: int = 0
+    hint_term: int = 0
+    context: bytes = b""
+    snapshot: Snapshot | None = None
+
+
+class ReadState(msgspec.Struct, frozen=True, array_like=True):
+    """A read asked for under `context` is linearizable at a state that has applied at least `index`."""
+
+    context: bytes
+    index: int
+
+
+class Attest(msgspec.Struct, frozen=True, array_like=True):
+    """Once this Ready is durable, so is the log up to (`index`, `log_term`), said under `term`."""
+
+    term: int
+    index: int
+    log_term: int
+    snapshot_index: int = 0
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """What is to be done now, in the order of the fields; see the package's docstring."""
+
+    hard_state: HardState | None
+    entries: tuple[Entry, ...]
+    snapshot: Snapshot | None
+    messages: tuple[Message, ...]
+    committed: tuple[Entry, ...]
+    reads: tuple[ReadState, ...]
+    to_self: tuple[Message, ...]
+    attest: Attest
+
+
+class NotLeader(Exception):
+    """Only the leader can do this; `leader` is who that is, empty if nobody knows."""
+
+    def __init__(self, node: str, leader: str) -> None:
+        super().__init__(f"{node} does not lead its group: " + (f"ask {leader}" if leader else "no leader is known, try again"))
+        self.leader = leader
+
+
+class ProposalDropped(Exception):
+    """The proposal was not taken up, and never will be; `str()` says why. It may be made again."""
