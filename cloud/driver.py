@@ -27,11 +27,12 @@ from sync.actors import Loop, verify_slowly
 from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobMissing
 from sync.commit import Row
 from sync.driver import StreamRecovered
+from sync.link.service import Link
 from sync.outputs import Acknowledge, Recall, Reply
 from sync.replication import LinkRefused
 from sync.retention.driver import Retention, sweeping
 from sync.retention.policy import Policy
-from sync.service import Exchange, Link
+from sync.service import Exchange
 from sync.serving.service import Health
 from sync.values import SiteId, StreamId, site_name_problem, stream_id, stream_writer
 from tiercel.v1 import events_pb2, sync_pb2

@@ -21,16 +21,18 @@ from edge.executor import LEASE_MS, Executor
 from edge.inputs import ProgressHeard
 from edge.ports.driver import EdgePorts, OwnPorts
 from edge.service import Gateway
+from edge.status.service import EdgeStatus
 from edge.telemetry import loads_of, report_of
 from sync.actors import Loop, verify_slowly
 from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobError, pull, push
 from sync.commit import Row
 from sync.driver import StreamRecovered
+from sync.link.service import Link
 from sync.outputs import Acknowledge, Recall, Reply
 from sync.replication import LinkRefused
 from sync.retention.driver import Retention, sweeping
 from sync.retention.policy import Policy
-from sync.service import Exchange, Link
+from sync.service import Exchange
 from sync.serving.service import Health
 from sync.values import SiteId, StreamId, stream_id, stream_writer
 from tiercel.backoff import Backoff
@@ -41,7 +43,7 @@ from workflow.plan import DefinitionError, Plan, plan_from_document
 from workflow.saved import load_saved, state_hash
 
 FIRST_LINK_WAIT_S_MAX = 3_600.0
-RECONNECT_S_MAX = 3.0
+RECONNECT_S_MAX = 2.5
 DIGEST_PAGE = 500
 PROGRESS_EVERY_S = 0.5
 REPORTS_MAX = 500
@@ -128,6 +130,7 @@ class EdgeNode:
         self.loop = Loop(self._make_executor, self.log, self, clock=self.ports.clock)
         self.loop.held = True
         self.gateway.loop = self.exchange.loop = self.loop
+        self.gateway.status = self._status
         blobs = sweeping(self.log, self.blobs)
         self.retention = Retention(self.log, self.config.retention, self._now_ms, self.loop.new_floor_from_thread, blobs)
         self.exchange.ring.begin(self.loop.driver.heads)
@@ -208,22 +211,28 @@ class EdgeNode:
 
     async def _keep_link(self) -> None:
         """Dial the cloud, again and again."""
-        backoff = Backoff(limit_s=RECONNECT_S_MAX)
+        backoff, clock = Backoff(limit_s=RECONNECT_S_MAX), asyncio.get_running_loop().time
         while not self.halted:
+            linked_s = None
             try:
                 async with self.ports.dial() as line:
-                    self._channel = line.channel
-                    began = asyncio.get_running_loop().time()
+                    self._channel, linked_s = line.channel, clock()
                     await self.exchange.converse(line.incoming, line.write, peer=CLOUD)
-                    if asyncio.get_running_loop().time() - began > RECONNECT_S_MAX:
-                        backoff.reset()
             except LinkRefused as refused:
                 log.warning("link ended", site=self.config.site, code=refused.code, reason=str(refused))
             except (grpc.RpcError, OSError, asyncio.InvalidStateError) as error:
                 log.debug("no link", site=self.config.site, error=str(error))
             self._channel = None
+            if linked_s is not None and clock() - linked_s > RECONNECT_S_MAX:
+                backoff.reset()
             await asyncio.sleep(backoff.next_s())
         await asyncio.Event().wait()  # Halted: local work goes no further, but what is here can still be read.
+
+    async def _status(self) -> EdgeStatus:
+        standing = await self.exchange.standings.view(CLOUD, (self.stream, self._cloud_stream()), self._now_ms())
+        loads, executor = loads_of(self._executor()), self._executor()
+        present = len(executor.roster.slots)
+        return EdgeStatus(self.config.site, self.log.boot, self.halted, present, loads.running, loads.ready, standing)
 
     def streams(self, peer: str, hello: sync_pb2.PeerHello | None) -> tuple[StreamId, StreamId]:
         """What we send and what we receive."""

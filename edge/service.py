@@ -5,7 +5,7 @@ after its commit, and is written by one task per session, assignments before eve
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -29,6 +29,7 @@ from edge.inputs import (
     Welcome,
     Word,
 )
+from edge.status.service import EdgeStatus
 from sync.actors import Loop
 from sync.blobs import BlobRefused
 from tiercel.v1 import agent_pb2, agent_pb2_grpc
@@ -111,6 +112,7 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
 
     def __init__(self, site: str, boot: int, holds_blob: Callable[[Any], bool]) -> None:
         self.loop: Loop
+        self.status: Callable[[], Awaitable[EdgeStatus]]  # What the node tells of itself on this machine.
         self.accepting = False
         self.halted = ""
         self._site, self._boot, self._holds_blob = site, boot, holds_blob

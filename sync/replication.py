@@ -6,9 +6,13 @@ with another hash means two histories, and the link stays down. Then batches flo
 acknowledged once durable, and never more of them under way than the peer has given credit for.
 """
 
-from collections.abc import Sequence
+import zlib
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from google.protobuf.message import DecodeError
 
 from sync.chain import GENESIS, Head, record_hash
 from sync.commit import Row, make_row
@@ -16,12 +20,21 @@ from sync.log_errors import LogCut
 from sync.values import StreamId
 from tiercel.v1 import events_pb2, sync_pb2
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 PROTOCOL_OLDEST = 1
-FEATURES = ("columns", "digest", "blobs")
+# Both sides name what they can do; used is what both can. `bytes`: credit counts bytes, too; `deflate`: batches may be
+# compressed; `lag`: heartbeats tell how far the sender's stream is.
+FEATURES = ("columns", "digest", "blobs", "bytes", "deflate", "lag")
 BATCH_EVENTS_MAX = 1_000
 BATCH_BYTES_MAX = 1 << 20
 CREDITS = 16_384
+CREDIT_BYTES = 16 << 20
+CREDITS_MAX = 1 << 20
+# What a batch weighs beside its payloads, per event; and how far the last batch may go beyond the credit for bytes.
+ROW_BYTES = 64
+OVERDRAFT_BYTES = 8 << 20
+UNPACKED_BYTES_MAX = 8 << 20
+DEFLATE_LEVEL = 1
 
 
 class LinkRefused(Exception):
@@ -30,7 +43,11 @@ class LinkRefused(Exception):
 
     def __init__(self, code: str, message: str, *, fatal: bool, theirs: bool = False) -> None:
         super().__init__(message)
-        self.code, self.fatal, self.theirs = code, fatal, theirs
+        self.code, self.fatal, self.theirs, self.peer = code, fatal, theirs, ""
+
+    def message(self) -> sync_pb2.SyncMessage:
+        """What the peer is told."""
+        return sync_pb2.SyncMessage(refused=sync_pb2.SyncRefused(code=self.code, message=str(self), fatal=self.fatal))
 
 
 class Wants(NamedTuple):
@@ -52,6 +69,9 @@ class Session:
     sends_head: Head
     receives_head: Head
     credits: int = 0
+    credit_bytes: int = 0
+    features: frozenset[str] = frozenset()
+    version: int = 0
     sent_seq: int = 0
     acked_seq: int = 0
     # Events of our own stream that the peer has and we have lost: until `recover_to` is reached we take no work.
@@ -61,10 +81,15 @@ class Session:
     greeted: bool = False
     lends: list[Wants] = field(default_factory=list)
     _ungranted: int = 0
-    _stream_name: bytes = b""
+    _ungranted_bytes: int = 0
+    # What the peer may still send us, and the batches that came and are not durable: where each ends, and its bytes.
+    _allowed: int = 0
+    _allowed_bytes: int = 0
+    _under_way: deque[tuple[int, int]] = field(default_factory=deque)
 
     def hello(self, boot: int, wall_ms: int, credit: int = CREDITS) -> sync_pb2.SyncMessage:
         """What this side says first; without credit, the peer sends no events over this connection."""
+        self._allowed, self._allowed_bytes = credit, CREDIT_BYTES
         heads = [(self.sends, self.sends_head), (self.receives, self.receives_head)]
         return sync_pb2.SyncMessage(
             hello=sync_pb2.PeerHello(
@@ -75,6 +100,8 @@ class Session:
                 heads=[events_pb2.StreamHead(stream=s, seq=h.seq, hash=h.hash) for s, h in heads],
                 credits=credit,
                 wall_ms=wall_ms,
+                oldest_version=PROTOCOL_OLDEST,
+                credit_bytes=CREDIT_BYTES,
             )
         )
 
@@ -90,7 +117,10 @@ class Session:
         self.recover_to = peer_receives.seq if peer_receives.seq > self.sends_head.seq else 0
         self.peer_seq = peer_sends.seq
         self.sent_seq = self.acked_seq = peer_receives.seq
-        self.credits = hello.credits
+        self.version = min(PROTOCOL_VERSION, hello.protocol_version)
+        self.features = frozenset(FEATURES) & frozenset(hello.features)
+        self.credits = min(hello.credits, CREDITS_MAX)
+        self.credit_bytes = min(hello.credit_bytes, CREDIT_BYTES) if "bytes" in self.features else CREDIT_BYTES
         self.greeted = True
 
     @property
@@ -112,19 +142,30 @@ class Session:
         """What of our own stream should go next, given how far it is durable; None if nothing may."""
         if not self.greeted or self.recovering:
             return None
-        limit = min(durable_seq - self.sent_seq, self.credits, BATCH_EVENTS_MAX)
+        limit = min(durable_seq - self.sent_seq, self.credits, BATCH_EVENTS_MAX) if self.credit_bytes > 0 else 0
         return Wants(self.sends, self.sent_seq, limit) if limit > 0 else None
 
     def batch(self, rows: Sequence[Row]) -> sync_pb2.SyncMessage:
         """The message for these rows of our own stream; counts them as under way."""
         self.sent_seq = rows[-1].seq
         self.credits -= len(rows)
+        if "bytes" in self.features:
+            self.credit_bytes -= weight(row.payload for row in rows)
         return events_message(rows)
 
+    def credited(self, credit: sync_pb2.Credit) -> None:
+        """The peer takes more. However much it names, what is under way stays within what any peer may ask for."""
+        self.credits = min(self.credits + credit.events, CREDITS_MAX)
+        self.credit_bytes = min(self.credit_bytes + credit.bytes, CREDIT_BYTES)
+
     def acknowledged(self, ack: sync_pb2.EventAck) -> None:
-        """The peer holds our stream up to here."""
-        if ack.stream == self.sends:
-            self.acked_seq = max(self.acked_seq, min(ack.seq, self.sent_seq))
+        """The peer holds our stream up to here. Raises LinkRefused if it names what it was never sent."""
+        if ack.stream != self.sends:
+            return
+        if ack.seq > self.sent_seq and self.greeted and not self.recovering:
+            words = f"{self.peer} acknowledged event {ack.seq} of stream {ack.stream}; it was sent those up to {self.sent_seq}"
+            raise LinkRefused("forged_ack", words, fatal=False)
+        self.acked_seq = max(self.acked_seq, min(ack.seq, self.sent_seq))
 
     def receive(self, batch: events_pb2.EventBatch) -> list[Row]:
         """Verify a batch against our head of its stream and give its new rows. Raises LinkRefused for a gap or a broken chain."""
@@ -135,7 +176,19 @@ class Session:
             self.sends_head = head
         else:
             self.receives_head = head
+            self._charge(batch, head.seq)
         return rows
+
+    def _charge(self, batch: events_pb2.EventBatch, seq: int) -> None:
+        """The peer uses up its credit; one that takes none would fill our memory. Raises LinkRefused."""
+        size = weight(batch.payload)
+        self._allowed -= len(batch.payload)
+        self._under_way.append((seq, size))
+        if "bytes" in self.features:
+            self._allowed_bytes -= size
+        if self._allowed < 0 or self._allowed_bytes < -OVERDRAFT_BYTES:
+            words = f"{self.peer} sent events of stream {batch.stream} beyond the credit that it was given"
+            raise LinkRefused("credit_exceeded", words, fatal=False)
 
     def _expect(self, batch: events_pb2.EventBatch) -> Head:
         if batch.stream == self.receives:
@@ -150,18 +203,50 @@ class Session:
         """What to tell the peer when its events are durable here: the acknowledgement, and credit in handfuls."""
         messages = [sync_pb2.SyncMessage(ack=sync_pb2.EventAck(stream=stream, seq=seq))]
         self._ungranted += events
-        if self._ungranted >= CREDITS // 8:
-            messages.append(sync_pb2.SyncMessage(credit=sync_pb2.Credit(events=self._ungranted)))
-            self._ungranted = 0
+        while self._under_way and self._under_way[0][0] <= seq:
+            self._ungranted_bytes += self._under_way.popleft()[1]
+        if self._ungranted >= CREDITS // 8 or self._ungranted_bytes >= CREDIT_BYTES // 8:
+            credit = sync_pb2.Credit(events=self._ungranted, bytes=self._ungranted_bytes)
+            self._allowed += self._ungranted
+            self._allowed_bytes += self._ungranted_bytes
+            self._ungranted = self._ungranted_bytes = 0
+            messages.append(sync_pb2.SyncMessage(credit=credit))
         return messages
 
 
 def check_version(hello: sync_pb2.PeerHello) -> None:
-    """Refuse a peer that speaks no protocol that we know."""
+    """Refuse a peer with which we have no protocol in common: too old, or so new that it has forgotten ours."""
+    known = f"{PROTOCOL_OLDEST} to {PROTOCOL_VERSION}"
     if hello.protocol_version < PROTOCOL_OLDEST:
-        known = f"{PROTOCOL_OLDEST} to {PROTOCOL_VERSION}"
         message = f"{hello.node} speaks sync protocol {hello.protocol_version}; this node knows {known}: update it"
         raise LinkRefused("protocol_version", message, fatal=True)
+    if hello.oldest_version > PROTOCOL_VERSION:
+        theirs = f"{hello.oldest_version} to {hello.protocol_version}"
+        message = f"{hello.node} speaks sync protocol {theirs}; this node knows {known} and is too old for it: update this node"
+        raise LinkRefused("protocol_version", message, fatal=True)
+
+
+def weight(payloads: Iterable[bytes]) -> int:
+    """What events count for as bytes on the link."""
+    return sum(len(payload) + ROW_BYTES for payload in payloads)
+
+
+def deflated(message: sync_pb2.SyncMessage) -> sync_pb2.SyncMessage:
+    """The same batch, compressed."""
+    return sync_pb2.SyncMessage(packed_events=zlib.compress(message.events.SerializeToString(), DEFLATE_LEVEL))
+
+
+def inflated(packed: bytes) -> sync_pb2.SyncMessage:
+    """A compressed batch as it was. Raises LinkRefused for one that is none, or that grows beyond what is taken."""
+    unpacking = zlib.decompressobj()
+    try:
+        plain = unpacking.decompress(packed, UNPACKED_BYTES_MAX)
+        if not unpacking.eof:
+            words = f"a deflated batch of {len(packed):,} bytes is cut off, or holds more than {UNPACKED_BYTES_MAX:,} bytes"
+            raise LinkRefused("frame_too_large", words, fatal=False)
+        return sync_pb2.SyncMessage(events=events_pb2.EventBatch.FromString(plain))
+    except (zlib.error, DecodeError) as error:
+        raise LinkRefused("malformed_batch", f"a deflated batch cannot be read: {error}", fatal=False) from error
 
 
 def head_in(hello: sync_pb2.PeerHello, stream: StreamId) -> Head:

@@ -6,9 +6,7 @@ milliseconds so that replication does not stand in the way of the next task, and
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import grpc
@@ -18,21 +16,33 @@ from sync.actors import Loop
 from sync.chain import Head
 from sync.commit import Row
 from sync.inputs import PeerHolds, PeerLinked, PeerLost, Recovered, Replicated
+from sync.link.pulse import HEARTBEAT_S, SILENCE_S_MAX, Pulse
+from sync.link.service import Link, Moved, Standings
+from sync.link.standing import count
 from sync.log_errors import LogCut
 from sync.ports.log import NodeLog
-from sync.replication import BATCH_BYTES_MAX, CREDITS, LinkRefused, Session, behind_retention, events_message, head_in
+from sync.replication import (
+    BATCH_BYTES_MAX,
+    CREDITS,
+    LinkRefused,
+    Session,
+    behind_retention,
+    deflated,
+    events_message,
+    head_in,
+    inflated,
+)
 from sync.ring import Ring
 from sync.values import StreamId
 from tiercel.v1 import sync_pb2, sync_pb2_grpc
 
-HEARTBEAT_S = 5.0
-MISSED_HEARTBEATS_MAX = 3
 # What nobody waits for goes together, and spares both nodes commits. What somebody waits for goes at once, unless something has
 # gone just before: under load that would be nearly always.
 COALESCE_S = 0.01
 URGENT_COALESCE_S = 0.002
 HELLO_TIMEOUT_S = 10.0
 REFUSAL_TIMEOUT_S = 2.0
+LOOK_AGAIN_S = 0.3
 
 log = structlog.get_logger()
 
@@ -49,29 +59,6 @@ class NodeSide(Protocol):
     def telemetry(self) -> sync_pb2.SyncMessage | None: ...
 
 
-@dataclass(slots=True, eq=False)
-class Link:
-    """One living connection: what is to be said, and when anything was last heard."""
-
-    peer: str
-    session: Session
-    heard_s: float
-    control: deque[sync_pb2.SyncMessage] = field(default_factory=deque)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    acked_here: dict[StreamId, int] = field(default_factory=dict)
-    heartbeat_id: int = 0
-    heartbeats: dict[int, float] = field(default_factory=dict)
-    flush: asyncio.TimerHandle | None = None
-    flushed_s: float = 0.0
-    fetching: bool = False
-    whole: bool = False
-
-    def say(self, message: sync_pb2.SyncMessage) -> None:
-        """Queue a message that is not of the event stream."""
-        self.control.append(message)
-        self.wake.set()
-
-
 class Exchange:
     """A node's side of all its links. Made inside the running loop."""
 
@@ -82,7 +69,7 @@ class Exchange:
         self.links: dict[str, Link] = {}
         self.ring = Ring()
         self.acked: dict[str, int] = {}
-        self._level_s: dict[str, float] = {}
+        self.standings = Standings(event_log, self.ring, self.links, self.acked, self._now_ms)
         self.loop: Loop  # Given by the node once the Loop, which needs us as its Out, has been made.
         self._log, self._side, self._dials, self._urgent = event_log, side, dials, urgent
         self._clock = asyncio.get_running_loop().time
@@ -109,13 +96,22 @@ class Exchange:
 
     def staleness_ms(self, peer: str) -> int:
         """How long ago, on this clock, everything that the peer had was surely known here; -1 if not yet since the start."""
-        level_s = self._level_s.get(peer)
+        level_s = self.standings.level_s.get(peer)
         return -1 if level_s is None else int((self._clock() - level_s) * 1000)
 
     def drop_all(self, reason: str) -> None:
         """End all links; they begin anew with a Hello."""
         for link in list(self.links.values()):
             link.say(sync_pb2.SyncMessage(refused=sync_pb2.SyncRefused(code="again", message=reason)))
+
+    async def sync_now(self, peer: str, wait_s: float) -> Moved:
+        """Flush, poll, and return once both sides hold all that either had at the call, or after `wait_s`."""
+
+        def poll(link: Link) -> None:
+            self.standings.ask(link)
+            self._flush(link)
+
+        return await self.standings.level(peer, poll, wait_s)
 
     def _acknowledge(self, link: Link, stream: StreamId, seq: int) -> None:
         session = link.session
@@ -127,6 +123,8 @@ class Exchange:
             return
         before = link.acked_here.get(stream, seq)
         link.acked_here[stream] = max(before, seq)
+        if link.pulse.holds(seq):
+            self.standings.levelled(link)
         for message in session.durable(stream, seq, max(seq - before, 0)):
             link.say(message)
 
@@ -163,6 +161,8 @@ class Exchange:
         try:
             link = await self._greet(incoming, write, peer)
         except LinkRefused as refused:
+            if refused.peer or peer:
+                self.standings.of(refused.peer or peer).refuse(refused.code, str(refused), self._now_ms(), fatal=refused.fatal)
             await self._refuse(write, refused)
             raise
         await self._run(link, incoming, write)
@@ -171,8 +171,11 @@ class Exchange:
         if (older := self.links.pop(link.peer, None)) is not None:
             older.say(sync_pb2.SyncMessage(refused=sync_pb2.SyncRefused(code="replaced", message="a newer link took over")))
         self.links[link.peer] = link
+        standing = self.standings.of(link.peer)
+        standing.up(self._now_ms())
         pump = asyncio.ensure_future(self._pump(link, write))
-        tasks = [asyncio.ensure_future(self._read(link, incoming)), pump, asyncio.ensure_future(self._beat(link))]
+        others = self._read(link, incoming), self._beat(link), self._listen(link)
+        tasks = [pump, *(asyncio.ensure_future(other) for other in others)]
         reason = "closed by the peer"
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -180,10 +183,11 @@ class Exchange:
                 task.result()
         except LinkRefused as refused:
             reason = str(refused)
+            standing.refuse(refused.code, reason, self._now_ms(), fatal=refused.fatal)
             if refused.fatal:
                 self._side.diverged(link.peer, refused)
             # The pump alone writes; for a peer that does not read it is not waited for long.
-            link.say(_refusal(refused))
+            link.say(refused.message())
             await asyncio.wait((pump,), timeout=REFUSAL_TIMEOUT_S)
             raise
         except (grpc.RpcError, OSError) as error:
@@ -191,6 +195,8 @@ class Exchange:
         finally:
             if self.links.get(link.peer) is link:
                 del self.links[link.peer]
+                standing.down(self._now_ms(), reason, link.control.lost)
+                self.standings.tell()
                 self.loop.post(PeerLost(link.peer, reason))
             for task in tasks:
                 task.cancel()
@@ -214,11 +220,12 @@ class Exchange:
         try:
             session.greet(hello, await self._hash(sends, theirs_of_ours.seq), await self._hash(receives, theirs.seq))
         except LinkRefused as refused:
+            refused.peer = peer
             if refused.code in ("diverged", "behind_retention"):
                 self._side.diverged(peer, refused)
             raise
-        now = self._clock()
-        link = Link(peer, session, now)
+        self.acked[peer] = session.acked_seq
+        link = Link(peer, session, Pulse(self._clock()))
         self._held_by_peer(link, greeted=True)
         link.acked_here[receives] = session.receives_head.seq
         if session.recovering:
@@ -252,33 +259,46 @@ class Exchange:
     async def _read(self, link: Link, incoming: AsyncIterator[sync_pb2.SyncMessage]) -> None:
         session = link.session
         async for message in incoming:
-            link.heard_s = self._clock()
+            link.pulse.heard_s = self._clock()
             match message.WhichOneof("kind"):
                 case "events":
                     await self._receive(link, message)
+                case "packed_events":
+                    await self._receive(link, inflated(message.packed_events))
                 case "ack":
-                    session.acknowledged(message.ack)
-                    self.ring.forget(session.sends, session.acked_seq)
-                    self.acked[link.peer] = session.acked_seq
-                    self.loop.driver.note_position(link.peer, session.sends, session.acked_seq)
-                    self._held_by_peer(link)
+                    self._acked(link, message.ack)
                 case "credit":
-                    session.credits += message.credit.events
+                    session.credited(message.credit)
                     link.wake.set()
                 case "heartbeat":
-                    self._heard_heartbeat(link, message.heartbeat)
+                    self.standings.heard(link, message.heartbeat)
+                    if (pause_s := link.pulse.throttle_s(self._clock())) > 0:
+                        await asyncio.sleep(pause_s)
                 case "fetch" if not session.lends:
                     session.lends.append(session.lend(message.fetch))
                     link.wake.set()
                 case "refused":
                     raise LinkRefused(message.refused.code, message.refused.message, fatal=message.refused.fatal)
+                case "hello":
+                    raise LinkRefused("second_hello", f"{link.peer} said hello twice over one link", fatal=False)
                 case _:
                     await self._side.other(link, message)
             await self.loop.room()
+            link.pulse.heard_s = self._clock()  # While we had no room, it was not the peer that was silent.
+
+    def _acked(self, link: Link, ack: sync_pb2.EventAck) -> None:
+        session = link.session
+        session.acknowledged(ack)
+        self.ring.forget(session.sends, session.acked_seq)
+        self.acked[link.peer] = session.acked_seq
+        self.loop.driver.note_position(link.peer, session.sends, session.acked_seq)
+        self._held_by_peer(link)
+        self.standings.tell()
 
     async def _receive(self, link: Link, message: sync_pb2.SyncMessage) -> None:
         rows = link.session.receive(message.events)
         if rows:
+            count(self.standings.of(link.peer).received, rows)
             stream = StreamId(message.events.stream)
             # While we have lost events of our own nothing is acted upon: all is stored, and folded together in the end.
             stored_only = link.session.recover_to > 0
@@ -314,15 +334,19 @@ class Exchange:
         while True:
             await link.wake.wait()
             link.wake.clear()
-            while link.control:
-                message = link.control.popleft()
+            while (message := link.control.take()) is not None:
                 await write(message)
                 if message.WhichOneof("kind") == "refused":
                     return
             while session.lends:
                 await self._lend(link, write)
             while (wants := session.wants(self.ring.durable.get(session.sends, 0))) is not None:
-                await write(session.batch(await self._rows(wants.stream, wants.after_seq, wants.limit)))
+                rows = await self._rows(wants.stream, wants.after_seq, wants.limit, link.pace.batch_bytes)
+                batch = session.batch(rows)
+                began_s = self._clock()
+                await write(deflated(batch) if link.deflates else batch)
+                link.pace.wrote(self._clock() - began_s)
+                count(self.standings.of(link.peer).sent, rows)
                 if link.control:
                     link.wake.set()
                     break
@@ -334,40 +358,34 @@ class Exchange:
             await write(events_message(rows))
             after, left = rows[-1].seq, left - len(rows)
 
-    async def _rows(self, stream: StreamId, after: int, limit: int) -> list[Row]:
-        rows = self.ring.after(stream, after, limit, BATCH_BYTES_MAX)
+    async def _rows(self, stream: StreamId, after: int, limit: int, bytes_max: int = BATCH_BYTES_MAX) -> list[Row]:
+        rows = self.ring.after(stream, after, limit, bytes_max)
         if rows:
             return rows
-        read = self._log.read(lambda reader: reader.events(stream, after, limit, BATCH_BYTES_MAX))
+        read = self._log.read(lambda reader: reader.events(stream, after, limit, bytes_max))
         try:
             return await asyncio.wrap_future(read)
         except LogCut as cut:
             raise behind_retention(self.node, cut) from cut
 
     async def _beat(self, link: Link) -> None:
-        """Application heartbeats: three missed mean a dead link, whatever TCP believes."""
+        """Application heartbeats, telemetry beside them."""
         while True:
-            link.heartbeat_id += 1
-            link.heartbeats[link.heartbeat_id] = self._clock()
-            while len(link.heartbeats) > 2 * MISSED_HEARTBEATS_MAX:
-                del link.heartbeats[next(iter(link.heartbeats))]
-            wall_ms = self.loop.clock.now().wall_ms
-            link.say(sync_pb2.SyncMessage(heartbeat=sync_pb2.SyncHeartbeat(id=link.heartbeat_id, wall_ms=wall_ms)))
+            waiting = await self.standings.waiting(link.session.sends, link.session.acked_seq)
+            self.standings.ask(link, waiting)
             if (telemetry := self._side.telemetry()) is not None:
                 link.say(telemetry)
             await asyncio.sleep(HEARTBEAT_S)
-            if self._clock() - link.heard_s > MISSED_HEARTBEATS_MAX * HEARTBEAT_S - 1:
-                raise LinkRefused("silent", f"{link.peer} has been silent for {self._clock() - link.heard_s:.0f} s", fatal=False)
 
-    def _heard_heartbeat(self, link: Link, heartbeat: sync_pb2.SyncHeartbeat) -> None:
-        if heartbeat.echo:
-            sent = link.heartbeats.pop(heartbeat.echo, None)
-            # The peer answers behind all that it had sent before, so as of the question's sending we know all of it.
-            if sent is not None:
-                self._level_s[link.peer] = sent
-        if heartbeat.id:
-            echo = sync_pb2.SyncHeartbeat(echo=heartbeat.id, wall_ms=self.loop.clock.now().wall_ms)
-            link.say(sync_pb2.SyncMessage(heartbeat=echo))
+    async def _listen(self, link: Link) -> None:
+        """A peer that says nothing for so long is gone, whatever TCP believes."""
+        while (left_s := link.pulse.heard_s + SILENCE_S_MAX - self._clock()) > 0:
+            await asyncio.sleep(left_s)
+            await asyncio.sleep(LOOK_AGAIN_S)  # If this node itself was held up, what came meanwhile is read first.
+        raise LinkRefused("silent", f"{link.peer} has been silent for {SILENCE_S_MAX - left_s:.0f} s", fatal=False)
+
+    def _now_ms(self) -> int:
+        return self.loop.clock.now().wall_ms
 
     async def _head(self, stream: StreamId) -> Head:
         seq = self.ring.durable.get(stream, 0)
@@ -388,7 +406,7 @@ class Exchange:
 
     async def _refuse(self, write: Callable[..., Any], refused: LinkRefused) -> None:
         with contextlib.suppress(grpc.RpcError, OSError, asyncio.InvalidStateError):
-            await write(_refusal(refused))
+            await write(refused.message())
 
 
 class SyncServer(sync_pb2_grpc.SyncServiceServicer):
@@ -403,10 +421,6 @@ class SyncServer(sync_pb2_grpc.SyncServiceServicer):
             await self._exchange.converse(aiter(request_iterator), context.write)
         except LinkRefused as refused:
             log.warning("link refused", code=refused.code, reason=str(refused))
-
-
-def _refusal(refused: LinkRefused) -> sync_pb2.SyncMessage:
-    return sync_pb2.SyncMessage(refused=sync_pb2.SyncRefused(code=refused.code, message=str(refused), fatal=refused.fatal))
 
 
 def _said(error: BaseException) -> str:

@@ -23,6 +23,7 @@ from cloud.ruling.api import rule_routes
 from cloud.schedule.api import schedule_routes
 from cloud.schedule.service import ScheduleService
 from cloud.service import PlannerService
+from cloud.syncing.api import syncing_routes
 
 if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
@@ -44,5 +45,6 @@ def make_routes(node: "GlobalPlanner") -> FastAPI:
         cache_routes(node, runs),
         looking_routes(runs.looking),
         retention_routes(RetentionService(node)),
+        syncing_routes(node),
     )
     return api.make_app(runs, *more)

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Protocol
 import grpc
 
 from edge.service import Gateway
+from edge.status.service import StatusService
 from sync.actors import SystemClock
 from sync.blobs import Blob, BlobService, BlobStore
 from sync.driver import Clock
+from sync.link.dialling import Patience
 from sync.log import EventLog
 from sync.ports.driver import Line, Servers
 from sync.ports.log import NodeLog
-from sync.serving.service import CHANNEL_OPTIONS, Health
+from sync.serving.service import CHANNEL_OPTIONS, Health, connect
 from sync.values import NodeId
-from tiercel.v1 import agent_pb2_grpc, blob_pb2_grpc, sync_pb2_grpc
+from tiercel.v1 import agent_pb2_grpc, blob_pb2_grpc, node_pb2_grpc, sync_pb2_grpc
 
 if TYPE_CHECKING:
     from edge.driver import EdgeConfig
@@ -45,11 +47,13 @@ class OwnPorts:
         self.log = EventLog.open(config.data_dir / "edge.db", NodeId(config.site), page_count_max=config.page_count_max)
         self.blobs = BlobStore(config.data_dir / "blobs", bytes_max=config.blobs_bytes_max)
         self.clock = SystemClock(self.log.boot)
+        self._patience = Patience()
 
     @asynccontextmanager
     async def dial(self) -> AsyncIterator[Line]:
         """A new channel each time, so that a dead connection is never waited for."""
         async with grpc.aio.insecure_channel(self._config.cloud, options=CHANNEL_OPTIONS) as channel:
+            self._patience.connected(await connect(channel, self._patience.next_s()))
             call = sync_pb2_grpc.SyncServiceStub(channel).Exchange()
             yield Line(aiter(call), call.write, channel)
 
@@ -66,6 +70,7 @@ class _Sockets:
         server = self._server = grpc.aio.server(options=CHANNEL_OPTIONS)
         agent_pb2_grpc.add_AgentServiceServicer_to_server(gateway, server)
         blob_pb2_grpc.add_BlobServiceServicer_to_server(blobs, server)
+        node_pb2_grpc.add_NodeServiceServicer_to_server(StatusService(gateway.status), server)
         health.join(server)
         server.add_insecure_port(f"unix:{self._socket}")
         if config.listen:

@@ -298,6 +298,14 @@ class Client:
         """Let a paused site go on. `state` is resuming while the site has not taken the order (the API says 202)."""
         return self._send(f"{_path('sites', site)}/resume", {"reason": reason}, {"wait": wait_s}, wait_s=wait_s)
 
+    def sync_status(self, site: str) -> dict[str, Any]:
+        """How the link to a site stands: what each side lacks of the other in events, bytes and ms, refusals, round trip."""
+        return self._request("GET", f"{_path('sites', site)}/sync")
+
+    def sync_now(self, site: str = "", *, wait_s: float = 10.0) -> dict[str, Any]:
+        """Have a site, or all, level with the cloud as of now, and hear what moved; those that are away are named."""
+        return self._send(_path("state", "sync"), {"site": site}, {"wait": wait_s}, wait_s=wait_s)
+
     def run_totals(self) -> list[RunTotals]:
         """How the ended runs went: first of all definitions, then of each."""
         return cast(list[RunTotals], self._items("/api/v1/metrics/runs"))

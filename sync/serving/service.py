@@ -22,6 +22,21 @@ CHANNEL_OPTIONS = (
 )
 
 
+async def connect(channel: grpc.aio.Channel, within_s: float) -> float:
+    """Have the channel connected (name looked up, TCP, TLS) and return how many seconds that took. Raises OSError if the peer
+    cannot be reached, TimeoutError (which is one) if it has not been after `within_s`."""
+    clock = asyncio.get_running_loop().time
+    began_s = clock()
+    async with asyncio.timeout(within_s):
+        state = channel.get_state(try_to_connect=True)
+        while state is not grpc.ChannelConnectivity.READY:
+            if state in (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN):
+                raise ConnectionError(f"the peer cannot be reached: {state.value[1]}")
+            await channel.wait_for_state_change(state)
+            state = channel.get_state(try_to_connect=True)
+    return clock() - began_s
+
+
 class Health:
     """What `grpc.health.v1` answers for a node: SERVING while it takes work, as a whole ("") and for the named service."""
 

@@ -107,14 +107,17 @@ def test_who_has_lost_events_sends_nothing_before_they_are_back() -> None:
 
 
 def test_what_a_peer_confirms_is_no_more_than_was_sent() -> None:
-    """An acknowledgement beyond what was sent, or of another stream, is not believed; one that runs backwards changes nothing."""
+    """An acknowledgement beyond what was sent is refused; of another stream, or running backwards, it changes nothing."""
     rows = Scribe().rows(10)
     session = Session("harbour", "cloud", HARBOUR, CLOUD, Head(10, rows[9].hash), GENESIS)
     session.greet(Session("cloud", "harbour", CLOUD, HARBOUR, GENESIS, GENESIS).hello(1, 0).hello, GENESIS.hash, GENESIS.hash)
     session.batch(rows[:6])
-    for stream, seq, acked in ((HARBOUR, 99, 6), (HARBOUR, 2, 6), (CLOUD, 9, 6)):
+    for stream, seq, acked in ((HARBOUR, 4, 4), (HARBOUR, 2, 4), (CLOUD, 9, 4)):
         session.acknowledged(sync_pb2.EventAck(stream=stream, seq=seq))
         assert session.acked_seq == acked
+    with pytest.raises(LinkRefused, match=r"harbour@1.*sent those up to 6"):
+        session.acknowledged(sync_pb2.EventAck(stream=HARBOUR, seq=7))
+    assert session.acked_seq == 4
 
 
 @pytest.mark.parametrize("theirs", [True, False])

@@ -1,10 +1,12 @@
 """`tiercel agent` and `tiercel site`: who is there, and does the cloud know it right."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from tiercel.answers import AgentStatus, Site
+from tiercel.cli.links import asked, print_edge, print_standing
 from tiercel.cli.options import REFUSED, Format, Output, Server, noun
 from tiercel.cli.show import Table, link, note, print_json
 from tiercel.cli.text import age, when
@@ -132,6 +134,58 @@ def diff(
         for line in found["different"]:
             typer.echo(f"different: {line}")
     if found["different"]:
+        raise typer.Exit(REFUSED)
+
+
+@sites.command()
+def status(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="The site, asked about at the cloud; or --socket.")] = "",
+    socket: Annotated[
+        Path | None, typer.Option(help="Ask the site itself, on its own machine: SITE.sock in its run directory.")
+    ] = None,
+    server: Server = DEFAULT_SERVER,
+    output: Output = Format.TABLE,
+) -> None:
+    """How the link to a site stands: what each side lacks, how old our knowledge is, and what was refused. A site that is cut
+    off tells it on its own machine (--socket), to its own user."""
+    if bool(site) == (socket is not None):
+        raise typer.BadParameter("name a site, or its --socket")
+    if socket is not None:
+        found, show = asked(socket), print_edge
+    else:
+        with Client(server) as client:
+            found, show = client.sync_status(site), print_standing
+    if output is Format.JSON:
+        print_json(found)
+    else:
+        show(found)
+
+
+@sites.command()
+def sync(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="The site; or --all.")] = "",
+    every: Annotated[bool, typer.Option("--all", help="All sites.")] = False,
+    wait: Annotated[float, typer.Option(min=0, max=60, help="Wait so many seconds until they are level.")] = 10.0,
+    server: Server = DEFAULT_SERVER,
+    output: Output = Format.TABLE,
+) -> None:
+    """Bring a site, or all, level with the cloud now, and tell what moved. Exit code 1 if one is away or late."""
+    if bool(site) == every:
+        raise typer.BadParameter("name a site, or say --all")
+    with Client(server) as client:
+        found = client.sync_now(site, wait_s=wait)
+    if output is Format.JSON:
+        print_json(found)
+    else:
+        table = Table(("site", "state", "events sent", "bytes sent", "events received", "bytes received", "took"))
+        for each in found["items"]:
+            sent = each["events_sent"], each["bytes_sent"], each["events_received"], each["bytes_received"]
+            table.rows.append((each["peer"], each["state"], *sent, age(each["took_ms"])))
+        table.print()
+        for each in found["items"]:
+            if each["detail"]:
+                note(each["detail"])
+    if not found["level"]:
         raise typer.Exit(REFUSED)
 
 

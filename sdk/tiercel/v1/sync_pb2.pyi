@@ -35,6 +35,9 @@ class SyncMessage(_message.Message):
     REFUSED_FIELD_NUMBER: _builtins.int
     LOADS_FIELD_NUMBER: _builtins.int
     REPORTS_FIELD_NUMBER: _builtins.int
+    PACKED_EVENTS_FIELD_NUMBER: _builtins.int
+    packed_events: _builtins.bytes
+    """An EventBatch, deflated (zlib): only to a peer whose hello names the feature `deflate`."""
     @_builtins.property
     def hello(self) -> Global___PeerHello: ...
     @_builtins.property
@@ -74,12 +77,13 @@ class SyncMessage(_message.Message):
         refused: Global___SyncRefused | None = ...,
         loads: Global___AgentLoads | None = ...,
         reports: Global___TaskReports | None = ...,
+        packed_events: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "blob_wanted", b"blob_wanted", "credit", b"credit", "digest_reply", b"digest_reply", "digest_request", b"digest_request", "events", b"events", "fetch", b"fetch", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "loads", b"loads", "refused", b"refused", "reports", b"reports"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "blob_wanted", b"blob_wanted", "credit", b"credit", "digest_reply", b"digest_reply", "digest_request", b"digest_request", "events", b"events", "fetch", b"fetch", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "loads", b"loads", "packed_events", b"packed_events", "refused", b"refused", "reports", b"reports"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "blob_wanted", b"blob_wanted", "credit", b"credit", "digest_reply", b"digest_reply", "digest_request", b"digest_request", "events", b"events", "fetch", b"fetch", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "loads", b"loads", "refused", b"refused", "reports", b"reports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "blob_wanted", b"blob_wanted", "credit", b"credit", "digest_reply", b"digest_reply", "digest_request", b"digest_request", "events", b"events", "fetch", b"fetch", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "loads", b"loads", "packed_events", b"packed_events", "refused", b"refused", "reports", b"reports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "events", "ack", "heartbeat", "fetch", "credit", "blob_wanted", "digest_request", "digest_reply", "refused", "loads", "reports"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "events", "ack", "heartbeat", "fetch", "credit", "blob_wanted", "digest_request", "digest_reply", "refused", "loads", "reports", "packed_events"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -96,12 +100,18 @@ class PeerHello(_message.Message):
     HEADS_FIELD_NUMBER: _builtins.int
     CREDITS_FIELD_NUMBER: _builtins.int
     WALL_MS_FIELD_NUMBER: _builtins.int
+    OLDEST_VERSION_FIELD_NUMBER: _builtins.int
+    CREDIT_BYTES_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     node: _builtins.str
     boot: _builtins.int
     credits: _builtins.int
     """How many events the peer may have under way before it waits for Credit."""
     wall_ms: _builtins.int
+    oldest_version: _builtins.int
+    """The oldest protocol that this node still speaks; 0 (protocol 1 did not tell): the one that it names."""
+    credit_bytes: _builtins.int
+    """How many bytes of events the peer may have under way, with the feature `bytes`; about: one batch more is taken."""
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -118,10 +128,12 @@ class PeerHello(_message.Message):
         heads: _abc.Iterable[_events_pb2.StreamHead] | None = ...,
         credits: _builtins.int = ...,
         wall_ms: _builtins.int = ...,
+        oldest_version: _builtins.int = ...,
+        credit_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "credits", b"credits", "features", b"features", "heads", b"heads", "node", b"node", "protocol_version", b"protocol_version", "wall_ms", b"wall_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "credit_bytes", b"credit_bytes", "credits", b"credits", "features", b"features", "heads", b"heads", "node", b"node", "oldest_version", b"oldest_version", "protocol_version", b"protocol_version", "wall_ms", b"wall_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -156,15 +168,18 @@ class Credit(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
     events: _builtins.int
+    bytes: _builtins.int
     def __init__(
         self,
         *,
         events: _builtins.int = ...,
+        bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "events", b"events"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -172,27 +187,43 @@ Global___Credit: _TypeAlias = Credit  # noqa: Y015
 
 @_typing.final
 class SyncHeartbeat(_message.Message):
-    """Sent every few seconds by both: three missed mean a dead link, whatever TCP believes."""
+    """Sent every three seconds by both: nine seconds without a word mean a dead link, whatever TCP believes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
     ECHO_FIELD_NUMBER: _builtins.int
     WALL_MS_FIELD_NUMBER: _builtins.int
+    HEAD_SEQ_FIELD_NUMBER: _builtins.int
+    WAITING_BYTES_FIELD_NUMBER: _builtins.int
+    OLDEST_MS_FIELD_NUMBER: _builtins.int
+    TELEMETRY_LOST_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     echo: _builtins.int
     """Echo of the peer's latest id: the sender of that id learns how old its knowledge is on its own clock."""
     wall_ms: _builtins.int
+    head_seq: _builtins.int
+    """With the feature `lag`: how far the sender's own stream for this peer is durable, how many bytes of it the peer has not
+    acknowledged, and when the oldest of these was written (UTC ms; 0: there is none).
+    """
+    waiting_bytes: _builtins.int
+    oldest_ms: _builtins.int
+    telemetry_lost: _builtins.int
+    """How many messages of telemetry were replaced or dropped since the sender's start, because the link was slow."""
     def __init__(
         self,
         *,
         id: _builtins.int = ...,
         echo: _builtins.int = ...,
         wall_ms: _builtins.int = ...,
+        head_seq: _builtins.int = ...,
+        waiting_bytes: _builtins.int = ...,
+        oldest_ms: _builtins.int = ...,
+        telemetry_lost: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["echo", b"echo", "id", b"id", "wall_ms", b"wall_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["echo", b"echo", "head_seq", b"head_seq", "id", b"id", "oldest_ms", b"oldest_ms", "telemetry_lost", b"telemetry_lost", "waiting_bytes", b"waiting_bytes", "wall_ms", b"wall_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

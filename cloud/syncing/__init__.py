@@ -1,0 +1,1 @@
+"""How the links to the sites stand, and `sync now`."""

@@ -1,0 +1,60 @@
+"""How a link is shown: the same from the cloud's side and from the site's, which is asked on its own machine."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from tiercel.answers import ServerUnreachable
+from tiercel.cli.show import Table, note
+from tiercel.cli.text import age, when
+from tiercel.v1 import node_pb2, node_pb2_grpc
+
+STATUS_TIMEOUT_S = 5.0
+
+
+def print_edge(found: dict[str, Any]) -> None:
+    """A site as it knows itself."""
+    halted = found["halted"] or "no"
+    row = found["site"], found["boot"], found["agents"], found["running_tasks"], found["ready_tasks"], halted
+    Table(("site", "boot", "agents", "running", "ready", "halted"), [row]).print()
+    print_standing(found["link"])
+
+
+def asked(socket: Path) -> dict[str, Any]:
+    """The site's answer. Raises ServerUnreachable."""
+    with grpc.insecure_channel(f"unix:{socket.absolute()}") as channel:
+        try:
+            reply = node_pb2_grpc.NodeServiceStub(channel).Status(node_pb2.NodeStatusRequest(), timeout=STATUS_TIMEOUT_S)
+        except grpc.RpcError as error:
+            raise ServerUnreachable(f"unix:{socket}", error.details() or "no site answers there") from error
+    found: dict[str, Any] = json.loads(reply.json)
+    return found
+
+
+def print_standing(found: dict[str, Any]) -> None:
+    """A link: its state, both directions, and what was refused."""
+    trip = f"{found['round_trip_ms']:.3g} ms" if found["round_trip_ms"] >= 0 else ""
+    columns = "link to", "state", "since", "round trip", "knowledge", "last sync", "connected", "telemetry lost", "clock"
+    lost = found["telemetry_lost"] + found["telemetry_lost_there"]
+    at = age(found["staleness_ms"]), when(found["last_sync"]), f"{found['connected']} times", lost, _clock(found)
+    Table(columns, [(found["peer"], found["state"], when(found["since"]), trip, *at)]).print()
+    table = Table(("stream", "way", "behind", "bytes behind", "oldest", "held", "head", "events", "bytes"))
+    for way in ("sends", "receives"):
+        each = found[way]
+        behind = each["behind_events"], each["behind_bytes"], age(each["behind_ms"])
+        table.rows.append((each["stream"], way, *behind, each["held"], each["head"], each["events"], each["bytes"]))
+    table.print()
+    if found["state"] != "up" and found["ended"]:
+        note(f"the link ended: {found['ended']}")
+    if (refusals := found["refusals"])["count"]:
+        codes = ", ".join(f"{code} {count}" for code, count in sorted(refusals["by_code"].items()))
+        note(f"refused {refusals['count']} times ({codes}); the last at {when(refusals['last_at'])}: {refusals['last']}")
+
+
+def _clock(found: dict[str, Any]) -> str:
+    if found["clock_disbelieved"]:
+        return f"{age(found['clock_disbelieved'])} ahead, not believed"
+    offset = found["clock_offset_ms"]
+    return "" if offset is None else f"{offset:+d} ms"

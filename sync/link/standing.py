@@ -1,0 +1,110 @@
+"""How a link stands, for operators: kept over its connections, since the node's start. Pure; times are UTC ms.
+
+`behind` of a direction is what its writer has durable and its reader has not: of the stream that we write we know it ourselves,
+of the peer's it is what its last heartbeat told, so while the link is down that is at least as much.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from sync.commit import Row
+from tiercel.v1 import sync_pb2
+
+REFUSAL_KINDS_MAX = 64
+
+
+class Refusals(msgspec.Struct):
+    """Links to this peer that ended with a refusal, by its code, and the words of the last."""
+
+    count: int = 0
+    by_code: dict[str, int] = {}
+    last_code: str = ""
+    last: str = ""
+    last_at: int = 0
+
+
+class Direction(msgspec.Struct):
+    """One stream of a link. `behind_bytes` counts payloads; `behind_ms` is the age of the oldest event that the reader lacks."""
+
+    stream: str = ""
+    head: int = 0
+    held: int = 0
+    behind_events: int = 0
+    behind_bytes: int = 0
+    behind_ms: int = 0
+    events: int = 0
+    bytes: int = 0
+
+
+class LinkStanding(msgspec.Struct):
+    """`state`: up, down, refused (it stays down until somebody has looked) or recovering (lost events come back)."""
+
+    peer: str
+    state: str
+    since: int
+    sends: Direction
+    receives: Direction
+    round_trip_ms: float = -1.0
+    staleness_ms: int = -1
+    last_sync: int = 0
+    connected: int = 0
+    ended: str = ""
+    refusals: Refusals = msgspec.field(default_factory=Refusals)
+    telemetry_lost: int = 0
+    telemetry_lost_there: int = 0
+    clock_offset_ms: int | None = None
+    clock_disbelieved: int = 0
+    protocol: int = 0
+    features: list[str] = []
+
+
+@dataclass(slots=True)
+class Standing:
+    """What is counted of one peer. `connected`: how often the link came up; `events` and `bytes` are payloads since the start."""
+
+    since_ms: int = 0
+    connected: int = 0
+    ended: str = ""
+    refusals: Refusals = field(default_factory=Refusals)
+    fatal: str = ""
+    last_sync_ms: int = 0
+    sent: list[int] = field(default_factory=lambda: [0, 0])
+    received: list[int] = field(default_factory=lambda: [0, 0])
+    telemetry_lost: int = 0
+    clock_offset_ms: int | None = None
+    head_there: int = 0
+    waiting_there: int = 0
+    oldest_there_ms: int = 0
+    telemetry_lost_there: int = 0
+
+    def hear(self, heartbeat: sync_pb2.SyncHeartbeat) -> None:
+        """What the peer tells of its own side; an echo tells only how far its stream is."""
+        self.head_there = max(self.head_there, heartbeat.head_seq)
+        self.telemetry_lost_there = heartbeat.telemetry_lost
+        if heartbeat.id:
+            self.waiting_there, self.oldest_there_ms = heartbeat.waiting_bytes, heartbeat.oldest_ms
+
+    def up(self, now_ms: int) -> None:
+        """The link is up."""
+        self.since_ms, self.connected, self.ended, self.fatal = now_ms, self.connected + 1, "", ""
+
+    def down(self, now_ms: int, reason: str, lost: int) -> None:
+        """It is down."""
+        self.since_ms, self.ended, self.telemetry_lost = now_ms, reason, self.telemetry_lost + lost
+
+    def refuse(self, code: str, words: str, now_ms: int, *, fatal: bool) -> None:
+        """One side refused to go on."""
+        said = self.refusals
+        said.count, said.last_code, said.last, said.last_at = said.count + 1, code, words, now_ms
+        if code in said.by_code or len(said.by_code) < REFUSAL_KINDS_MAX:
+            said.by_code[code] = said.by_code.get(code, 0) + 1
+        if fatal:
+            self.fatal = words
+
+
+def count(total: list[int], rows: Sequence[Row]) -> None:
+    """Events and bytes of payload that crossed, added up."""
+    total[0] += len(rows)
+    total[1] += sum(len(row.payload) for row in rows)
