@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from cloud.bodies.api import body_of
+from cloud.consistency.requests import fresh
 from cloud.frames import FRAMES_PER_SECOND_MAX, SNAPSHOT_RUNS_MAX, Unseen, frames
 from cloud.looking.requests import listing, then
 from cloud.looking.wanted import ALL
@@ -173,7 +174,10 @@ class Runs:
         run, moment = request.path_params["run"], then(request.query_params)
         if moment is not None:
             return answer(await self._planner.run_then(run, moment))
-        return answer(await self._planner.run(run, wait_s=wait_s(request.query_params.get("wait"))))
+        asked, wait = fresh(request.query_params), wait_s(request.query_params.get("wait"))
+        if asked is not None:
+            return answer(await self._planner.run_within(run, asked, wait_s=wait))
+        return answer(await self._planner.run(run, wait_s=wait))
 
     async def cancel(self, run: str, request: Request, reason: Annotated[str, Query(max_length=1_000)] = "") -> Response:
         wait = wait_s(request.query_params.get("wait", "2"))

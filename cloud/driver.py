@@ -300,7 +300,7 @@ class GlobalPlanner:
         """How old the cloud's knowledge of a site may be."""
         staleness_ms = self.exchange.staleness_ms(site)
         as_of = self.loop.clock.now().wall_ms - staleness_ms if staleness_ms >= 0 else 0
-        return Freshness(as_of, f"replica of {site}", staleness_ms)
+        return Freshness(as_of, f"replica of {site}", staleness_ms, self.exchange.versions_behind(site))
 
 
 def _report(item: sync_pb2.TaskReport) -> tuple[str, int, TaskReport]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cloud.conditions import condition
+from cloud.consistency.core import is_synchronizing
 from cloud.contract_views import contract_view
 from cloud.contracts import contract_now
 from cloud.dependencies.pictures import run_waits_for
@@ -38,6 +39,9 @@ _TASKS = frozenset({"task", "tasks", "resets", "compensations", "kept"})
 def run_picture(run: Run, rows: list[Row], node: "GlobalPlanner") -> RunView:
     """Everything about a run: `rows` are its events in order."""
     tasks, left_out = task_views(run, rows, node.planner.fleet)
+    told = condition(run)
+    if told.path.startswith("active.") and is_synchronizing(run, all(node.link_view(site).state == "up" for site in run.sites)):
+        told.path = "active.synchronizing"
     return RunView(
         run=run.summary(),
         inputs=msgspec.Raw(run.inputs),
@@ -46,7 +50,7 @@ def run_picture(run: Run, rows: list[Row], node: "GlobalPlanner") -> RunView:
         waits_for=_waits_for(run, node),
         progress=node.planner.measures.progress(run, node.loop.clock.now().wall_ms),
         output=msgspec.Raw(run.output or b"null"),
-        condition=condition(run),
+        condition=told,
         children=[_child_view(run, name, child, node) for name, child in run.children.items()],
         tasks_left_out=left_out,
         contract=contract_view(contract_now(run)),

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cloud.answers import decode_answer
+from cloud.consistency.asked import Fresh
+from cloud.consistency.service import Consistency
 from cloud.contracts import contract_for
 from cloud.dependencies.defined import given_later
 from cloud.dependencies.requests import waits_of
@@ -65,6 +67,7 @@ class PlannerService:
         self._node = node
         self.of_sites = SiteService(node)
         self.looking = LookingService(node)
+        self.consistency = Consistency(node)
         self._pending_keys: set[str] = set()
         self._large_now = 0
 
@@ -188,10 +191,13 @@ class PlannerService:
         if known.outcome:
             detail = f"run {run} has already ended: {known.outcome}"
             raise Problem(409, "run_ended", detail)
+        await self.consistency.admit(known, wait_s)
         command = await self._node.loop.ask(lambda token: CancelRun(token, run, reason))
         if isinstance(command, Problem):
             raise command
         ended = await self._node.watching.wait_ended(run, wait_s)
+        if not ended and command:
+            self.consistency.check_known(known, str(command))
         return await self.run(run, wait_s=0) if ended or not command else await self.command(str(command))
 
     def refuse_while_recovering(self) -> None:
@@ -211,6 +217,13 @@ class PlannerService:
     async def run_then(self, run: str, then: Then) -> RunView:
         """The run as it was at a moment or version."""
         return await self.looking.run_then(run, then)
+
+    async def run_within(self, run: str, asked: Fresh, *, wait_s: float) -> RunView:
+        """The same, not older than was asked for. Raises Problem (503)."""
+        await self.consistency.ensure(run, asked)
+        view = await self.run(run, wait_s=wait_s)
+        self.consistency.check_version(run, sum(part.version for part in view.fragments), asked)
+        return view
 
     async def run(self, run: str, *, wait_s: float) -> RunView:
         """The whole picture of a run; with `wait_s`, once it has ended or the time is over."""

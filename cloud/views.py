@@ -18,11 +18,13 @@ class LinkView(msgspec.Struct):
 
 
 class Freshness(msgspec.Struct):
-    """Where a value about a site comes from and how old it may be."""
+    """Where a value about a site comes from and how old it may be; `versions_behind` are events that the site is known to have
+    and the cloud has not, -1 while its link is down."""
 
     as_of: int
     source: str
     staleness_ms: int
+    versions_behind: int = -1
 
 
 class FragmentView(msgspec.Struct):

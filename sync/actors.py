@@ -36,6 +36,7 @@ GC_THRESHOLDS = (50_000, 25, 50)
 VERIFY_PAGE = 200
 VERIFY_PAUSE_S = 0.25
 FLOOR_LOOK_S = 0.05
+CAUGHT_UP_LOOK_S = 0.002
 FLOOR_LOOKS_MAX = 100
 FLOOR_WAIT_S = 30.0
 
@@ -102,6 +103,7 @@ class Loop:
         self._inbox_max = inbox_max
         self._batch_max = batch_max
         self._room = asyncio.Event()
+        self._taken = 0
         self._kicked = False
         self._stopped = False
         self._alarm: asyncio.TimerHandle | None = None
@@ -154,6 +156,13 @@ class Loop:
                 await future
             finally:
                 del self._waiting[token]
+
+    async def caught_up(self) -> None:
+        """Return once all that was posted by now is decided and durable."""
+        target = self._taken + len(self._inbox)
+        while self._taken < target:  # noqa: ASYNC110 - rare, and turns are not to tell anybody.
+            await asyncio.sleep(CAUGHT_UP_LOOK_S)
+        await self.durable()
 
     async def new_floor(self) -> None:
         """Have snapshots taken of all that is decided, and return once they are durable; at once while nothing may be decided."""
@@ -255,8 +264,10 @@ class Loop:
             return
         inbox = self._inbox
         inputs: list[object] = list(self.driver.take_due(self._batch_max))
+        self._taken -= len(inputs)
         while inbox and len(inputs) < self._batch_max:
             inputs.append(inbox.popleft())
+        self._taken += len(inputs)
         self.driver.turn(inputs)
         self._make_room()
         if inbox:

@@ -99,6 +99,19 @@ class Exchange:
         level_s = self.standings.level_s.get(peer)
         return -1 if level_s is None else int((self._clock() - level_s) * 1000)
 
+    def versions_behind(self, peer: str) -> int:
+        """How many events the peer is known to have of its stream beyond what is durable here; -1 while it is not linked."""
+        link = self.links.get(peer)
+        if link is None:
+            return -1
+        known = max(link.session.peer_seq, self.standings.of(peer).head_there)
+        return max(0, known - self.ring.durable.get(link.session.receives, 0))
+
+    def probe(self, peer: str) -> None:
+        """Ask a linked peer at once for its level, and not only with the next heartbeat."""
+        if (link := self.links.get(peer)) is not None:
+            self.standings.ask(link)
+
     def drop_all(self, reason: str) -> None:
         """End all links; they begin anew with a Hello."""
         for link in list(self.links.values()):

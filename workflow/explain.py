@@ -31,7 +31,8 @@ _HIDDEN = bytes((ELSEWHERE, SLEEPING, VOID))
 
 class Reason(msgspec.Struct, omit_defaults=True):
     """Why one task has not ended. `kind` is for programs (needs, value, agent, working, delay, resource, time, signal, approval,
-    child, sync_point, members, hold, pause, rollback, incident, reconcile, validation, stopping), `why` for people.
+    child, sync_point, synchronizing, members, hold, pause, rollback, incident, reconcile, validation, stopping), `why` is for
+    people.
 
     `on` names what it waits for (tasks, a capability, resources, a signal, a run, a point), `who` those who can help. `since` and
     `until` are UTC ms, 0 if not known or not bounded.

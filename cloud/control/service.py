@@ -33,15 +33,16 @@ class ControlService:
 
     async def order(self, run: str, order: Order, *, wait_s: float) -> RunView | CommandView:
         """The run as it is once all homes have accepted; the pending command if they take longer. Refused: Problem 409."""
-        command = await self._ask(run, order)
+        command = await self._ask(run, order, wait_s)
         if not command or await self._node.watching.wait_answered(command, wait_s):
             intent = self._node.planner.intents.commands.get(command)
             if intent is not None and intent.state == "refused":
                 raise Problem(409, "command_refused", intent.detail)
             return await self._planner.run(run, wait_s=0)
+        self._planner.consistency.check_known(await self._planner.find(run), command)
         return await self._planner.command(command)
 
-    async def _ask(self, run: str, order: Order) -> str:
+    async def _ask(self, run: str, order: Order, wait_s: float) -> str:
         self._planner.refuse_while_recovering()
         known = await self._planner.find(run)
         if known.outcome and not isinstance(order, AFTER_THE_END):
@@ -49,6 +50,7 @@ class ControlService:
             raise Problem(409, "run_ended", detail)
         if isinstance(order, RollBack) and order.at:
             order = msgspec.structs.replace(order, versions=await self._planner.looking.versions_at(run, order.at))
+        await self._planner.consistency.admit(known, wait_s)
         encoded = encode_order(order)
         command = await self._node.loop.ask(lambda token: OrderRun(token, run, encoded))
         if isinstance(command, Problem):

@@ -22,7 +22,7 @@ def explain_routes(node: "GlobalPlanner", runs: PlannerPort) -> APIRouter:
         if known is None:
             ended = await runs.run(run, wait_s=0)
             return answer(ExplainView(run, ended.run.state))
-        return answer(explained(node.planner, known, node.link_view))
+        return answer(explained(node.planner, known, node.link_view, node.loop.clock.now().wall_ms))
 
     router = APIRouter(prefix="/api/v1")
     router.add_api_route("/workflows/{run}/explain", get, methods=["GET"])

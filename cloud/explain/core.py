@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from itertools import islice
 
+from cloud.consistency.core import held
 from cloud.dependencies.pictures import explain_hold, run_waits_for
 from cloud.explain.views import ExplainView, SiteReasons
 from cloud.fleet import FleetAgent, utc
@@ -11,6 +12,7 @@ from cloud.reports import UNSAID, reports_of
 from cloud.runs import Run
 from cloud.views import LinkView
 from workflow.attending import holds_resources
+from workflow.contract import Contract
 from workflow.explain import Reason, explain
 from workflow.fragment import Fragment
 from workflow.states import RECONCILE
@@ -24,7 +26,7 @@ CUT_OFF = ("child", "needs", "value", "hold", "pause", "signal", "approval", "in
 LinkOf = Callable[[str], LinkView]
 
 
-def explained(planner: Planner, run: Run, link_of: LinkOf) -> ExplainView:
+def explained(planner: Planner, run: Run, link_of: LinkOf, now_ms: int = 0) -> ExplainView:
     """Why the run does not go on, or has not begun."""
     view = ExplainView(run.id, run.state(), _waits_for(planner, run))
     for site, fragment in zip(run.sites, run.fragments, strict=True):
@@ -37,6 +39,8 @@ def explained(planner: Planner, run: Run, link_of: LinkOf) -> ExplainView:
         told.reasons = [_joined(planner, run, site, reason, link) for reason in islice(explain(fragment), REASONS_MAX)]
         _add_words(run, site, fragment, told.reasons)
         notes = [planner.fleet.site(site).pause_words()]
+        if fragment.contract is not None and link.state != "up" and not fragment.outcome:
+            notes.append(_by_contract(fragment.contract, told, link, now_ms))
         if run.reopening and fragment.outcome:
             notes.append(f"its part at {site} has ended ({fragment.outcome}), it was asked to go on, and has not answered yet")
         if link.state != "up" and not fragment.outcome:
@@ -45,6 +49,15 @@ def explained(planner: Planner, run: Run, link_of: LinkOf) -> ExplainView:
             notes.append(f"these are the first {REASONS_MAX:,}; {fragment.open:,} tasks have not ended")
         told.note = "; ".join(filter(None, notes))
     return view
+
+
+def _by_contract(contract: Contract, told: SiteReasons, link: LinkView, now_ms: int) -> str:
+    """What the site does with the run by its contract, and so why what is ready does not begin."""
+    said = held(contract, link, now_ms)
+    for reason in told.reasons if said.is_held else ():
+        if reason.kind == "agent":
+            reason.kind, reason.why, reason.since, reason.until = "synchronizing", said.why, link.since, said.until
+    return said.why
 
 
 def _waits_for(planner: Planner, run: Run) -> str:

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from cloud import api
 from cloud.caches.api import cache_routes
+from cloud.consistency.api import ClientSessions, consistency_routes
 from cloud.control.api import control_routes
 from cloud.control.service import ControlService
 from cloud.dependencies.api import dependency_routes
@@ -46,5 +47,8 @@ def make_routes(node: "GlobalPlanner") -> FastAPI:
         looking_routes(runs.looking),
         retention_routes(RetentionService(node)),
         syncing_routes(node),
+        consistency_routes(runs.consistency),
     )
-    return api.make_app(runs, *more)
+    app = api.make_app(runs, *more)
+    app.add_middleware(ClientSessions, node=node)
+    return app

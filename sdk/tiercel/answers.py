@@ -69,6 +69,7 @@ class Freshness(TypedDict):
     as_of: int
     source: str
     staleness_ms: int
+    versions_behind: NotRequired[int]
 
 
 class Fragment(TypedDict):

@@ -189,6 +189,10 @@ class Client:
         path = f"{_path('workflows', run)}/history"
         return cast(HistoryPage, self._request("GET", path, {"after": after, "limit": limit}))
 
+    def site_autonomy(self, site: str) -> dict[str, Any]:
+        """How a site stands to the cloud (`mode`: connected, degraded, autonomous, contained), and what its runs may do alone."""
+        return self._request("GET", f"{_path('sites', site)}/autonomy")
+
     def explain(self, run: str) -> dict[str, Any]:
         """Why the run does not go on: for each task that has not ended what it waits for, and who can help, by site."""
         return self._request("GET", f"{_path('workflows', run)}/explain")

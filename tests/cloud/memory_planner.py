@@ -11,6 +11,7 @@ import msgspec
 import yaml
 
 from cloud.api import make_app, serve
+from cloud.consistency.asked import Fresh
 from cloud.looking.wanted import Wanted
 from cloud.port import Problem, RunRequest, Started, Then
 from cloud.views import (
@@ -156,6 +157,12 @@ class MemoryPlanner:
         async with self.ended:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.ended.wait_for(lambda: view.run.state != "active"), wait_s or 0.001)
+        return view
+
+    async def run_within(self, run: str, asked: Fresh, *, wait_s: float) -> RunView:
+        view = await self.run(run, wait_s=wait_s)
+        if asked.version > 5 or asked.staleness_ms == 0:
+            raise Problem(503, "staleness_exceeded", f"run {run} is older here", ["harbour: as_of 2000, staleness_ms 5"])
         return view
 
     async def run_then(self, run: str, then: Then) -> RunView:

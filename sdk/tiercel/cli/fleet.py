@@ -217,3 +217,23 @@ def clear(
         typer.echo(f"{site} has not answered yet: command {done['command']} reaches it when it can be reached")
     else:
         typer.echo(f"{site}: {done.get('detail') or done['state']}")
+
+
+@sites.command("autonomy")
+def site_autonomy(site: SiteName, server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -> None:
+    """Show how a site stands to the cloud, and what its runs may do while it is cut off."""
+    with Client(server) as client:
+        found = client.site_autonomy(site)
+    if output is Format.JSON:
+        print_json(found)
+        return
+    since = f" since {when(found['since'])}" if found["since"] else ""
+    note(f"{site} is {found['mode']}{since}; {found.get('others', 0)} runs have no contract of their own")
+    table = Table(("run", "consistency", "when cut", "horizon", "budget", "held", "why"))
+    for run in found.get("runs", []):
+        then = f", then {run['then']}" if run.get("then") else ""
+        horizon = age(run["horizon_ms"]) if run.get("horizon_ms") else ""
+        held = "yes" if run.get("held") else "no"
+        cells = run["run"], run["level"], run["when_cut"] + then, horizon, run.get("budget") or "", held, run.get("why", "")
+        table.rows.append(cells)
+    table.print()
