@@ -22,7 +22,7 @@ from workflow.event import Event
 from workflow.events import FragmentCancelling
 from workflow.fragment import Fragment
 from workflow.rollback import begin_to_task
-from workflow.steering_events import ContractChanged, RollbackBegun
+from workflow.steering_events import ContractChanged, RollbackBegun, TasksAdded
 from workflow.steering_folds import wake_all
 
 CUT = "cut"
@@ -32,10 +32,11 @@ GRACE_MS = 5_000
 
 
 class Saved(msgspec.Struct, array_like=True):
-    """All of it in a snapshot: attempts that were begun while cut off, and runs that have gone back, by run."""
+    """All of it in a snapshot: attempts that were begun while cut off, runs that have gone back, and additions, by run."""
 
     begun: dict[str, int]
     undone: list[str]
+    grown: dict[str, list[int]] = {}
 
 
 class SiteAutonomy(Part):
@@ -48,22 +49,24 @@ class SiteAutonomy(Part):
         self._runs: dict[str, None] = {}  # With a contract.
         self._undone: dict[str, None] = {}  # Have gone back since the link was cut.
         self._wake_ms: int | None = None
+        self._was_linked = False
 
     def steps(self) -> dict[type, Step]:
         return {PeerHolds: lambda input, now, out: self._go_on(now, out)}
 
     def folds(self) -> dict[type, Fold]:
-        return {RollbackBegun: self._fold_rollback, ContractChanged: self._fold_contract}
+        return {RollbackBegun: self._fold_rollback, ContractChanged: self._fold_contract, TasksAdded: self._fold_growth}
 
-    def recall(self, kept: bytes) -> None:
+    def recall(self, kept: bytes | None) -> None:
         """Since when the site was cut off, as the log keeps it beside its events."""
-        if kept:
-            self._gate.cut = Cut(int(kept), 0)
+        if kept is not None:
+            self._was_linked = True
+            self._gate.cut = Cut(int(kept), 0) if kept else None
 
     def restored(self, now: Now, out: list[object]) -> None:
         """Until the first greeting the site has no link; if it had none before, it has been cut off since then."""
         known = self._gate.cut
-        self._gate.cut = Cut(known.since_ms if known is not None else now.wall_ms, now.mono_ms)
+        self._gate.cut = Cut(known.since_ms if known is not None else now.wall_ms, now.mono_ms, self._was_linked)
         if known is None and self._runs:
             out.append(Persist(CUT, b"%d" % now.wall_ms))
         self._look(now)
@@ -77,8 +80,8 @@ class SiteAutonomy(Part):
     def linked(self, now: Now, out: list[object]) -> None:
         if self._gate.cut is not None:
             self._gate.cut = None
-            self._gate.begun.clear()
-            self._undone.clear()
+            for counted in (self._gate.begun, self._gate.grown, self._undone):
+                counted.clear()
             self._wake_ms = None
             out.append(Persist(CUT, b""))
         self._go_on(now, out)
@@ -91,13 +94,15 @@ class SiteAutonomy(Part):
         return self._wake_ms
 
     def save(self) -> bytes:
-        if not self._gate.begun and not self._undone:
+        gate = self._gate
+        if not (gate.begun or self._undone or gate.grown):
             return b""
-        return msgspec.msgpack.encode(Saved(dict(sorted(self._gate.begun.items())), sorted(self._undone)))
+        saved = Saved(dict(sorted(gate.begun.items())), sorted(self._undone), dict(sorted(gate.grown.items())))
+        return msgspec.msgpack.encode(saved)
 
     def restore(self, body: bytes) -> None:
         saved = _SAVED.decode(body)
-        self._gate.begun, self._undone = saved.begun, dict.fromkeys(saved.undone)
+        self._gate.begun, self._undone, self._gate.grown = saved.begun, dict.fromkeys(saved.undone), saved.grown
 
     # Runs with a contract ---------------------------------------------------------------------------------------------
 
@@ -118,6 +123,13 @@ class SiteAutonomy(Part):
         if isinstance(event, RollbackBegun) and event.command.startswith(BEGUN_BY):
             self._undone[run] = None
 
+    def _fold_growth(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
+        """Of the log, only what was added since the cut; what has just been decided, was."""
+        cut, fragment = self._gate.cut, self._home.fragments.get(run)
+        is_since = cut is not None and cut.is_known and (not time_ms or time_ms >= cut.since_ms)
+        if is_since and fragment is not None and fragment.extras is not None:
+            self._gate.grown.setdefault(run, []).append(len(fragment.extras.added) - 1)
+
     def _fold_contract(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         fragment = self._home.fragments.get(run)
         if fragment is None:
@@ -136,7 +148,7 @@ class SiteAutonomy(Part):
             fragment = self._home.fragments.get(run)
             if fragment is None:
                 gate.forget(run)
-            elif fragment.contract is None or not gate.bar(fragment, now):
+            elif not gate.grown.get(run) and (fragment.contract is None or not gate.bar(fragment, now)):
                 out += gate.release(run)
                 wake_all(fragment)
                 self._home.time(fragment, out)

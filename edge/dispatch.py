@@ -66,6 +66,8 @@ class Dispatch:
         plan = fragment.task(task)
         if fragment.contract is not None and self._is_barred(fragment, task, plan, now):
             return
+        if self.home.gate.grown and self.home.gate.bars_added(fragment, task, now):
+            return
         if plan.kind is Kind.WORK and plan.when is None and plan.stages is None and fragment.states[task] != BLOCKED:
             self._queue(fragment, task, plan, now, out)
         elif fragment.outcome or self._lacks_resources(fragment, task, now, out):

@@ -213,7 +213,7 @@ class Executor:
         self._unheard = Unheard.load(persisted.get(UNHEARD, b""))
         self.doubts = Doubts.load(int(persisted.get(LACKS_TO + self.stream, b"0")), persisted.get("doubts", b""))
         self.definitions.restore(persisted)
-        self.autonomy.recall(persisted.get(CUT, b""))
+        self.autonomy.recall(persisted.get(CUT))
         for snapshot in snapshots:
             if not snapshot.run:
                 node = load_saved_site(snapshot.body)

@@ -10,7 +10,7 @@ from sync.inputs import Due
 from sync.lag import Lag
 from sync.outputs import SetTimer
 from sync.values import Now
-from workflow.contract import Contract
+from workflow.contract import DEFAULT, Contract
 from workflow.event import Event
 from workflow.events import TaskAssigned
 from workflow.fragment import Fragment
@@ -25,6 +25,7 @@ class Cut:
 
     since_ms: int
     mono_ms: int
+    is_known: bool = True  # False of a site that has never been linked: it has nothing to wait for yet.
 
     def lasted_ms(self, now: Now) -> int:
         """How long by now, by whichever clock says more: one may have been set back, the other begins with each boot."""
@@ -41,6 +42,8 @@ class Gate:
     begun: dict[str, int] = field(default_factory=dict)
     parked: dict[str, tuple[int, str]] = field(default_factory=dict)
     deferred: dict[str, list[Due]] = field(default_factory=dict)
+    # By run, the additions (their places among all of the run) that were made while the site is cut off.
+    grown: dict[str, list[int]] = field(default_factory=dict)
 
     def watch(self, fragment: Fragment) -> None:
         """A run with a contract lives here."""
@@ -54,7 +57,7 @@ class Gate:
     def forget(self, run: str) -> None:
         """The run has ended here."""
         self.lag.end(run)
-        for known in (self.begun, self.parked, self.deferred):
+        for known in (self.begun, self.parked, self.deferred, self.grown):
             known.pop(run, None)
 
     def is_strong(self, run: str) -> bool:
@@ -113,6 +116,20 @@ class Gate:
             return False
         since_ms, _ = self.parked.get(fragment.run, (now.mono_ms, ""))
         self.parked[fragment.run] = since_ms, reason
+        return True
+
+    def bars_added(self, fragment: Fragment, task: int, now: Now) -> bool:
+        """Was the task added to the run while the site is cut off, and is the run to finish what was released and no more?"""
+        grown = self.grown.get(fragment.run)
+        if grown is None or self.cut is None or self.autonomy(fragment.run, fragment.contract or DEFAULT, now) == "continue":
+            return False
+        copy = fragment.copy_around(task)
+        while copy is not None and copy.owner >= 0:
+            copy = fragment.copy_around(copy.owner)
+        if copy is None or copy.number not in grown:
+            return False
+        since_ms, _ = self.parked.get(fragment.run, (now.mono_ms, ""))
+        self.parked[fragment.run] = since_ms, "added"
         return True
 
     def defers(self, fragment: Fragment, due: Due, now: Now) -> bool:

@@ -178,7 +178,9 @@ class Outbox:
 
     def revoke(self, session: object) -> None:
         """What waits for this session never leaves: it has ended."""
-        if self.waiting or self.undivided:
+        if self.waiting:
+            self.waiting = deque(w for w in self.waiting if getattr(w.effect, "session", None) != session)
+        if self.undivided:
             self._revoked.add(session)
 
     def _is_revoked(self, effect: object) -> bool:

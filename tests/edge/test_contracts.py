@@ -432,3 +432,19 @@ def test_an_autonomy_that_the_level_does_not_allow_is_refused() -> None:
     """With what is."""
     site, _ = linked(STRONG)
     assert "allowed: hold, compensate" in site.order(ChangeAutonomy("continue"))
+
+
+def test_what_is_added_while_cut_off_waits_for_the_link_unless_the_run_is_to_continue() -> None:
+    """The default finishes what was released; after a restart, too."""
+    for contract, begun in ((None, 1), (Contract(autonomy=Autonomy("continue")), 2)):
+        site, robot = linked(contract, plan_of(1, grows=True))
+        site.hold()
+        site.cut()
+        site.done(robot, output=b'{"tasks": {"more": {"capability": "work"}}}')
+        assert len(robot.begun) == begun
+        if begun == 1:
+            site.restart()
+            site.join("anna")
+            assert len(robot.begun) == 1
+        site.link()
+        assert len(robot.begun) == 2
