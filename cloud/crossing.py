@@ -97,10 +97,18 @@ def blobs_handed(run: Run) -> Iterator[Blob]:
     for seed in run.origin.seeds if run.origin is not None else ():
         if seed.blob is not None:
             yield seed.blob
+    yield from _leaving(run)
     for place, fragment in enumerate(run.fragments if len(run.sites) > 1 else ()):
         for task, output in (fragment.outputs or {}).items() if fragment is not None else ():
             if isinstance(output, Blob) and task < len(run.places) and run.places[task] == place and needing(run, task):
                 yield output
+
+
+def _leaving(run: Run) -> Iterator[Blob]:
+    """All large outputs of a run that moves: where it goes on, whatever it gave may be read."""
+    for fragment in run.fragments if len(run.sites) == 1 else ():
+        if fragment is not None and (run.epoch or (fragment.extras is not None and fragment.extras.yielding)):
+            yield from (output for output in (fragment.outputs or {}).values() if isinstance(output, Blob))
 
 
 def refusal(run: Run, order: Order) -> str:

@@ -15,6 +15,7 @@ from cloud.blobs import Fetching
 from cloud.control.inputs import CommandSettled
 from cloud.crossing import blobs_handed
 from cloud.inputs import AgentLoad, RunFinished, SiteLoads
+from cloud.moving.inputs import MoveSettled
 from cloud.notifying.driver import Courier, CourierPolicy
 from cloud.notifying.inputs import Deliver
 from cloud.pausing.inputs import SitePauseSettled
@@ -168,7 +169,7 @@ class GlobalPlanner:
                     self.loop.recall(self.log, run)
                 case Deliver():
                     self.courier.deliver(effect)
-                case RunFinished(name) | CommandSettled(name) | SitePauseSettled(name):
+                case RunFinished(name) | CommandSettled(name) | SitePauseSettled(name) | MoveSettled(name):
                     self.watching.ring(name)
                 case _:
                     raise AssertionError(f"the planner ordered {effect!r}, which nobody carries out")

@@ -51,6 +51,14 @@ class SitePause(msgspec.Struct, array_like=True):
         return ("paused" if self.is_taken else "pausing") if self.paused else "resuming"
 
 
+class SiteDrain(msgspec.Struct, array_like=True):
+    """An operator empties a site: what can goes to other sites, to `to` if it is not empty."""
+
+    to: str
+    reason: str
+    since_ms: int
+
+
 @dataclass(slots=True)
 class Site:
     """One site. `linked_since_ms` is when its link last went up or down (UTC); `open_tasks` counts what it was released.
@@ -73,14 +81,18 @@ class Site:
     ready_tasks: int = 0
     cache: CacheView | None = None
     pause: SitePause | None = None  # Kept by cloud.pausing.
+    drain: SiteDrain | None = None  # Kept by cloud.moving.
 
     @property
     def is_paused(self) -> bool:
         """Is nothing new to start there?"""
-        return self.pause is not None and self.pause.paused
+        return self.drain is not None or (self.pause is not None and self.pause.paused)
 
     def pause_words(self) -> str:
         """Why it does nothing new, and what helps; empty if it is not paused."""
+        if self.drain is not None:
+            why = f" ({self.drain.reason})" if self.drain.reason else ""
+            return f"site {self.id} is being drained by an operator since {utc(self.drain.since_ms)}{why}: undrain it"
         if self.pause is None or not self.pause.paused:
             return ""
         why = f" ({self.pause.reason})" if self.pause.reason else ""

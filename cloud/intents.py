@@ -69,6 +69,13 @@ class Intents:
         """Orders for the site that its stream does not carry yet, the oldest first."""
         return [i for i in self.commands.values() if site in i.targets and site not in i.homes and i.is_open]
 
+    def hand_on(self, run: str, old: str, new: str) -> None:
+        """The run has a new home: what its old home has not answered is for the new one, whose stream does not carry it yet."""
+        for intent in self.commands.values():
+            if intent.run == run and intent.is_open and old not in (*intent.accepted, *intent.refused):
+                intent.targets = [new if site == old else site for site in intent.targets]
+                intent.homes = [site for site in intent.homes if site not in (old, new)]
+
     def answer(self, event: CommandAnswered, site: str) -> bool:
         """A home has decided. Is the command settled by it?"""
         intent = self.commands.get(event.command)

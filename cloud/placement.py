@@ -46,7 +46,7 @@ def place(plan: Plan, inputs: bytes, fleet: Fleet, done: AbstractSet[int] = froz
     if len(sites) == len(greeted):
         return _place(plan, inputs, fleet, sites, done)
     found = _place(plan, inputs, fleet, sites, done) if sites else Unplaceable("a site that is not paused")
-    if isinstance(found, Placement) or "is paused by an operator" in found.waits_for:
+    if isinstance(found, Placement) or " by an operator since " in found.waits_for:
         return found
     paused = [site.pause_words() for site in sorted(greeted, key=lambda site: site.id) if site.is_paused]
     return Unplaceable("; ".join([found.waits_for, *paused[:NAMED_MAX]]))

@@ -19,6 +19,7 @@ from cloud.ids import Ids
 from cloud.inputs import NewRun, RegisterDefinition, RunFinished, SiteLoads, StartRuns
 from cloud.intents import Intents
 from cloud.measures import Measures
+from cloud.moving.core import Moving
 from cloud.notifying.core import Notifications
 from cloud.outcomes import Outcome, outcome_of
 from cloud.overdue import Overdue
@@ -55,6 +56,7 @@ from workflow.events import (
     decode,
     encode,
 )
+from workflow.home_events import FragmentMoved, FragmentTaken, FragmentYielded
 from workflow.plan import Plan
 from workflow.steering_events import ChildRequested, CommandRequested, FragmentReopened
 from workflow.telling import task_of
@@ -92,6 +94,7 @@ class Planner:
     pauses: SitePauses = field(init=False)
     rules: RuleBook = field(init=False)
     overdue: Overdue = field(init=False)
+    moving: Moving = field(init=False)
     parts: Parts = field(init=False)
     unsaved: dict[str, None] = field(default_factory=dict)
     _persisted: set[str] = field(default_factory=set)
@@ -102,6 +105,7 @@ class Planner:
         self.runs, self.reopening, self.orders = Runs(self.plans), Reopening(self), RunOrders(self)
         self.notifications, self.pauses, self.rules = Notifications(self), SitePauses(self), RuleBook(self)
         self.dependencies, self.overdue = Dependencies(self), Overdue(self)
+        self.moving = Moving(self)
         self.parts = Parts(self._make_parts())
         self._steps = {
             **Hearing(self).steps(),
@@ -117,7 +121,7 @@ class Planner:
 
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the runs, in the order in which it sees what happens."""
-        return (self.dependencies, self.notifications, Clearing(self), self.pauses, self.rules, self.overdue)
+        return (self.dependencies, self.notifications, Clearing(self), self.pauses, self.rules, self.overdue, self.moving)
 
     @property
     def stream(self) -> StreamId:
@@ -254,6 +258,10 @@ class Planner:
                     self._admit(run, created_by(event))
                 self.runs[run].release(event)
                 self.admission.activate(run)
+            case FragmentMoved() if run not in self.runs:
+                self.ids.note(run)
+                self._admit(run, event.created)
+                self.admission.activate(run)
             case DefinitionRegistered(ref, document):
                 know(self, ref, document)
                 if reader:
@@ -291,12 +299,18 @@ class Planner:
             if site in run.sites:
                 run.adopt(event)  # type: ignore[arg-type]
             return
+        if kind is FragmentYielded:
+            return  # It tells of the state, and changes nothing of it.
+        if kind is FragmentTaken:
+            if site in run.sites:
+                run.take(event)  # type: ignore[arg-type]
+            return
         if kind is CommandAnswered:
             self.intents.answer(event, site)  # type: ignore[arg-type]
             self.reopening.answered(event.command)  # type: ignore[attr-defined]
         elif isinstance(event, ChildRequested):
             run.children.setdefault(event.child, Child(event.task, site, event.waits, here=event.here))
-        fragment = run.fragments[0] if len(run.sites) == 1 else run.fragment(site)
+        fragment = run.fragment(site)
         if fragment is not None and task_of(event) < len(fragment.states):
             fragment.evolve(event)  # type: ignore[arg-type]
             fragment.quiet()

@@ -12,6 +12,8 @@ from workflow.contract import Contract
 from workflow.events import FragmentAdopted, FragmentReleased, RunCreated
 from workflow.fair import PRIORITY
 from workflow.fragment import Fragment
+from workflow.home_events import FragmentMoved, FragmentTaken
+from workflow.moving import restore_moved
 from workflow.origin import Origin
 from workflow.plan import Plan
 from workflow.progress import UNCOUNTED, percent_of, percent_reached
@@ -60,6 +62,7 @@ class SavedRun(msgspec.Struct, array_like=True):
     held: str = ""
     origin: Origin | None = None
     contract: Contract | None = None
+    epoch: int = 0
 
 
 @dataclass(slots=True)
@@ -94,6 +97,7 @@ class Run:
     held: str = ""  # Why a run that has no home yet is paused.
     origin: Origin | None = None  # With what it has taken over, until all its fragments are adopted: then they have it.
     contract: Contract | None = None
+    epoch: int = 0  # Under which its present home has it, if it has moved there from another.
     reports: dict[Place, TaskReport] = field(default_factory=lambda: NOTHING)  # In memory only.
 
     @classmethod
@@ -118,6 +122,8 @@ class Run:
 
     def release(self, event: FragmentReleased) -> None:
         """The stream for one of the run's sites tells it of the run."""
+        if self.epoch:
+            return  # It has moved since: a cloud that has lost its disk is told of it again.
         left = self.unreleased if self.sites else event.sites
         self.sites, self.places = event.sites, event.placement
         self.fragments = self.fragments or [None] * len(event.sites)
@@ -133,6 +139,33 @@ class Run:
         self.fragments[self.sites.index(event.site)] = fragment
         if self.origin is not None and None not in self.fragments:
             self.origin = self.origin.without_seeds()
+
+    def move(self, event: FragmentMoved) -> None:
+        """The stream for another site gives it the run with its whole state."""
+        if event.epoch < self.epoch:
+            return
+        for child in self.children.values():
+            child.site, child.is_told = event.site, False
+        self.sites, self.places, self.unreleased = [event.site], bytes(len(self.plan.tasks)), ()
+        self.epoch, self.waits_for = event.epoch, ""
+        self._begin_with(event.body)
+
+    def take(self, event: FragmentTaken) -> None:
+        """The site has become the run's home, and began with this state."""
+        if event.epoch >= self.epoch:
+            self.epoch = event.epoch
+            self._begin_with(event.body)
+
+    def _begin_with(self, body: bytes) -> None:
+        fragment = restore_moved(self.id, self.plan, body)
+        fragment.quiet()
+        fragment.news = None
+        self.fragments = [fragment]
+
+    def created(self) -> RunCreated:
+        """How it began, as its events say it."""
+        asked = self.plan.ref, self.inputs, self.labels, self.created_ms, self.priority, self.fairness_key
+        return RunCreated(*asked, self.parent, self.depth, self.origin, self.contract)
 
     def fragment(self, site: str) -> Fragment | None:
         """The replica of the fragment at the site."""
@@ -226,6 +259,7 @@ class Run:
                 self.held,
                 self.origin,
                 self.contract,
+                self.epoch,
             )
         )
 
@@ -332,6 +366,7 @@ def restore_run(run: str, plan: Plan, saved: SavedRun) -> Run:
         held=saved.held,
         origin=saved.origin,
         contract=saved.contract,
+        epoch=saved.epoch,
     )
 
 

@@ -54,6 +54,8 @@ CLOUD = "cloud"
 URGENT = frozenset(
     (
         "FragmentEnded",
+        "FragmentTaken",
+        "FragmentYielded",
         "CommandAnswered",
         "AgentRegistered",
         "ScheduleCreated",

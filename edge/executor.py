@@ -35,6 +35,7 @@ from edge.schedules import SiteSchedules
 from edge.sessions import Sessions
 from edge.standing import StandingRules
 from edge.unheard import UNHEARD, Unheard
+from edge.yielding import Yielding
 from sync.commit import Snapshot
 from sync.inputs import LACKS_TO, Due, FromPeer, PeerLinked, PeerLost, Recalled
 from sync.lag import Lag
@@ -61,6 +62,8 @@ from workflow.events import (
     encode,
 )
 from workflow.fragment import Fragment
+from workflow.home_events import FragmentMoved, FragmentTaken, FragmentYielded, YieldRequested
+from workflow.moving import definition_of, restore_moved
 from workflow.orders import decode_order
 from workflow.plan import Plan
 from workflow.resources import Holder
@@ -99,6 +102,7 @@ class Executor:
     reopening: Reopening = field(init=False)
     heartbeats: Heartbeats = field(init=False)
     sessions: Sessions = field(init=False)
+    yielding: Yielding = field(init=False)
     parts: Parts = field(init=False)
     autonomy: SiteAutonomy = field(init=False)
     lag: Lag = field(init=False)
@@ -121,6 +125,7 @@ class Executor:
         self.home.children = self.children = SiteChildren(self.home, self.definitions)
         self.lag, self.autonomy = self.home.gate.lag, SiteAutonomy(self.home, self.home.gate)
         self.home.watch = self.autonomy.watch
+        self.yielding = Yielding(self.home)
         self.sessions, self.parts = Sessions(self), Parts(self._make_parts())
         self.home.folds = self.parts.folds
         self._steps = {
@@ -137,7 +142,7 @@ class Executor:
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the fragments, in the order in which it sees what happens."""
         pause, rules = SitePause(self.home, self.schedules), StandingRules(self.home)
-        return (self.autonomy, self.heartbeats, self.cache, self.children, pause, rules)
+        return (self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding)
 
     # The Driver's side ------------------------------------------------------------------------------------------------
 
@@ -172,10 +177,19 @@ class Executor:
                 self.fragments[run] = Fragment.adopt(RunId(run), self.plans[event.definition], event)
                 if time_ms:  # Of the log: what has just been decided has its timers by what was decided with it.
                     self._begun_ms[(run, -1)] = time_ms
-            case FragmentReleased() | CancelRequested() | CommandRequested():
+            case FragmentReleased() | CancelRequested() | CommandRequested() | FragmentMoved() | YieldRequested():
                 self._unheard.note(run, event)
             case ValueHanded() if stream != self.stream:
                 self._unheard.note(run, event)
+            case FragmentTaken():
+                self._unheard.answer(run, event)
+                self.home.changed[run] = None
+                self.fragments[run] = restore_moved(run, self.plans[definition_of(event.body)], event.body)
+                if time_ms:
+                    self._begun_ms[(run, -1)] = time_ms
+            case FragmentYielded():
+                self._unheard.answer(run, event)
+                self.fragments.pop(run, None)
             case DefinitionRegistered():
                 self.definitions.know(event)
             case AgentRegistered() | AgentDeparted():
@@ -356,6 +370,8 @@ class Executor:
 
     def _cancel(self, run: str, command: str, reason: str, now: Now, out: list[object]) -> None:
         fragment = self.fragments.get(run)
+        if fragment is None and run in self.yielding.gone:
+            return  # The cloud sends it on.
         if fragment is None:
             answer = CommandAnswered(command, False, f"run {run} has already ended at {self.site}")
             self.emit("", answer, out)
@@ -364,6 +380,8 @@ class Executor:
 
     def _steer(self, run: str, request: CommandRequested, now: Now, out: list[object]) -> None:
         fragment = self.fragments.get(run)
+        if fragment is None and run in self.yielding.gone:
+            return  # The cloud sends it on.
         try:
             order = decode_order(request.arguments)
         except msgspec.ValidationError as error:

@@ -36,6 +36,7 @@ from workflow.steering_events import (
     TasksReset,
     TasksStopped,
 )
+from workflow.steering_folds import wake_all
 from workflow.tasks import Kind
 
 DEADLINE_GRACE_MS = 5_000
@@ -206,6 +207,23 @@ class Home:
         if fragment.plan.timeout_ms:
             out.append(SetTimer(fragment.run, "run", now.wall_ms + fragment.plan.timeout_ms))
         self.record(fragment, events, now, out)
+
+    def take_in(self, fragment: Fragment, now: Now, out: list[object]) -> None:
+        """A run has come from another site with all its state, by an event that is recorded already. Its waits and its time begin
+        here as they were; the time of the whole run begins anew, for nobody told how much of it is over."""
+        self.fragments[fragment.run] = fragment
+        if fragment.contract is not None:
+            self.watch(fragment, now)
+        if fragment.plan.timeout_ms:
+            out.append(SetTimer(fragment.run, "run", now.wall_ms + fragment.plan.timeout_ms))
+        out += timers_of(fragment)
+        wake_all(fragment)
+        for task, state in enumerate(fragment.states):
+            if state == BLOCKED:
+                fragment.wake(task)
+            elif state == WAITING and (sync := fragment.task(task).sync) is not None:
+                self.meetings.arrive(sync.point, Holder(fragment.run, task))
+        self.resume(fragment, now, out)
 
     def record(self, fragment: Fragment, events: list[Event], now: Now, out: list[object]) -> None:
         """Record what was decided by other than the fragment itself, and see what follows."""

@@ -9,6 +9,7 @@ import msgspec
 
 from workflow.attending import is_lacking, lacking_around
 from workflow.fragment import Fragment
+from workflow.moving import stays_for
 from workflow.states import (
     BLOCKED,
     ELSEWHERE,
@@ -137,6 +138,8 @@ def _barred(fragment: Fragment, task: int, name: str) -> Reason:
         left = [fragment.id_of(one) for one in extras.rollback.compensations]
         why = f"the run is being rolled back; still to be undone: {', '.join(left[:NAMED_MAX]) or 'what is in agents hands'}"
         return Reason(name, "rollback", why, left)
+    if extras.yielding:
+        return Reason(name, "moving", f"the run is to go on at another site ({extras.yielding}); {stays_for(fragment)}")
     if extras.paused or task in extras.paused_tasks:
         why = extras.paused or "the task is paused"
         return Reason(name, "pause", f"{why}; allowed: resume", who=["a person"])

@@ -120,6 +120,7 @@ class Extras(msgspec.Struct, array_like=True):
     kept: list[int] = []  # Tasks with an effect that stayed when the run went back behind them.
     # Tasks of other sites that began anew while this part was being stopped: what it did after them is undone when it goes on.
     withdrawn: list[int] = []
+    yielding: str = ""  # Why its home gives the run up: it moves to another site, and nothing new is given out.
 
 
 class Network:

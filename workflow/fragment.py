@@ -162,7 +162,7 @@ class Fragment(Shape):
             return True
         if extras.rollback is not None:
             return role in (Role.COMPENSATE, Role.CLEANUP, Role.RECONCILE)
-        if extras.paused or task in extras.paused_tasks or extras.holds.get(task):
+        if extras.paused or extras.yielding or task in extras.paused_tasks or extras.holds.get(task):
             return False
         return not extras.lacking or attending.lacking_around(self, task) < 0
 

@@ -11,6 +11,7 @@ from workflow.events import (
     FragmentEnded,
 )
 from workflow.extras import CHECKPOINTS_MAX, Approval, Checkpoint, Rollback
+from workflow.home_events import FragmentYielding
 from workflow.states import (
     ABSENT,
     BLOCKED,
@@ -313,6 +314,12 @@ def _lift(fragment: "Fragment", event: HoldLifted) -> None:
         _look_again(fragment, event.task)
 
 
+def _yield(fragment: "Fragment", event: FragmentYielding) -> None:
+    fragment.more().yielding = (event.reason or "it moves to another site") if event.wanted else ""
+    if not event.wanted:
+        wake_all(fragment)
+
+
 STEERING_FOLDS: dict[type[Event], Callable[["Fragment", Any], None]] = {
     FragmentCancelling: _cancel,
     FragmentExpired: _expire,
@@ -320,6 +327,7 @@ STEERING_FOLDS: dict[type[Event], Callable[["Fragment", Any], None]] = {
     FragmentEnded: _end,
     FragmentReopened: _reopen,
     FragmentPaused: _pause,
+    FragmentYielding: _yield,
     FragmentResumed: _resume,
     SignalReceived: _signal,
     SignalTaken: _take_signal,

@@ -38,7 +38,7 @@ def explained(planner: Planner, run: Run, link_of: LinkOf, now_ms: int = 0) -> E
             continue
         told.reasons = [_joined(planner, run, site, reason, link) for reason in islice(explain(fragment), REASONS_MAX)]
         _add_words(run, site, fragment, told.reasons)
-        notes = [planner.fleet.site(site).pause_words()]
+        notes = [planner.fleet.site(site).pause_words(), planner.moving.words(run.id)]
         if fragment.contract is not None and link.state != "up" and not fragment.outcome:
             notes.append(_by_contract(fragment.contract, told, link, now_ms))
         if run.reopening and fragment.outcome:

@@ -22,6 +22,7 @@ from workflow.events import (
     decode,
 )
 from workflow.fragment import Fragment
+from workflow.home_events import FragmentMoved, FragmentTaken, FragmentYielded
 from workflow.orders import Pause, Prioritise, Resume, decode_order
 from workflow.plan import Plan
 from workflow.steering_events import ChildRequested, CommandRequested, FragmentReopened
@@ -61,6 +62,8 @@ class Past:
         match event:
             case FragmentReleased():
                 run.release(event)
+            case FragmentMoved():
+                run.move(event)
             case CancelRequested(command):
                 run.cancelling = command
             case CommandRequested() if not reader and not event.homes:
@@ -79,6 +82,8 @@ class Past:
             if site in run.sites:
                 run.adopt(event)
             return True
+        if isinstance(event, FragmentYielded | FragmentTaken):
+            return True  # The state that was moved came with FragmentMoved.
         if isinstance(event, FragmentReopened) and run.outcome:
             _reopen(run)
         if isinstance(event, ChildRequested):

@@ -1,0 +1,54 @@
+"""Where a run may go on: which other site can do all that it has to do, or may have to do anew."""
+
+from cloud.fleet import Fleet, Site
+from cloud.placement import capabilities
+from cloud.runs import Run
+
+
+def target_for(run: Run, fleet: Fleet, to: str = "") -> Site | str:
+    """The site (`to`, if it is not empty), or why there is none."""
+    if refusal := bound_by(run):
+        return refusal
+    here, needed = run.sites[0], _needed(run)
+    if to:
+        return _named(run, fleet, to, needed)
+    able = [site for site in fleet.sites.values() if site.id != here and _is_open(site) and needed <= site.capabilities.keys()]
+    if able:
+        return min(able, key=lambda site: (site.load(), site.id))
+    asked = ", ".join(sorted(needed)) or "nothing"
+    return f"no other site that is linked, and neither paused nor drained, can do all of run {run.id} (it asks for: {asked})"
+
+
+def bound_by(run: Run) -> str:
+    """What of the run itself binds it to where it is; empty if nothing."""
+    if len(run.sites) != 1:
+        return f"run {run.id} has {len(run.sites)} sites, and only one of a single site moves"
+    if task := next((task for task in run.plan.tasks if task.site is not None), None):
+        return f"task {task.id} of run {run.id} names the site where it is to be done"
+    return ""
+
+
+def _named(run: Run, fleet: Fleet, to: str, needed: frozenset[str]) -> Site | str:
+    site = next((known for known in fleet.sites.values() if known.id == to), None)
+    if site is None:
+        return f"site {to} is not known (known: {', '.join(sorted(fleet.sites)) or 'none'})"
+    if to == run.sites[0]:
+        return f"run {run.id} is at {to} already"
+    if not _is_open(site):
+        return site.pause_words() or f"site {to} is not linked: a run moves only to one that can take it"
+    if lacking := sorted(needed - site.capabilities.keys()):
+        return f"site {to} has nobody for {', '.join(lacking)}, which run {run.id} asks for"
+    return site
+
+
+def _is_open(site: Site) -> bool:
+    return site.greeted and site.linked and not site.is_paused
+
+
+def _needed(run: Run) -> frozenset[str]:
+    names = {name for task in run.plan.tasks for name in capabilities(task)}
+    fragment = run.fragments[0]
+    if fragment is not None and fragment.extras is not None:
+        tasks = map(fragment.task, range(len(run.plan.tasks), len(fragment.states)))
+        names |= {name for task in tasks for name in capabilities(task)}
+    return frozenset(names)

@@ -1,0 +1,35 @@
+"""What the cloud knows of moves that are under way."""
+
+from typing import Literal
+
+import msgspec
+
+from cloud.fleet import SiteDrain
+
+Stage = Literal["ordered", "yielded", "given"]
+
+
+class Move(msgspec.Struct, array_like=True):
+    """One run's move from `site`, which has it under `epoch`, to `to` (empty: to whichever suits it then).
+
+    ordered: its home gives it up once it can; yielded: it has, and the run waits for a site; given: the stream for the next home
+    holds it. `is_sent`: the stream for the home holds the order. `drains`: because its site is drained.
+    """
+
+    command: str
+    site: str
+    to: str
+    epoch: int
+    since_ms: int
+    reason: str = ""
+    drains: bool = False
+    is_sent: bool = False
+    stage: Stage = "ordered"
+    why: str = ""  # What is in the way of a yielded run: no site, or another state than its home had.
+
+
+class Saved(msgspec.Struct, array_like=True):
+    """All of it in a snapshot."""
+
+    moves: dict[str, Move]
+    drains: dict[str, SiteDrain]

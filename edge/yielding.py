@@ -1,0 +1,127 @@
+"""Runs that leave this site for another, and that come from another. A Part of the executor.
+
+A run that is to leave gives out nothing new (`FragmentYielding`, folded into the fragment, so that a restart and every replica
+know it). Once nothing of it is in anybody's hands it is given up in one commit: from `FragmentYielded` on this site decides no
+more for it. What the cloud still says for it here is left alone: the cloud sends it on to the next home, for it reads in the same
+stream that no answer stands before the yielding.
+"""
+
+from typing import ClassVar
+
+import msgspec
+
+from edge.home import Home
+from edge.part import Fold, Hear, Part
+from sync.outputs import Append, ClearTimer, Save
+from sync.values import Now
+from workflow.event import Event
+from workflow.events import FragmentEnded
+from workflow.fragment import Fragment
+from workflow.home_events import FragmentMoved, FragmentTaken, FragmentYielded, FragmentYielding, YieldRequested
+from workflow.homes import BORN_EPOCH
+from workflow.moving import definition_of, restore_moved, stays_for
+from workflow.saved import state_hash
+
+GONE_MAX = 10_000
+"""Runs that were given up and are still known as such, the latest: only what the cloud wrote before it knew asks for them."""
+
+
+class Yielding(Part):
+    """`gone` are the runs that this site has given up, with the epoch under which it had them."""
+
+    name: ClassVar[str] = "yielding"
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._leaving: dict[str, str] = {}  # Which order each is to leave by.
+        self.gone: dict[str, int] = {}
+
+    def folds(self) -> dict[type, Fold]:
+        kinds = (FragmentYielding, FragmentYielded, FragmentTaken, FragmentEnded)
+        return dict.fromkeys(kinds, self._fold)
+
+    def hears(self) -> dict[type, Hear]:
+        return {YieldRequested: self._order, FragmentMoved: self._take}
+
+    def settle(self, now: Now, out: list[object]) -> None:
+        for run in list(self._leaving) if self._leaving else ():
+            fragment = self._home.fragments.get(run)
+            if fragment is None:
+                del self._leaving[run]
+            elif not self.stays_for(fragment):
+                self._give_up(fragment, self._leaving[run], out)
+
+    def stays_for(self, fragment: Fragment) -> str:
+        """What keeps it here; empty if nothing."""
+        living = self._home.children.living
+        if fragment.run in living:
+            return "children that it began here have not ended"
+        if fragment.epoch == BORN_EPOCH and any(fragment.run in children for children in living.values()):
+            return "its parent began it here, and waits for it"
+        return stays_for(fragment)
+
+    def save(self) -> bytes:
+        return msgspec.msgpack.encode((self._leaving, self.gone)) if self._leaving or self.gone else b""
+
+    def restore(self, body: bytes) -> None:
+        self._leaving, self.gone = _SAVED.decode(body)
+
+    # Leaving ----------------------------------------------------------------------------------------------------------
+
+    def _order(self, run: str, event: Event, now: Now, out: list[object]) -> None:
+        assert isinstance(event, YieldRequested)
+        fragment = self._home.fragments.get(run)
+        if fragment is None or fragment.epoch != event.epoch or event.wanted is (run in self._leaving):
+            return  # It has ended, or is gone: the cloud hears of it.
+        yielding = FragmentYielding(event.command, event.wanted, event.reason)
+        self._home.record(fragment, [yielding], now, out)
+
+    def _give_up(self, fragment: Fragment, command: str, out: list[object]) -> None:
+        home, run = self._home, fragment.run
+        body = fragment.save()
+        for task in sorted(home.claims.get(run, ())):
+            home.give_back(run, task)
+        if run in home.meetings:
+            home.meetings.review(run, lambda task: False)
+        home.gate.forget(run)
+        home.woken = [woken for woken in home.woken if woken is not fragment]
+        out += [ClearTimer(run, f"due/{task}") for task in fragment.due or ()]
+        if fragment.plan.timeout_ms:
+            out.append(ClearTimer(run, "run"))
+        del home.fragments[run]
+        yielded = FragmentYielded(command, fragment.epoch, fragment.version, state_hash(body))
+        out.append(Append(home.stream, run, fragment.epoch, yielded))
+        home.tell(run, yielded)
+        out.append(Save(run, True, "moved", body))
+
+    # Coming -----------------------------------------------------------------------------------------------------------
+
+    def _take(self, run: str, event: Event, now: Now, out: list[object]) -> None:
+        assert isinstance(event, FragmentMoved)
+        home = self._home
+        if run in home.fragments:
+            return  # Said again.
+        fragment = restore_moved(run, home.plans[definition_of(event.body)], event.body)
+        taken = FragmentTaken(event.epoch, event.body)
+        out.append(Append(home.stream, run, event.epoch, taken))
+        home.tell(run, taken)
+        home.take_in(fragment, now, out)
+
+    # Folding ----------------------------------------------------------------------------------------------------------
+
+    def _fold(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
+        match event:
+            case FragmentYielding(command, wanted) if wanted:
+                self._leaving[run] = command
+            case FragmentYielded(_, epoch):
+                self._leaving.pop(run, None)
+                self.gone[run] = epoch
+                if len(self.gone) > GONE_MAX:
+                    del self.gone[next(iter(self.gone))]
+            case FragmentTaken():
+                self.gone.pop(run, None)
+            case _:
+                self._leaving.pop(run, None)
+
+
+_SAVED = msgspec.msgpack.Decoder(tuple[dict[str, str], dict[str, int]])
