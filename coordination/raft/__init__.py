@@ -1,6 +1,6 @@
 """Raft: one order of commands among the boxes of a site, as a pure core in the shape of etcd-io/raft.
 
-    raft = Raft(Configuration("a"), Stored(snapshot=Snapshot(voters=("a", "b", "c"))), chance)
+    raft = Raft(Configuration("a"), Stored(snapshot=founded(("a", "b", "c"))), chance)
     raft.tick()                     # every heartbeat interval
     raft.step(message)              # whatever a peer says
     raft.propose(b"command")        # at the leader

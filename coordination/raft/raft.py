@@ -65,6 +65,8 @@ class Raft:
 
     def __post_init__(self) -> None:
         state = self.stored.hard_state
+        base = self.stored.snapshot
+        assert base.index or not base.group.all, "a group begins with a snapshot that can be sent (see `founded`)"
         self.term, self.vote, self._offered_state = state.term, state.vote, state
         self.entries, self.latest = Entries.load(self.stored), self.stored.snapshot
         self.group, self._applying = self.stored.snapshot.group, self.entries.applied

@@ -23,7 +23,7 @@ from coordination.raft.values import (
     Role,
     Snapshot,
     Stored,
-    Voters,
+    founded,
 )
 
 TICK_MS = 100
@@ -102,9 +102,9 @@ class World:
     def __post_init__(self) -> None:
         self.chance = Random(self.seed)
         names = NAMES[: self.size]
-        group = Snapshot(0, 0, Voters(names))
+        group = founded(names)
         for name in names:
-            self.boxes[name] = Box(name, self._make(name, Stored(snapshot=group)), snapshot=group)
+            self.boxes[name] = Box(name, self._make(name, Stored(snapshot=group)), snapshot=group, applied=1)
             self.at(self.chance.randrange(TICK_MS), "tick", name)
 
     def _make(self, name: str, stored: Stored) -> Raft:
