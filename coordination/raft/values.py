@@ -62,8 +62,8 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
 
 
 def founded(voters: tuple[str, ...], learners: tuple[str, ...] = (), data: bytes = b"") -> Snapshot:
-    """How a group begins: all who found it start from this. It has index 1, so that whoever joins later and has nothing is told of
-    it: changes alone would let it believe that the group is those who joined since."""
+    """How a group begins: all who found it start from this. It has index 1, so that whoever joins later and has nothing is told
+    of it: changes alone would let it believe that the group is those who joined since."""
     return Snapshot(1, 1, Voters(tuple(sorted(voters)), tuple(sorted(learners))), data)
 
 

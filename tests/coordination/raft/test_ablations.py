@@ -16,7 +16,14 @@ from tests.coordination.raft.world import World
 
 SEEDS = 300
 # Slow disks, and processes that die all the time and come back at once.
-HARD = {"disk_ms": 250, "fault_every_ms": 250, "faults": ("crash", "crash", "partition"), "repair_ms": 400, "loss": 0.2}
+HARD = {
+    "disk_ms": 250,
+    "fault_every_ms": 250,
+    "faults": ("crash", "crash", "partition"),
+    "repair_ms": 400,
+    "loss": 0.2,
+    "changes": (),
+}
 SAFETY = "state machine safety|leader completeness|election safety|log matching|commit"
 
 

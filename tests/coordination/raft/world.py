@@ -96,6 +96,7 @@ class World:
     fault_every_ms: int = 1_500
     faults: tuple[str, ...] = ("crash", "partition", "partition", "stall")
     repair_ms: int = 5_000
+    changes: tuple[str, ...] = ("add", "remove")
     numbers: int = 0
     finished: int = 0
 
@@ -262,7 +263,7 @@ class World:
     def chaos(self, duration_ms: int) -> None:
         """Plan what happens: clients all the time, faults every second or two."""
         names = [*self.boxes]
-        asked = ["propose"] * 12 + ["read"] * 6 + ["transfer", "compact", "compact", "forget", "add", "remove"]
+        asked = ["propose"] * 12 + ["read"] * 6 + ["transfer", "compact", "compact", "forget", *self.changes]
         for at in range(500, duration_ms, 25):
             self.at(at + self.chance.randrange(25), "ask", self.chance.choice(names), self.chance.choice(asked))
         for at in range(2_000, duration_ms, self.fault_every_ms):
