@@ -7,7 +7,7 @@ PYTHON ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test again nightly check format bench protos clean
+.PHONY: help setup setup-dev demo test again sim nightly check format bench protos clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target text; do printf '%-10s %s\n' "$$target" "$$text"; done
@@ -26,6 +26,9 @@ test: setup-dev ## the tests, 15 minutes at most
 
 again: setup-dev ## once more, the tests that failed the last time
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
+
+sim: setup-dev ## one seed of the simulated system again: make sim SEED=42
+	$(BIN)/python -m tests.sim $(or $(SEED),42)
 
 nightly: setup-dev ## the long tests
 	$(BIN)/python -m pytest -m nightly --timeout 7200

@@ -213,7 +213,8 @@ class EdgeNode:
 
     async def _keep_link(self) -> None:
         """Dial the cloud, again and again."""
-        backoff, clock = Backoff(limit_s=RECONNECT_S_MAX), asyncio.get_running_loop().time
+        chance = random.Random(f"{self.config.site}/{self.log.boot}/link")
+        backoff, clock = Backoff(limit_s=RECONNECT_S_MAX, chance=chance), asyncio.get_running_loop().time
         while not self.halted:
             linked_s = None
             try:

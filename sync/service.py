@@ -191,9 +191,10 @@ class Exchange:
         tasks = [pump, *(asyncio.ensure_future(other) for other in others)]
         reason = "closed by the peer"
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
         except LinkRefused as refused:
             reason = str(refused)
             standing.refuse(refused.code, reason, self._now_ms(), fatal=refused.fatal)

@@ -1,0 +1,64 @@
+"""Who sees the real world: every effect that was really done, whatever anybody says of it, and what was promised to whom."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tests.sim.trace import Trace
+
+
+class Broke(AssertionError):
+    """A guarantee does not hold. The message begins with its name."""
+
+    def __init__(self, guarantee: str, what: str) -> None:
+        super().__init__(f"{guarantee}: {what}")
+        self.guarantee = guarantee
+
+
+class Done(NamedTuple):
+    """What is wanted once: a task of a run in one of its generations."""
+
+    run: str
+    task: int
+    generation: int
+
+
+class Told(NamedTuple):
+    """An agent was told to forget a result: the site's own stream had so many durable events then."""
+
+    site: str
+    run: str
+    task: int
+    attempt: int
+    seq: int
+    at_s: float
+
+
+@dataclass
+class Oracle:
+    """The truth. Attempts of people to settle what is unknown look here, as a person looks into the box."""
+
+    trace: Trace
+    effects: Counter[Done] = field(default_factory=Counter)
+    blind: set[Done] = field(default_factory=set)  # Those that may be repeated.
+    forgotten: list[Told] = field(default_factory=list)
+    started: dict[str, str] = field(default_factory=dict)  # By idempotency key.
+    answered: list[tuple[str, str, str]] = field(default_factory=list)  # Commands that were acknowledged: run, verb, command.
+
+    def effect(self, agent: str, what: Done, effect: int, attempt: int) -> None:
+        """It is done. Raises Broke if that was not to be repeated, and is done twice."""
+        self.effects[what] += 1
+        self.trace.step(f"{agent} does {what.run}/{what.task} generation {what.generation} attempt {attempt}")
+        self.trace.note("effect")
+        if effect == 1:  # EFFECT_REPEATABLE
+            self.blind.add(what)
+            if self.effects[what] > 1:
+                self.trace.note("repeated_effect")
+        elif self.effects[what] > 1:
+            raise Broke("effects once", f"{what} was done {self.effects[what]} times, last by {agent} as attempt {attempt}")
+
+    def accepted(self, key: str, run: str) -> None:
+        """The API said that a run was started. Raises Broke if it said another one under the same key."""
+        known = self.started.setdefault(key, run)
+        if known != run:
+            raise Broke("one run per key", f"{key} was answered by {known} and then by {run}")
