@@ -66,14 +66,14 @@ def broken_key(begin: S, step: Step[S], operations: Iterable[Operation]) -> str 
     return None
 
 
-def register_step(state: Hashable, operation: Operation) -> tuple[bool, Hashable]:
+def register_step(state: Any, operation: Operation) -> tuple[bool, Any]:
     """A register: the argument is ("put", value) or ("get",). What nobody was answered fits."""
     if operation.argument[0] == "put":
         return True, operation.argument[1]
     return operation.ret == inf or operation.answer == state, state
 
 
-def cas_step(state: Hashable, operation: Operation) -> tuple[bool, Hashable]:
+def cas_step(state: Any, operation: Operation) -> tuple[bool, Any]:
     """A register with compare-and-set beside: ("cas", expected, value), answered by whether it was set."""
     if operation.argument[0] != "cas":
         return register_step(state, operation)
