@@ -18,9 +18,12 @@ class Trace:
         self.last: deque[str] = deque(maxlen=LAST_STEPS)
         self.seen: Counter[str] = Counter()
         self.steps = 0
+        self.is_over = False  # What tidying up does is no part of the story.
 
     def step(self, what: str, data: bytes = b"") -> None:
         """One thing that happened, with the bytes that tell it exactly."""
+        if self.is_over:
+            return
         self.steps += 1
         line = f"{self._now_s():.6f} {what}"
         self._hash.update(line.encode())

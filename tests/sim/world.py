@@ -92,7 +92,7 @@ class World:
         return Outcome(self.plan.seed, self.trace.digest, seen, self.trace.steps, self.loop.now_s, broken, last)
 
     def _clear(self) -> None:
-        self.is_cleared = True
+        self.is_cleared = self.trace.is_over = True
         left = asyncio.all_tasks(self.loop)
         for task in left:
             task.cancel()
