@@ -41,9 +41,40 @@ def test_both_tiers_know_the_same_in_the_end(written: list[dict[str, Any]], happ
     told(written, happened)
 
 
+LEVELS: list[dict[str, Any]] = [
+    {"consistency": "strong"},
+    {"consistency": {"level": "strong", "when_cut": "fail"}, "autonomy": "compensate"},
+    {"consistency": {"level": "strong", "wait": "1m"}},
+    {"consistency": {"level": "bounded", "versions": 2}, "autonomy": "continue"},
+    {"consistency": {"level": "bounded", "time": "3s"}},
+    {"autonomy": "hold"},
+    {"autonomy": {"when_cut": "continue", "horizon": "10s", "budget": 2, "then": "compensate"}},
+    {"autonomy": "compensate"},
+]
+
+
+@given(documents(), happenings, st.tuples(st.sampled_from(LEVELS), st.sampled_from(LEVELS)))
+@LAWS
+def test_whatever_runs_are_promised_both_tiers_know_the_same_and_all_end(
+    written: list[dict[str, Any]], happened: list[Happening], levels: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    """And nothing of a strong run reaches an agent before the cloud holds it."""
+    told([{**document, **level} for document, level in zip(written, levels, strict=True)], happened)
+
+
 @pytest.mark.nightly
 @given(documents(), happenings)
 @settings(LAWS, max_examples=2_000, derandomize=False)
 def test_both_tiers_know_the_same_in_the_end_for_long(written: list[dict[str, Any]], happened: list[Happening]) -> None:
     """The same, in many more stories."""
     told(written, happened)
+
+
+@pytest.mark.nightly
+@given(documents(), happenings, st.tuples(st.sampled_from(LEVELS), st.sampled_from(LEVELS)))
+@settings(LAWS, max_examples=2_000, derandomize=False)
+def test_whatever_runs_are_promised_both_tiers_know_the_same_for_long(
+    written: list[dict[str, Any]], happened: list[Happening], levels: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    """The same, in many more stories."""
+    told([{**document, **level} for document, level in zip(written, levels, strict=True)], happened)

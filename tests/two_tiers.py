@@ -12,6 +12,7 @@ from cloud.port import Problem
 from cloud.runs import Run, load_saved_run, restore_run
 from cloud.views import LinkView
 from edge.executor import Executor
+from edge.inputs import AssignTasks
 from sync.chain import GENESIS, Head
 from sync.inputs import PeerHolds, PeerLinked, PeerLost, Recovered, Replicated
 from sync.replication import Session, head_in
@@ -25,7 +26,7 @@ from tests.workflow.asking import PEOPLE, approval, output_of, random_order, set
 from tests.workflow.definitions import RESOURCES
 from tests.workflow.witness import Witness
 from tiercel.v1 import sync_pb2
-from workflow.events import FragmentAdopted, decode
+from workflow.events import FragmentAdopted, TaskAssigned, decode
 from workflow.fragment import Fragment
 from workflow.orders import Lift, Order, Resume, Signal, Skip
 from workflow.plan import Plan
@@ -52,7 +53,17 @@ RUNS_MAX = 3
 
 
 class Outpost(Site):
-    """A site with resources; the cloud is a real one."""
+    """A site with resources; the cloud is a real one. Of strong runs nothing reaches an agent before that holds it."""
+
+    cloud: Disk | None = None
+
+    def _deliver(self, robot: Robot, order: object) -> None:
+        for item in order.items if isinstance(order, AssignTasks) else ():
+            if self.cloud is not None and self.core.home.gate.is_strong(item.key.run):
+                held = [row for row in self.cloud.rows if row.stream == self.stream and row.run == item.key.run]
+                given = [decode(row.kind, row.payload) for row in held if row.kind == TaskAssigned.kind]
+                assert any((e.task, e.attempt) == item.key[1:3] for e in given), "it left before the cloud held it"  # type: ignore[attr-defined]
+        super()._deliver(robot, order)
 
     def _make_core(self) -> Executor:
         core = super()._make_core()
@@ -172,7 +183,7 @@ class Tiers:
         self.operators = Operators(self.cloud, self.runs, self.known)
         for name, robots in SITES.items():
             wire = self.wires[name] = Wire(Outpost(name=name), self.cloud)
-            wire.site.clock = self.cloud.clock
+            wire.site.clock, wire.site.cloud = self.cloud.clock, self.cloud.log.disk
             wire.site.driver.clock = self.cloud.clock
             for robot, capabilities in robots.items():
                 wire.site.join(robot, capabilities=capabilities)
