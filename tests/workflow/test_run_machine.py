@@ -85,7 +85,20 @@ def test_every_leaf_has_its_commands() -> None:
     assert set(COMMANDS) <= set(RUN.parents)
     for leaf in RUN.leaves:
         assert allowed_commands(leaf)
-    asked = {"pause", "resume", "cancel", "terminate", "retry", "skip", "rerun", "rollback", "signal", "update", "prioritise"}
+    asked = {
+        "pause",
+        "resume",
+        "cancel",
+        "terminate",
+        "retry",
+        "skip",
+        "rerun",
+        "rollback",
+        "signal",
+        "update",
+        "prioritise",
+        "autonomy",
+    }
     assert set(ALL_COMMANDS) == asked | {"checkpoint", "fork"}
 
 
