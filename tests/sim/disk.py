@@ -15,6 +15,7 @@ from sync.log_errors import CommitSuperseded, LogClosed, LogError, LogFull
 from sync.log_reader import LogReader
 from sync.values import StreamId
 from tests.ports import Disk, Done, Loaded
+from tests.sim.oracle import Broke
 from tests.sim.trace import Trace
 
 T = TypeVar("T")
@@ -30,6 +31,9 @@ class Platter(Disk):
 
     def write(self, commit: Commit) -> None:
         for row in commit.rows:
+            held = len(self.places.get(row.stream, ()))
+            if row.seq != held + 1:
+                raise Broke("dense streams", f"{row.stream}: event {row.seq} would be written after event {held}")
             self.places.setdefault(row.stream, []).append(row.pos)
         Disk.write(self, commit)
         self.given.update((answer.key, answer) for answer in commit.answers)

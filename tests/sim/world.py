@@ -186,7 +186,7 @@ class World:
         """A callback, or a task that nobody waits for, raised what nobody caught."""
         error = context.get("exception")
         if not self.is_cleared and error is not None:
-            self._fail(Broke("nothing is swallowed", f"{context['message']}: {error!r}"))
+            self._fail(error if isinstance(error, Broke) else Broke("nothing is swallowed", f"{context['message']}: {error!r}"))
 
     def _fail(self, error: BaseException) -> None:
         if self.broken is None:
