@@ -28,6 +28,9 @@ from sync.actors import Loop, verify_slowly
 from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobMissing
 from sync.commit import Row
 from sync.driver import StreamRecovered
+from sync.identity.driver import warn_of_expiry
+from sync.identity.files import TlsFiles
+from sync.identity.service import Papers
 from sync.link.service import Link
 from sync.outputs import Acknowledge, Recall, Reply
 from sync.replication import LinkRefused
@@ -63,6 +66,7 @@ class CloudConfig:
     public_url: str = ""  # Under which others reach the API; without it, where it listens.
     courier: CourierPolicy = field(default_factory=CourierPolicy)
     retention: Policy = field(default_factory=Policy)
+    tls: TlsFiles | None = None
 
 
 class GlobalPlanner:
@@ -77,6 +81,7 @@ class GlobalPlanner:
         self._digests: dict[int, asyncio.Queue[sync_pb2.DigestReply]] = {}
         self._digest_count = 0
         self.recovering_from: set[str] = set()
+        self.papers = Papers()
         self.refused: dict[str, str] = {}  # Why a site's link stays down until somebody has looked.
         self.watching = Watching(lambda: self.planner)
 
@@ -102,6 +107,7 @@ class GlobalPlanner:
             self.watching.feed(),
             verify_slowly(self.log, self.damage),
             self.health.keep(),
+            warn_of_expiry(self.config.tls),
             self.retention.keep(self.may_cut, self.damage),
         )
         tasks = [asyncio.ensure_future(errand) for errand in errands]

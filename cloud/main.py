@@ -10,6 +10,7 @@ from cloud.admission import RUNS_ACTIVE_MAX
 from cloud.driver import CloudConfig, GlobalPlanner
 from sync.actors import configure_logging, run_until_signalled
 from sync.blobs import STORE_BYTES_MAX
+from sync.identity.files import TLS_DIR_HELP, tls_files
 from sync.listen import check_address
 from sync.log_errors import LogError
 from sync.retention.policy import ARCHIVE_HELP, KEEP_DAYS_HELP, NO_ARCHIVE_HELP, Policy
@@ -23,6 +24,10 @@ def command(
     listen: Annotated[str, typer.Option(help="address that the edges dial")] = "127.0.0.1:7443",
     blobs_max: Annotated[float, typer.Option(min=0, help="GiB of large values that are kept")] = STORE_BYTES_MAX / (1 << 30),
     insecure: Annotated[bool, typer.Option("--insecure", help=INSECURE)] = False,
+    tls_dir: Annotated[Path | None, typer.Option(help=TLS_DIR_HELP)] = None,
+    tls_ca: Annotated[Path | None, typer.Option(help="whom to trust, in PEM; default: ca.crt in --tls-dir")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="our certificate; default: tls.crt in --tls-dir")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="its key; default: tls.key in --tls-dir")] = None,
     public_url: Annotated[str, typer.Option(help="how others reach the API: links in notifications begin so")] = "",
     keep_ended_days: Annotated[float, typer.Option(help=KEEP_DAYS_HELP)] = 0.0,
     archive_dir: Annotated[Path | None, typer.Option(help=ARCHIVE_HELP)] = None,
@@ -35,8 +40,9 @@ def command(
     configure_logging(None)
     try:
         retention = Policy(keep_ended_days, archive_dir.resolve() if archive_dir is not None else None, no_archive)
-        for address in (api, listen):
-            check_address(address, insecure=insecure)
+        tls = tls_files(tls_dir, tls_ca, tls_cert, tls_key)
+        check_address(api, insecure=insecure)
+        check_address(listen, insecure=insecure or tls is not None)
         if insecure:
             typer.echo("WARNING: --insecure: connections are not authenticated; whoever reaches them can run work", err=True)
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -51,6 +57,7 @@ def command(
             runs_active_max=runs_active_max,
             public_url=public_url,
             retention=retention,
+            tls=tls,
         )
         asyncio.run(run_until_signalled(lambda: GlobalPlanner(config)))
     except (LogError, ValueError, OSError, RuntimeError) as error:

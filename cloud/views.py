@@ -272,7 +272,7 @@ class PauseView(msgspec.Struct):
 
 class SiteView(msgspec.Struct):
     """A site: its link, how far its log is known here, how far ours is known there, and what it is doing. `refused`: why its link
-    stays down until somebody has looked."""
+    stays down until somebody has looked; `certificate`: what is to be done about the site's certificate, empty if nothing."""
 
     id: str
     link: LinkView
@@ -288,6 +288,7 @@ class SiteView(msgspec.Struct):
     cache: CacheView | None = None
     refused: str = ""
     pause: PauseView | None = None
+    certificate: str = ""
 
 
 class DiffView(msgspec.Struct):

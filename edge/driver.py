@@ -8,6 +8,7 @@ into it would take the place of what it had promised.
 
 import asyncio
 import contextlib
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from sync.actors import Loop, verify_slowly
 from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobError, pull, push
 from sync.commit import Row
 from sync.driver import StreamRecovered
+from sync.identity.driver import Renewal, warn_of_expiry
+from sync.identity.files import TlsFiles
 from sync.link.service import Link
 from sync.outputs import Acknowledge, Recall, Reply
 from sync.replication import LinkRefused
@@ -88,6 +91,7 @@ class EdgeConfig:
     blobs_bytes_max: int = STORE_BYTES_MAX
     resources: Mapping[str, int] = field(default_factory=dict)  # Units of each; of those not named there is one.
     retention: Policy = field(default_factory=Policy)
+    tls: TlsFiles | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.first_link_wait_s <= FIRST_LINK_WAIT_S_MAX:
@@ -109,6 +113,7 @@ class EdgeNode:
         self.stream = stream_id(config.site, self.log.incarnation)
         self.halted: str = ""
         self._channel: grpc.aio.Channel | None = None
+        self._linked_s = math.inf  # When the line was dialled that is in use.
         self._errands: set[asyncio.Future[None]] = set()
         self._recovering = False
         self._compared: asyncio.Event
@@ -138,6 +143,7 @@ class EdgeNode:
         self.exchange.ring.begin(self.loop.driver.heads)
         link = asyncio.ensure_future(self.loop.guard(self._keep_link()))
         self._errands.add(asyncio.ensure_future(self.health.keep()))
+        self._errands.add(asyncio.ensure_future(warn_of_expiry(self.config.tls)))
         servers = self.ports.servers(self.gateway, self.health, self._fetch_blob)
         try:
             with contextlib.suppress(TimeoutError):
@@ -215,21 +221,28 @@ class EdgeNode:
         """Dial the cloud, again and again."""
         chance = random.Random(f"{self.config.site}/{self.log.boot}/link")
         backoff, clock = Backoff(limit_s=RECONNECT_S_MAX, chance=chance), asyncio.get_running_loop().time
+        renewal = Renewal(self.config.tls)
         while not self.halted:
-            linked_s = None
+            self._linked_s = math.inf
             try:
-                async with self.ports.dial() as line:
-                    self._channel, linked_s = line.channel, clock()
-                    await self.exchange.converse(line.incoming, line.write, peer=CLOUD)
+                await renewal.over(self._converse)
             except LinkRefused as refused:
                 log.warning("link ended", site=self.config.site, code=refused.code, reason=str(refused))
             except (grpc.RpcError, OSError, asyncio.InvalidStateError) as error:
-                log.debug("no link", site=self.config.site, error=str(error))
-            self._channel = None
-            if linked_s is not None and clock() - linked_s > RECONNECT_S_MAX:
+                renewal.no_line(error)
+            if clock() - self._linked_s > RECONNECT_S_MAX:
                 backoff.reset()
             await asyncio.sleep(backoff.next_s())
         await asyncio.Event().wait()  # Halted: local work goes no further, but what is here can still be read.
+
+    async def _converse(self) -> None:
+        async with self.ports.dial() as line:
+            self._channel, self._linked_s = line.channel, asyncio.get_running_loop().time()
+            try:
+                await self.exchange.converse(line.incoming, line.write, peer=CLOUD)
+            finally:
+                if self._channel is line.channel:
+                    self._channel = None
 
     async def _status(self) -> EdgeStatus:
         standing = await self.exchange.standings.view(CLOUD, (self.stream, self._cloud_stream()), self._now_ms())

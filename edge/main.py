@@ -12,6 +12,7 @@ import typer
 from edge.driver import EdgeConfig, EdgeNode
 from sync.actors import configure_logging, run_until_signalled
 from sync.blobs import STORE_BYTES_MAX
+from sync.identity.files import TLS_DIR_HELP, tls_files
 from sync.listen import check_address
 from sync.log_errors import LogError
 from sync.retention.policy import ARCHIVE_HELP, KEEP_DAYS_HELP, NO_ARCHIVE_HELP, Policy
@@ -38,6 +39,10 @@ def command(
     blobs_max: Annotated[float, typer.Option(min=0, help="GiB of large values that are kept")] = STORE_BYTES_MAX / (1 << 30),
     resource: Annotated[list[str] | None, typer.Option(help=RESOURCE)] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help=INSECURE)] = False,
+    tls_dir: Annotated[Path | None, typer.Option(help=TLS_DIR_HELP)] = None,
+    tls_ca: Annotated[Path | None, typer.Option(help="whom to trust, in PEM; default: ca.crt in --tls-dir")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="our certificate; default: tls.crt in --tls-dir")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="its key; default: tls.key in --tls-dir")] = None,
     keep_ended_days: Annotated[float, typer.Option(help=KEEP_DAYS_HELP)] = 0.0,
     archive_dir: Annotated[Path | None, typer.Option(help=ARCHIVE_HELP)] = None,
     no_archive: Annotated[bool, typer.Option("--no-archive", help=NO_ARCHIVE_HELP)] = False,
@@ -46,10 +51,11 @@ def command(
     configure_logging(None)
     try:
         retention = Policy(keep_ended_days, archive_dir.resolve() if archive_dir is not None else None, no_archive)
+        tls = tls_files(tls_dir, tls_ca, tls_cert, tls_key)
         if (wrong := site_name_problem(site)) is not None:
             raise ValueError(wrong)
         if listen:
-            check_address(listen, insecure=insecure)
+            check_address(listen, insecure=insecure or tls is not None)
         if insecure:
             typer.echo("WARNING: --insecure: connections are not authenticated; whoever reaches them can run work", err=True)
         data_dir = (data or Path(".tiercel") / site).resolve()
@@ -65,6 +71,7 @@ def command(
             blobs_bytes_max=int(blobs_max * (1 << 30)),
             resources=units_of(resource or []),
             retention=retention,
+            tls=tls,
         )
         asyncio.run(run_until_signalled(lambda: EdgeNode(config)))
     except (LogError, ValueError, OSError, RuntimeError) as error:

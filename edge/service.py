@@ -32,6 +32,7 @@ from edge.inputs import (
 from edge.status.service import EdgeStatus
 from sync.actors import Loop
 from sync.blobs import BlobRefused
+from sync.identity.service import impostor
 from tiercel.v1 import agent_pb2, agent_pb2_grpc
 from workflow.commands import CancelDone, Complete, Decline, Fail
 from workflow.events import Blob
@@ -168,7 +169,7 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
             first = await asyncio.wait_for(anext(incoming, None), REGISTER_TIMEOUT_S)
         except TimeoutError:
             first = None
-        refused = self._check(first)
+        refused = self._check(first) or self._impostor(first, context)
         if first is None or refused is not None:
             await context.write(agent_pb2.EdgeMessage(refused=refused))
             return
@@ -209,6 +210,14 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
         if (size := _face_bytes(register)) > FACE_BYTES_MAX:
             message = f"name, capabilities and labels have {size:,} bytes together; at most {FACE_BYTES_MAX:,} are taken"
             return agent_pb2.Refused(code="invalid_register", message=message)
+        return None
+
+    def _impostor(self, first: agent_pb2.AgentMessage | None, context: Any) -> agent_pb2.Refused | None:
+        """Who an agent is, its connection says and no field."""
+        register = first.register if first is not None else agent_pb2.Register()
+        if message := impostor(context, self._site, register.agent, register.capabilities):
+            log.warning("agent refused", code="identity", reason=message)
+            return agent_pb2.Refused(code="identity", message=message)
         return None
 
     async def _read(self, conversation: Conversation, incoming: AsyncIterator[agent_pb2.AgentMessage]) -> bool:

@@ -15,6 +15,7 @@ import structlog
 from sync.actors import Loop
 from sync.chain import Head
 from sync.commit import Row
+from sync.identity.service import Papers, vouched
 from sync.inputs import PeerHolds, PeerLinked, PeerLost, Recovered, Replicated
 from sync.link.pulse import HEARTBEAT_S, SILENCE_S_MAX, Pulse
 from sync.link.service import Link, Moved, Standings
@@ -426,13 +427,13 @@ class Exchange:
 class SyncServer(sync_pb2_grpc.SyncServiceServicer):
     """The cloud's side: takes the links that edges dial."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+    def __init__(self, exchange: Exchange, papers: Papers | None = None) -> None:
+        self._exchange, self._papers = exchange, papers
 
     async def Exchange(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802 - writes through context
         """One edge's link, for as long as it lasts."""
         try:
-            await self._exchange.converse(aiter(request_iterator), context.write)
+            await self._exchange.converse(vouched(aiter(request_iterator), context, self._papers), context.write)
         except LinkRefused as refused:
             log.warning("link refused", code=refused.code, reason=str(refused))
 

@@ -14,6 +14,7 @@ import httpx
 
 from cloud.driver import CloudConfig, GlobalPlanner
 from edge.driver import EdgeConfig, EdgeNode
+from sync.identity.files import TlsFiles, tls_files
 from tiercel import Agent
 
 PATIENCE_S = 60.0
@@ -39,7 +40,8 @@ class Whole:
         self.client: httpx.AsyncClient
 
     async def start(self, *sites: str) -> None:
-        self.cloud = GlobalPlanner(CloudConfig(self._data("cloud"), api_port=self.api_port, sync_listen=self.links))
+        config = CloudConfig(self._data("cloud"), api_port=self.api_port, sync_listen=self.links, tls=self._tls("cloud"))
+        self.cloud = GlobalPlanner(config)
         _ = await self.run(self.cloud.serve())
         address = f"http://127.0.0.1:{self.api_port}"
         self.client = await self._stack.enter_async_context(httpx.AsyncClient(base_url=address, timeout=PATIENCE_S))
@@ -48,7 +50,7 @@ class Whole:
             await self._start_site(site)
 
     async def _start_site(self, site: str) -> None:
-        edge = self.edges[site] = EdgeNode(EdgeConfig(site, self._data(site), self.run_dir, self.links))
+        edge = self.edges[site] = EdgeNode(EdgeConfig(site, self._data(site), self.run_dir, self.links, tls=self._tls(site)))
         ready = asyncio.Event()
         self._sites[site] = await self.run(edge.serve(ready))
         await asyncio.wait_for(ready.wait(), PATIENCE_S)
@@ -96,6 +98,10 @@ class Whole:
         with contextlib.suppress(httpx.TransportError):
             return (await self.client.get("/readyz")).status_code == 200
         return False
+
+    def _tls(self, node: str) -> TlsFiles | None:
+        """The node's certificate, if the test has laid some."""
+        return tls_files(folder) if (folder := self.folder / "certs" / node).is_dir() else None
 
     def _data(self, name: str) -> Path:
         folder = self.folder / name

@@ -9,6 +9,8 @@ from cloud.routes.api import make_routes
 from sync.actors import SystemClock
 from sync.blobs import BlobService, BlobStore
 from sync.driver import Clock
+from sync.identity.driver import server_port
+from sync.identity.service import Guard, nodes_only
 from sync.log import EventLog
 from sync.ports.driver import Servers
 from sync.ports.log import NodeLog
@@ -45,11 +47,12 @@ class OwnPorts:
 
     def servers(self, node: "GlobalPlanner") -> Servers:
         """The address that the sites dial, taken now and served from `start` on."""
-        server = grpc.aio.server(options=CHANNEL_OPTIONS)
-        sync_pb2_grpc.add_SyncServiceServicer_to_server(SyncServer(node.exchange), server)
+        guards = [Guard(nodes_only)] if self._config.tls else []
+        server = grpc.aio.server(interceptors=guards, options=CHANNEL_OPTIONS)
+        sync_pb2_grpc.add_SyncServiceServicer_to_server(SyncServer(node.exchange, node.papers), server)
         blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(self.blobs, node.fetch_blob), server)
         node.health.join(server)
-        server.add_insecure_port(self._config.sync_listen)
+        server_port(server, self._config.sync_listen, self._config.tls)
         return _Sockets(server)
 
     async def serve_api(self, node: "GlobalPlanner") -> None:

@@ -58,6 +58,7 @@ class SiteService:
                     cache=site.cache,
                     refused=self._node.refused.get(name, ""),
                     pause=pause_view(site.pause),
+                    certificate=self._node.papers.problem(name, self._node.loop.clock.now().wall_ms),
                 )
             )
         return views

@@ -12,6 +12,8 @@ from edge.status.service import StatusService
 from sync.actors import SystemClock
 from sync.blobs import Blob, BlobService, BlobStore
 from sync.driver import Clock
+from sync.identity.driver import channel_to_cloud, server_port, told
+from sync.identity.service import Guard, agents_of
 from sync.link.dialling import Patience
 from sync.log import EventLog
 from sync.ports.driver import Line, Servers
@@ -52,8 +54,9 @@ class OwnPorts:
     @asynccontextmanager
     async def dial(self) -> AsyncIterator[Line]:
         """A new channel each time, so that a dead connection is never waited for."""
-        async with grpc.aio.insecure_channel(self._config.cloud, options=CHANNEL_OPTIONS) as channel:
-            self._patience.connected(await connect(channel, self._patience.next_s()))
+        async with channel_to_cloud(self._config.cloud, self._config.tls, CHANNEL_OPTIONS) as channel:
+            connecting = connect(channel, self._patience.next_s())
+            self._patience.connected(await (told(channel, connecting) if self._config.tls else connecting))
             call = sync_pb2_grpc.SyncServiceStub(channel).Exchange()
             yield Line(aiter(call), call.write, channel)
 
@@ -67,14 +70,15 @@ class _Sockets:
         self._socket = config.socket
         config.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._socket.unlink(missing_ok=True)
-        server = self._server = grpc.aio.server(options=CHANNEL_OPTIONS)
+        guards = [Guard(agents_of(config.site))] if config.tls else []
+        server = self._server = grpc.aio.server(interceptors=guards, options=CHANNEL_OPTIONS)
         agent_pb2_grpc.add_AgentServiceServicer_to_server(gateway, server)
         blob_pb2_grpc.add_BlobServiceServicer_to_server(blobs, server)
         node_pb2_grpc.add_NodeServiceServicer_to_server(StatusService(gateway.status), server)
         health.join(server)
         server.add_insecure_port(f"unix:{self._socket}")
         if config.listen:
-            server.add_insecure_port(config.listen)
+            server_port(server, config.listen, config.tls)
 
     async def start(self) -> None:
         await self._server.start()

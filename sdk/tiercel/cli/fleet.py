@@ -86,6 +86,8 @@ def list_sites(server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -
     for each in found:
         if refused := each.get("refused"):
             note(f"{each['id']}: the link stays down: {refused}")
+        if problem := each.get("certificate"):
+            note(f"{each['id']}: {problem}")
 
 
 @sites.command()

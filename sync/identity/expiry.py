@@ -1,0 +1,23 @@
+"""What is said of a certificate's end."""
+
+from sync.identity.names import Identity
+
+WARN_MS = 14 * 86_400_000
+"""So long before its end a certificate is warned of."""
+
+
+def expiry_problem(identity: Identity, not_after_ms: int, now_ms: int) -> str:
+    """What a person has to know and do; empty while there is more time than `WARN_MS`. Times are UTC milliseconds."""
+    left_ms = not_after_ms - now_ms
+    if left_ms > WARN_MS:
+        return ""
+    when = f"expired {span(-left_ms)} ago" if left_ms <= 0 else f"expires in {span(left_ms)}"
+    return f"certificate of {identity.words} {when}: {identity.reissue}"
+
+
+def span(ms: int) -> str:
+    """A length of time in its largest unit, rounded down."""
+    for unit, unit_ms in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
+        if ms >= unit_ms:
+            return f"{ms // unit_ms} {unit}"
+    return f"{ms // 1000} s"

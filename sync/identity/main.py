@@ -1,0 +1,233 @@
+"""The private CA and what it signs (EC P-256), and reading certificates. Needs `cryptography`; imported where TLS is used alone.
+
+A key is written before its certificate, each by a rename: who reads between the two sees a pair that does not match, keeps what
+it had, and looks again.
+"""
+
+import contextlib
+import datetime as dt
+import ipaddress
+import os
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from sync.identity.files import CA, CA_KEY, CERT, KEY, TlsFiles
+from sync.identity.names import Identity, capabilities_among, capability_uri, identity_among, server_name
+
+CA_DAYS = 3_650
+LEAF_DAYS = 90
+BACKDATED = dt.timedelta(minutes=5)
+"""Clocks of machines differ: what was signed now must be valid now everywhere."""
+
+
+class CertificateProblem(ValueError):
+    """A certificate or key that cannot be used, and why; never its content."""
+
+
+class Certificate(NamedTuple):
+    """What a certificate says. Times are UTC milliseconds; `identity` is None if it names none of ours."""
+
+    identity: Identity | None
+    subject: str
+    is_ca: bool
+    names: tuple[str, ...]
+    not_before_ms: int
+    not_after_ms: int
+    fingerprint: str
+
+
+def init(folder: Path, *, days: int = CA_DAYS, name: str = "Tiercel development CA") -> Path:
+    """Make a CA in a folder: ca.key (0600) and ca.crt. Raises CertificateProblem if there is one."""
+    for each in (CA, CA_KEY):
+        if (folder / each).exists():
+            raise CertificateProblem(f"{folder / each} exists already: another CA needs another directory")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    usage = _usage(signs_certificates=True)
+    built = (
+        _builder(subject, subject, key.public_key(), days)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+    _write(folder / CA_KEY, _pem_of(key), 0o600)
+    _write(folder / CA, built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), 0o644)
+    return folder / CA
+
+
+def issue(
+    ca_folder: Path,
+    out: Path,
+    identity: Identity,
+    *,
+    days: float = LEAF_DAYS,
+    hosts: Sequence[str] = (),
+    capabilities: Iterable[str] = (),
+) -> TlsFiles:
+    """A new key and certificate in `out`, with the CA beside them; what was there is replaced.
+
+    `hosts`: names and addresses under which others dial this one. `capabilities`: all that an agent may offer; none named: any.
+    Raises CertificateProblem.
+    """
+    ca, ca_key = _ca_of(ca_folder)
+    key = ec.generate_private_key(ec.SECP256R1())
+    signed = sign(ca, ca_key, key.public_key(), names_for(identity, hosts, capabilities), days=days)
+    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files = TlsFiles(out / CA, out / CERT, out / KEY)
+    _write(files.ca, ca.public_bytes(serialization.Encoding.PEM), 0o644)
+    _write(files.key, _pem_of(key), 0o600)
+    _write(files.cert, signed.public_bytes(serialization.Encoding.PEM), 0o644)
+    return files
+
+
+def rotate(ca_folder: Path, folder: Path, *, days: float = LEAF_DAYS) -> TlsFiles:
+    """A new key and certificate for whom the one in `folder` is, with the same names. Raises CertificateProblem."""
+    old = read(folder / CERT)
+    if old.identity is None:
+        raise CertificateProblem(f"{folder / CERT} names no identity of Tiercel: issue one")
+    hosts = [name for name in old.names if "://" not in name]
+    return issue(ca_folder, folder, old.identity, days=days, hosts=hosts, capabilities=sorted(capabilities_among(old.names)))
+
+
+def names_for(identity: Identity, hosts: Iterable[str], capabilities: Iterable[str]) -> list[x509.GeneralName]:
+    """What a certificate says of whom it is for. Agents only dial, so theirs names no host."""
+    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(identity.uri)]
+    if identity.agent:
+        return names + [x509.UniformResourceIdentifier(capability_uri(each)) for each in capabilities]
+    return names + [_name(each) for each in dict.fromkeys((server_name(identity.site), "localhost", "127.0.0.1", "::1", *hosts))]
+
+
+def sign(
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    public_key: ec.EllipticCurvePublicKey,
+    names: Sequence[x509.GeneralName],
+    *,
+    days: float,
+) -> x509.Certificate:
+    """A certificate for a key under these names, of which the first is the identity."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(names[0].value).removeprefix("tiercel://")[:64])])
+    serves = any(isinstance(name, x509.DNSName) for name in names)
+    uses = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if serves else [])]
+    built = (
+        _builder(subject, ca.subject, public_key, days)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+    )
+    return built.sign(ca_key, hashes.SHA256())
+
+
+def read(path: Path) -> Certificate:
+    """What a certificate file says. Raises CertificateProblem."""
+    try:
+        return parsed(path.read_bytes())
+    except OSError as error:
+        raise CertificateProblem(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise CertificateProblem(f"{path} is no certificate in PEM") from error
+
+
+def parsed(pem: bytes) -> Certificate:
+    """What the first certificate of a PEM says. Raises ValueError."""
+    found = x509.load_pem_x509_certificate(pem)
+    names: tuple[str, ...] = ()
+    is_ca = False
+    with contextlib.suppress(x509.ExtensionNotFound):
+        held = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = tuple(str(name.value) for name in held)
+    with contextlib.suppress(x509.ExtensionNotFound):
+        is_ca = bool(found.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
+    return Certificate(
+        identity_among(names),
+        found.subject.rfc4514_string(),
+        is_ca,
+        names,
+        int(found.not_valid_before_utc.timestamp() * 1000),
+        int(found.not_valid_after_utc.timestamp() * 1000),
+        "sha256:" + found.fingerprint(hashes.SHA256()).hex(),
+    )
+
+
+def load(files: TlsFiles) -> tuple[bytes, bytes, bytes]:
+    """The PEM of CA, certificate and key, once they fit together. Raises CertificateProblem."""
+    read(files.ca)
+    read(files.cert)
+    try:
+        ca, cert, key_pem = files.ca.read_bytes(), files.cert.read_bytes(), files.key.read_bytes()
+        key = serialization.load_pem_private_key(key_pem, None)
+    except OSError as error:
+        raise CertificateProblem(f"{error.filename} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError):
+        raise CertificateProblem(f"{files.key} is no private key in PEM, or is encrypted") from None
+    if key.public_key() != x509.load_pem_x509_certificate(cert).public_key():
+        raise CertificateProblem(f"{files.key} is not the key of {files.cert}")
+    return ca, cert, key_pem
+
+
+def _ca_of(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    try:
+        ca = x509.load_pem_x509_certificate((folder / CA).read_bytes())
+        key = serialization.load_pem_private_key((folder / CA_KEY).read_bytes(), None)
+    except OSError as error:
+        raise CertificateProblem(f"no CA in {folder} ({error.strerror}): tiercel cert init --ca-dir {folder}") from error
+    except (ValueError, TypeError):
+        raise CertificateProblem(f"{folder / CA} or {folder / CA_KEY} is damaged") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != ca.public_key():
+        raise CertificateProblem(f"{folder / CA_KEY} is not the key of {folder / CA}")
+    return ca, key
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: float) -> x509.CertificateBuilder:
+    now = dt.datetime.fromtimestamp(time.time(), dt.UTC)
+    ends = now + dt.timedelta(days=days)
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
+    serial = x509.random_serial_number()
+    return builder.serial_number(serial).not_valid_before(min(now, ends) - BACKDATED).not_valid_after(ends)
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _pem_of(key: ec.EllipticCurvePrivateKey) -> bytes:
+    pem: bytes = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return pem
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """By a rename, and never readable by others in between."""
+    beside = path.with_name(path.name + ".new")
+    beside.unlink(missing_ok=True)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

@@ -1,0 +1,222 @@
+"""TLS between cloud, sites and agents over real sockets: who is let in, who is refused and told why, and new certificates."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from structlog.testing import capture_logs
+
+from cloud.driver import CloudConfig, GlobalPlanner
+from edge.driver import EdgeConfig, EdgeNode
+from sync.identity import main as certificates
+from sync.identity.driver import Credentials
+from sync.identity.files import TlsFiles
+from sync.identity.names import Identity
+from sync.serving.service import CHANNEL_OPTIONS
+from tests.test_well import ended, served
+from tests.whole import free_port, until, whole
+from tiercel.v1 import agent_pb2, agent_pb2_grpc, blob_pb2_grpc, events_pb2
+
+PATIENCE_S = 60.0
+CRANE = Identity("harbour", "crane-1")
+NO_BLOB = events_pb2.BlobRef(sha256=b"0" * 32, size=1)
+
+
+@pytest.fixture
+def certs(tmp_path: Path) -> Path:
+    """A CA, and certificates for a cloud and a site."""
+    folder = tmp_path / "certs"
+    certificates.init(folder / "ca")
+    for node in ("cloud", "harbour"):
+        certificates.issue(folder / "ca", folder / node, Identity(node))
+    return folder
+
+
+def of_another_ca(certs: Path) -> TlsFiles:
+    certificates.init(certs / "strange")
+    certificates.issue(certs / "strange", certs / "harbour", Identity("harbour"))
+    # It trusts ours: so the cloud is the one that refuses.
+    (certs / "harbour" / "ca.crt").write_bytes((certs / "ca" / "ca.crt").read_bytes())
+    return TlsFiles(*(certs / "harbour" / name for name in ("ca.crt", "tls.crt", "tls.key")))
+
+
+def trusting_another_ca(certs: Path) -> TlsFiles:
+    certificates.init(certs / "strange")
+    files = TlsFiles(*(certs / "harbour" / name for name in ("ca.crt", "tls.crt", "tls.key")))
+    files.ca.write_bytes((certs / "strange" / "ca.crt").read_bytes())
+    return files
+
+
+def of_another_site(certs: Path) -> TlsFiles:
+    return certificates.issue(certs / "ca", certs / "airport", Identity("airport"))
+
+
+def of_an_agent(certs: Path) -> TlsFiles:
+    return certificates.issue(certs / "ca", certs / "crane", CRANE)
+
+
+def expired(certs: Path) -> TlsFiles:
+    return certificates.issue(certs / "ca", certs / "harbour", Identity("harbour"), days=-0.125)
+
+
+@pytest.mark.parametrize(
+    ("shows", "told"),
+    [
+        (of_another_ca, "no link over TLS"),
+        (trusting_another_ca, "no link over TLS"),
+        (of_another_site, "certificate is for site airport, hello says harbour"),
+        (of_an_agent, "certificate is for agent crane-1 of site harbour"),
+        (expired, "certificate of site harbour expired 3 h ago: tiercel cert issue --site harbour"),
+    ],
+)
+async def test_who_is_refused_says_why_and_works_on_alone(
+    tmp_path: Path, certs: Path, shows: Callable[[Path], TlsFiles], told: str
+) -> None:
+    """A site with a wrong certificate gets no link, its log says what is wrong, and its gateway takes agents all the same."""
+    with capture_logs() as lines:
+        async with nodes(tmp_path, certs, shows(certs)) as (cloud, edge):
+
+            async def is_told() -> bool:
+                return any(told in str(line) for line in lines)
+
+            await until(is_told)
+            assert cloud.exchange.links == {}
+            assert edge.gateway.accepting
+
+
+async def test_a_site_without_tls_gets_no_link_to_a_cloud_with_it(tmp_path: Path, certs: Path) -> None:
+    """Plain text against TLS is no connection; the site goes on."""
+    async with nodes(tmp_path, certs, None) as (cloud, edge):
+        async with grpc.aio.insecure_channel(cloud.config.sync_listen) as channel:
+            with pytest.raises(grpc.RpcError):
+                await blob_pb2_grpc.BlobServiceStub(channel).Stat(NO_BLOB, timeout=PATIENCE_S)
+        assert cloud.exchange.links == {}
+        assert edge.gateway.accepting
+
+
+async def test_blobs_of_the_cloud_are_for_sites(tmp_path: Path, certs: Path) -> None:
+    """An agent's certificate opens none of the cloud's services, and the answer says whose certificate it is."""
+    files = of_an_agent(certs)
+    async with nodes(tmp_path, certs, None) as (cloud, _), secure(cloud.config.sync_listen, files) as channel:
+        with pytest.raises(grpc.aio.AioRpcError, match="certificate is for agent crane-1 of site harbour") as refused:
+            await blob_pb2_grpc.BlobServiceStub(channel).Stat(NO_BLOB, timeout=PATIENCE_S)
+        assert refused.value.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
+@pytest.mark.parametrize(
+    ("agent", "capabilities", "refused"),
+    [
+        ("crane-1", ["lift"], ""),
+        ("crane-2", ["lift"], "certificate is for agent crane-1 of site harbour, Register says agent crane-2"),
+        ("crane-1", ["lift", "weld"], "certificate of agent crane-1 is for lift; Register offers weld, too"),
+    ],
+)
+async def test_an_agent_is_who_its_certificate_says(
+    tmp_path: Path, certs: Path, agent: str, capabilities: list[str], refused: str
+) -> None:
+    """Another id, or a capability that the certificate does not bind, is refused as `identity`."""
+    files = certificates.issue(certs / "ca", certs / "crane", CRANE, capabilities=["lift"])
+    harbour = TlsFiles(*(certs / "harbour" / name for name in ("ca.crt", "tls.crt", "tls.key")))
+    async with nodes(tmp_path, certs, harbour) as (_, edge), secure(edge.config.listen, files, server="localhost") as channel:
+        answer = await registered(channel, agent, capabilities)
+        assert answer.WhichOneof("kind") == ("refused" if refused else "welcome")
+        if refused:
+            assert answer.refused.code == "identity"
+            assert refused in answer.refused.message
+
+
+async def test_a_site_s_certificate_is_none_for_an_agent(tmp_path: Path, certs: Path) -> None:
+    """Nor is that of an agent of another site."""
+    harbour = TlsFiles(*(certs / "harbour" / name for name in ("ca.crt", "tls.crt", "tls.key")))
+    other = certificates.issue(certs / "ca", certs / "other", Identity("airport", "crane-1"))
+    async with nodes(tmp_path, certs, harbour) as (_, edge):
+        for files in (harbour, other):
+            async with secure(edge.config.listen, files, server="localhost") as channel:
+                with pytest.raises(grpc.aio.AioRpcError, match="this gateway is for agents of site harbour"):
+                    await registered(channel, "crane-1", ["lift"])
+
+
+async def test_certificates_change_under_load_and_no_task_is_lost(tmp_path: Path, certs: Path) -> None:
+    """Both sides get new keys while runs go on: a second line takes over, every run ends, each task was done once."""
+    async with whole(tmp_path, "harbour") as system:
+        agent = system.agent("crane-1", capacity=8)
+        done: list[int] = []
+
+        @agent.capability("lift")
+        async def lift(crate: int) -> int:
+            await asyncio.sleep(0.05)
+            done.append(crate)
+            return crate
+
+        await system.join("harbour", agent)
+        first = system.cloud.exchange.links["harbour"]
+        tasks: dict[str, Any] = {f"t{n}": {"capability": "lift", "with": {"crate": n}} for n in range(100)}
+        run = await system.start_run(tasks)
+        for node in ("cloud", "harbour"):
+            certificates.rotate(certs / "ca", certs / node)
+
+        async def is_replaced() -> bool:
+            return system.cloud.exchange.links.get("harbour", first) is not first
+
+        await until(is_replaced)
+        assert (await system.ended(run))["run"]["state"] == "completed"
+        assert sorted(done) == list(range(100))
+        again = await system.start_run({"last": {"capability": "lift", "with": {"crate": 100}}})
+        assert (await system.ended(again))["run"]["state"] == "completed"
+
+
+async def test_a_site_view_says_that_a_certificate_ends(tmp_path: Path, certs: Path) -> None:
+    """Within two weeks of its end, with what to type."""
+    certificates.issue(certs / "ca", certs / "harbour", Identity("harbour"), days=3.5)
+    async with whole(tmp_path, "harbour") as system:
+
+        async def is_said() -> bool:
+            sites = (await system.client.get("/api/v1/sites")).json()["items"]
+            return [site["certificate"] for site in sites] == [
+                "certificate of site harbour expires in 3 d: tiercel cert issue --site harbour"
+            ]
+
+        await until(is_said)
+
+
+class nodes:  # noqa: N801 - used as a context manager
+    """A cloud with TLS and a site with these files, running."""
+
+    def __init__(self, folder: Path, certs: Path, files: TlsFiles | None) -> None:
+        self._folder, self._files = folder, files
+        self._cloud_files = TlsFiles(*(certs / "cloud" / name for name in ("ca.crt", "tls.crt", "tls.key")))
+        self._serving: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> tuple[GlobalPlanner, EdgeNode]:
+        for name in ("c", "e"):
+            (self._folder / name).mkdir()
+        links, listen = (f"127.0.0.1:{free_port()}" for _ in range(2))
+        config = CloudConfig(self._folder / "c", api_port=free_port(), sync_listen=links, tls=self._cloud_files)
+        cloud = GlobalPlanner(config)
+        self._serving.append(await served(cloud))
+        run_dir = self._folder / "r"
+        edge = EdgeNode(EdgeConfig("harbour", self._folder / "e", run_dir, links, listen, first_link_wait_s=0.2, tls=self._files))
+        self._serving.append(await served(edge))
+        return cloud, edge
+
+    async def __aexit__(self, *_: object) -> None:
+        for serving in reversed(self._serving):
+            await ended(serving)
+
+
+def secure(address: str, files: TlsFiles, server: str = "cloud.tiercel") -> grpc.aio.Channel:
+    options = (*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", server))
+    return grpc.aio.secure_channel(address, Credentials(files).client(), options=options)
+
+
+async def registered(channel: grpc.aio.Channel, agent: str, capabilities: list[str]) -> agent_pb2.EdgeMessage:
+    """What the gateway answers to a Register."""
+    register = agent_pb2.Register(protocol_version=1, agent=agent, boot="b", capabilities=capabilities, capacity=1)
+    call = agent_pb2_grpc.AgentServiceStub(channel).Connect(timeout=PATIENCE_S)
+    await call.write(agent_pb2.AgentMessage(register=register))
+    answer = await call.read()
+    assert isinstance(answer, agent_pb2.EdgeMessage)
+    return answer
