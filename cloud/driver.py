@@ -14,6 +14,7 @@ from cloud.admission import RUNS_ACTIVE_MAX, Admission
 from cloud.blobs import Fetching
 from cloud.control.inputs import CommandSettled
 from cloud.crossing import blobs_handed
+from cloud.documents.inputs import EditSettled
 from cloud.inputs import AgentLoad, RunFinished, SiteLoads
 from cloud.moving.inputs import MoveSettled
 from cloud.notifying.driver import Courier, CourierPolicy
@@ -175,7 +176,7 @@ class GlobalPlanner:
                     self.loop.recall(self.log, run)
                 case Deliver():
                     self.courier.deliver(effect)
-                case RunFinished(name) | CommandSettled(name) | SitePauseSettled(name) | MoveSettled(name):
+                case RunFinished(name) | CommandSettled(name) | SitePauseSettled(name) | MoveSettled(name) | EditSettled(name):
                     self.watching.ring(name)
                 case _:
                     raise AssertionError(f"the planner ordered {effect!r}, which nobody carries out")

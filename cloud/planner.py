@@ -13,6 +13,7 @@ from cloud.caches.core import Clearing
 from cloud.children import Children
 from cloud.control.core import RunOrders
 from cloud.dependencies.core import Dependencies
+from cloud.documents.core import CloudDocuments
 from cloud.fleet import Fleet
 from cloud.hearing import Hearing
 from cloud.ids import Ids
@@ -93,6 +94,7 @@ class Planner:
     dependencies: Dependencies = field(init=False)
     pauses: SitePauses = field(init=False)
     rules: RuleBook = field(init=False)
+    documents: CloudDocuments = field(init=False)
     overdue: Overdue = field(init=False)
     moving: Moving = field(init=False)
     parts: Parts = field(init=False)
@@ -106,6 +108,7 @@ class Planner:
         self.notifications, self.pauses, self.rules = Notifications(self), SitePauses(self), RuleBook(self)
         self.dependencies, self.overdue = Dependencies(self), Overdue(self)
         self.moving = Moving(self)
+        self.documents = CloudDocuments(self)
         self.parts = Parts(self._make_parts())
         self._steps = {
             **Hearing(self).steps(),
@@ -121,7 +124,8 @@ class Planner:
 
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the runs, in the order in which it sees what happens."""
-        return (self.dependencies, self.notifications, Clearing(self), self.pauses, self.rules, self.overdue, self.moving)
+        first = (self.dependencies, self.notifications, Clearing(self), self.pauses, self.rules)
+        return (*first, self.overdue, self.moving, self.documents)
 
     @property
     def stream(self) -> StreamId:

@@ -18,6 +18,7 @@ from edge.children import SiteChildren
 from edge.deadlines import Deadlines
 from edge.definitions import Definitions
 from edge.dispatch import Dispatch
+from edge.documents import SiteDocuments
 from edge.doubts import Doubts
 from edge.heartbeats import Heartbeats
 from edge.home import Chance, Home, deadline_of, timers_of
@@ -105,6 +106,7 @@ class Executor:
     yielding: Yielding = field(init=False)
     parts: Parts = field(init=False)
     autonomy: SiteAutonomy = field(init=False)
+    documents: SiteDocuments = field(init=False)
     lag: Lag = field(init=False)
     _unheard: Unheard = field(default_factory=Unheard)
     _begun_ms: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -142,7 +144,8 @@ class Executor:
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the fragments, in the order in which it sees what happens."""
         pause, rules = SitePause(self.home, self.schedules), StandingRules(self.home)
-        return (self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding)
+        self.documents = SiteDocuments(self.home)
+        return (self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding, self.documents)
 
     # The Driver's side ------------------------------------------------------------------------------------------------
 

@@ -4,9 +4,11 @@ An event is a MessagePack array (fields by position): a field is only ever added
 written before can still be read. The envelope (stream, seq, epoch, run, time) is the log's.
 """
 
-from typing import ClassVar
-
 import msgspec
+
+from sync.event import Event
+
+__all__ = ["Blob", "Event"]
 
 
 class Blob(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -14,9 +16,3 @@ class Blob(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     sha256: bytes
     size: int
-
-
-class Event(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=False):
-    """A fact. `kind` is the class name: what the envelope stores and the hash covers."""
-
-    kind: ClassVar[str] = ""

@@ -11,6 +11,7 @@ from cloud.control.api import control_routes
 from cloud.control.service import ControlService
 from cloud.dependencies.api import dependency_routes
 from cloud.dependencies.service import DependencyService
+from cloud.documents.api import document_routes
 from cloud.explain.api import explain_routes
 from cloud.forking.api import forking_routes
 from cloud.forking.service import ForkService
@@ -42,6 +43,7 @@ def make_routes(node: "GlobalPlanner") -> FastAPI:
         notification_routes(NotificationService(node)),
         pausing_routes(node),
         rule_routes(node),
+        document_routes(node),
         explain_routes(node, runs),
         cache_routes(node, runs),
         looking_routes(runs.looking),

@@ -1,0 +1,133 @@
+"""Documents over HTTP: GET, PUT, PATCH, DELETE /api/v1/documents/{id}, and the list of them."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from cloud.api import answer
+from cloud.bodies.api import body_of
+from cloud.documents.core import refusal
+from cloud.documents.inputs import EditDocument, Edited
+from cloud.documents.views import DocumentView, document_view, exists, history_view
+from cloud.port import Problem
+from cloud.requests import wait_s
+from sync.documents.book import ANY_VERSION, VALUE_BYTES_MAX
+from sync.documents.events import EditRefused
+from sync.documents.ids import CLOUD, home_of, id_problem
+
+if TYPE_CHECKING:
+    from cloud.driver import GlobalPlanner
+
+EDIT_CHARACTERS_MAX = 200
+
+
+class Endpoints:
+    """What the document's home has not decided in time is answered with 202: the edit is on its way, and shown as pending."""
+
+    def __init__(self, node: "GlobalPlanner") -> None:
+        self._node = node
+
+    async def list(self, prefix: str = "") -> Response:
+        await self._node.loop.durable()
+        documents = self._node.planner.documents
+        names = sorted({*documents.book.documents, *(edit.document for edit in documents.book.pending.values())})
+        found = [name for name in names if name.startswith(prefix) and exists(documents, name)]
+        return answer({"items": [self._view(name) for name in found]})
+
+    async def get(self, document: str) -> Response:
+        await self._node.loop.durable()
+        return self._answer(_checked(document))
+
+    async def history(self, document: str) -> Response:
+        await self._node.loop.durable()
+        return answer({"items": history_view(self._node.planner.documents, _checked(document))})
+
+    async def put(self, document: str, request: Request) -> Response:
+        return await self._edit(document, request, "put")
+
+    async def patch(self, document: str, request: Request) -> Response:
+        media = request.headers.get("content-type", "").partition(";")[0].strip()
+        if media not in ("application/merge-patch+json", "application/json"):
+            raise Problem(415, "unsupported_media_type", f"{media or 'no type'}: a patch is application/merge-patch+json")
+        return await self._edit(document, request, "merge")
+
+    async def delete(self, document: str, request: Request) -> Response:
+        return await self._edit(document, request, "delete")
+
+    async def _edit(self, document: str, request: Request, operation: str) -> Response:
+        query, headers = request.query_params, request.headers
+        wait, expected = wait_s(query.get("wait", "2")), _expected(query.get("expected_version"), headers)
+        value = b"" if operation == "delete" else _json(await body_of(request, VALUE_BYTES_MAX))
+        edit, author = _short("edit", query.get("edit", "")), _short("author", query.get("author", ""))
+        if self._node.damaged or self._node.recovering_from:
+            raise Problem(503, "not_ready", "the cloud does not take work now: GET /readyz says why")
+        wanted = EditDocument(0, _checked(document), edit, operation, value, expected, author or "api")
+        reply = await self._node.loop.ask(lambda token: wanted._replace(token=token))
+        if isinstance(reply, Problem):
+            raise reply
+        assert isinstance(reply, Edited)
+        return await self._settled(document, reply, wait, operation)
+
+    async def _settled(self, document: str, edited: Edited, wait: float, operation: str) -> Response:
+        book, edit = self._node.planner.documents.book, edited.edit
+        if not edited.version:
+            await self._node.watching.wait_for(edit, lambda: book.answer(document, edit) is not None, wait)
+        decided = edited.version or self._node.planner.documents.book.answer(document, edit)
+        if isinstance(decided, EditRefused):
+            raise refusal(decided)
+        if operation == "delete" and decided is not None:
+            return Response(status_code=204)
+        return self._answer(document, 200 if decided is not None else 202)
+
+    def _answer(self, document: str, status: int = 200) -> Response:
+        view = self._view(document)
+        return answer(view, status, {"ETag": f'"{view.version}"'})
+
+    def _view(self, document: str) -> DocumentView:
+        home = home_of(document)
+        link = self._node.link_view(home) if home != CLOUD else None
+        return document_view(self._node.planner.documents, document, link)
+
+
+def document_routes(node: "GlobalPlanner") -> APIRouter:
+    """The routes under /api/v1/documents. The history has a prefix of its own, for ids have slashes."""
+    endpoints, router = Endpoints(node), APIRouter(prefix="/api/v1")
+    router.add_api_route("/documents", endpoints.list, methods=["GET"])
+    router.add_api_route("/document-history/{document:path}", endpoints.history, methods=["GET"])
+    for method in ("GET", "PUT", "PATCH", "DELETE"):
+        router.add_api_route("/documents/{document:path}", getattr(endpoints, method.lower()), methods=[method])
+    return router
+
+
+def _checked(document: str) -> str:
+    if problem := id_problem(document):
+        raise Problem(422, "invalid_document_id", problem)
+    return document
+
+
+def _short(name: str, value: str) -> str:
+    if len(value) > EDIT_CHARACTERS_MAX:
+        raise Problem(422, "invalid_request", f"{name} has {len(value):,} characters; allowed: {EDIT_CHARACTERS_MAX}")
+    return value
+
+
+def _json(body: bytes) -> bytes:
+    """The value in its canonical form: members sorted, no spaces."""
+    try:
+        return msgspec.json.encode(msgspec.json.decode(body), order="sorted")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem(400, "malformed", f"the body is not JSON: {error}") from error
+
+
+def _expected(asked: str | None, headers: Mapping[str, str]) -> int:
+    """`expected_version`, or the headers If-Match: "3" and If-None-Match: * (it must not exist)."""
+    if headers.get("if-none-match", "").strip() == "*":
+        return 0
+    text = asked if asked is not None else headers.get("if-match", "").strip().strip('"')
+    if not text:
+        return ANY_VERSION
+    if not text.isascii() or not text.isdecimal() or len(text) > 15:
+        raise Problem(422, "invalid_request", f"the expected version {text[:40]!r} is no whole number from 0")
+    return int(text)

@@ -1,0 +1,28 @@
+"""What the API asks of documents, and what it waits for."""
+
+from typing import NamedTuple
+
+
+class EditDocument(NamedTuple):
+    """Change a document. The answer is a Problem or an `Edited`; without `edit` the cloud gives the id."""
+
+    token: int
+    document: str
+    edit: str
+    operation: str
+    value: bytes
+    expected: int
+    author: str
+
+
+class Edited(NamedTuple):
+    """The edit is recorded; `version` is what it made of the document, 0 while its home has not decided."""
+
+    edit: str
+    version: int
+
+
+class EditSettled(NamedTuple):
+    """Effect: the home has decided about an edit; whoever waits for it may look."""
+
+    command: str

@@ -1,0 +1,77 @@
+"""Documents as the API shows them."""
+
+import msgspec
+
+from cloud.documents.core import CloudDocuments
+from cloud.port import Problem
+from cloud.views import LinkView
+from sync.documents.book import Change
+from sync.documents.events import EditProposed
+from sync.documents.ids import CLOUD, home_of
+
+
+class PendingView(msgspec.Struct):
+    """An edit that the document's home has not decided about: it is in no version yet. `value` is null of a delete."""
+
+    edit: str
+    operation: str
+    value: msgspec.Raw
+    expected_version: int | None
+    author: str
+    at: int
+
+
+class DocumentView(msgspec.Struct):
+    """A document as the cloud knows it. `source`: decided here ("home"), or folded from what its site has told ("replica", which
+    lags behind while `link` is down). `changed_at`: UTC ms, by the clock of its home."""
+
+    id: str
+    home: str
+    source: str
+    version: int
+    value: msgspec.Raw
+    author: str
+    changed_at: int
+    pending: list[PendingView]
+    link: LinkView | None = None
+
+
+class ChangeView(msgspec.Struct):
+    """One version, without its value."""
+
+    version: int
+    author: str
+    edit: str
+    at: int
+    deleted: bool
+
+
+def exists(documents: CloudDocuments, name: str) -> bool:
+    """Is there a value, or an edit on its way that may give one?"""
+    return bool(documents.book.get(name).value) or any(documents.book.waiting(name))
+
+
+def document_view(documents: CloudDocuments, name: str, link: LinkView | None) -> DocumentView:
+    """The document; value null and version 0 if only an edit is on its way. Raises Problem (404)."""
+    known = documents.book.get(name)
+    if not exists(documents, name):
+        was = f" any more (deleted with version {known.version})" if known.version else ""
+        raise Problem(404, "document_unknown", f"there is no document {name}{was}: PUT creates it")
+    last = known.history[-1] if known.history else Change(0, "", "", 0)
+    home = home_of(name)
+    source = "home" if home == CLOUD else "replica"
+    pending = [_pending(edit) for edit in documents.book.waiting(name)]
+    value = msgspec.Raw(known.value or b"null")
+    return DocumentView(name, home, source, known.version, value, last.author, last.at_ms, pending, link)
+
+
+def history_view(documents: CloudDocuments, name: str) -> list[ChangeView]:
+    """The latest versions, oldest first."""
+    changes = documents.book.get(name).history
+    return [ChangeView(each.version, each.author, each.edit, each.at_ms, each.deletes) for each in changes]
+
+
+def _pending(edit: EditProposed) -> PendingView:
+    expected = edit.expected if edit.expected >= 0 else None
+    value = msgspec.Raw(edit.value or b"null")
+    return PendingView(edit.edit, edit.operation, value, expected, edit.author, edit.at_ms)

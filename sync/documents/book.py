@@ -1,0 +1,161 @@
+"""All documents that a node knows: those at home here, which it decides about, and replicas, which it only folds.
+
+The same code at cloud and sites. A home is the sequencer of its documents: `decide` alone gives versions. A replica follows by
+`fold`, which takes a change only if it is newer (epoch, then version), so that applying twice, or an old one late, is harmless.
+Edits that were made elsewhere are *pending* until their home has answered: they are kept beside the value, never in it.
+
+An edit id counts once. Asked again, it has the answer that it had, as long as it is among the latest that are kept.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from sync.documents.events import DocumentChanged, EditProposed, EditRefused
+from sync.documents.ids import home_of
+from sync.documents.merge_patch import merged
+from sync.event import Event
+
+VALUE_BYTES_MAX = 256 << 10
+DOCUMENTS_MAX = 1_000
+ALL_BYTES_MAX = 32 << 20
+PENDING_MAX = 1_000
+EDITS_KEPT = 1_000
+HISTORY_KEPT = 1_000
+ANY_VERSION = -1
+
+
+class Change(msgspec.Struct, array_like=True, frozen=True):
+    """One version, without its value. `deletes`: it left nothing."""
+
+    version: int
+    author: str
+    edit: str
+    at_ms: int
+    deletes: bool = False
+
+
+class Document(msgspec.Struct, array_like=True):
+    """The latest version known here, and the latest `HISTORY_KEPT` changes, oldest first. An empty value: it is deleted."""
+
+    version: int = 0
+    epoch: int = 0
+    value: bytes = b""
+    history: list[Change] = []
+
+
+class Saved(msgspec.Struct, array_like=True):
+    """All of it in a snapshot."""
+
+    documents: dict[str, Document]
+    pending: dict[str, EditProposed]
+    refused: dict[str, EditRefused]
+
+
+class DocumentBook:
+    """`home` is the name of this node. `pending` and `refused` are edits by id, oldest first; at most `EDITS_KEPT` refusals."""
+
+    def __init__(self, home: str) -> None:
+        self.home = home
+        self.documents: dict[str, Document] = {}
+        self.pending: dict[str, EditProposed] = {}
+        self.refused: dict[str, EditRefused] = {}
+        self._bytes = 0
+
+    def get(self, document: str) -> Document:
+        """What is known of it: version 0 and no value if nothing."""
+        return self.documents.get(document) or Document()
+
+    def waiting(self, document: str) -> Iterator[EditProposed]:
+        """The pending edits of one document, oldest first."""
+        return (edit for edit in self.pending.values() if edit.document == document)
+
+    # Deciding ---------------------------------------------------------------------------------------------------------
+
+    def answer(self, document: str, edit: str) -> int | EditRefused | None:
+        """What became of an edit: the version that it made, its refusal, or None if it is not known to be decided."""
+        for change in reversed(self.get(document).history):
+            if change.edit == edit:
+                return change.version
+        return self.refused.get(edit)
+
+    def decide(self, edit: EditProposed, now_ms: int) -> DocumentChanged | EditRefused:
+        """The home's word on an edit that it has not answered yet; nothing is changed before it is folded."""
+        assert home_of(edit.document) == self.home, f"{edit.document} is not at home at {self.home}"
+        known = self.get(edit.document)
+        actual = known.version if known.value else 0
+        if edit.expected not in (ANY_VERSION, actual):
+            found = f"has version {actual}" if actual else "does not exist"
+            wanted = f"version {edit.expected}" if edit.expected else "that it does not exist"
+            return self._refuse(edit, "version_conflict", f"{edit.document} {found}, and {wanted} was expected: read it again")
+        if edit.operation != "put" and not known.value:
+            return self._refuse(edit, "document_unknown", f"there is no document {edit.document}: put a value first")
+        value = self._outcome(known, edit)
+        if problem := self._too_much(known, edit.document, value):
+            return self._refuse(edit, "document_too_large", problem)
+        return DocumentChanged(edit.document, known.version + 1, max(known.epoch, 1), value, edit.author, edit.edit, now_ms)
+
+    def _outcome(self, known: Document, edit: EditProposed) -> bytes:
+        if edit.operation == "delete":
+            return b""
+        if edit.operation == "merge":
+            decode = msgspec.json.decode
+            return msgspec.json.encode(merged(decode(known.value), decode(edit.value)), order="sorted")
+        return edit.value
+
+    def _too_much(self, known: Document, document: str, value: bytes) -> str:
+        if len(value) > VALUE_BYTES_MAX:
+            return f"{document} would have {len(value):,} bytes; allowed: {VALUE_BYTES_MAX:,}"
+        if document not in self.documents and len(self.documents) >= DOCUMENTS_MAX:
+            return f"{DOCUMENTS_MAX:,} documents are kept at {self.home} already, deleted ones included: use one that exists"
+        if value and self._bytes + len(value) - len(known.value) > ALL_BYTES_MAX:
+            return f"all documents known at {self.home} would have more than {ALL_BYTES_MAX:,} bytes: delete some first"
+        return ""
+
+    def _refuse(self, edit: EditProposed, code: str, reason: str) -> EditRefused:
+        return EditRefused(edit.document, edit.edit, code, reason, self.get(edit.document).version)
+
+    # Folding ----------------------------------------------------------------------------------------------------------
+
+    def fold(self, event: Event) -> None:
+        """Take in a fact, from wherever it comes."""
+        match event:
+            case DocumentChanged():
+                self._change(event)
+            case EditProposed() if self.answer(event.document, event.edit) is None:
+                self.pending[event.edit] = event
+            case EditRefused():
+                self.pending.pop(event.edit, None)
+                self.refused[event.edit] = event
+                if len(self.refused) > EDITS_KEPT:
+                    del self.refused[next(iter(self.refused))]
+
+    def _change(self, event: DocumentChanged) -> None:
+        self.pending.pop(event.edit, None)
+        known = self.documents.get(event.document)
+        if known is None:
+            known = self.documents[event.document] = Document()
+        if (event.epoch, event.version) <= (known.epoch, known.version):
+            return
+        self._bytes += len(event.value) - len(known.value)
+        known.version, known.epoch, known.value = event.version, event.epoch, event.value
+        known.history.append(Change(event.version, event.author, event.edit, event.at_ms, deletes=not event.value))
+        del known.history[:-HISTORY_KEPT]
+
+    # Kept -------------------------------------------------------------------------------------------------------------
+
+    def save(self) -> bytes:
+        """Its whole state, empty if there is none: equal states give equal bytes."""
+        if not self.documents and not self.pending and not self.refused:
+            return b""
+        documents = {name: self.documents[name] for name in sorted(self.documents)}
+        return msgspec.msgpack.encode(Saved(documents, self.pending, self.refused))
+
+    def restore(self, body: bytes) -> None:
+        """Begin from what `save` wrote."""
+        saved = _SAVED.decode(body)
+        self.documents, self.pending, self.refused = saved.documents, saved.pending, saved.refused
+        self._bytes = sum(len(each.value) for each in self.documents.values())
+
+
+_SAVED = msgspec.msgpack.Decoder(Saved)
