@@ -288,6 +288,18 @@ class Client:
         """Remove a standing rule; what it was."""
         return self._request("DELETE", _path("rules", name))
 
+    def documents(self, prefix: str = "") -> list[dict[str, Any]]:
+        """The documents whose ids begin so, with their values."""
+        return cast(list[dict[str, Any]], self._request("GET", "/api/v1/documents", {"prefix": prefix})["items"])
+
+    def document(self, document: str) -> dict[str, Any]:
+        return self._request("GET", f"/api/v1/documents/{quote(document)}")
+
+    def put_document(self, document: str, text: str, expected: int | None = None) -> dict[str, Any]:
+        """Put a JSON value; if `expected` is given, only over that version (0: only if there is none)."""
+        params: dict[str, str | float] = {} if expected is None else {"expected_version": str(expected)}
+        return self._request("PUT", f"/api/v1/documents/{quote(document)}", params, content=text.encode())
+
     def agents(self) -> list[AgentStatus]:
         return cast(list[AgentStatus], self._items("/api/v1/agents"))
 

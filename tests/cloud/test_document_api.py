@@ -1,10 +1,12 @@
 """Documents over HTTP, in front of a running cloud with a site."""
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
+from tests.cloud.test_rule_api import command
 from tests.whole import Whole, whole
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -48,3 +50,13 @@ async def test_a_document_of_a_site_is_decided_there(system: Whole) -> None:
 async def test_what_cannot_be_a_document_is_refused(system: Whole, name: str, status: int) -> None:
     """An id of no kind, and a site that nobody knows."""
     assert (await system.client.put(f"{DOCUMENTS}/{name}", json=1)).status_code == status
+
+
+async def test_documents_from_the_command_line(system: Whole) -> None:
+    """Put, read, listed; an expected version that is not there is refused."""
+    await command(system, "document", "put", "shared/limits", '{"max": 3}', "--expected", "0")
+    assert json.loads(await command(system, "document", "get", "shared/limits"))["value"] == {"max": 3}
+    assert len(json.loads(await command(system, "document", "list", "shared/limits"))) == 1
+    assert "shared/limits has version 1" in await command(
+        system, "document", "put", "shared/limits", "1", "--expected", "7", code=1
+    )

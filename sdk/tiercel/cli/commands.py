@@ -19,6 +19,7 @@ NOUNS = {
     "agent": ("tiercel.cli.fleet:agents", "Look at the agents of all sites."),
     "site": ("tiercel.cli.fleet:sites", "Look at the sites, pause and resume them, compare them with the cloud."),
     "rule": ("tiercel.cli.rule:app", "Set rules for the runs of all definitions, look at them, remove them."),
+    "document": ("tiercel.cli.document:app", "Look at documents and put values into them."),
     "contact": ("tiercel.cli.notify:contacts", "Say where people and roles are notified."),
     "notification": ("tiercel.cli.notify:notifications", "See who was notified of what, and try again what did not arrive."),
     "retention": ("tiercel.cli.retention:app", "See what the cloud keeps of runs that have ended, and let what is older go."),
