@@ -139,7 +139,9 @@ class People:
                         await self._quietly(run.id, Skip(fragment.id_of(task)) if is_late else Signal("go"))
                     elif state == RECONCILE:
                         done = Done(run.id, task, generation_of(fragment, task))
-                        outcome = "completed" if self.world.oracle.effects[done] else "retry"
+                        # Of a run that is being cancelled nothing is begun anew.
+                        undone = "failed" if fragment.stopping or is_late else "retry"
+                        outcome = "completed" if self.world.oracle.effects[done] else undone
                         self.world.trace.note(f"settled_{outcome}")
                         await self._quietly(run.id, Settle(fragment.id_of(task), outcome, "ann", output="seen"))
         return bool(runs)
