@@ -228,6 +228,10 @@ class _Context:
     def __init__(self, connection: Connection) -> None:
         self.write = connection.down.write
 
+    def auth_context(self) -> dict[str, list[bytes]]:
+        """No certificates here."""
+        return {}
+
 
 def run_seed(seed: int, make: Callable[[Plan], World] = World) -> Outcome:
     """One seed from its plan to what came of it."""
