@@ -4,13 +4,15 @@ Its own it decides at once, whether the cloud can be reached or not. An edit of 
 pending until the cloud's answer stands in the cloud's stream for the site.
 """
 
+from collections.abc import Iterable
 from typing import ClassVar, NamedTuple
 
 from edge.home import Home
 from edge.part import Fold, Hear, Part, Step
 from sync.documents.book import PENDING_MAX, DocumentBook
-from sync.documents.events import EVENTS, DocumentChanged, EditProposed, EditRefused
+from sync.documents.events import EVENTS, EditProposed, EditRefused
 from sync.documents.ids import CLOUD, home_of
+from sync.documents.terms import Terms
 from sync.outputs import Reply
 from sync.values import Now
 from workflow import document_events as _codec  # noqa: F401 (makes the events known)
@@ -28,6 +30,7 @@ class EditDocument(NamedTuple):
     value: bytes
     expected: int
     author: str
+    terms: Terms | None = None
 
 
 class SiteDocuments(Part):
@@ -59,7 +62,7 @@ class SiteDocuments(Part):
         self.book.restore(body)
 
     def _edit(self, input: EditDocument, now: Now, out: list[object]) -> None:
-        edit = EditProposed(*input[1:], now.wall_ms)
+        edit = EditProposed(*input[1:7], now.wall_ms, input.terms)
         out.append(Reply(input.token, self._answer(edit, now, out)))
 
     def _answer(self, edit: EditProposed, now: Now, out: list[object]) -> object:
@@ -77,15 +80,22 @@ class SiteDocuments(Part):
             self._home.note(edit, out)
             return edit
         decided = self.book.decide(edit, now.wall_ms)
-        self._home.note(decided, out)
-        return decided.version if isinstance(decided, DocumentChanged) else decided
+        if isinstance(decided, EditRefused):
+            return decided
+        self._record(decided.events, out)
+        return decided.changed.version
+
+    def _record(self, events: Iterable[Event], out: list[object]) -> None:
+        for event in events:
+            self._home.note(event, out)
 
     def _hear(self, run: str, event: Event, now: Now, out: list[object]) -> None:
         self._decide_waiting(now, out)
 
     def _decide_waiting(self, now: Now, out: list[object]) -> None:
         for edit in [each for each in self.book.pending.values() if home_of(each.document) == self._home.site]:
-            self._home.note(self.book.decide(edit, now.wall_ms), out)
+            decided = self.book.decide(edit, now.wall_ms)
+            self._record([decided] if isinstance(decided, EditRefused) else decided.events, out)
 
     def _fold(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         self.book.fold(event)

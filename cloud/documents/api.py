@@ -10,6 +10,7 @@ from cloud.api import answer
 from cloud.bodies.api import body_of
 from cloud.documents.core import refusal
 from cloud.documents.inputs import EditDocument, Edited
+from cloud.documents.terms import terms_asked
 from cloud.documents.views import DocumentView, document_view, exists, history_view
 from cloud.port import Problem
 from cloud.requests import wait_s
@@ -45,6 +46,7 @@ class Endpoints:
         return answer({"items": history_view(self._node.planner.documents, _checked(document))})
 
     async def put(self, document: str, request: Request) -> Response:
+        """Make it so. POST is the same of one that must not exist yet."""
         return await self._edit(document, request, "put")
 
     async def patch(self, document: str, request: Request) -> Response:
@@ -59,11 +61,13 @@ class Endpoints:
     async def _edit(self, document: str, request: Request, operation: str) -> Response:
         query, headers = request.query_params, request.headers
         wait, expected = wait_s(query.get("wait", "2")), _expected(query.get("expected_version"), headers)
+        expected = 0 if request.method == "POST" else expected
         value = b"" if operation == "delete" else _json(await body_of(request, VALUE_BYTES_MAX))
         edit, author = _short("edit", query.get("edit", "")), _short("author", query.get("author", ""))
         if self._node.damaged or self._node.recovering_from:
             raise Problem(503, "not_ready", "the cloud does not take work now: GET /readyz says why")
-        wanted = EditDocument(0, _checked(document), edit, operation, value, expected, author or "api")
+        terms = terms_asked(query) if operation == "put" else None
+        wanted = EditDocument(0, _checked(document), edit, operation, value, expected, author or "api", terms)
         reply = await self._node.loop.ask(lambda token: wanted._replace(token=token))
         if isinstance(reply, Problem):
             raise reply
@@ -96,6 +100,7 @@ def document_routes(node: "GlobalPlanner") -> APIRouter:
     endpoints, router = Endpoints(node), APIRouter(prefix="/api/v1")
     router.add_api_route("/documents", endpoints.list, methods=["GET"])
     router.add_api_route("/document-history/{document:path}", endpoints.history, methods=["GET"])
+    router.add_api_route("/documents/{document:path}", endpoints.put, methods=["POST"])
     for method in ("GET", "PUT", "PATCH", "DELETE"):
         router.add_api_route("/documents/{document:path}", getattr(endpoints, method.lower()), methods=[method])
     return router

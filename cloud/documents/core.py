@@ -3,6 +3,7 @@ that may be written to, the others at their greeting, by comparison. Of each sit
 these is an event of the cloud's own stream, follows in the stream for the site, and is pending until the site has answered.
 """
 
+from itertools import takewhile
 from typing import ClassVar, Protocol
 
 import msgspec
@@ -12,15 +13,24 @@ from cloud.fleet import Fleet
 from cloud.ids import Ids
 from cloud.part import Fold, Hear, Part, Step
 from cloud.port import Problem
-from sync.documents.book import PENDING_MAX, DocumentBook
-from sync.documents.events import EVENTS, DocumentChanged, EditProposed, EditRefused
+from sync.documents.book import PENDING_MAX, Decision, Document, DocumentBook
+from sync.documents.events import (
+    EVENTS,
+    Changed,
+    DocumentChanged,
+    DocumentCreated,
+    DocumentDeleted,
+    EditProposed,
+    EditRefused,
+)
 from sync.documents.ids import CLOUD, SHARED, home_of
+from sync.documents.terms import PLAIN
 from sync.outputs import Reply
 from sync.values import Now, SiteId
 from workflow import document_events as _codec  # noqa: F401 (makes the events known)
 from workflow.event import Event
 
-STATUS = {"version_conflict": 412, "document_unknown": 404, "document_too_large": 413}
+STATUS = {"version_conflict": 412, "document_unknown": 404, "document_too_large": 413, "invalid_terms": 422}
 
 
 class Planning(Protocol):
@@ -39,11 +49,15 @@ class Saved(msgspec.Struct, array_like=True):
     book: bytes
     told: dict[str, dict[str, int]]
     sent: list[str]
+    proposers: dict[str, str] = {}
 
 
 class CloudDocuments(Part):
     """`told[site]`: the version of each shared document that the stream for the site holds. `sent`: the pending edits that stand
-    in the stream for their home."""
+    in the stream for their home. `proposers`: the sites that pending edits of shared documents come from.
+
+    `_recent` has the shared documents in the order of their last change, numbered; `_told_to` says up to which number a site was
+    compared since the start, so that what has not changed costs nothing."""
 
     name: ClassVar[str] = "documents"
 
@@ -52,6 +66,10 @@ class CloudDocuments(Part):
         self.book = DocumentBook(CLOUD)
         self.told: dict[str, dict[str, int]] = {}
         self.sent: set[str] = set()
+        self.proposers: dict[str, str] = {}
+        self._recent: dict[str, int] = {}
+        self._changes = 0
+        self._told_to: dict[str, int] = {}
 
     def steps(self) -> dict[type, Step]:
         return {EditDocument: self._edit}
@@ -63,9 +81,13 @@ class CloudDocuments(Part):
         return dict.fromkeys(EVENTS, self._fold_site)
 
     def hears(self) -> dict[type, Hear]:
-        return {EditProposed: self._hear_edit, DocumentChanged: self._hear_answer, EditRefused: self._hear_answer}
+        answered = self._hear_answer
+        return {EditProposed: self._hear_edit, DocumentChanged: answered, DocumentDeleted: answered, EditRefused: answered}
 
     def greet(self, site: str, now: Now, out: list[object]) -> None:
+        """What is undecided of the site's edits (they came back after a loss, when nobody was there to hear) is decided."""
+        for edit in [self.book.pending[name] for name, by in self.proposers.items() if by == site and name in self.book.pending]:
+            self._decide_for(site, edit, now, out)
         self._tell(site, now, out)
         self._send(site, now, out)
 
@@ -73,7 +95,7 @@ class CloudDocuments(Part):
 
     def _edit(self, input: EditDocument, now: Now, out: list[object]) -> None:
         home = home_of(input.document)
-        edit = EditProposed(*input[1:], now.wall_ms)
+        edit = EditProposed(*input[1:7], now.wall_ms, input.terms)
         if not edit.edit:
             edit = msgspec.structs.replace(edit, edit=self._planner.ids.next("e"))
         out.append(Reply(input.token, self._answer(home, edit, now, out)))
@@ -88,9 +110,10 @@ class CloudDocuments(Part):
             return Edited(edit.edit, 0)
         if home == CLOUD:
             decided = self.book.decide(edit, now.wall_ms)
-            self._planner.note("", decided, now, out)
-            self._tell_all(now, out)
-            return Edited(edit.edit, decided.version) if isinstance(decided, DocumentChanged) else refusal(decided)
+            if isinstance(decided, EditRefused):
+                return refusal(decided)
+            self._record(decided, now, out)
+            return Edited(edit.edit, decided.changed.version)
         if (problem := self._unfit(home)) is not None:
             return problem
         self._planner.note("", edit, now, out)
@@ -109,18 +132,27 @@ class CloudDocuments(Part):
     # Sites ------------------------------------------------------------------------------------------------------------
 
     def _hear_edit(self, site: str, run: str, event: Event, time_ms: int, now: Now, out: list[object]) -> None:
-        """A site wants a shared document changed: the cloud decides, and the site is told either way."""
+        """A site wants a shared document changed."""
         assert isinstance(event, EditProposed)
-        if event.edit not in self.book.pending or home_of(event.document) != CLOUD:
-            return
-        decided = self.book.decide(event, now.wall_ms)
-        self._planner.note("", decided, now, out)
+        if event.edit in self.book.pending and home_of(event.document) == CLOUD:
+            self._decide_for(site, event, now, out)
+
+    def _decide_for(self, site: str, edit: EditProposed, now: Now, out: list[object]) -> None:
+        """The cloud decides, and the site is told either way."""
+        decided = self.book.decide(edit, now.wall_ms)
         if isinstance(decided, EditRefused):
+            self._planner.note("", decided, now, out)
             self._planner.note(site, decided, now, out)
+        else:
+            self._record(decided, now, out)
+
+    def _record(self, decided: Decision, now: Now, out: list[object]) -> None:
+        for event in decided.events:
+            self._planner.note("", event, now, out)
         self._tell_all(now, out)
 
     def _hear_answer(self, site: str, run: str, event: Event, time_ms: int, now: Now, out: list[object]) -> None:
-        assert isinstance(event, DocumentChanged | EditRefused)
+        assert isinstance(event, DocumentChanged | DocumentDeleted | EditRefused)
         out.append(EditSettled(event.edit))
 
     def _send(self, site: str, now: Now, out: list[object]) -> None:
@@ -139,41 +171,70 @@ class CloudDocuments(Part):
         """Write into the stream for the site the latest version of each shared document that it does not hold yet."""
         if not self._planner.fleet.site(site).greeted:
             return
-        told = self.told.get(site, {})
-        for name in list(self.book.documents):
+        told, told_to = self.told.get(site, {}), self._told_to.get(site, -1)
+        for name, _ in list(takewhile(lambda each: each[1] > told_to, reversed(self._recent.items()))):
             known = self.book.documents[name]
-            if name.startswith(SHARED) and told.get(name, 0) < known.version:
-                last = known.history[-1]
-                change = DocumentChanged(name, known.version, known.epoch, known.value, last.author, last.edit, last.at_ms)
-                self._planner.note(site, change, now, out)
+            if told.get(name, 0) < known.version and known.terms.reaches(site):
+                self._tell_one(site, name, known, now, out)
+        self._told_to[site] = self._changes
+
+    def _tell_one(self, site: str, name: str, known: Document, now: Now, out: list[object]) -> None:
+        """Its terms, if they are not the plain ones, and its latest version."""
+        last, terms = known.history[-1], known.terms
+        who = last.author, last.edit, last.at_ms
+        if terms != PLAIN:
+            promised = terms.level, terms.resolver, terms.multi_writer, terms.sites
+            begun = DocumentCreated(name, CLOUD, *promised, *who, known.version - 1, known.epoch)
+            self._planner.note(site, begun, now, out)
+        change: Changed = DocumentChanged(name, known.version, known.epoch, known.value, *who)
+        if not known.value:
+            change = DocumentDeleted(name, known.version, known.epoch, *who)
+        self._planner.note(site, change, now, out)
 
     # Folding ----------------------------------------------------------------------------------------------------------
 
     def _fold_own(self, reader: str, run: str, event: Event, time_ms: int) -> None:
-        assert isinstance(event, DocumentChanged | EditProposed | EditRefused)
+        assert isinstance(event, EVENTS)
         self._planner.ids.note(event.edit)
         self.book.fold(event)
-        if reader and isinstance(event, DocumentChanged):
-            told = self.told.setdefault(reader, {})
-            told[event.document] = max(event.version, told.get(event.document, 0))
+        if isinstance(event, Changed):
+            self.proposers.pop(event.edit, None)
+            if event.document.startswith(SHARED):
+                self._note_change(event.document)
+            if reader:
+                told = self.told.setdefault(reader, {})
+                told[event.document] = max(event.version, told.get(event.document, 0))
+        elif isinstance(event, EditRefused):
+            self.proposers.pop(event.edit, None)
         elif reader and event.edit in self.book.pending:
             self.sent.add(event.edit)
 
+    def _note_change(self, document: str) -> None:
+        self._recent.pop(document, None)
+        self._changes += 1
+        self._recent[document] = self._changes
+
     def _fold_site(self, site: str, run: str, event: Event, time_ms: int) -> None:
-        assert isinstance(event, DocumentChanged | EditProposed | EditRefused)
+        assert isinstance(event, EVENTS)
         if home_of(event.document) == site or isinstance(event, EditProposed):
             self.book.fold(event)
             self.sent.discard(event.edit)
+        if isinstance(event, EditProposed) and event.edit in self.book.pending:
+            self.proposers[event.edit] = site
 
     def save(self) -> bytes:
         book = self.book.save()
         told = {site: dict(sorted(self.told[site].items())) for site in sorted(self.told) if self.told[site]}
-        return msgspec.msgpack.encode(Saved(book, told, sorted(self.sent))) if book else b""
+        proposers = dict(sorted(self.proposers.items()))
+        return msgspec.msgpack.encode(Saved(book, told, sorted(self.sent), proposers)) if book else b""
 
     def restore(self, body: bytes) -> None:
         saved = _SAVED.decode(body)
         self.book.restore(saved.book)
-        self.told, self.sent = saved.told, set(saved.sent)
+        self.told, self.sent, self.proposers = saved.told, set(saved.sent), saved.proposers
+        for name in self.book.documents:
+            if name.startswith(SHARED):
+                self._note_change(name)
 
 
 def refusal(refused: EditRefused) -> Problem:

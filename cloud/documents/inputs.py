@@ -2,9 +2,12 @@
 
 from typing import NamedTuple
 
+from sync.documents.terms import Terms
+
 
 class EditDocument(NamedTuple):
-    """Change a document. The answer is a Problem or an `Edited`; without `edit` the cloud gives the id."""
+    """Change a document. The answer is a Problem or an `Edited`; without `edit` the cloud gives the id. `terms`: on which it
+    is to begin if it does not exist."""
 
     token: int
     document: str
@@ -13,6 +16,7 @@ class EditDocument(NamedTuple):
     value: bytes
     expected: int
     author: str
+    terms: Terms | None = None
 
 
 class Edited(NamedTuple):

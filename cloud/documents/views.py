@@ -8,6 +8,7 @@ from cloud.views import LinkView
 from sync.documents.book import Change
 from sync.documents.events import EditProposed
 from sync.documents.ids import CLOUD, home_of
+from sync.documents.terms import Terms
 
 
 class PendingView(msgspec.Struct):
@@ -19,6 +20,20 @@ class PendingView(msgspec.Struct):
     expected_version: int | None
     author: str
     at: int
+
+
+class TermsView(msgspec.Struct, omit_defaults=True):
+    """What the document is promised: `versions` and `time_ms` bound, `when_cut` and `wait_ms` are of strong. `sites` hold
+    replicas of what is shared; none named: all."""
+
+    level: str
+    resolver: str
+    versions: int = 0
+    time_ms: int = 0
+    when_cut: str = "wait"
+    wait_ms: int = 0
+    multi_writer: bool = False
+    sites: tuple[str, ...] = ()
 
 
 class DocumentView(msgspec.Struct):
@@ -33,6 +48,7 @@ class DocumentView(msgspec.Struct):
     author: str
     changed_at: int
     pending: list[PendingView]
+    terms: TermsView
     link: LinkView | None = None
 
 
@@ -62,13 +78,19 @@ def document_view(documents: CloudDocuments, name: str, link: LinkView | None) -
     source = "home" if home == CLOUD else "replica"
     pending = [_pending(edit) for edit in documents.book.waiting(name)]
     value = msgspec.Raw(known.value or b"null")
-    return DocumentView(name, home, source, known.version, value, last.author, last.at_ms, pending, link)
+    return DocumentView(name, home, source, known.version, value, last.author, last.at_ms, pending, _terms(known.terms), link)
 
 
 def history_view(documents: CloudDocuments, name: str) -> list[ChangeView]:
     """The latest versions, oldest first."""
     changes = documents.book.get(name).history
     return [ChangeView(each.version, each.author, each.edit, each.at_ms, each.deletes) for each in changes]
+
+
+def _terms(terms: Terms) -> TermsView:
+    level = terms.level
+    bounds = level.versions, level.time_ms, level.when_cut, level.wait_ms
+    return TermsView(level.kind, terms.resolver, *bounds, terms.multi_writer, terms.sites)
 
 
 def _pending(edit: EditProposed) -> PendingView:

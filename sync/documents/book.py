@@ -4,16 +4,21 @@ The same code at cloud and sites. A home is the sequencer of its documents: `dec
 `fold`, which takes a change only if it is newer (epoch, then version), so that applying twice, or an old one late, is harmless.
 Edits that were made elsewhere are *pending* until their home has answered: they are kept beside the value, never in it.
 
-An edit id counts once. Asked again, it has the answer that it had, as long as it is among the latest that are kept.
+An edit id counts once. Asked again, it has the answer that it had, as long as it is among the latest that are kept; after that it
+is refused, for nobody knows any more what became of it. A refusal that nobody has to be told of elsewhere is no event: the edit
+was not done, and asked again it is looked at anew.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 
-from sync.documents.events import DocumentChanged, EditProposed, EditRefused
+from sync.documents.events import Changed, DocumentChanged, DocumentCreated, DocumentDeleted, EditProposed, EditRefused
+from sync.documents.forgotten import Forgotten
 from sync.documents.ids import home_of
 from sync.documents.merge_patch import merged
+from sync.documents.terms import PLAIN, Terms, terms_problem
 from sync.event import Event
 
 VALUE_BYTES_MAX = 256 << 10
@@ -42,6 +47,19 @@ class Document(msgspec.Struct, array_like=True):
     epoch: int = 0
     value: bytes = b""
     history: list[Change] = []
+    terms: Terms = PLAIN
+
+
+class Decision(NamedTuple):
+    """What a home has decided: a version, and before it the document's beginning if this is its first."""
+
+    changed: Changed
+    created: DocumentCreated | None = None
+
+    @property
+    def events(self) -> list[Event]:
+        """In the order in which they are recorded."""
+        return [self.changed] if self.created is None else [self.created, self.changed]
 
 
 class Saved(msgspec.Struct, array_like=True):
@@ -50,6 +68,7 @@ class Saved(msgspec.Struct, array_like=True):
     documents: dict[str, Document]
     pending: dict[str, EditProposed]
     refused: dict[str, EditRefused]
+    forgotten: bytes = b""
 
 
 class DocumentBook:
@@ -60,7 +79,8 @@ class DocumentBook:
         self.documents: dict[str, Document] = {}
         self.pending: dict[str, EditProposed] = {}
         self.refused: dict[str, EditRefused] = {}
-        self._bytes = 0
+        self.forgotten = Forgotten()
+        self._bytes = self._count = 0  # Of those at home here alone: replicas are bounded where they are at home.
 
     def get(self, document: str) -> Document:
         """What is known of it: version 0 and no value if nothing."""
@@ -79,21 +99,41 @@ class DocumentBook:
                 return change.version
         return self.refused.get(edit)
 
-    def decide(self, edit: EditProposed, now_ms: int) -> DocumentChanged | EditRefused:
+    def decide(self, edit: EditProposed, now_ms: int) -> Decision | EditRefused:
         """The home's word on an edit that it has not answered yet; nothing is changed before it is folded."""
         assert home_of(edit.document) == self.home, f"{edit.document} is not at home at {self.home}"
         known = self.get(edit.document)
         actual = known.version if known.value else 0
+        if edit.edit in self.forgotten:
+            return self._refuse(
+                edit, "edit_forgotten", "it was decided before, and its answer is not kept any more: give a new id"
+            )
         if edit.expected not in (ANY_VERSION, actual):
             found = f"has version {actual}" if actual else "does not exist"
             wanted = f"version {edit.expected}" if edit.expected else "that it does not exist"
             return self._refuse(edit, "version_conflict", f"{edit.document} {found}, and {wanted} was expected: read it again")
         if edit.operation != "put" and not known.value:
             return self._refuse(edit, "document_unknown", f"there is no document {edit.document}: put a value first")
+        if actual and edit.terms is not None and edit.terms != known.terms:
+            return self._refuse(edit, "terms_fixed", f"{edit.document} exists on other terms, and these are fixed when it begins")
+        if edit.terms is not None and (problem := terms_problem(edit.terms)):
+            return self._refuse(edit, "invalid_terms", problem)
         value = self._outcome(known, edit)
         if problem := self._too_much(known, edit.document, value):
             return self._refuse(edit, "document_too_large", problem)
-        return DocumentChanged(edit.document, known.version + 1, max(known.epoch, 1), value, edit.author, edit.edit, now_ms)
+        return self._changes(known, edit, value, now_ms)
+
+    def _changes(self, known: Document, edit: EditProposed, value: bytes, now_ms: int) -> Decision:
+        version, epoch = known.version + 1, max(known.epoch, 1)
+        who = edit.author, edit.edit, now_ms
+        if edit.operation == "delete":
+            return Decision(DocumentDeleted(edit.document, version, epoch, *who))
+        changed = DocumentChanged(edit.document, version, epoch, value, *who)
+        if known.value:
+            return Decision(changed)
+        terms = edit.terms or PLAIN
+        promised = terms.level, terms.resolver, terms.multi_writer, terms.sites
+        return Decision(changed, DocumentCreated(edit.document, self.home, *promised, *who, known.version, epoch))
 
     def _outcome(self, known: Document, edit: EditProposed) -> bytes:
         if edit.operation == "delete":
@@ -106,10 +146,10 @@ class DocumentBook:
     def _too_much(self, known: Document, document: str, value: bytes) -> str:
         if len(value) > VALUE_BYTES_MAX:
             return f"{document} would have {len(value):,} bytes; allowed: {VALUE_BYTES_MAX:,}"
-        if document not in self.documents and len(self.documents) >= DOCUMENTS_MAX:
+        if document not in self.documents and self._count >= DOCUMENTS_MAX:
             return f"{DOCUMENTS_MAX:,} documents are kept at {self.home} already, deleted ones included: use one that exists"
         if value and self._bytes + len(value) - len(known.value) > ALL_BYTES_MAX:
-            return f"all documents known at {self.home} would have more than {ALL_BYTES_MAX:,} bytes: delete some first"
+            return f"all documents at home at {self.home} would have more than {ALL_BYTES_MAX:,} bytes: delete some first"
         return ""
 
     def _refuse(self, edit: EditProposed, code: str, reason: str) -> EditRefused:
@@ -120,26 +160,43 @@ class DocumentBook:
     def fold(self, event: Event) -> None:
         """Take in a fact, from wherever it comes."""
         match event:
-            case DocumentChanged():
+            case DocumentChanged() | DocumentDeleted():
                 self._change(event)
+            case DocumentCreated():
+                self._create(event)
             case EditProposed() if self.answer(event.document, event.edit) is None:
                 self.pending[event.edit] = event
             case EditRefused():
                 self.pending.pop(event.edit, None)
                 self.refused[event.edit] = event
                 if len(self.refused) > EDITS_KEPT:
-                    del self.refused[next(iter(self.refused))]
+                    oldest = next(iter(self.refused))
+                    self.forgotten.add(oldest)
+                    del self.refused[oldest]
 
-    def _change(self, event: DocumentChanged) -> None:
+    def _create(self, event: DocumentCreated) -> None:
+        """Older than what is known it says nothing; else the first change on these terms follows."""
+        known = self._known(event.document)
+        if (event.epoch, event.after) >= (known.epoch, known.version):
+            known.terms = event.terms
+
+    def _known(self, document: str) -> Document:
+        if (known := self.documents.get(document)) is None:
+            known = self.documents[document] = Document()
+            self._count += home_of(document) == self.home
+        return known
+
+    def _change(self, event: Changed) -> None:
         self.pending.pop(event.edit, None)
-        known = self.documents.get(event.document)
-        if known is None:
-            known = self.documents[event.document] = Document()
+        known = self._known(event.document)
         if (event.epoch, event.version) <= (known.epoch, known.version):
             return
-        self._bytes += len(event.value) - len(known.value)
+        if home_of(event.document) == self.home:
+            self._bytes += len(event.value) - len(known.value)
         known.version, known.epoch, known.value = event.version, event.epoch, event.value
         known.history.append(Change(event.version, event.author, event.edit, event.at_ms, deletes=not event.value))
+        for change in known.history[:-HISTORY_KEPT]:
+            self.forgotten.add(change.edit)
         del known.history[:-HISTORY_KEPT]
 
     # Kept -------------------------------------------------------------------------------------------------------------
@@ -149,13 +206,15 @@ class DocumentBook:
         if not self.documents and not self.pending and not self.refused:
             return b""
         documents = {name: self.documents[name] for name in sorted(self.documents)}
-        return msgspec.msgpack.encode(Saved(documents, self.pending, self.refused))
+        return msgspec.msgpack.encode(Saved(documents, self.pending, self.refused, self.forgotten.save()))
 
     def restore(self, body: bytes) -> None:
         """Begin from what `save` wrote."""
         saved = _SAVED.decode(body)
         self.documents, self.pending, self.refused = saved.documents, saved.pending, saved.refused
-        self._bytes = sum(len(each.value) for each in self.documents.values())
+        self.forgotten = Forgotten(saved.forgotten)
+        own = [each for name, each in saved.documents.items() if home_of(name) == self.home]
+        self._bytes, self._count = sum(len(each.value) for each in own), len(own)
 
 
 _SAVED = msgspec.msgpack.Decoder(Saved)

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from cloud.documents.inputs import EditDocument, Edited
 from cloud.port import Problem
 from edge.documents import EditDocument as EditAtSite
-from sync.documents.book import ANY_VERSION, DOCUMENTS_MAX, VALUE_BYTES_MAX, DocumentBook
+from sync.documents.book import ANY_VERSION, DOCUMENTS_MAX, HISTORY_KEPT, VALUE_BYTES_MAX, DocumentBook
 from sync.documents.events import EVENTS, DocumentChanged, EditProposed, EditRefused
 from sync.documents.ids import home_of, id_problem
+from sync.documents.terms import Terms
+from sync.levels import Level
 from tests.two_tiers import Tiers
 from tests.workflow.plans import plan_of
 from workflow.events import decode, encode
@@ -122,6 +124,40 @@ def test_a_restart_knows_all_documents_again(tiers: Tiers) -> None:
     assert (cloud.planner.documents.save(), site.core.documents.save()) == before
 
 
+def test_a_document_begins_on_terms_that_stay(tiers: Tiers) -> None:
+    """Its replicas know them, too; other terms later are refused, and a log of old that has none gives an eventual one."""
+    strong = Terms(Level("strong"), sites=("harbour",))
+    tiers.cloud.ask(lambda token: EditDocument(token, SHARED, "e1", "put", b"1", ANY_VERSION, "ada", strong))
+    other = tiers.cloud.ask(lambda token: EditDocument(token, SHARED, "e2", "put", b"2", ANY_VERSION, "ada", Terms()))
+    assert isinstance(other, Problem)
+    assert other.code == "terms_fixed"
+    tiers.drain()
+    assert value(tiers, "harbour", SHARED) == (1, b"1")
+    assert value(tiers, "airport", SHARED) == (0, b"")
+    assert tiers.wires["harbour"].site.core.documents.book.get(SHARED).terms == strong
+    old = DocumentBook("cloud")
+    old.fold(DocumentChanged(SHARED, 1, 1, b"1", "ada", "e", 1))
+    assert old.get(SHARED).terms == Terms()
+
+
+def test_an_edit_id_is_never_done_anew_after_its_answer_is_forgotten() -> None:
+    """It is refused by name."""
+    book = DocumentBook("cloud")
+    for number in range(1, HISTORY_KEPT + 2):
+        book.fold(DocumentChanged(SHARED, number, 1, b"1", "a", f"e{number}", 1))
+    refused = book.decide(EditProposed(SHARED, "e1", "put", b"2", ANY_VERSION, "a", 1), 1)
+    assert isinstance(refused, EditRefused)
+    assert refused.code == "edit_forgotten"
+
+
+def test_what_others_have_at_home_uses_up_nothing_here() -> None:
+    """A cloud full of replicas still takes documents of its own."""
+    book = DocumentBook("cloud")
+    for number in range(DOCUMENTS_MAX):
+        book.fold(DocumentChanged(f"site/harbour/{number}", 1, 1, b"1", "a", f"e{number}", 1))
+    assert not isinstance(book.decide(EditProposed(SHARED, "e", "put", b"1", ANY_VERSION, "a", 1), 1), EditRefused)
+
+
 edits = st.lists(
     st.tuples(
         st.sampled_from(["put", "merge", "delete"]), st.sampled_from(['{"a":1}', '{"a":null,"b":2}', "3"]), st.integers(-1, 4)
@@ -139,12 +175,14 @@ def test_versions_are_dense_and_a_replica_is_the_fold_of_its_home(asked: list[tu
         before = home.get(SHARED)
         exists = before.version if before.value else 0
         edit = EditProposed(SHARED, f"e{number}", operation, b"" if operation == "delete" else text.encode(), expected, "a", 1)
-        event = home.decide(edit, number)
-        assert isinstance(event, EditRefused) or expected in (ANY_VERSION, exists)
+        decided = home.decide(edit, number)
+        assert isinstance(decided, EditRefused) or expected in (ANY_VERSION, exists)
+        events = [decided] if isinstance(decided, EditRefused) else decided.events
         for book in (home, replica, replica):
-            book.fold(decode(event.kind, encode(event)))
-        if isinstance(event, DocumentChanged):
-            versions.append(event.version)
+            for event in events:
+                book.fold(decode(event.kind, encode(event)))
+        if not isinstance(decided, EditRefused):
+            versions.append(decided.changed.version)
     assert versions == list(range(1, len(versions) + 1))
     assert replica.save() == home.save()
     again = DocumentBook("cloud")
