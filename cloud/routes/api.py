@@ -16,6 +16,7 @@ from cloud.explain.api import explain_routes
 from cloud.forking.api import forking_routes
 from cloud.forking.service import ForkService
 from cloud.looking.api import looking_routes
+from cloud.moving.api import moving_routes
 from cloud.notifying.api import notification_routes
 from cloud.notifying.service import NotificationService
 from cloud.pausing.api import pausing_routes
@@ -38,6 +39,7 @@ def make_routes(node: "GlobalPlanner") -> FastAPI:
     more = (
         dependency_routes(DependencyService(node, runs)),
         forking_routes(forks),
+        moving_routes(node),  # Before the orders, which take any verb.
         control_routes(ControlService(node, runs, forks), runs),
         schedule_routes(ScheduleService(node)),
         notification_routes(NotificationService(node)),

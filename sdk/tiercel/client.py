@@ -322,6 +322,22 @@ class Client:
         """Have a site, or all, level with the cloud as of now, and hear what moved; those that are away are named."""
         return self._send(_path("state", "sync"), {"site": site}, {"wait": wait_s}, wait_s=wait_s)
 
+    def move(self, run: str, to: str = "", reason: str = "", *, wait_s: float = 2.0) -> dict[str, Any]:
+        """Let a run go on at another site. `state` is moving while it is not there (the API says 202)."""
+        return self._send(f"{_path('workflows', run)}/move", {"to": to, "reason": reason}, {"wait": wait_s}, wait_s=wait_s)
+
+    def drain_site(self, site: str, to: str = "", reason: str = "", *, wait_s: float = 2.0) -> dict[str, Any]:
+        """Empty a site: nothing new is placed there, and what can goes to other sites. What is left, and why."""
+        return self._send(f"{_path('sites', site)}/drain", {"to": to, "reason": reason}, {"wait": wait_s}, wait_s=wait_s)
+
+    def undrain_site(self, site: str) -> dict[str, Any]:
+        """Let a site be as others again; what has not left it stays."""
+        return self._request("DELETE", f"{_path('sites', site)}/drain")
+
+    def site_drain(self, site: str) -> dict[str, Any]:
+        """How far the draining of a site is."""
+        return self._request("GET", f"{_path('sites', site)}/drain")
+
     def run_totals(self) -> list[RunTotals]:
         """How the ended runs went: first of all definitions, then of each."""
         return cast(list[RunTotals], self._items("/api/v1/metrics/runs"))

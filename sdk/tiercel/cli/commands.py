@@ -11,13 +11,13 @@ from typer.core import TyperCommand, TyperGroup
 GROUP = "tiercel.commands"
 
 NOUNS = {
-    "run": ("tiercel.cli.run_growing:app", "Start runs, look at them, watch them, steer them, cancel them."),
+    "run": ("tiercel.cli.run_moving:app", "Start runs, look at them, watch them, steer them, cancel them."),
     "approval": ("tiercel.cli.open:approvals", "See what waits for a person's decision, and decide."),
     "incident": ("tiercel.cli.open:incidents", "See what waits for a person's help, and resolve it."),
     "definition": ("tiercel.cli.definition:app", "Check, register, look at and compare workflow definitions."),
     "schedule": ("tiercel.cli.schedule:app", "Create schedules, look at them, pause them, make up what they missed."),
     "agent": ("tiercel.cli.fleet:agents", "Look at the agents of all sites."),
-    "site": ("tiercel.cli.fleet:sites", "Look at the sites, pause and resume them, compare them with the cloud."),
+    "site": ("tiercel.cli.draining:sites", "Look at the sites, pause and resume them, compare them with the cloud."),
     "rule": ("tiercel.cli.rule:app", "Set rules for the runs of all definitions, look at them, remove them."),
     "document": ("tiercel.cli.document:app", "Look at documents and put values into them."),
     "contact": ("tiercel.cli.notify:contacts", "Say where people and roles are notified."),
