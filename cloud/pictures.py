@@ -1,7 +1,7 @@
 """The whole picture of a run, painted from its events and the replicas of its fragments."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 
 
 UNTOLD = "unknown"  # Of a child that is not in memory, and of whose end its parent has not heard.
+
+# Fields of events whose bytes are no JSON, and how they are shown.
+_BINARY: Mapping[str, Callable[[bytes], object]] = {
+    "placement": list,
+    "hash": bytes.hex,
+    "body": lambda body: f"{len(body)} bytes",
+}
 
 # Fields of events that hold numbers of tasks.
 _TASKS = frozenset({"task", "tasks", "resets", "compensations", "kept"})
@@ -171,7 +178,9 @@ def _event_fields(run: Run, site: str, event: Event) -> dict[str, object]:
         if isinstance(value, Blob):
             value = f"sha256:{value.sha256.hex()} ({value.size} bytes)"
         elif isinstance(value, bytes):
-            value = list(value) if name == "placement" else msgspec.Raw(value or b"null")
+            value = _BINARY[name](value) if name in _BINARY else msgspec.Raw(value or b"null")
+        elif isinstance(value, Event):
+            value = _event_fields(run, site, value)
         elif isinstance(value, Origin):
             taken = [{"task": run.name_of(site, seed.task), "state": NAMES[seed.state]} for seed in value.seeds]
             value = {"run": value.run, "begins_at": value.begins_at, "stage": value.stage, "taken_over": taken}
