@@ -15,6 +15,7 @@ from cloud.blobs import Fetching
 from cloud.control.inputs import CommandSettled
 from cloud.crossing import blobs_handed
 from cloud.documents.inputs import EditSettled
+from cloud.documents.service import Documents
 from cloud.inputs import AgentLoad, RunFinished, SiteLoads
 from cloud.moving.inputs import MoveSettled
 from cloud.notifying.driver import Courier, CourierPolicy
@@ -85,6 +86,7 @@ class GlobalPlanner:
         self.papers = Papers()
         self.refused: dict[str, str] = {}  # Why a site's link stays down until somebody has looked.
         self.watching = Watching(lambda: self.planner)
+        self.documents = Documents(self)
 
     async def serve(self, ready: asyncio.Event | None = None) -> None:
         """Serve until cancelled."""
@@ -246,6 +248,8 @@ class GlobalPlanner:
                 self.loop.post(SiteLoads(link.peer, agents, message.loads.ready, message.loads.running, cache))
             case "reports":
                 self.loop.post(SiteReports(link.peer, [_report(item) for item in message.reports.items]))
+            case "document_read" | "read_lease":
+                self.documents.heard(link, message)
             case "digest_reply":
                 if (waiting := self._digests.get(message.digest_reply.id)) is not None:
                     waiting.put_nowait(message.digest_reply)

@@ -1,22 +1,37 @@
 """The site's documents, a Part of the executor: it decides about those at home here, and keeps the shared ones as replicas.
 
-Its own it decides at once, whether the cloud can be reached or not. An edit of a shared one is an event of the site's stream, and
-pending until the cloud's answer stands in the cloud's stream for the site.
+Its own it decides at once, whether the cloud can be reached or not, as far as their level lets it:
+
+- *strong*: what is decided counts once the cloud holds it durably, and until then nobody is answered who has seen it. A put is
+  decided, folded and recorded here, its answer withheld (`Confirmed`) until the cloud's acknowledgement passes it; so are the
+  answers of reads, since they may show it. Puts are in order and many are under way at a time. While the site is cut off nothing
+  is recorded. The commit point of a put is thus the cloud's commit of its event: what has not come so far nobody was shown. A
+  read at this home takes effect when it is looked up here, or when the cloud commits the latest put it shows, whichever is later;
+  one at the cloud when the cloud's replica is looked up. Acknowledgements are in order, so a later put commits later: all reads
+  and puts have one order that keeps to real time (linearizable). A home that has been replaced does not know, so a read asks the
+  cloud, too, in a round trip that begins once it has looked (see edge.reading).
+- *bounded*: it decides nothing once the cloud lacks `versions` of the document, or the oldest of those for `time`.
+
+An edit of a shared one is an event of the site's stream, and pending until the cloud's answer stands in the stream for the site.
 """
 
-from collections.abc import Iterable
 from typing import ClassVar, NamedTuple
 
 from edge.home import Home
 from edge.part import Fold, Hear, Part, Step
-from sync.documents.book import PENDING_MAX, DocumentBook
-from sync.documents.events import EVENTS, EditProposed, EditRefused
+from sync.documents.book import PENDING_MAX, Decision, DocumentBook
+from sync.documents.events import EVENTS, DocumentCreated, EditProposed, EditRefused
 from sync.documents.ids import CLOUD, home_of
-from sync.documents.terms import Terms
-from sync.outputs import Reply
+from sync.documents.reading import shown_of
+from sync.documents.terms import PLAIN, Terms
+from sync.lag import DOCUMENT
+from sync.outputs import Confirmed, Reply
 from sync.values import Now
 from workflow import document_events as _codec  # noqa: F401 (makes the events known)
 from workflow.event import Event
+
+LATER = ("unavailable", "bound_reached")
+"""Refusals that are none for ever: nothing was recorded, and a moment later the same edit may be taken."""
 
 
 class EditDocument(NamedTuple):
@@ -33,17 +48,25 @@ class EditDocument(NamedTuple):
     terms: Terms | None = None
 
 
+class ReadDocument(NamedTuple):
+    """Look up a document at home here; the answer is Shown. Of a strong one it comes once the cloud holds it."""
+
+    token: int
+    document: str
+
+
 class SiteDocuments(Part):
-    """`book` is what the site knows of documents."""
+    """`book` is what the site knows of documents. `_held` are edits of the cloud's that wait until a bound lets them go."""
 
     name: ClassVar[str] = "documents"
 
     def __init__(self, home: Home) -> None:
         self._home = home
         self.book = DocumentBook(home.site)
+        self._held = False
 
     def steps(self) -> dict[type, Step]:
-        return {EditDocument: self._edit}
+        return {EditDocument: self._edit, ReadDocument: self._read}
 
     def folds(self) -> dict[type, Fold]:
         return dict.fromkeys(EVENTS, self._fold)
@@ -55,15 +78,36 @@ class SiteDocuments(Part):
         """What was fetched back after a loss was heard by nobody."""
         self._decide_waiting(now, out)
 
+    def settle(self, now: Now, out: list[object]) -> None:
+        if self._held:
+            self._decide_waiting(now, out)
+
     def save(self) -> bytes:
         return self.book.save()
 
     def restore(self, body: bytes) -> None:
         self.book.restore(body)
+        for document, known in self.book.documents.items():
+            self._watch(document, known.terms)
+
+    # Asked ------------------------------------------------------------------------------------------------------------
 
     def _edit(self, input: EditDocument, now: Now, out: list[object]) -> None:
         edit = EditProposed(*input[1:7], now.wall_ms, input.terms)
-        out.append(Reply(input.token, self._answer(edit, now, out)))
+        answer = self._answer(edit, now, out)
+        self._reply(input.token, answer, edit.document, out)
+
+    def _read(self, input: ReadDocument, now: Now, out: list[object]) -> None:
+        known, pending = self.book.get(input.document), tuple(self.book.waiting(input.document))
+        shown = shown_of(input.document, known, "home", now.wall_ms, 0, 0)._replace(pending=pending)
+        self._reply(input.token, shown, input.document, out)
+
+    def _reply(self, token: int, answer: object, document: str, out: list[object]) -> None:
+        """What is nothing but a refusal for now leaves at once; all else of a strong document once the cloud holds it."""
+        is_later = isinstance(answer, EditRefused) and answer.code in LATER
+        is_strong = home_of(document) == self._home.site and self.book.get(document).terms.level.kind == "strong"
+        reply = Reply(token, answer)
+        out.append(Confirmed(reply) if is_strong and not is_later else reply)
 
     def _answer(self, edit: EditProposed, now: Now, out: list[object]) -> object:
         """The version, the refusal, or the edit itself while it is pending."""
@@ -72,30 +116,72 @@ class SiteDocuments(Part):
             return known
         home = home_of(edit.document)
         if home not in (CLOUD, self._home.site):
-            return EditRefused(edit.document, edit.edit, "no_replica", f"{edit.document} is not kept at {self._home.site}", 0)
+            return self._refuse(edit, "no_replica", f"{edit.document} is not kept at {self._home.site}")
+        if barred := self._bar(edit, now):
+            return barred
         if home == CLOUD:
             if len(self.book.pending) >= PENDING_MAX:
                 reason = f"{PENDING_MAX:,} edits wait for the cloud already: ask again once it has answered some"
-                return EditRefused(edit.document, edit.edit, "too_many_pending", reason, self.book.get(edit.document).version)
+                return self._refuse(edit, "too_many_pending", reason)
             self._home.note(edit, out)
             return edit
         decided = self.book.decide(edit, now.wall_ms)
         if isinstance(decided, EditRefused):
             return decided
-        self._record(decided.events, out)
+        self._record(decided, out)
         return decided.changed.version
 
-    def _record(self, events: Iterable[Event], out: list[object]) -> None:
-        for event in events:
-            self._home.note(event, out)
+    def _refuse(self, edit: EditProposed, code: str, reason: str) -> EditRefused:
+        return EditRefused(edit.document, edit.edit, code, reason, self.book.get(edit.document).version)
+
+    def _bar(self, edit: EditProposed, now: Now) -> EditRefused | None:
+        """Why its level lets nothing be decided about the document just now."""
+        known, gate = self.book.get(edit.document), self._home.gate
+        level = (known.terms if known.value else edit.terms or PLAIN).level
+        if level.kind == "strong" and gate.cut is not None:
+            return self._refuse(edit, "unavailable", f"{edit.document} is strong, and the cloud cannot be reached")
+        if level.kind != "bounded" or home_of(edit.document) != self._home.site:
+            return None
+        key, lag = DOCUMENT + edit.document, gate.lag
+        if level.versions and (lag.is_blind(key) or lag.count(key) >= level.versions):
+            return self._refuse(edit, "bound_reached", f"the cloud lacks {level.versions} versions of {edit.document} already")
+        oldest_ms = lag.oldest_ms(key) if level.time_ms else None
+        if oldest_ms is not None and now.mono_ms - oldest_ms > level.time_ms:
+            return self._refuse(edit, "bound_reached", f"the cloud lacks {edit.document} for {level.time_ms} ms already")
+        return None
+
+    def _record(self, decided: Decision, out: list[object]) -> None:
+        changed = decided.changed
+        if decided.created is not None:
+            self._home.note(decided.created, out)
+        lag, key = self._home.gate.lag, DOCUMENT + changed.document
+        if key in lag.watched:
+            lag.decide(key)
+        self._home.note(changed, out, key)
 
     def _hear(self, run: str, event: Event, now: Now, out: list[object]) -> None:
         self._decide_waiting(now, out)
 
     def _decide_waiting(self, now: Now, out: list[object]) -> None:
+        self._held = False
         for edit in [each for each in self.book.pending.values() if home_of(each.document) == self._home.site]:
+            if self._bar(edit, now):
+                self._held = True
+                continue
             decided = self.book.decide(edit, now.wall_ms)
-            self._record([decided] if isinstance(decided, EditRefused) else decided.events, out)
+            if isinstance(decided, EditRefused):
+                self._home.note(decided, out)
+            else:
+                self._record(decided, out)
 
     def _fold(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         self.book.fold(event)
+        if type(event) is DocumentCreated:
+            self._watch(event.document, event.terms)
+
+    def _watch(self, document: str, terms: Terms) -> None:
+        if home_of(document) == self._home.site:
+            if terms.level.kind == "bounded":
+                self._home.gate.lag.watch(DOCUMENT + document, strong=False)
+            else:
+                self._home.gate.lag.end(DOCUMENT + document)

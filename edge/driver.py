@@ -21,12 +21,14 @@ import structlog
 from edge.executor import LEASE_MS, Executor
 from edge.inputs import ProgressHeard
 from edge.ports.driver import EdgePorts, OwnPorts
+from edge.reading.service import SiteReads
 from edge.service import Gateway
 from edge.status.service import EdgeStatus
 from edge.telemetry import loads_of, report_of
 from sync.actors import Loop, verify_slowly
 from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobError, pull, push
 from sync.commit import Row
+from sync.documents.book import DocumentBook
 from sync.driver import StreamRecovered
 from sync.identity.driver import Renewal, warn_of_expiry
 from sync.identity.files import TlsFiles
@@ -60,6 +62,10 @@ URGENT = frozenset(
         "FragmentTaken",
         "FragmentYielded",
         "CommandAnswered",
+        "DocumentChanged",
+        "DocumentDeleted",
+        "EditProposed",
+        "EditRefused",
         "AgentRegistered",
         "ScheduleCreated",
         "ScheduleChanged",
@@ -134,6 +140,7 @@ class EdgeNode:
             dials=True,
             urgent=URGENT,
         )
+        self.reads = SiteReads(self)
         self.loop = Loop(self._make_executor, self.log, self, clock=self.ports.clock)
         self.loop.held = True
         self.gateway.loop = self.exchange.loop = self.loop
@@ -206,6 +213,8 @@ class EdgeNode:
     def committed(self, rows: list[Row]) -> None:
         """Rows are durable: the link may carry them."""
         self.exchange.committed(rows)
+        if self.book.leased:
+            self.reads.renew()
 
     def refolded(self, error: BaseException) -> None:
         """The core was folded anew: sessions hung on the old one, so everybody comes back and says what he holds."""
@@ -313,6 +322,7 @@ class EdgeNode:
 
     def telemetry(self) -> sync_pb2.SyncMessage | None:
         """How busy the agents are; only when it has changed."""
+        self.reads.renew()
         loads = loads_of(self._executor())
         encoded = loads.SerializeToString()
         if encoded == self._last_telemetry:
@@ -338,6 +348,8 @@ class EdgeNode:
     async def other(self, link: Link, message: sync_pb2.SyncMessage) -> None:
         """Messages of the link that are not replication."""
         match message.WhichOneof("kind"):
+            case "document_read_reply" | "read_lease_reply":
+                self.reads.heard(message)
             case "digest_request":
                 link.say(await self._digest(message.digest_request))
             case "blob_wanted":
@@ -387,6 +399,11 @@ class EdgeNode:
     def _digest_of(self, run: str, body: bytes) -> sync_pb2.FragmentDigest:
         saved = load_saved(body)
         return sync_pb2.FragmentDigest(run=run, epoch=saved.epoch, seq=saved.version, state_hash=state_hash(body))
+
+    @property
+    def book(self) -> DocumentBook:
+        """What the site knows of documents, as it is now; a refold makes a new one."""
+        return self._executor().documents.book
 
     def _executor(self) -> Executor:
         core = self.loop.driver.core

@@ -141,9 +141,9 @@ class Home:
         if ended is not None:
             out.append(ended)
 
-    def note(self, event: Event, out: list[object]) -> None:
-        """Record and fold an event of the site that belongs to no run."""
-        out.append(Append(self.stream, "", 0, event))
+    def note(self, event: Event, out: list[object], watch: str = "") -> None:
+        """Record and fold an event of the site that belongs to no run. `watch`: under which name the Lag counts it."""
+        out.append(Append(self.stream, "", 0, event, watch))
         self.tell("", event)
 
     def tell(self, run: str, event: Event, *, is_own: bool = True, time_ms: int = 0) -> None:

@@ -239,8 +239,8 @@ class Driver:
         previous = self._last.get(run, 0)
         self._last[run] = pos
         rows.append(make_row((pos, stream, seq, output.epoch, kind, run, stamp, payload, digest, previous)))
-        if self.lag is not None and run in self.lag.watched:
-            self.lag.place(run, seq, now.mono_ms)
+        if self.lag is not None and (key := output.watch or run) in self.lag.watched:
+            self.lag.place(key, seq, now.mono_ms)
 
     def _tip(self, stream: StreamId) -> "_Tip":
         tip = self._tips[stream] = _Tip(0, GENESIS.hash, stream.encode())
@@ -427,7 +427,7 @@ class Driver:
         held = self._peer_holds.setdefault(lag.stream, noted)
         tail = [(row.run, row.seq) for row in loaded.tail if row.stream == lag.stream]
         end = loaded.heads.get(lag.stream, GENESIS).seq
-        lag.begin(held, end - len(tail), tail)
+        lag.begin(held, end - len(tail), tail, end)
 
 
 _RECORDED = frozenset((SetTimer, ClearTimer, Persist, Save, Remember, Revoke))

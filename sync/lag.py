@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from sync.values import StreamId
 
 LONG_AGO = -(1 << 62)
+DOCUMENT = "doc:"
+"""What a document is watched as begins so: the others are runs."""
 
 
 @dataclass(slots=True)
@@ -39,11 +41,13 @@ class Lag:
     before the peer holds it; `watched` are all of them.
 
     After a restart the events below `blind_to` are not known by run: until the peer holds them, any watched run may have some.
+    Of documents nothing is told apart that was written before the start, up to `begun_at`.
     """
 
     stream: StreamId
     held: int = 0
     blind_to: int = 0
+    begun_at: int = 0
     watched: dict[str, Behind] = field(default_factory=dict)
     strong: dict[str, None] = field(default_factory=dict)
     _ended: dict[str, None] = field(default_factory=dict)
@@ -96,7 +100,8 @@ class Lag:
 
     def is_blind(self, run: str) -> bool:
         """Might the peer lack events of the run that are not counted?"""
-        return self.blind_to > self.held and run in self.watched
+        blind_to = self.begun_at if run.startswith(DOCUMENT) else self.blind_to
+        return blind_to > self.held and run in self.watched
 
     def is_withheld(self, run: str, mark: Hashable) -> bool:
         """Is the event of this mark one that the peer does not hold, so that nothing that follows from it has left?"""
@@ -107,8 +112,8 @@ class Lag:
 
     def hold(self, seq: int) -> bool:
         """The peer holds the stream up to `seq` (less than before: it was restored from a copy). Has anything watched changed?"""
-        was_blind, self.held = self.blind_to > self.held, seq
-        changed = was_blind and self.blind_to <= seq
+        before, self.held = self.held, seq
+        changed = before < self.blind_to <= seq or before < self.begun_at <= seq
         for run in list(self._behind):
             places = self.watched[run].placed
             while places and places[0].seq <= seq:
@@ -120,10 +125,10 @@ class Lag:
                     self._forget(run)
         return changed
 
-    def begin(self, held: int, floor: int, tail: Iterable[tuple[str, int]]) -> None:
-        """After a restart: `tail` are (run, place) of the stream's events behind place `floor`, which are read again. How old
-        they are is not known, so they count as older than any bound."""
-        self.held, self.blind_to = held, floor
+    def begin(self, held: int, floor: int, tail: Iterable[tuple[str, int]], end: int) -> None:
+        """After a restart: `tail` are (run, place) of the stream's events behind place `floor` and up to `end`, which are read
+        again. How old they are is not known, so they count as older than any bound."""
+        self.held, self.blind_to, self.begun_at = held, floor, end
         for run, seq in tail:
             if seq > held and run in self.watched:
                 self.watched[run].placed.append(Place(seq, LONG_AGO))

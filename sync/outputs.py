@@ -16,12 +16,14 @@ class Encodable(Protocol):
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
-    """An event that the core has decided and already folded; the Driver gives it its place in the stream."""
+    """An event that the core has decided and already folded; the Driver gives it its place in the stream. `watch`: under which
+    name the Lag counts it, if not under the run's."""
 
     stream: StreamId
     run: str
     epoch: int
     event: Encodable
+    watch: str = ""
 
 
 class SetTimer(NamedTuple):

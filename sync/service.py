@@ -286,6 +286,9 @@ class Exchange:
                     session.credited(message.credit)
                     link.wake.set()
                 case "heartbeat":
+                    if not link.compared and not session.recover_to:
+                        await self.loop.caught_up()  # What a greeting tells comes before the answer that all is told.
+                        link.compared = True
                     self.standings.heard(link, message.heartbeat)
                     if (pause_s := link.pulse.throttle_s(self._clock())) > 0:
                         await asyncio.sleep(pause_s)

@@ -8,15 +8,19 @@ from fastapi import APIRouter, Request, Response
 
 from cloud.api import answer
 from cloud.bodies.api import body_of
+from cloud.consistency.asked import Fresh
+from cloud.consistency.requests import fresh
 from cloud.documents.core import refusal
-from cloud.documents.inputs import EditDocument, Edited
+from cloud.documents.inputs import EditDocument
 from cloud.documents.terms import terms_asked
 from cloud.documents.views import DocumentView, document_view, exists, history_view
 from cloud.port import Problem
+from cloud.problems import of_parameters
 from cloud.requests import wait_s
 from sync.documents.book import ANY_VERSION, VALUE_BYTES_MAX
 from sync.documents.events import EditRefused
 from sync.documents.ids import CLOUD, home_of, id_problem
+from sync.documents.reading import Asked, Shown, StalenessExceeded
 
 if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
@@ -35,11 +39,16 @@ class Endpoints:
         documents = self._node.planner.documents
         names = sorted({*documents.book.documents, *(edit.document for edit in documents.book.pending.values())})
         found = [name for name in names if name.startswith(prefix) and exists(documents, name)]
-        return answer({"items": [self._view(name) for name in found]})
+        return answer({"items": [self._view(self._node.documents.look(name)) for name in found]})
 
-    async def get(self, document: str) -> Response:
-        await self._node.loop.durable()
-        return self._answer(_checked(document))
+    async def get(self, document: str, request: Request) -> Response:
+        try:
+            shown = await self._node.documents.get(_checked(document), _asked(request.query_params))
+        except StalenessExceeded as exceeded:
+            known = self._node.freshness(home_of(document))
+            line = f"as_of {known.as_of}, staleness_ms {known.staleness_ms}, versions_behind {exceeded.shown.versions_behind}"
+            raise Problem(503, "staleness_exceeded", str(exceeded), [line]) from None
+        return self._answer(shown)
 
     async def history(self, document: str) -> Response:
         await self._node.loop.durable()
@@ -68,31 +77,21 @@ class Endpoints:
             raise Problem(503, "not_ready", "the cloud does not take work now: GET /readyz says why")
         terms = terms_asked(query) if operation == "put" else None
         wanted = EditDocument(0, _checked(document), edit, operation, value, expected, author or "api", terms)
-        reply = await self._node.loop.ask(lambda token: wanted._replace(token=token))
-        if isinstance(reply, Problem):
-            raise reply
-        assert isinstance(reply, Edited)
-        return await self._settled(document, reply, wait, operation)
-
-    async def _settled(self, document: str, edited: Edited, wait: float, operation: str) -> Response:
-        book, edit = self._node.planner.documents.book, edited.edit
-        if not edited.version:
-            await self._node.watching.wait_for(edit, lambda: book.answer(document, edit) is not None, wait)
-        decided = edited.version or self._node.planner.documents.book.answer(document, edit)
+        edited = await self._node.documents.edit(wanted, wait)
+        decided = edited.version or self._node.planner.documents.book.answer(document, edited.edit)
         if isinstance(decided, EditRefused):
             raise refusal(decided)
         if operation == "delete" and decided is not None:
             return Response(status_code=204)
-        return self._answer(document, 200 if decided is not None else 202)
+        return self._answer(self._node.documents.look(document), 200 if decided is not None else 202)
 
-    def _answer(self, document: str, status: int = 200) -> Response:
-        view = self._view(document)
+    def _answer(self, shown: Shown, status: int = 200) -> Response:
+        view = self._view(shown)
         return answer(view, status, {"ETag": f'"{view.version}"'})
 
-    def _view(self, document: str) -> DocumentView:
-        home = home_of(document)
-        link = self._node.link_view(home) if home != CLOUD else None
-        return document_view(self._node.planner.documents, document, link)
+    def _view(self, shown: Shown) -> DocumentView:
+        home = home_of(shown.document)
+        return document_view(shown, self._node.link_view(home) if home != CLOUD else None)
 
 
 def document_routes(node: "GlobalPlanner") -> APIRouter:
@@ -110,6 +109,14 @@ def _checked(document: str) -> str:
     if problem := id_problem(document):
         raise Problem(422, "invalid_document_id", problem)
     return document
+
+
+def _asked(parameters: Mapping[str, str]) -> Asked:
+    """`consistency`, `max_staleness`, `min_version`, as of runs; `degrade=eventual` takes what there is."""
+    if (degrade := parameters.get("degrade", "")) not in ("", "eventual"):
+        raise of_parameters([("degrade", f"{degrade!r} is none; allowed: eventual")])
+    wanted = fresh(parameters) or Fresh()
+    return Asked(parameters.get("consistency", ""), wanted.staleness_ms, wanted.version, bool(degrade))
 
 
 def _short(name: str, value: str) -> str:

@@ -8,7 +8,8 @@ from typing import ClassVar, Protocol
 
 import msgspec
 
-from cloud.documents.inputs import EditDocument, Edited, EditSettled
+from cloud.documents.inputs import EditDocument, Edited, EditSettled, LeaseAsked
+from cloud.documents.leases import TTL_MS_MAX, Leases
 from cloud.fleet import Fleet
 from cloud.ids import Ids
 from cloud.part import Fold, Hear, Part, Step
@@ -30,7 +31,7 @@ from sync.values import Now, SiteId
 from workflow import document_events as _codec  # noqa: F401 (makes the events known)
 from workflow.event import Event
 
-STATUS = {"version_conflict": 412, "document_unknown": 404, "document_too_large": 413, "invalid_terms": 422}
+STATUS = {"version_conflict": 412, "document_unknown": 404, "document_too_large": 413, "invalid_terms": 422, "bound_reached": 503}
 
 
 class Planning(Protocol):
@@ -67,12 +68,14 @@ class CloudDocuments(Part):
         self.told: dict[str, dict[str, int]] = {}
         self.sent: set[str] = set()
         self.proposers: dict[str, str] = {}
+        self.leases = Leases()
+        self._held: dict[str, None] = {}
         self._recent: dict[str, int] = {}
         self._changes = 0
         self._told_to: dict[str, int] = {}
 
     def steps(self) -> dict[type, Step]:
-        return {EditDocument: self._edit}
+        return {EditDocument: self._edit, LeaseAsked: self._lease}
 
     def own_folds(self) -> dict[type, Fold]:
         return dict.fromkeys(EVENTS, self._fold_own)
@@ -90,6 +93,20 @@ class CloudDocuments(Part):
             self._decide_for(site, edit, now, out)
         self._tell(site, now, out)
         self._send(site, now, out)
+
+    def restored(self, now: Now, out: list[object]) -> None:
+        if any(known.terms.level.versions for name, known in self.book.documents.items() if name.startswith(SHARED)):
+            self.leases.blind_until_ms = now.mono_ms + TTL_MS_MAX
+
+    def settle(self, now: Now, out: list[object]) -> None:
+        """What a lease held back may go on."""
+        for name in list(self._held):
+            edit = self.book.pending.get(name)
+            if edit is None or name not in self.proposers:
+                del self._held[name]
+            elif not self._bar(edit, now):
+                del self._held[name]
+                self._decide_for(self.proposers[name], edit, now, out)
 
     # Asked ------------------------------------------------------------------------------------------------------------
 
@@ -109,6 +126,8 @@ class CloudDocuments(Part):
         if edit.edit in self.book.pending:
             return Edited(edit.edit, 0)
         if home == CLOUD:
+            if barred := self._bar(edit, now):
+                return Problem(STATUS["bound_reached"], "bound_reached", f"{edit.document}: {barred}")
             decided = self.book.decide(edit, now.wall_ms)
             if isinstance(decided, EditRefused):
                 return refusal(decided)
@@ -129,6 +148,15 @@ class CloudDocuments(Part):
             return Problem(429, "too_many_pending", detail)
         return None
 
+    def _bar(self, edit: EditProposed, now: Now) -> str:
+        known = self.book.get(edit.document)
+        bound = known.terms.level.versions
+        return self.leases.bars(edit.document, known.version + 1, bound, now.mono_ms) if bound else ""
+
+    def _lease(self, input: LeaseAsked, now: Now, out: list[object]) -> None:
+        self.leases.take(input.site, input.ttl_ms, input.versions, now.mono_ms)
+        out.append(Reply(input.token, {name: self.book.get(name).version for name in input.versions}))
+
     # Sites ------------------------------------------------------------------------------------------------------------
 
     def _hear_edit(self, site: str, run: str, event: Event, time_ms: int, now: Now, out: list[object]) -> None:
@@ -138,13 +166,23 @@ class CloudDocuments(Part):
             self._decide_for(site, event, now, out)
 
     def _decide_for(self, site: str, edit: EditProposed, now: Now, out: list[object]) -> None:
-        """The cloud decides, and the site is told either way."""
+        """The cloud decides, and the site is told either way; or it waits until no lease stands in the way."""
+        if self._bar(edit, now):
+            self._held[edit.edit] = None
+            return
+        if not self.book.get(edit.document).terms.reaches(site):
+            reason = f"{edit.document} has no replica at {site}, so it is not changed from there"
+            self._refuse(site, EditRefused(edit.document, edit.edit, "no_replica", reason, 0), now, out)
+            return
         decided = self.book.decide(edit, now.wall_ms)
         if isinstance(decided, EditRefused):
-            self._planner.note("", decided, now, out)
-            self._planner.note(site, decided, now, out)
+            self._refuse(site, decided, now, out)
         else:
             self._record(decided, now, out)
+
+    def _refuse(self, site: str, refused: EditRefused, now: Now, out: list[object]) -> None:
+        self._planner.note("", refused, now, out)
+        self._planner.note(site, refused, now, out)
 
     def _record(self, decided: Decision, now: Now, out: list[object]) -> None:
         for event in decided.events:

@@ -19,6 +19,16 @@ class EditDocument(NamedTuple):
     terms: Terms | None = None
 
 
+class LeaseAsked(NamedTuple):
+    """A site says what it holds of shared documents that are bounded by versions. The answer: what the cloud has of them; for
+    `ttl_ms` it gets no further ahead than their bound."""
+
+    token: int
+    site: str
+    ttl_ms: int
+    versions: dict[str, int]
+
+
 class Edited(NamedTuple):
     """The edit is recorded; `version` is what it made of the document, 0 while its home has not decided."""
 

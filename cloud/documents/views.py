@@ -5,9 +5,9 @@ import msgspec
 from cloud.documents.core import CloudDocuments
 from cloud.port import Problem
 from cloud.views import LinkView
-from sync.documents.book import Change
 from sync.documents.events import EditProposed
 from sync.documents.ids import CLOUD, home_of
+from sync.documents.reading import Shown
 from sync.documents.terms import Terms
 
 
@@ -38,7 +38,8 @@ class TermsView(msgspec.Struct, omit_defaults=True):
 
 class DocumentView(msgspec.Struct):
     """A document as the cloud knows it. `source`: decided here ("home"), or folded from what its site has told ("replica", which
-    lags behind while `link` is down). `changed_at`: UTC ms, by the clock of its home."""
+    lags behind while `link` is down). `changed_at`: UTC ms, by the clock of its home. `staleness_ms`: how old this may be, and
+    `versions_behind`: how many versions there may be beyond it (-1: nobody knows). `degraded`: it is not what was asked for."""
 
     id: str
     home: str
@@ -48,8 +49,12 @@ class DocumentView(msgspec.Struct):
     author: str
     changed_at: int
     pending: list[PendingView]
+    as_of: int
+    staleness_ms: int
+    versions_behind: int
     terms: TermsView
     link: LinkView | None = None
+    degraded: bool = False
 
 
 class ChangeView(msgspec.Struct):
@@ -67,18 +72,18 @@ def exists(documents: CloudDocuments, name: str) -> bool:
     return bool(documents.book.get(name).value) or any(documents.book.waiting(name))
 
 
-def document_view(documents: CloudDocuments, name: str, link: LinkView | None) -> DocumentView:
+def document_view(shown: Shown, link: LinkView | None) -> DocumentView:
     """The document; value null and version 0 if only an edit is on its way. Raises Problem (404)."""
-    known = documents.book.get(name)
-    if not exists(documents, name):
-        was = f" any more (deleted with version {known.version})" if known.version else ""
+    name = shown.document
+    if not shown.value and not shown.pending:
+        was = f" any more (deleted with version {shown.version})" if shown.version else ""
         raise Problem(404, "document_unknown", f"there is no document {name}{was}: PUT creates it")
-    last = known.history[-1] if known.history else Change(0, "", "", 0)
-    home = home_of(name)
-    source = "home" if home == CLOUD else "replica"
-    pending = [_pending(edit) for edit in documents.book.waiting(name)]
-    value = msgspec.Raw(known.value or b"null")
-    return DocumentView(name, home, source, known.version, value, last.author, last.at_ms, pending, _terms(known.terms), link)
+    pending = [_pending(edit) for edit in shown.pending]
+    value, terms = msgspec.Raw(shown.value or b"null"), _terms(shown.terms)
+    who = shown.author, shown.changed_at_ms
+    age = shown.as_of_ms, shown.staleness_ms, shown.versions_behind
+    source = "home" if home_of(name) == CLOUD else "replica"
+    return DocumentView(name, home_of(name), source, shown.version, value, *who, pending, *age, terms, link, shown.degraded)
 
 
 def history_view(documents: CloudDocuments, name: str) -> list[ChangeView]:

@@ -80,6 +80,7 @@ class DocumentBook:
         self.pending: dict[str, EditProposed] = {}
         self.refused: dict[str, EditRefused] = {}
         self.forgotten = Forgotten()
+        self.leased: dict[str, None] = {}  # Replicas that are bounded by versions.
         self._bytes = self._count = 0  # Of those at home here alone: replicas are bounded where they are at home.
 
     def get(self, document: str) -> Document:
@@ -179,6 +180,13 @@ class DocumentBook:
         known = self._known(event.document)
         if (event.epoch, event.after) >= (known.epoch, known.version):
             known.terms = event.terms
+            self._note_terms(event.document, event.terms)
+
+    def _note_terms(self, document: str, terms: Terms) -> None:
+        if terms.level.versions and home_of(document) != self.home:
+            self.leased[document] = None
+        else:
+            self.leased.pop(document, None)
 
     def _known(self, document: str) -> Document:
         if (known := self.documents.get(document)) is None:
@@ -214,6 +222,8 @@ class DocumentBook:
         self.documents, self.pending, self.refused = saved.documents, saved.pending, saved.refused
         self.forgotten = Forgotten(saved.forgotten)
         own = [each for name, each in saved.documents.items() if home_of(name) == self.home]
+        for name, each in saved.documents.items():
+            self._note_terms(name, each.terms)
         self._bytes, self._count = sum(len(each.value) for each in own), len(own)
 
 

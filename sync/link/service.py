@@ -38,6 +38,7 @@ class Link:
     flushed_s: float = 0.0
     fetching: bool = False
     whole: bool = False
+    compared: bool = False  # Is what the greeting let us tell durable in our stream?
 
     def say(self, message: sync_pb2.SyncMessage) -> None:
         """Queue a message that is not of the event stream."""
@@ -101,6 +102,8 @@ class Standings:
         """A heartbeat came: a question, which is answered, or the answer to ours."""
         known, now_s = self.of(link.peer), self._clock()
         known.hear(heartbeat)
+        if link.session.recover_to:
+            return  # What comes now is stored and not acted upon, and nothing is told: nobody is level.
         if heartbeat.echo:
             held = self._ring.durable.get(link.session.receives, 0)
             if (asked_s := link.pulse.answered(heartbeat.echo, heartbeat.head_seq, held, now_s)) is not None:

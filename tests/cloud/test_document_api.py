@@ -1,11 +1,17 @@
 """Documents over HTTP, in front of a running cloud with a site."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
+from edge.documents import EditDocument
+from sync.documents.book import ANY_VERSION
+from sync.documents.reading import Asked, Unavailable
+from sync.documents.terms import Terms
+from sync.levels import Level
 from tests.cloud.test_rule_api import command
 from tests.whole import Whole, whole
 
@@ -44,6 +50,50 @@ async def test_a_document_of_a_site_is_decided_there(system: Whole) -> None:
     assert (done.status_code, done.json()["version"], done.json()["pending"]) == (200, 1, [])
     stale = await system.client.put(at, json=2, params={"wait": "20", "expected_version": "7"})
     assert (stale.status_code, stale.json()["code"]) == (412, "version_conflict")
+
+
+async def test_levels_are_named_when_a_document_begins(system: Whole) -> None:
+    """And shown; they stay, and what is no level is refused."""
+    at = f"{DOCUMENTS}/shared/tariff"
+    begun = await system.client.post(at, json=1, params={"level": "bounded,versions=3,time=2s"})
+    assert (begun.status_code, begun.json()["terms"]) == (
+        200,
+        {"level": "bounded", "resolver": "home", "versions": 3, "time_ms": 2000},
+    )
+    assert (await system.client.post(at, json=1)).json()["code"] == "version_conflict"
+    assert (await system.client.put(at, json=1, params={"level": "strong"})).json()["code"] == "terms_fixed"
+    assert (await system.client.put(at, json=1, params={"level": "firm"})).json()["code"] == "invalid_parameter"
+
+
+async def test_reads_say_how_fresh_they_must_be(system: Whole) -> None:
+    """What is not inside is refused with the figures, or taken as it is, marked."""
+    at = f"{DOCUMENTS}/site/harbour/tide"
+    await system.client.put(at, json=1, params={"wait": "20", "level": "strong"})
+    strong = await system.client.get(at, params={"consistency": "strong"})
+    assert (strong.json()["value"], strong.json()["terms"]["level"]) == (1, "strong")
+    assert (await system.client.get(at, params={"max_staleness": "30s"})).status_code == 200
+    late = await system.client.get(at, params={"min_version": "7"})
+    assert (late.status_code, late.json()["code"]) == (503, "staleness_exceeded")
+    taken = (await system.client.get(at, params={"min_version": "7", "degrade": "eventual"})).json()
+    assert (taken["version"], taken["degraded"]) == (1, True)
+
+
+async def test_a_site_reads_and_edits_inside_the_levels(system: Whole) -> None:
+    """Strong ones with the cloud, bounded ones under a lease, and what is kept elsewhere not at all."""
+    reads = system.edges["harbour"].reads
+    for name, level in (("strict", "strong"), ("near", "bounded,versions=5,time=30s")):
+        await system.client.put(f"{DOCUMENTS}/shared/{name}", json=1, params={"level": level})
+    shown = await reads.get("shared/strict", wait_s=20)
+    assert (shown.value, shown.source) == (b"1", "cloud")
+    near = await reads.get("shared/near", Asked("bounded", version=1), wait_s=20)
+    assert (near.value, near.source) == (b"1", "replica")
+    assert reads.lease.covers("shared/near", 1, 5, asyncio.get_running_loop().time())
+    wanted = EditDocument(0, "site/harbour/rail", "e1", "put", b"1", ANY_VERSION, "ben", Terms(Level("strong")))
+    assert await reads.edit(wanted, 20) == await reads.edit(wanted, 20) == 1
+    assert (await reads.get("site/harbour/rail", wait_s=20)).source == "home"
+    assert await reads.edit(EditDocument(0, "shared/strict", "e2", "put", b"2", 1, "ben"), 20) == 2
+    with pytest.raises(Unavailable):
+        await reads.get("site/airport/rail")
 
 
 @pytest.mark.parametrize(("name", "status"), [("elsewhere/a", 422), ("site/nowhere/a", 404)])

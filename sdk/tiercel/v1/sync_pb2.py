@@ -25,45 +25,61 @@ _sym_db = _symbol_database.Default()
 from tiercel.v1 import events_pb2 as tiercel_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tiercel/v1/sync.proto\x12\ntiercel.v1\x1a\x17tiercel/v1/events.proto\"\xbb\x04\n\x0bSyncMessage\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x15.tiercel.v1.PeerHelloH\x00\x12(\n\x06\x65vents\x18\x02 \x01(\x0b\x32\x16.tiercel.v1.EventBatchH\x00\x12#\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x14.tiercel.v1.EventAckH\x00\x12.\n\theartbeat\x18\x04 \x01(\x0b\x32\x19.tiercel.v1.SyncHeartbeatH\x00\x12(\n\x05\x66\x65tch\x18\x05 \x01(\x0b\x32\x17.tiercel.v1.FetchEventsH\x00\x12$\n\x06\x63redit\x18\x06 \x01(\x0b\x32\x12.tiercel.v1.CreditH\x00\x12-\n\x0b\x62lob_wanted\x18\x07 \x01(\x0b\x32\x16.tiercel.v1.BlobWantedH\x00\x12\x33\n\x0e\x64igest_request\x18\x08 \x01(\x0b\x32\x19.tiercel.v1.DigestRequestH\x00\x12/\n\x0c\x64igest_reply\x18\t \x01(\x0b\x32\x17.tiercel.v1.DigestReplyH\x00\x12*\n\x07refused\x18\n \x01(\x0b\x32\x17.tiercel.v1.SyncRefusedH\x00\x12\'\n\x05loads\x18\x0b \x01(\x0b\x32\x16.tiercel.v1.AgentLoadsH\x00\x12*\n\x07reports\x18\x0c \x01(\x0b\x32\x17.tiercel.v1.TaskReportsH\x00\x12\x17\n\rpacked_events\x18\x14 \x01(\x0cH\x00\x42\x06\n\x04kind\"\xca\x01\n\tPeerHello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0c\n\x04\x62oot\x18\x04 \x01(\x04\x12%\n\x05heads\x18\x05 \x03(\x0b\x32\x16.tiercel.v1.StreamHead\x12\x0f\n\x07\x63redits\x18\x06 \x01(\r\x12\x0f\n\x07wall_ms\x18\x07 \x01(\x03\x12\x16\n\x0eoldest_version\x18\x08 \x01(\r\x12\x14\n\x0c\x63redit_bytes\x18\t \x01(\x04\"\'\n\x08\x45ventAck\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"\'\n\x06\x43redit\x12\x0e\n\x06\x65vents\x18\x01 \x01(\r\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"\x8e\x01\n\rSyncHeartbeat\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04\x65\x63ho\x18\x02 \x01(\x04\x12\x0f\n\x07wall_ms\x18\x03 \x01(\x03\x12\x10\n\x08head_seq\x18\x04 \x01(\x04\x12\x15\n\rwaiting_bytes\x18\x05 \x01(\x04\x12\x11\n\toldest_ms\x18\x06 \x01(\x03\x12\x16\n\x0etelemetry_lost\x18\x07 \x01(\x04\"0\n\x0b\x46\x65tchEvents\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x04\"0\n\nBlobWanted\x12\"\n\x05\x62lobs\x18\x01 \x03(\x0b\x32\x13.tiercel.v1.BlobRef\"=\n\rDigestRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x11\n\tafter_run\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\"V\n\x0b\x44igestReply\x12\n\n\x02id\x18\x01 \x01(\x04\x12-\n\tfragments\x18\x02 \x03(\x0b\x32\x1a.tiercel.v1.FragmentDigest\x12\x0c\n\x04more\x18\x03 \x01(\x08\"M\n\x0e\x46ragmentDigest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\x12\n\nstate_hash\x18\x04 \x01(\x0c\"y\n\nAgentLoads\x12%\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x15.tiercel.v1.AgentLoad\x12\r\n\x05ready\x18\x02 \x01(\x04\x12\x0f\n\x07running\x18\x03 \x01(\x04\x12$\n\x05\x63\x61\x63he\x18\x04 \x01(\x0b\x32\x15.tiercel.v1.CacheLoad\"I\n\tCacheLoad\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\r\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x0c\n\x04hits\x18\x03 \x01(\x04\x12\x0e\n\x06misses\x18\x04 \x01(\x04\"R\n\tAgentLoad\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0f\n\x07running\x18\x02 \x01(\r\x12\x0e\n\x06health\x18\x03 \x01(\t\x12\x15\n\ropen_until_ms\x18\x04 \x01(\x03\"4\n\x0bTaskReports\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.tiercel.v1.TaskReport\"g\n\nTaskReport\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x10\n\x08\x66raction\x18\x04 \x01(\x01\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\r\n\x05\x61t_ms\x18\x06 \x01(\x03\";\n\x0bSyncRefused\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66\x61tal\x18\x03 \x01(\x08\x32O\n\x0bSyncService\x12@\n\x08\x45xchange\x12\x17.tiercel.v1.SyncMessage\x1a\x17.tiercel.v1.SyncMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tiercel/v1/sync.proto\x12\ntiercel.v1\x1a\x17tiercel/v1/events.proto\"\x91\x06\n\x0bSyncMessage\x12&\n\x05hello\x18\x01 \x01(\x0b\x32\x15.tiercel.v1.PeerHelloH\x00\x12(\n\x06\x65vents\x18\x02 \x01(\x0b\x32\x16.tiercel.v1.EventBatchH\x00\x12#\n\x03\x61\x63k\x18\x03 \x01(\x0b\x32\x14.tiercel.v1.EventAckH\x00\x12.\n\theartbeat\x18\x04 \x01(\x0b\x32\x19.tiercel.v1.SyncHeartbeatH\x00\x12(\n\x05\x66\x65tch\x18\x05 \x01(\x0b\x32\x17.tiercel.v1.FetchEventsH\x00\x12$\n\x06\x63redit\x18\x06 \x01(\x0b\x32\x12.tiercel.v1.CreditH\x00\x12-\n\x0b\x62lob_wanted\x18\x07 \x01(\x0b\x32\x16.tiercel.v1.BlobWantedH\x00\x12\x33\n\x0e\x64igest_request\x18\x08 \x01(\x0b\x32\x19.tiercel.v1.DigestRequestH\x00\x12/\n\x0c\x64igest_reply\x18\t \x01(\x0b\x32\x17.tiercel.v1.DigestReplyH\x00\x12*\n\x07refused\x18\n \x01(\x0b\x32\x17.tiercel.v1.SyncRefusedH\x00\x12\'\n\x05loads\x18\x0b \x01(\x0b\x32\x16.tiercel.v1.AgentLoadsH\x00\x12*\n\x07reports\x18\x0c \x01(\x0b\x32\x17.tiercel.v1.TaskReportsH\x00\x12\x31\n\rdocument_read\x18\r \x01(\x0b\x32\x18.tiercel.v1.DocumentReadH\x00\x12<\n\x13\x64ocument_read_reply\x18\x0e \x01(\x0b\x32\x1d.tiercel.v1.DocumentReadReplyH\x00\x12+\n\nread_lease\x18\x0f \x01(\x0b\x32\x15.tiercel.v1.ReadLeaseH\x00\x12\x36\n\x10read_lease_reply\x18\x10 \x01(\x0b\x32\x1a.tiercel.v1.ReadLeaseReplyH\x00\x12\x17\n\rpacked_events\x18\x14 \x01(\x0cH\x00\x42\x06\n\x04kind\"\xca\x01\n\tPeerHello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0c\n\x04\x62oot\x18\x04 \x01(\x04\x12%\n\x05heads\x18\x05 \x03(\x0b\x32\x16.tiercel.v1.StreamHead\x12\x0f\n\x07\x63redits\x18\x06 \x01(\r\x12\x0f\n\x07wall_ms\x18\x07 \x01(\x03\x12\x16\n\x0eoldest_version\x18\x08 \x01(\r\x12\x14\n\x0c\x63redit_bytes\x18\t \x01(\x04\"\'\n\x08\x45ventAck\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"\'\n\x06\x43redit\x12\x0e\n\x06\x65vents\x18\x01 \x01(\r\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"\x8e\x01\n\rSyncHeartbeat\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04\x65\x63ho\x18\x02 \x01(\x04\x12\x0f\n\x07wall_ms\x18\x03 \x01(\x03\x12\x10\n\x08head_seq\x18\x04 \x01(\x04\x12\x15\n\rwaiting_bytes\x18\x05 \x01(\x04\x12\x11\n\toldest_ms\x18\x06 \x01(\x03\x12\x16\n\x0etelemetry_lost\x18\x07 \x01(\x04\"0\n\x0b\x46\x65tchEvents\x12\x0e\n\x06stream\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x04\"0\n\nBlobWanted\x12\"\n\x05\x62lobs\x18\x01 \x03(\x0b\x32\x13.tiercel.v1.BlobRef\"=\n\rDigestRequest\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x11\n\tafter_run\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\"V\n\x0b\x44igestReply\x12\n\n\x02id\x18\x01 \x01(\x04\x12-\n\tfragments\x18\x02 \x03(\x0b\x32\x1a.tiercel.v1.FragmentDigest\x12\x0c\n\x04more\x18\x03 \x01(\x08\"M\n\x0e\x46ragmentDigest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x0b\n\x03seq\x18\x03 \x01(\x04\x12\x12\n\nstate_hash\x18\x04 \x01(\x0c\"y\n\nAgentLoads\x12%\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x15.tiercel.v1.AgentLoad\x12\r\n\x05ready\x18\x02 \x01(\x04\x12\x0f\n\x07running\x18\x03 \x01(\x04\x12$\n\x05\x63\x61\x63he\x18\x04 \x01(\x0b\x32\x15.tiercel.v1.CacheLoad\"I\n\tCacheLoad\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\r\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x0c\n\x04hits\x18\x03 \x01(\x04\x12\x0e\n\x06misses\x18\x04 \x01(\x04\"R\n\tAgentLoad\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0f\n\x07running\x18\x02 \x01(\r\x12\x0e\n\x06health\x18\x03 \x01(\t\x12\x15\n\ropen_until_ms\x18\x04 \x01(\x03\"4\n\x0bTaskReports\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.tiercel.v1.TaskReport\"g\n\nTaskReport\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x10\n\x08\x66raction\x18\x04 \x01(\x01\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\r\n\x05\x61t_ms\x18\x06 \x01(\x03\",\n\x0c\x44ocumentRead\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08\x64ocument\x18\x02 \x01(\t\"u\n\x11\x44ocumentReadReply\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\r\n\x05value\x18\x04 \x01(\x0c\x12\x0e\n\x06\x61uthor\x18\x05 \x01(\t\x12\x15\n\rchanged_at_ms\x18\x06 \x01(\x03\"\x8f\x01\n\tReadLease\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06ttl_ms\x18\x02 \x01(\r\x12\x35\n\x08versions\x18\x03 \x03(\x0b\x32#.tiercel.v1.ReadLease.VersionsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\x89\x01\n\x0eReadLeaseReply\x12\n\n\x02id\x18\x01 \x01(\x04\x12:\n\x08versions\x18\x02 \x03(\x0b\x32(.tiercel.v1.ReadLeaseReply.VersionsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\";\n\x0bSyncRefused\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66\x61tal\x18\x03 \x01(\x08\x32O\n\x0bSyncService\x12@\n\x08\x45xchange\x12\x17.tiercel.v1.SyncMessage\x1a\x17.tiercel.v1.SyncMessage(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tiercel.v1.sync_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_READLEASE_VERSIONSENTRY']._loaded_options = None
+  _globals['_READLEASE_VERSIONSENTRY']._serialized_options = b'8\001'
+  _globals['_READLEASEREPLY_VERSIONSENTRY']._loaded_options = None
+  _globals['_READLEASEREPLY_VERSIONSENTRY']._serialized_options = b'8\001'
   _globals['_SYNCMESSAGE']._serialized_start=63
-  _globals['_SYNCMESSAGE']._serialized_end=634
-  _globals['_PEERHELLO']._serialized_start=637
-  _globals['_PEERHELLO']._serialized_end=839
-  _globals['_EVENTACK']._serialized_start=841
-  _globals['_EVENTACK']._serialized_end=880
-  _globals['_CREDIT']._serialized_start=882
-  _globals['_CREDIT']._serialized_end=921
-  _globals['_SYNCHEARTBEAT']._serialized_start=924
-  _globals['_SYNCHEARTBEAT']._serialized_end=1066
-  _globals['_FETCHEVENTS']._serialized_start=1068
-  _globals['_FETCHEVENTS']._serialized_end=1116
-  _globals['_BLOBWANTED']._serialized_start=1118
-  _globals['_BLOBWANTED']._serialized_end=1166
-  _globals['_DIGESTREQUEST']._serialized_start=1168
-  _globals['_DIGESTREQUEST']._serialized_end=1229
-  _globals['_DIGESTREPLY']._serialized_start=1231
-  _globals['_DIGESTREPLY']._serialized_end=1317
-  _globals['_FRAGMENTDIGEST']._serialized_start=1319
-  _globals['_FRAGMENTDIGEST']._serialized_end=1396
-  _globals['_AGENTLOADS']._serialized_start=1398
-  _globals['_AGENTLOADS']._serialized_end=1519
-  _globals['_CACHELOAD']._serialized_start=1521
-  _globals['_CACHELOAD']._serialized_end=1594
-  _globals['_AGENTLOAD']._serialized_start=1596
-  _globals['_AGENTLOAD']._serialized_end=1678
-  _globals['_TASKREPORTS']._serialized_start=1680
-  _globals['_TASKREPORTS']._serialized_end=1732
-  _globals['_TASKREPORT']._serialized_start=1734
-  _globals['_TASKREPORT']._serialized_end=1837
-  _globals['_SYNCREFUSED']._serialized_start=1839
-  _globals['_SYNCREFUSED']._serialized_end=1898
-  _globals['_SYNCSERVICE']._serialized_start=1900
-  _globals['_SYNCSERVICE']._serialized_end=1979
+  _globals['_SYNCMESSAGE']._serialized_end=848
+  _globals['_PEERHELLO']._serialized_start=851
+  _globals['_PEERHELLO']._serialized_end=1053
+  _globals['_EVENTACK']._serialized_start=1055
+  _globals['_EVENTACK']._serialized_end=1094
+  _globals['_CREDIT']._serialized_start=1096
+  _globals['_CREDIT']._serialized_end=1135
+  _globals['_SYNCHEARTBEAT']._serialized_start=1138
+  _globals['_SYNCHEARTBEAT']._serialized_end=1280
+  _globals['_FETCHEVENTS']._serialized_start=1282
+  _globals['_FETCHEVENTS']._serialized_end=1330
+  _globals['_BLOBWANTED']._serialized_start=1332
+  _globals['_BLOBWANTED']._serialized_end=1380
+  _globals['_DIGESTREQUEST']._serialized_start=1382
+  _globals['_DIGESTREQUEST']._serialized_end=1443
+  _globals['_DIGESTREPLY']._serialized_start=1445
+  _globals['_DIGESTREPLY']._serialized_end=1531
+  _globals['_FRAGMENTDIGEST']._serialized_start=1533
+  _globals['_FRAGMENTDIGEST']._serialized_end=1610
+  _globals['_AGENTLOADS']._serialized_start=1612
+  _globals['_AGENTLOADS']._serialized_end=1733
+  _globals['_CACHELOAD']._serialized_start=1735
+  _globals['_CACHELOAD']._serialized_end=1808
+  _globals['_AGENTLOAD']._serialized_start=1810
+  _globals['_AGENTLOAD']._serialized_end=1892
+  _globals['_TASKREPORTS']._serialized_start=1894
+  _globals['_TASKREPORTS']._serialized_end=1946
+  _globals['_TASKREPORT']._serialized_start=1948
+  _globals['_TASKREPORT']._serialized_end=2051
+  _globals['_DOCUMENTREAD']._serialized_start=2053
+  _globals['_DOCUMENTREAD']._serialized_end=2097
+  _globals['_DOCUMENTREADREPLY']._serialized_start=2099
+  _globals['_DOCUMENTREADREPLY']._serialized_end=2216
+  _globals['_READLEASE']._serialized_start=2219
+  _globals['_READLEASE']._serialized_end=2362
+  _globals['_READLEASE_VERSIONSENTRY']._serialized_start=2315
+  _globals['_READLEASE_VERSIONSENTRY']._serialized_end=2362
+  _globals['_READLEASEREPLY']._serialized_start=2365
+  _globals['_READLEASEREPLY']._serialized_end=2502
+  _globals['_READLEASEREPLY_VERSIONSENTRY']._serialized_start=2315
+  _globals['_READLEASEREPLY_VERSIONSENTRY']._serialized_end=2362
+  _globals['_SYNCREFUSED']._serialized_start=2504
+  _globals['_SYNCREFUSED']._serialized_end=2563
+  _globals['_SYNCSERVICE']._serialized_start=2565
+  _globals['_SYNCSERVICE']._serialized_end=2644
 # @@protoc_insertion_point(module_scope)

@@ -35,6 +35,10 @@ class SyncMessage(_message.Message):
     REFUSED_FIELD_NUMBER: _builtins.int
     LOADS_FIELD_NUMBER: _builtins.int
     REPORTS_FIELD_NUMBER: _builtins.int
+    DOCUMENT_READ_FIELD_NUMBER: _builtins.int
+    DOCUMENT_READ_REPLY_FIELD_NUMBER: _builtins.int
+    READ_LEASE_FIELD_NUMBER: _builtins.int
+    READ_LEASE_REPLY_FIELD_NUMBER: _builtins.int
     PACKED_EVENTS_FIELD_NUMBER: _builtins.int
     packed_events: _builtins.bytes
     """An EventBatch, deflated (zlib): only to a peer whose hello names the feature `deflate`."""
@@ -62,6 +66,14 @@ class SyncMessage(_message.Message):
     def loads(self) -> Global___AgentLoads: ...
     @_builtins.property
     def reports(self) -> Global___TaskReports: ...
+    @_builtins.property
+    def document_read(self) -> Global___DocumentRead: ...
+    @_builtins.property
+    def document_read_reply(self) -> Global___DocumentReadReply: ...
+    @_builtins.property
+    def read_lease(self) -> Global___ReadLease: ...
+    @_builtins.property
+    def read_lease_reply(self) -> Global___ReadLeaseReply: ...
     def __init__(
         self,
         *,
@@ -77,13 +89,17 @@ class SyncMessage(_message.Message):
         refused: Global___SyncRefused | None = ...,
         loads: Global___AgentLoads | None = ...,
         reports: Global___TaskReports | None = ...,
+        document_read: Global___DocumentRead | None = ...,
+        document_read_reply: Global___DocumentReadReply | None = ...,
+        read_lease: Global___ReadLease | None = ...,
+        read_lease_reply: Global___ReadLeaseReply | None = ...,
         packed_events: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "blob_wanted", b"blob_wanted", "credit", b"credit", "digest_reply", b"digest_reply", "digest_request", b"digest_request", "events", b"events", "fetch", b"fetch", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "loads", b"loads", "packed_events", b"packed_events", "refused", b"refused", "reports", b"reports"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "blob_wanted", b"blob_wanted", "credit", b"credit", "digest_reply", b"digest_reply", "digest_request", b"digest_request", "document_read", b"document_read", "document_read_reply", b"document_read_reply", "events", b"events", "fetch", b"fetch", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "loads", b"loads", "packed_events", b"packed_events", "read_lease", b"read_lease", "read_lease_reply", b"read_lease_reply", "refused", b"refused", "reports", b"reports"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "blob_wanted", b"blob_wanted", "credit", b"credit", "digest_reply", b"digest_reply", "digest_request", b"digest_request", "events", b"events", "fetch", b"fetch", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "loads", b"loads", "packed_events", b"packed_events", "refused", b"refused", "reports", b"reports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "blob_wanted", b"blob_wanted", "credit", b"credit", "digest_reply", b"digest_reply", "digest_request", b"digest_request", "document_read", b"document_read", "document_read_reply", b"document_read_reply", "events", b"events", "fetch", b"fetch", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "loads", b"loads", "packed_events", b"packed_events", "read_lease", b"read_lease", "read_lease_reply", b"read_lease_reply", "refused", b"refused", "reports", b"reports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "events", "ack", "heartbeat", "fetch", "credit", "blob_wanted", "digest_request", "digest_reply", "refused", "loads", "reports", "packed_events"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "events", "ack", "heartbeat", "fetch", "credit", "blob_wanted", "digest_request", "digest_reply", "refused", "loads", "reports", "document_read", "document_read_reply", "read_lease", "read_lease_reply", "packed_events"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -502,6 +518,160 @@ class TaskReport(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TaskReport: _TypeAlias = TaskReport  # noqa: Y015
+
+@_typing.final
+class DocumentRead(_message.Message):
+    """A site asks for a document as it is at the cloud now. Answered once everything that the cloud had decided is durable."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    document: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        document: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DocumentRead: _TypeAlias = DocumentRead  # noqa: Y015
+
+@_typing.final
+class DocumentReadReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    CHANGED_AT_MS_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    version: _builtins.int
+    epoch: _builtins.int
+    value: _builtins.bytes
+    """Canonical JSON; empty: there is no such document."""
+    author: _builtins.str
+    changed_at_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        version: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        value: _builtins.bytes = ...,
+        author: _builtins.str = ...,
+        changed_at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "changed_at_ms", b"changed_at_ms", "epoch", b"epoch", "id", b"id", "value", b"value", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DocumentReadReply: _TypeAlias = DocumentReadReply  # noqa: Y015
+
+@_typing.final
+class ReadLease(_message.Message):
+    """What a site holds of shared documents that are bounded by versions. For `ttl_ms` from the arrival on the cloud is ahead of
+    that by no more than their bound: the site serves them so long, counted from the sending, if it was answered.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class VersionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ID_FIELD_NUMBER: _builtins.int
+    TTL_MS_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    ttl_ms: _builtins.int
+    @_builtins.property
+    def versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        ttl_ms: _builtins.int = ...,
+        versions: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ttl_ms", b"ttl_ms", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadLease: _TypeAlias = ReadLease  # noqa: Y015
+
+@_typing.final
+class ReadLeaseReply(_message.Message):
+    """The versions that the cloud had of these documents when it took the lease."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class VersionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ID_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    @_builtins.property
+    def versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        versions: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadLeaseReply: _TypeAlias = ReadLeaseReply  # noqa: Y015
 
 @_typing.final
 class SyncRefused(_message.Message):
