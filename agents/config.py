@@ -9,6 +9,7 @@ import msgspec
 
 from agents.http import HttpPolicy
 from coordination.breaker import BreakerPolicy
+from tiercel.tls import Tls
 
 ROWS_MAX = 10_000
 """The most that one query may answer, whoever asks."""
@@ -69,6 +70,8 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     `modules`      Python modules (dotted name, or path of a .py file) with `capabilities(settings) -> {name: function}`
     `functions`    capability name -> "python:module.function"
     `settings`     handed to the modules: directories, addresses, names
+    `tls`          files by which gateway and agents know each other, when it is on another machine
+    `token_file`   a file (mode 0600) with the token of the one agent, instead of a certificate
     """
 
     gateway: str
@@ -81,6 +84,8 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     modules: tuple[str, ...] = ()
     functions: dict[str, str] = {}
     settings: dict[str, str] = {}
+    tls: Tls | None = None
+    token_file: Path | None = None
 
     def validate(self) -> None:
         """Raises HostConfigError with all problems that show without touching the world."""
@@ -89,6 +94,8 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         problems += [f"agent {id!r} is described more than once" for id in sorted({i for i in ids if ids.count(i) > 1})]
         if not self.agents:
             problems.append("no agents are described")
+        if self.token_file is not None and (self.tls is None or len(self.agents) != 1):
+            problems.append("a token is one agent's, and shown over TLS alone: with token_file describe one agent, and tls.ca")
         if not self.gateway:
             problems.append("no gateway is named; it is unix:/path or host:port")
         path = self.gateway.removeprefix("unix:")

@@ -9,7 +9,7 @@ import threading
 from agents.config import HostConfig
 from agents.local import LocalAgent
 from agents.registry import Registry
-from tiercel.channel import open_channel
+from tiercel.channel import Line
 
 log = logging.getLogger("tiercel.agents")
 
@@ -88,13 +88,14 @@ class AgentHost:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        channel = open_channel(self._config.gateway)
-        self._running.set()
-        try:
-            await asyncio.gather(*(agent.serve(channel) for agent in self._agents))
-        finally:
-            await self._registry.close()
-            await channel.close()
+        config = self._config
+        token = "" if config.token_file is None else (await asyncio.to_thread(config.token_file.read_text)).strip()
+        async with Line(config.gateway, config.tls, token) as line:
+            self._running.set()
+            try:
+                await asyncio.gather(*(agent.serve(line) for agent in self._agents))
+            finally:
+                await self._registry.close()
 
     def _stop_agents(self) -> None:
         for agent in self._agents:

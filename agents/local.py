@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import grpc
-
 from agents.config import AgentDescription
 from tiercel import Agent
 from tiercel.backoff import Backoff
+from tiercel.channel import Line
 from tiercel.errors import AgentRefused, TiercelError
 
 log = logging.getLogger("tiercel.agents")
@@ -47,7 +46,7 @@ class LocalAgent:
         for name, function in functions.items():
             self._agent.capability(name)(function)
 
-    async def serve(self, channel: grpc.aio.Channel) -> None:
+    async def serve(self, line: Line) -> None:
         """Work until `stop`, or until the gateway refuses this agent for good. Never raises for what one agent alone
         suffers: a journal that cannot be used (a full disk, an owner that is about to die) is tried again every few
         seconds."""
@@ -55,7 +54,7 @@ class LocalAgent:
         while not self._stopping.is_set():
             self.state = "serving"
             try:
-                await self._agent.serve(channel)
+                await self._agent.serve(line)
             except AgentRefused as error:
                 self.state = f"refused: {error}"
                 log.error("agent %s does not serve: %s", self.id, error)  # noqa: TRY400 - The message says it all.

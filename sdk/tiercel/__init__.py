@@ -21,6 +21,8 @@ hands the task to an agent that has it, over one connection that the agent opens
 
     agent.run("127.0.0.1:7444")
 
+A gateway on another machine is reached over TLS: `Agent("picker-1", tls=Tls("ca.crt", "tls.crt", "tls.key"))`.
+
 Work that takes long tells how far it is: `task.progress(0.4, "40 of 100 boxes")`. A task with `heartbeat: 10s` must do so, or
 call `task.heartbeat()`, at least every ten seconds; it is stopped when it falls silent.
 
@@ -35,14 +37,16 @@ if TYPE_CHECKING:
     from tiercel.agent import Agent
     from tiercel.context import TaskContext
     from tiercel.errors import RetryableError, TerminalError
+    from tiercel.tls import Tls
 
-__all__ = ["Agent", "RetryableError", "TaskContext", "TerminalError"]
+__all__ = ["Agent", "RetryableError", "TaskContext", "TerminalError", "Tls"]
 
 _HOMES = {
     "Agent": "tiercel.agent",
     "RetryableError": "tiercel.errors",
     "TaskContext": "tiercel.context",
     "TerminalError": "tiercel.errors",
+    "Tls": "tiercel.tls",
 }
 
 

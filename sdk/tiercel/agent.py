@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import grpc
-
 from tiercel.capability import Capability, capability_of
-from tiercel.runtime import Runtime, Settings, journal_path
+from tiercel.runtime import Runtime, Settings, Target, journal_path
+from tiercel.tls import Tls, tls_of, token_of
 from tiercel.v1 import agent_pb2
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -37,13 +36,17 @@ class Agent:
         journal: Path | str | None = None,
         secrets: Path | str | None = None,
         labels: Mapping[str, str] | None = None,
+        tls: Tls | None = None,
+        token: str = "",
     ) -> None:
         """`name` is unique at its site and stays the same over restarts; `kind` is robot, human, ai or service.
 
         `capacity` is how many tasks it takes at once, `threads` how many of them may be plain functions at the same
         moment (default: the capacity, at most 64). `grace_s` is how long work may go on after the agent was asked to
         stop. `journal` is a file for this agent alone (default: in the user's state directory). `secrets` is the
-        site's secrets file. Raises ValueError when a value is out of range.
+        site's secrets file. `tls` and `token` say who it is to a gateway on another machine (default: what the environment says
+        in TIERCEL_TLS_CA, TIERCEL_TLS_CERT, TIERCEL_TLS_KEY, TIERCEL_TLS_SERVER and TIERCEL_TLS_TOKEN). Raises ValueError when a
+        value is out of range.
         """
         if kind not in KINDS:
             raise ValueError(f"agent {name!r}: kind {kind!r} is unknown; allowed: {', '.join(KINDS)}")
@@ -57,6 +60,8 @@ class Agent:
             journal=journal_path(name) if journal is None else Path(journal),
             secrets=None if secrets is None else Path(secrets),
             labels=dict(labels or {}),
+            tls=tls or tls_of(),
+            token=token or token_of(),
         )
         self._settings.validate()
         self._capabilities: dict[str, Capability] = {}
@@ -78,8 +83,8 @@ class Agent:
 
         return offer
 
-    async def serve(self, target: str | grpc.aio.Channel) -> None:
-        """Connect to a gateway ("host:port", "unix:/path", or a channel that many agents share) and work until `stop`.
+    async def serve(self, target: Target) -> None:
+        """Connect to a gateway ("host:port", "unix:/path", or a `Line` or channel that many agents share) and work until `stop`.
 
         A lost connection is made anew, for as long as it takes. Cancelling this coroutine cancels the work in hand at
         once. Raises AgentRefused, JournalInUse or JournalUnusable.

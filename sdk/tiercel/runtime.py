@@ -5,7 +5,7 @@ import logging
 import os
 import secrets as random_bytes
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,7 +14,7 @@ import grpc
 from tiercel.backoff import Backoff
 from tiercel.blobs import Blobs
 from tiercel.capability import Capability
-from tiercel.channel import open_channel
+from tiercel.channel import Line
 from tiercel.delivery import Delivery
 from tiercel.errors import SessionLost
 from tiercel.journal import Journal
@@ -23,6 +23,7 @@ from tiercel.outbox import Outbox
 from tiercel.secrets import Secrets
 from tiercel.session import PROTOCOL_VERSION, Session
 from tiercel.threads import Threads
+from tiercel.tls import Tls
 from tiercel.v1 import agent_pb2
 from tiercel.work import Tools, Work
 
@@ -30,6 +31,8 @@ READY_S_MAX = 5.0
 """How long a shared channel is waited for before the session is tried all the same, to learn what is wrong."""
 STOPPED_S = 2.0
 """How long work that was cancelled at the end of the grace may take to stop, and results to be acknowledged."""
+
+Target = str | grpc.aio.Channel | Line
 
 log = logging.getLogger("tiercel.agent")
 
@@ -46,6 +49,8 @@ class Settings:
     journal: Path
     secrets: Path | None
     labels: Mapping[str, str]
+    tls: Tls | None = None
+    token: str = field(default="", repr=False)
 
     def validate(self) -> None:
         """Raises ValueError, naming the agent and what is allowed."""
@@ -55,6 +60,8 @@ class Settings:
             raise ValueError(f"agent {self.name!r}: capacity and threads are at least 1")
         if self.grace_s < 0:
             raise ValueError(f"agent {self.name!r}: grace_s is not negative")
+        if self.token and self.tls is None:
+            raise ValueError(f"agent {self.name!r}: a token is shown over TLS alone: say whom to trust with tls=Tls(ca=...)")
 
 
 class Runtime:
@@ -95,7 +102,7 @@ class Runtime:
         self._work.closing = True
         self._stop.set()
 
-    async def serve(self, target: str | grpc.aio.Channel) -> None:
+    async def serve(self, target: Target) -> None:
         """Work until `stop`. Raises AgentRefused when the gateway will never take this agent."""
         connected = asyncio.create_task(self._stay_connected(target))
         stopping = asyncio.create_task(self._stop.wait())
@@ -113,7 +120,7 @@ class Runtime:
         if not connected.cancelled():
             connected.result()
 
-    async def _stay_connected(self, target: str | grpc.aio.Channel) -> None:
+    async def _stay_connected(self, target: Target) -> None:
         """Session after session, until one ends with a goodbye."""
         while True:
             self._was_welcomed = False
@@ -130,18 +137,37 @@ class Runtime:
                 self._said_lost = True
             await asyncio.sleep(self._backoff.next_s())
 
-    async def _connect_once(self, target: str | grpc.aio.Channel) -> None:
-        # A channel of our own is built anew each time: one that is stuck in a dead connection can stay so for minutes.
-        channel = open_channel(target) if isinstance(target, str) else target
+    async def _connect_once(self, target: Target) -> None:
+        match target:
+            case str():
+                # A channel of our own is built anew each time: one that is stuck in a dead connection can stay so for minutes.
+                async with Line(target, self._settings.tls, self._settings.token) as line:
+                    await self._until_replaced(line)
+            case Line():
+                await _ready(target.channel)
+                await self._until_replaced(target)
+            case _:
+                await _ready(target)
+                await self._session(target)
+
+    async def _until_replaced(self, line: Line) -> None:
+        """A session, which gives way to the next when another certificate is used. What is in hand goes on over both."""
+        channel = line.channel
+        session, replaced = asyncio.ensure_future(self._session(channel)), asyncio.ensure_future(line.replaced(channel))
         try:
-            if channel is target:
-                await _ready(channel)
-            self._blobs.use(channel)
-            session = Session(self._register(), self._work, self._delivery, self._outbox, self._lease, self._welcomed)
-            await session.run(channel)
+            await asyncio.wait((session, replaced), return_when=asyncio.FIRST_COMPLETED)
+            if session.done():
+                return session.result()
         finally:
-            if channel is not target:
-                await channel.close()
+            for task in (session, replaced):
+                task.cancel()
+            await asyncio.gather(session, replaced, return_exceptions=True)
+        raise SessionLost("there is a new certificate", code="renewed")
+
+    async def _session(self, channel: grpc.aio.Channel) -> None:
+        self._blobs.use(channel)
+        session = Session(self._register(), self._work, self._delivery, self._outbox, self._lease, self._welcomed)
+        await session.run(channel)
 
     def _register(self) -> agent_pb2.Register:
         settings = self._settings
