@@ -1,0 +1,152 @@
+"""What can be done to a document. Every operation carries what it replaces, so it can be undone."""
+
+from typing import Any
+
+import msgspec
+
+Json = Any
+"""A JSON value."""
+Span = int | str
+"""A part of a text edit: a positive number keeps so many characters, a negative one deletes so many, a string is inserted."""
+OPERATIONS_MAX = 10_000
+BYTES_MAX = 1 << 20
+NAME_MAX = 255
+
+
+class Operation(msgspec.Struct, frozen=True, tag_field="op", omit_defaults=True):
+    """One of those below."""
+
+
+class Put(Operation, frozen=True, tag="put"):
+    """A field of a node gets a value; None is none."""
+
+    node: str
+    field: str
+    new: Json = None
+    old: Json = None
+
+
+class Inc(Operation, frozen=True, tag="inc"):
+    """A field that holds a whole number grows."""
+
+    node: str
+    field: str
+    by: int
+
+
+class AddNode(Operation, frozen=True, tag="add_node"):
+    """A node, with what is in it from the beginning."""
+
+    id: str
+    fields: dict[str, Json] = {}
+
+
+class DelNode(Operation, frozen=True, tag="del_node"):
+    """A node goes, with its fields and every edge from or to it."""
+
+    id: str
+    fields: dict[str, Json] = {}
+    edges: tuple[tuple[str, str, str], ...] = ()
+
+
+class AddEdge(Operation, frozen=True, tag="add_edge"):
+    """An edge between two nodes."""
+
+    source: str
+    target: str
+    kind: str = ""
+
+
+class DelEdge(Operation, frozen=True, tag="del_edge"):
+    """An edge goes."""
+
+    source: str
+    target: str
+    kind: str = ""
+
+
+class Ins(Operation, frozen=True, tag="ins"):
+    """An item comes into a list, at the place of its key (`sync.ot.places.between`)."""
+
+    node: str
+    field: str
+    id: str
+    place: str
+    value: Json = None
+
+
+class Rem(Operation, frozen=True, tag="rem"):
+    """An item leaves its list."""
+
+    node: str
+    field: str
+    id: str
+    place: str
+    value: Json = None
+
+
+class Move(Operation, frozen=True, tag="move"):
+    """An item goes to another place of its list."""
+
+    node: str
+    field: str
+    id: str
+    new: str
+    old: str
+
+
+class Text(Operation, frozen=True, tag="text"):
+    """A text is edited: `spans` cover it from its beginning; what they leave out at its end stays. `gone` is what they delete,
+    in order, so that it can be undone."""
+
+    node: str
+    field: str
+    spans: tuple[Span, ...]
+    gone: tuple[str, ...] = ()
+
+
+Any_ = Put | Inc | AddNode | DelNode | AddEdge | DelEdge | Ins | Rem | Move | Text
+InField = Put | Inc | Ins | Rem | Move | Text
+
+
+class Change(msgspec.Struct, frozen=True):
+    """Operations made together, by one site: its `number`th change, made on top of revision `base`."""
+
+    site: str
+    number: int
+    base: int
+    operations: tuple[Any_, ...]
+    author: str = ""
+
+
+class Malformed(Exception):
+    """The operation cannot be done to this document; `str()` says why."""
+
+
+def encode(change: Change) -> bytes:
+    """As it travels."""
+    return msgspec.json.encode(change)
+
+
+def decode(body: bytes) -> Change:
+    """Read a change of another place. Raises Malformed."""
+    if len(body) > BYTES_MAX:
+        raise Malformed(f"a change of {len(body):,} bytes: {BYTES_MAX:,} at most; make several of it")
+    try:
+        change = msgspec.json.decode(body, type=Change)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise Malformed(f"this is no change of a document: {error}") from error
+    check(change)
+    return change
+
+
+def check(change: Change) -> None:
+    """Raise Malformed for what no document could take."""
+    if not change.site or change.number < 1 or change.base < 0:
+        raise Malformed("a change names its site, its number (from 1) and the revision it was made on")
+    if len(change.operations) > OPERATIONS_MAX:
+        raise Malformed(f"a change of {len(change.operations):,} operations: {OPERATIONS_MAX:,} at most; make several of it")
+    for operation in change.operations:
+        names = [v for k in ("node", "field", "id", "source", "target", "kind", "place") if (v := getattr(operation, k, None))]
+        if any(len(name) > NAME_MAX for name in names):
+            raise Malformed(f"names of nodes, fields and items have at most {NAME_MAX} characters")

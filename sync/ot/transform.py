@@ -1,0 +1,281 @@
+"""Two operations on the same document, neither knowing of the other: what each becomes behind the other.
+
+`transformed(op, other, is_first)` is `op` as it is to be done after `other`. `is_first`: `op` comes first in the document's
+order, so where only one can stand, it is this one. TP1: for operations a (first) and b that can both be done to a document,
+
+    apply(apply(d, a), transformed(b, a, False)) == apply(apply(d, b), transformed(a, b, True))
+
+The table, for operations that touch the same thing (all others leave each other alone):
+
+    put / put            the first stands
+    put / inc            the growth comes on top of what was put, if that is a number; else what was put stands
+    put / list or text   what was put stands
+    text / text          both; of two insertions at one place the first comes first
+    del_node / anything in or at the node      deleting stands
+    add_node / add_node, ins / ins of one id   the first stands
+    rem / move, rem / rem                      removing stands
+    move / move of one item                    the first stands
+    del_edge, add_edge of one edge             once is enough
+"""
+
+from bisect import insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sync.ot.document import applied
+from sync.ot.operations import (
+    AddEdge,
+    AddNode,
+    Any_,
+    DelEdge,
+    DelNode,
+    Inc,
+    InField,
+    Ins,
+    Malformed,
+    Move,
+    Put,
+    Rem,
+    Text,
+)
+from sync.ot.text import transformed as text_transformed
+
+IN_FIELD = (Put, Inc, Ins, Rem, Move, Text)
+Operations = tuple[Any_, ...]
+
+
+def touches(operation: Any_) -> tuple[object, ...]:
+    """What an operation is about. Two operations whose keys differ leave each other alone, but for nodes that go: see
+    `transformed_all`."""
+    if isinstance(operation, IN_FIELD):
+        return (operation.node, operation.field)
+    if isinstance(operation, AddNode | DelNode):
+        return (operation.id,)
+    return (operation.source, operation.target, operation.kind)
+
+
+def transformed(operation: Any_, other: Any_, *, is_first: bool) -> Operations:
+    """`operation` as it is to be done behind `other`."""
+    if isinstance(other, DelNode):
+        return _behind_deletion(operation, other)
+    if isinstance(operation, DelNode):
+        return (_deleting_more(operation, other),)
+    if isinstance(operation, AddNode):
+        if isinstance(other, AddNode) and other.id == operation.id:
+            return _replacing(operation, other) if is_first else ()
+        return (operation,)
+    if isinstance(operation, AddEdge | DelEdge):
+        return () if operation == other else (operation,)
+    if isinstance(other, IN_FIELD) and (other.node, other.field) == (operation.node, operation.field):
+        return _in_one_field(operation, other, is_first=is_first)
+    return (operation,)
+
+
+def _behind_deletion(operation: Any_, gone: DelNode) -> Operations:
+    if isinstance(operation, IN_FIELD):
+        return () if operation.node == gone.id else (operation,)
+    if isinstance(operation, AddEdge | DelEdge):
+        return () if gone.id in (operation.source, operation.target) else (operation,)
+    if isinstance(operation, DelNode):
+        if operation.id == gone.id:
+            return ()
+        left = tuple(edge for edge in operation.edges if gone.id not in edge[:2])
+        return (DelNode(operation.id, operation.fields, left),)
+    return (operation,)
+
+
+def _deleting_more(operation: DelNode, other: Any_) -> DelNode:
+    """What it takes away is what the other has made of it, so that it can be undone."""
+    if isinstance(other, IN_FIELD) and other.node == operation.id:
+        value = applied(operation.fields.get(other.field), other)
+        fields = {name: kept for name, kept in operation.fields.items() if name != other.field}
+        return DelNode(operation.id, fields if value is None else {**fields, other.field: value}, operation.edges)
+    if isinstance(other, AddEdge | DelEdge) and operation.id in (other.source, other.target):
+        edge = (other.source, other.target, other.kind)
+        rest = tuple(kept for kept in operation.edges if kept != edge)
+        edges = tuple(sorted((*rest, edge))) if isinstance(other, AddEdge) else rest
+        return DelNode(operation.id, operation.fields, edges)
+    return operation
+
+
+def _replacing(first: AddNode, second: AddNode) -> Operations:
+    """Both add a node of this id: the fields of the first take the place of those of the second; edges at it stay."""
+    names = sorted(first.fields.keys() | second.fields.keys())
+    puts = (Put(first.id, name, first.fields.get(name), second.fields.get(name)) for name in names)
+    return tuple(put for put in puts if put.new != put.old)
+
+
+def _in_one_field(operation: InField, other: InField, *, is_first: bool) -> Operations:
+    if isinstance(other, Put):
+        return _behind_put(operation, other, is_first=is_first)
+    if isinstance(operation, Put):
+        return _put_behind(operation, other)
+    if isinstance(operation, Text) and isinstance(other, Text):
+        spans, gone = text_transformed(operation.spans, other.spans, operation.gone, is_first=is_first)
+        return (Text(operation.node, operation.field, spans, gone),) if spans else ()
+    if isinstance(operation, Ins | Rem | Move) and isinstance(other, Ins | Rem | Move) and operation.id == other.id:
+        return _of_one_item(operation, other, is_first=is_first)
+    return (operation,)
+
+
+def _behind_put(operation: InField, put: Put, *, is_first: bool) -> Operations:
+    """Something else was put meanwhile."""
+    if isinstance(operation, Put):
+        return (Put(operation.node, operation.field, operation.new, put.new),) if is_first and operation.new != put.new else ()
+    if isinstance(operation, Inc) and type(put.new) is int:
+        return (operation,)
+    return ()
+
+
+def _put_behind(put: Put, other: InField) -> Operations:
+    """What it replaces is what the other has made; a growth comes on top of it."""
+    try:
+        old = applied(put.old, other)
+    except Malformed:
+        old = put.old
+    new = put.new + other.by if isinstance(other, Inc) and type(put.new) is int else put.new
+    return (Put(put.node, put.field, new, old),) if new != old else ()
+
+
+def _of_one_item(operation: Ins | Rem | Move, other: Ins | Rem | Move, *, is_first: bool) -> Operations:
+    match operation, other:
+        case Ins(), Ins():
+            if not is_first or operation == other:
+                return ()
+            out = (Rem(other.node, other.field, other.id, other.place, other.value), operation)
+            return out if other.value != operation.value else (_moved(operation, other.place),)
+        case Rem(), Move():
+            return (Rem(operation.node, operation.field, operation.id, other.new, operation.value),)
+        case Move(), Move():
+            moved = Move(operation.node, operation.field, operation.id, operation.new, other.new)
+            return (moved,) if is_first and moved.new != moved.old else ()
+        case _:
+            return ()  # It was removed.
+
+
+def _moved(item: Ins, old: str) -> Move:
+    return Move(item.node, item.field, item.id, item.place, old)
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Of two operations made without knowing of each other one left nothing behind: `loser`, because of `winner`. `is_first`: it
+    came first in the document's order, and lost all the same (deleting beats editing)."""
+
+    loser: Any_
+    winner: Any_
+    is_first: bool
+
+
+class Rebase:
+    """A sequence of operations, `theirs`, that others go behind, one after the other. What touches different things is not
+    compared, so the cost goes by what they have in common."""
+
+    def __init__(self, theirs: Sequence[Any_]) -> None:
+        self._slots: list[Operations] = [(operation,) for operation in theirs]
+        self._at: dict[object, list[int]] = {}
+        self.lost: list[Lost] = []
+        for number, operation in enumerate(theirs):
+            self._note(number, operation)
+
+    @property
+    def theirs(self) -> list[Any_]:
+        """What they have become behind all that went behind them."""
+        return [operation for slot in self._slots for operation in slot]
+
+    def _note(self, number: int, operation: Any_) -> None:
+        for key in _about(operation):
+            places = self._at.setdefault(key, [])
+            if not places or places[-1] != number:
+                places.append(number)
+
+    def through(self, operation: Any_, *, is_first: bool) -> Operations:
+        """`operation` behind all of them; they, from now on, are behind it."""
+        mine: Operations = (operation,)
+        for number in sorted({number for key in _asks(operation) for number in self._at.get(key, ())}):
+            slot = self._slots[number]
+            if not slot or not mine:
+                continue
+            mine, self._slots[number] = self._square(mine, slot, is_first=is_first)
+            for changed in self._slots[number]:
+                if changed not in slot:
+                    self._note_late(number, changed)
+        return mine
+
+    def _note_late(self, number: int, operation: Any_) -> None:
+        for key in _about(operation):
+            places = self._at.setdefault(key, [])
+            if number not in places:
+                insort(places, number)
+
+    def _square(self, mine: Operations, theirs: Operations, *, is_first: bool) -> tuple[Operations, Operations]:
+        """TP1's square, filled in step by step."""
+        if not mine or not theirs:
+            return mine, theirs
+        if len(mine) == len(theirs) == 1:
+            a, b = mine[0], theirs[0]
+            behind, ahead = transformed(a, b, is_first=is_first), transformed(b, a, is_first=not is_first)
+            if not (behind and ahead) and not same(a, b):
+                if not behind and _does(a):
+                    self.lost.append(Lost(a, b, is_first))
+                elif not ahead and _does(b):
+                    self.lost.append(Lost(b, a, not is_first))
+            return behind, ahead
+        if len(mine) > 1:
+            head, theirs = self._square(mine[:1], theirs, is_first=is_first)
+            rest, theirs = self._square(mine[1:], theirs, is_first=is_first)
+            return (*head, *rest), theirs
+        mine, head = self._square(mine, theirs[:1], is_first=is_first)
+        mine, rest = self._square(mine, theirs[1:], is_first=is_first)
+        return mine, (*head, *rest)
+
+
+def transformed_all(mine: Sequence[Any_], theirs: Sequence[Any_], *, is_first: bool) -> tuple[list[Any_], list[Any_], list[Lost]]:
+    """Two sequences, each behind the other, and what was lost. `is_first`: `mine` come first in the document's order."""
+    rebase = Rebase(theirs)
+    done = [each for operation in mine for each in rebase.through(operation, is_first=is_first)]
+    return done, rebase.theirs, rebase.lost
+
+
+def same(one: Any_, other: Any_) -> bool:
+    """Do both want the same?"""
+    if isinstance(one, Put) and isinstance(other, Put):
+        return touches(one) == touches(other) and one.new == other.new
+    if isinstance(one, DelNode) and isinstance(other, DelNode):
+        return one.id == other.id
+    if isinstance(one, Rem) and isinstance(other, Rem):
+        return touches(one) == touches(other) and one.id == other.id
+    if isinstance(one, Move) and isinstance(other, Move):
+        return touches(one) == touches(other) and (one.id, one.new) == (other.id, other.new)
+    return one == other
+
+
+def _does(operation: Any_) -> bool:
+    """Does it do anything?"""
+    if isinstance(operation, Put | Move):
+        return operation.new != operation.old
+    return not (isinstance(operation, Inc) and operation.by == 0)
+
+
+def _about(operation: Any_) -> tuple[object, ...]:
+    """By what others find it: what it touches, and the nodes at which it does something."""
+    if isinstance(operation, IN_FIELD):
+        return (operation.node, operation.field), ("at", operation.node)
+    if isinstance(operation, DelNode):
+        ends = {end for edge in operation.edges for end in edge[:2]}
+        return ("gone", operation.id), ("node", operation.id), *(("end", end) for end in sorted(ends))
+    if isinstance(operation, AddNode):
+        return (("node", operation.id),)
+    return touches(operation), ("at", operation.source), ("at", operation.target)
+
+
+def _asks(operation: Any_) -> tuple[object, ...]:
+    """Among which it looks for those that it cannot leave alone."""
+    if isinstance(operation, IN_FIELD):
+        return (operation.node, operation.field), ("gone", operation.node)
+    if isinstance(operation, DelNode):
+        return ("at", operation.id), ("node", operation.id), ("end", operation.id)
+    if isinstance(operation, AddNode):
+        # Fields of both may take each other's place, and then it is about these.
+        return ("node", operation.id), ("at", operation.id)
+    return touches(operation), ("gone", operation.source), ("gone", operation.target)
