@@ -5,7 +5,6 @@ are answered when they are durable.
 """
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from cloud.contracts import contract_for
 from cloud.dependencies.defined import given_later
 from cloud.dependencies.requests import waits_of
 from cloud.inputs import CancelRun, NewRun, Refusal, RegisterDefinition, StartRuns
+from cloud.keys.service import Keys, digest_of
 from cloud.looking.service import LookingService
 from cloud.looking.wanted import Wanted
 from cloud.pictures import UNTOLD, definition_view, definition_views, history_entries, run_picture, tombstone_summary
@@ -68,7 +68,7 @@ class PlannerService:
         self.of_sites = SiteService(node)
         self.looking = LookingService(node)
         self.consistency = Consistency(node)
-        self._pending_keys: set[str] = set()
+        self.keys = Keys(node)
         self._large_now = 0
 
     # Starting and stopping --------------------------------------------------------------------------------------------
@@ -84,21 +84,10 @@ class PlannerService:
         self.refuse_while_recovering()
         if not idempotency_key:
             return await start(None)
-        digest = hashlib.sha256(body).digest()
-        answered = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.answer(idempotency_key)))
-        if answered is not None:
-            if answered.body_sha256 != digest:
-                detail = f"idempotency key {idempotency_key!r} was used for another request: use a new key for a new request"
-                raise Problem(422, "idempotency_key_reused", detail)
-            return decode_answer(answered.answer)
-        if idempotency_key in self._pending_keys:
-            detail = f"a request with idempotency key {idempotency_key!r} is being handled: ask again shortly"
-            raise Problem(409, "idempotency_key_in_use", detail)
-        self._pending_keys.add(idempotency_key)
-        try:
-            return await start((idempotency_key, digest))
-        finally:
-            self._pending_keys.discard(idempotency_key)
+        digest = digest_of(body)
+        with self.keys.held(idempotency_key):
+            answered = await self.keys.answer(idempotency_key, digest)
+            return decode_answer(answered) if answered is not None else await start((idempotency_key, digest))
 
     async def _start(
         self, definition: str | dict[str, object], runs: list[RunRequest], idempotency: tuple[str, bytes] | None

@@ -17,7 +17,7 @@ from edge.part import Fold, Part, Step
 from sync.inputs import PeerHolds
 from sync.outputs import Persist
 from sync.values import Now
-from workflow.contract import Contract
+from workflow.contract import GRACE_MS, Contract
 from workflow.event import Event
 from workflow.events import FragmentCancelling
 from workflow.fragment import Fragment
@@ -27,8 +27,6 @@ from workflow.steering_folds import wake_all
 
 CUT = "cut"
 BEGUN_BY = "autonomy/"
-GRACE_MS = 5_000
-"""What cannot be taken back (a run goes back, or fails) begins once the link has been down so long: a reconnect takes less."""
 
 
 class Saved(msgspec.Struct, array_like=True):

@@ -12,6 +12,8 @@ from sync.levels import EVENTUAL, Level
 
 WhenCut = Literal["continue", "finish_released", "hold", "compensate"]
 STRONG_ALLOWS = ("hold", "compensate")
+GRACE_MS = 5_000
+"""What cannot be taken back (a run goes back, or fails) begins once the link has been down so long: a reconnect takes less."""
 
 
 class Autonomy(msgspec.Struct, array_like=True, frozen=True):

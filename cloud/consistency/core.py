@@ -10,13 +10,11 @@ import msgspec
 from cloud.fleet import utc
 from cloud.runs import Run
 from cloud.views import Freshness, LinkView
-from workflow.contract import DEFAULT, Contract
+from workflow.contract import DEFAULT, GRACE_MS, Contract
 from workflow.fragment import Fragment
 
 STALE_MS = 15_000
 """A link that is up and has not shown the site's whole for so long is degraded: three heartbeats."""
-GRACE_MS = 5_000
-"""As long a site waits at least before it fails a run, or goes back, because it is cut off."""
 
 
 class Held(NamedTuple):

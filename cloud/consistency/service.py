@@ -109,7 +109,8 @@ class Consistency:
         if is_strong(contract_now(run)) and (away := self._away(run)):
             detail = (
                 f"command {command} for run {run.id} is recorded, and {', '.join(away)} was cut off before it answered: nobody "
-                f"knows yet whether it is carried out. The command, asked for by its id, gives the one answer"
+                f"knows yet whether it is carried out. GET /api/v1/commands/{command} gives the one answer once the link is "
+                f"back; so does the same request again, under the same Idempotency-Key"
             )
             raise Problem(503, "outcome_unknown", detail, [command])
 

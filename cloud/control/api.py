@@ -24,7 +24,9 @@ from workflow.orders import Order
 class ControlPort(Protocol):
     """Steering as the API sees it. Refusals are `Problem`s."""
 
-    async def order(self, run: str, order: Order, *, wait_s: float) -> RunView | CommandView: ...
+    async def order(
+        self, run: str, order: Order, *, wait_s: float, idempotency_key: str = "", body: bytes = b""
+    ) -> RunView | CommandView: ...
     async def bulk(self, asked: BulkRequest, *, wait_s: float) -> BulkView: ...
     async def fork_many(self, asked: BulkRequest, *, idempotency_key: str) -> BulkView: ...
     async def approvals(self) -> list[ApprovalView]: ...
@@ -44,7 +46,8 @@ class Endpoints:
         if verb == "cancel":
             outcome = await self._planner.cancel(run, reason=cancel_body(body).reason, wait_s=wait)
         else:
-            outcome = await self._control.order(run, order_of(verb, body), wait_s=wait)
+            key = idempotency_key(request.headers.get("idempotency-key", ""))
+            outcome = await self._control.order(run, order_of(verb, body), wait_s=wait, idempotency_key=key, body=body)
         if isinstance(outcome, CommandView):
             return answer(outcome, 202, {"Location": f"/api/v1/commands/{quote(outcome.command, safe='')}"})
         return answer(outcome)

@@ -22,7 +22,8 @@ from cloud.outcomes import Outcome
 from cloud.port import Problem
 from cloud.reopening import Reopening
 from cloud.runs import Run, Runs
-from sync.outputs import Reply
+from sync.commit import Answer
+from sync.outputs import Remember, Reply
 from sync.values import Now, StreamId
 from workflow.event import Event
 from workflow.events import CancelRequested
@@ -178,6 +179,8 @@ class RunOrders:
         except Problem as problem:
             out.append(Reply(input.token, problem))
         else:
+            if input.idempotency is not None:
+                out.append(Remember(Answer(*input.idempotency, answer.encode(), now.wall_ms)))
             out.append(Reply(input.token, answer))
 
     def _decide(self, run: Run, order: Order, arguments: bytes, now: Now, out: list[object]) -> str:

@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 
 class OrderRun(NamedTuple):
-    """Ask the homes of a run for something: `order` as JSON with its verb (see workflow.orders)."""
+    """Ask the homes of a run for something: `order` as JSON with its verb (workflow.orders); `idempotency` as in StartRuns."""
 
     token: int
     run: str
     order: bytes
+    idempotency: tuple[str, bytes] | None = None
 
 
 class CommandSettled(NamedTuple):

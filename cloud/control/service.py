@@ -10,6 +10,7 @@ from cloud.control.inputs import OrderRun
 from cloud.control.open import open_approvals, open_incidents
 from cloud.control.requests import BULK_MAX, BulkRequest, Filter, fork_request, order_with
 from cloud.control.views import ApprovalView, BulkItem, BulkView, IncidentView, QueryView
+from cloud.keys.service import digest_of
 from cloud.port import PlannerPort, Problem
 from cloud.questions import UnknownQuery, answer_query
 from cloud.runs import Run
@@ -31,9 +32,15 @@ class ControlService:
     def __init__(self, node: "GlobalPlanner", planner: "PlannerService", forks: "ForkService") -> None:
         self._node, self._planner, self._forks = node, planner, forks
 
-    async def order(self, run: str, order: Order, *, wait_s: float) -> RunView | CommandView:
-        """The run as it is once all homes have accepted; the pending command if they take longer. Refused: Problem 409."""
-        command = await self._ask(run, order, wait_s)
+    async def order(
+        self, run: str, order: Order, *, wait_s: float, idempotency_key: str = "", body: bytes = b""
+    ) -> RunView | CommandView:
+        """The run as it is once all homes have accepted; the pending command if they take longer. Refused: Problem 409.
+
+        Under an idempotency key the same request again is the same command, and gets what has become of it."""
+        command = await (
+            self._once(run, order, wait_s, idempotency_key, body) if idempotency_key else self._ask(run, order, wait_s)
+        )
         if not command or await self._node.watching.wait_answered(command, wait_s):
             intent = self._node.planner.intents.commands.get(command)
             if intent is not None and intent.state == "refused":
@@ -42,7 +49,15 @@ class ControlService:
         self._planner.consistency.check_known(await self._planner.find(run), command)
         return await self._planner.command(command)
 
-    async def _ask(self, run: str, order: Order, wait_s: float) -> str:
+    async def _once(self, run: str, order: Order, wait_s: float, key: str, body: bytes) -> str:
+        self._planner.refuse_while_recovering()
+        # The same key and body for another run, or another order, is another request.
+        digest = digest_of(b"\n".join((run.encode(), verb_of(order).encode(), body)))
+        with self._planner.keys.held(key):
+            answered = await self._planner.keys.answer(key, digest)
+            return answered.decode() if answered is not None else await self._ask(run, order, wait_s, (key, digest))
+
+    async def _ask(self, run: str, order: Order, wait_s: float, idempotency: tuple[str, bytes] | None = None) -> str:
         self._planner.refuse_while_recovering()
         known = await self._planner.find(run)
         if known.outcome and not isinstance(order, AFTER_THE_END):
@@ -52,7 +67,7 @@ class ControlService:
             order = msgspec.structs.replace(order, versions=await self._planner.looking.versions_at(run, order.at))
         await self._planner.consistency.admit(known, wait_s)
         encoded = encode_order(order)
-        command = await self._node.loop.ask(lambda token: OrderRun(token, run, encoded))
+        command = await self._node.loop.ask(lambda token: OrderRun(token, run, encoded, idempotency))
         if isinstance(command, Problem):
             raise command
         return str(command)

@@ -123,14 +123,15 @@ class Client:
         parameters: dict[str, str | float] = {"wait": wait_s, "reason": reason}
         return cast(Run | Command, self._request("DELETE", _path("workflows", run), parameters, wait_s=wait_s))
 
-    def order(self, run: str, verb: str, *, wait_s: float = 2.0, **fields: Any) -> Run | Command:
+    def order(self, run: str, verb: str, *, wait_s: float = 2.0, idempotency_key: str = "", **fields: Any) -> Run | Command:
         """Ask for something of a run: pause, resume, terminate, signal, update, prioritise, retry, skip, rerun, rollback,
         checkpoint, decide, settle, hold, lift. `fields` are the order's own.
 
-        The run once its homes have done so. If they do not answer within `wait_s` (the API says 202), the command.
+        The run once its homes have done so. If they do not answer within `wait_s` (the API says 202), the command. Asked again
+        under the same key it is no second order, and gets what has become of the first.
         """
         path = f"{_path('workflows', run)}/{verb}"
-        return cast(Run | Command, self._send(path, fields, {"wait": wait_s}, wait_s=wait_s))
+        return cast(Run | Command, self._send(path, fields, {"wait": wait_s}, wait_s=wait_s, key=idempotency_key))
 
     def order_many(
         self, verb: str, wanted: dict[str, Any], arguments: dict[str, Any] | None = None, *, wait_s: float = 2.0
@@ -397,9 +398,9 @@ class Client:
         return self._request("POST", path, content=json.dumps(body, allow_nan=False).encode(), headers=headers)
 
     def _send(
-        self, path: str, body: dict[str, Any], parameters: dict[str, str | float], *, wait_s: float = 0.0
+        self, path: str, body: dict[str, Any], parameters: dict[str, str | float], *, wait_s: float = 0.0, key: str = ""
     ) -> dict[str, Any]:
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
         content = json.dumps(body, allow_nan=False).encode()
         return self._request("POST", path, parameters, content=content, headers=headers, wait_s=wait_s)
 

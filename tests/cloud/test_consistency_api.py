@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from tests.cloud.test_pausing_api import command
 from tests.whole import Whole, until, whole
+from workflow.steering_events import CommandRequested
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 RUNS = "/api/v1/workflows"
@@ -90,14 +91,17 @@ async def test_a_read_is_inside_its_bound_or_refused(system: Whole) -> None:
 
 
 async def test_a_client_gives_back_what_it_has_seen(system: Whole) -> None:
-    """A cloud that has come as far answers; one that has not, refuses."""
+    """A cloud that holds what it saw answers; one that has not come as far, or by another way, was restored and says so."""
     definition = {"name": "seen", "version": "1", "tasks": {"a": {"capability": "count"}}}
     started = await system.client.post(RUNS, json={"definition": definition})
     seen = started.headers["tiercel-session"]
     path = f"{RUNS}/{started.json()['id']}"
     assert (await system.client.get(path, headers={"tiercel-session": seen})).status_code == 200
-    later = await system.client.get(path, headers={"tiercel-session": str(int(seen) + 10**9)})
-    assert (later.status_code, later.json()["code"]) == (503, "staleness_exceeded")
+    place, digest = seen.split("-")
+    for other in (f"{int(place) + 10**9}-{digest}", f"{place}-{'0' * len(digest)}"):
+        refused = await system.client.get(path, headers={"tiercel-session": other})
+        assert (refused.status_code, refused.json()["code"]) == (409, "session_unknown")
+        assert "older copy" in refused.json()["detail"]
 
 
 async def test_a_person_sees_and_changes_what_a_site_may_do_alone(system: Whole) -> None:
@@ -110,6 +114,38 @@ async def test_a_person_sees_and_changes_what_a_site_may_do_alone(system: Whole)
     assert "connected" in await command(system, "site", "autonomy", "harbour", "-o", "json")
     shown = await command(system, "run", "get", run)
     assert "autonomy hold,horizon=60000ms" in shown
+
+
+async def test_an_order_whose_link_is_lost_before_its_answer_has_one_answer_by_its_id_and_its_key(system: Whole) -> None:
+    """The API says that nobody knows, names the command, and what to do; asked again under its key it is no second order."""
+    run = (await start(system, TASKS, consistency="strong"))["id"]
+    await await_running(system, run)
+    system.edges["harbour"].loop.held = True  # The order arrives, and nothing is decided any more.
+    path, key = f"{RUNS}/{run}/pause", {"Idempotency-Key": "pause-once"}
+    asked = asyncio.ensure_future(system.client.post(path, json={"reason": "lunch"}, params={"wait": "8"}, headers=key))
+
+    async def is_recorded() -> bool:
+        return len(await orders_of(system, run)) > 0
+
+    await until(is_recorded)
+    await system.stop("harbour")
+    unknown = await asked
+    assert (unknown.status_code, unknown.json()["code"]) == (503, "outcome_unknown"), unknown.text
+    (id,) = unknown.json()["problems"]
+    assert f"GET /api/v1/commands/{id}" in unknown.json()["detail"]
+    await system.restart("harbour")
+    again = await system.client.post(path, json={"reason": "lunch"}, params={"wait": "30"}, headers=key)
+    assert (again.status_code, again.json()["run"]["state"]) == (200, "paused"), again.text
+    assert (await system.client.get(f"/api/v1/commands/{id}")).json()["state"] == "accepted"
+    assert id in await command(system, "run", "command", id)
+    assert await orders_of(system, run) == [id]
+    other = await system.client.post(path, json={"reason": "dinner"}, headers=key)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def orders_of(system: Whole, run: str) -> list[str]:
+    told = [entry for entry in await system.history(run) if entry["kind"] == CommandRequested.kind]
+    return list(dict.fromkeys(entry["event"]["command"] for entry in told))
 
 
 async def test_while_the_site_is_away_a_strong_run_is_synchronizing_and_takes_no_commands(system: Whole) -> None:

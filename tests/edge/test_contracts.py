@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.autonomy import GRACE_MS
 from edge.executor import Executor
 from edge.inputs import AttemptKey
 from sync.lag import LONG_AGO, Lag
 from sync.levels import Level
 from tests.edge.site import HARBOUR, Robot, Site
-from workflow.contract import HOLD, Autonomy, Contract
+from workflow.contract import GRACE_MS, HOLD, Autonomy, Contract
 from workflow.events import FragmentEnded, TaskAssigned, TaskLost, decode
 from workflow.orders import ChangeAutonomy
 from workflow.plan import Plan, read_plan

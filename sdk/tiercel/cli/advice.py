@@ -5,6 +5,7 @@ import re
 _COMMANDS = (
     (r"POST /api/v1/definitions\b", "`tiercel definition register FILE`"),
     (r"GET /api/v1/definitions\b", "`tiercel definition list`"),
+    (r"GET /api/v1/commands/(\S+)", r"`tiercel run command \1`"),
     (r"GET /api/v1/workflows/(\S+)", r"`tiercel run get \1`"),
     (r"GET /api/v1/workflows\b", "`tiercel run list`"),
     (r"POST /api/v1/workflows\b", "`tiercel run start`"),

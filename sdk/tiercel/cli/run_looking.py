@@ -7,7 +7,7 @@ import typer
 
 from tiercel.answers import RunSummary
 from tiercel.cli.options import Format, Output, Server
-from tiercel.cli.run import PAGE, RunArgument, app, print_run
+from tiercel.cli.run import PAGE, RunArgument, app, print_outcome, print_run
 from tiercel.cli.show import Table, note, print_json, run_table
 from tiercel.cli.text import short, when
 from tiercel.cli.values import pairs, parser
@@ -125,3 +125,14 @@ def fork(
     Table(columns, [row]).print()
     if started.get("detail"):
         note(started["detail"])
+
+
+@app.command()
+def command(
+    command: Annotated[str, typer.Argument(metavar="COMMAND", help="The command's id, as the answer to an order names it.")],
+    server: Server = DEFAULT_SERVER,
+    output: Output = Format.TABLE,
+) -> None:
+    """Show what has become of an order: pending, accepted, done or refused by the homes of its run."""
+    with Client(server) as client:
+        print_outcome(client.command(command), output)
