@@ -287,8 +287,7 @@ class Exchange:
                     link.wake.set()
                 case "heartbeat":
                     if not link.compared and not session.recover_to:
-                        await self.loop.caught_up()  # What a greeting tells comes before the answer that all is told.
-                        link.compared = True
+                        await link.compare(self.loop.caught_up())
                     self.standings.heard(link, message.heartbeat)
                     if (pause_s := link.pulse.throttle_s(self._clock())) > 0:
                         await asyncio.sleep(pause_s)

@@ -7,15 +7,19 @@ a put happens, and whoever looks here afterwards sees it (edge.documents has the
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 from cloud.documents.inputs import EditDocument, Edited, LeaseAsked
 from cloud.port import Problem
+from sync.actors import InboxFull
 from sync.documents.ids import CLOUD, home_of
 from sync.documents.reading import Asked, Bounds, Shown, StalenessExceeded, bounds_of, shown_of
 from sync.documents.terms import PLAIN
+from sync.driver import StreamRecovered
 from sync.levels import Level
 from sync.link.service import Link
+from sync.log_errors import LogError
 from sync.replication import LinkRefused
 from tiercel.v1 import sync_pb2
 
@@ -132,12 +136,16 @@ class Documents:
         """A site asks: it is answered aside, once what it is told is durable."""
         if len(self._errands) >= ERRANDS_MAX:
             return  # The site asks again.
-        asked = message.WhichOneof("kind") == "document_read"
-        errand = asyncio.ensure_future(
-            self._read(link, message.document_read) if asked else self._lease(link, message.read_lease)
-        )
+        is_read = message.WhichOneof("kind") == "document_read"
+        answering = self._read(link, message.document_read) if is_read else self._lease(link, message.read_lease)
+        errand = asyncio.ensure_future(self._unless_lost(answering))
         self._errands.add(errand)
         errand.add_done_callback(self._errands.discard)
+
+    async def _unless_lost(self, answering: Coroutine[Any, Any, None]) -> None:
+        """A commit that failed, or a link that ended, is answered by nothing: the site asks again."""
+        with contextlib.suppress(LinkRefused, LogError, InboxFull, StreamRecovered):
+            await answering
 
     async def _read(self, link: Link, asked: sync_pb2.DocumentRead) -> None:
         shown = self.look(asked.document)
@@ -145,11 +153,9 @@ class Documents:
         await self._node.loop.durable()
         reply = sync_pb2.DocumentReadReply(id=asked.id, version=shown.version, epoch=epoch, value=shown.value)
         reply.author, reply.changed_at_ms = shown.author, shown.changed_at_ms
-        with contextlib.suppress(LinkRefused):
-            link.say(sync_pb2.SyncMessage(document_read_reply=reply))
+        link.say(sync_pb2.SyncMessage(document_read_reply=reply))
 
     async def _lease(self, link: Link, asked: sync_pb2.ReadLease) -> None:
         versions = await self._node.loop.ask(lambda token: LeaseAsked(token, link.peer, asked.ttl_ms, dict(asked.versions)))
         assert isinstance(versions, dict)
-        with contextlib.suppress(LinkRefused):
-            link.say(sync_pb2.SyncMessage(read_lease_reply=sync_pb2.ReadLeaseReply(id=asked.id, versions=versions)))
+        link.say(sync_pb2.SyncMessage(read_lease_reply=sync_pb2.ReadLeaseReply(id=asked.id, versions=versions)))

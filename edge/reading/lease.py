@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 TTL_S = 10.0
 RENEW_S = 3.0
-DRIFT = 0.001
+DRIFT = 0.02
 
 
 @dataclass(slots=True)

@@ -1,7 +1,8 @@
 """What a node can say of its links, and how it makes sure that a peer is level: the operator's side of `sync.service`."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -11,7 +12,7 @@ from sync.link.outbox import Outbox
 from sync.link.pace import DEFLATE_FROM_S, Pace
 from sync.link.pulse import Pulse
 from sync.link.standing import Direction, LinkStanding, Standing
-from sync.log_errors import LogCut
+from sync.log_errors import LogCut, LogError
 from sync.ports.log import NodeLog
 from sync.replication import ROW_BYTES, Session, weight
 from sync.ring import Ring
@@ -44,6 +45,13 @@ class Link:
         """Queue a message that is not of the event stream."""
         self.control.say(message)
         self.wake.set()
+
+    async def compare(self, caught_up: Awaitable[None]) -> None:
+        """What the greeting lets us tell comes before the answer that all is told. If it cannot be made durable, this node is
+        folded anew, and its links begin anew, too."""
+        with contextlib.suppress(LogError):
+            await caught_up
+            self.compared = True
 
     @property
     def deflates(self) -> bool:
@@ -109,7 +117,7 @@ class Standings:
             if (asked_s := link.pulse.answered(heartbeat.echo, heartbeat.head_seq, held, now_s)) is not None:
                 known.clock_offset_ms = heartbeat.wall_ms - self._now_ms() + int((now_s - asked_s) * 500)
                 self.levelled(link)
-        if heartbeat.id:
+        if heartbeat.id and link.compared:
             self._say(link, sync_pb2.SyncHeartbeat(echo=heartbeat.id))
 
     def levelled(self, link: Link) -> None:
