@@ -59,21 +59,30 @@ class SiteAutonomy(Part):
         """Since when the site was cut off, as the log keeps it beside its events."""
         if kept is not None:
             self._was_linked = True
-            self._gate.cut = Cut(int(kept), 0) if kept else None
+            since, _, versions = kept.partition(b" ")
+            self._gate.cut = Cut(int(since), 0, versions=_VERSIONS.decode(versions) if versions else {}) if since else None
 
     def restored(self, now: Now, out: list[object]) -> None:
         """Until the first greeting the site has no link; if it had none before, it has been cut off since then."""
         known = self._gate.cut
-        self._gate.cut = Cut(known.since_ms if known is not None else now.wall_ms, now.mono_ms, self._was_linked)
-        if known is None and self._runs:
-            out.append(Persist(CUT, b"%d" % now.wall_ms))
+        if known is not None:
+            self._gate.cut = Cut(known.since_ms, now.mono_ms, self._was_linked, known.versions)
+        else:
+            kept = self._cut(now, is_known=self._was_linked)
+            out += [kept] if self._runs else []
         self._look(now)
 
     def lost(self, now: Now, out: list[object]) -> None:
         if self._gate.cut is None:
-            self._gate.cut = Cut(now.wall_ms, now.mono_ms)
-            out.append(Persist(CUT, b"%d" % now.wall_ms))
+            out.append(self._cut(now))
             self._look(now)
+
+    def _cut(self, now: Now, *, is_known: bool = True) -> Persist:
+        """From now on. Gives what the log keeps of it."""
+        fragments = self._home.fragments
+        versions = {run: fragment.version for run, fragment in fragments.looks() if _counts(fragment)}
+        self._gate.cut = Cut(now.wall_ms, now.mono_ms, is_known, versions)
+        return Persist(CUT, b"%d %b" % (now.wall_ms, msgspec.msgpack.encode(versions)) if versions else b"%d" % now.wall_ms)
 
     def linked(self, now: Now, out: list[object]) -> None:
         if self._gate.cut is not None:
@@ -114,7 +123,7 @@ class SiteAutonomy(Part):
     def begun_before(self, fragment: Fragment, time_ms: int) -> None:
         """The log tells of an attempt of a run with a contract, begun at `time_ms` (UTC)."""
         cut = self._gate.cut
-        if cut is not None and time_ms >= cut.since_ms:
+        if cut is not None and not cut.is_before(fragment.run, fragment.version, time_ms):
             self._gate.note_begun(fragment.run)
 
     def _fold_rollback(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
@@ -124,8 +133,9 @@ class SiteAutonomy(Part):
     def _fold_growth(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         """Of the log, only what was added since the cut; what has just been decided, was."""
         cut, fragment = self._gate.cut, self._home.fragments.get(run)
-        is_since = cut is not None and cut.is_known and (not time_ms or time_ms >= cut.since_ms)
-        if is_since and fragment is not None and fragment.extras is not None:
+        if cut is None or not cut.is_known or fragment is None or fragment.extras is None:
+            return
+        if not time_ms or not cut.is_before(run, fragment.version, time_ms):
             self._gate.grown.setdefault(run, []).append(len(fragment.extras.added) - 1)
 
     def _fold_contract(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
@@ -203,9 +213,15 @@ class SiteAutonomy(Part):
         return now.mono_ms - parked[0] >= max(level.wait_ms, GRACE_MS)
 
 
+def _counts(fragment: Fragment) -> bool:
+    """May something of the run be counted from the cut on: attempts of one with a contract, additions to any?"""
+    return fragment.contract is not None or (fragment.extras is not None and bool(fragment.extras.added))
+
+
 def utc(time_ms: int) -> str:
     """A moment (UTC ms) for people, to the second."""
     return datetime.fromtimestamp(time_ms // 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
+_VERSIONS = msgspec.msgpack.Decoder(dict[str, int])
 _SAVED = msgspec.msgpack.Decoder(Saved)

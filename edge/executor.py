@@ -216,7 +216,7 @@ class Executor:
                     fragment.evolve(event)
                     if type(event) is TaskAssigned or type(event) is AttemptResumed:
                         self._begun_ms[(run, event.task)] = time_ms
-                        if fragment.contract is not None:
+                        if fragment.contract is not None and type(event) is TaskAssigned:
                             self.autonomy.begun_before(fragment, time_ms)
                     elif type(event) is FragmentReopened:
                         self._begun_ms[(run, -1)] = time_ms  # It has its whole time once more.

@@ -21,11 +21,17 @@ UNDOING = (Role.COMPENSATE, Role.CLEANUP, Role.RECONCILE)
 
 @dataclass(slots=True)
 class Cut:
-    """Since when the cloud cannot be reached: UTC ms, and on this boot's monotonic clock."""
+    """Since when the cloud cannot be reached: UTC ms, and on this boot's monotonic clock. `versions` are those that runs with a
+    contract had then: many events have the time of the cut, and only the later ones are of a site that was cut off."""
 
     since_ms: int
     mono_ms: int
     is_known: bool = True  # False of a site that has never been linked: it has nothing to wait for yet.
+    versions: dict[str, int] = field(default_factory=dict)
+
+    def is_before(self, run: str, version: int, time_ms: int) -> bool:
+        """Did the log get this event (that made the run's version) before the cut?"""
+        return time_ms < self.since_ms or version <= self.versions.get(run, 0)
 
     def lasted_ms(self, now: Now) -> int:
         """How long by now, by whichever clock says more: one may have been set back, the other begins with each boot."""

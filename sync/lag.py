@@ -113,6 +113,8 @@ class Lag:
     def hold(self, seq: int) -> bool:
         """The peer holds the stream up to `seq` (less than before: it was restored from a copy). Has anything watched changed?"""
         before, self.held = self.held, seq
+        if seq < before:  # What it held is no longer counted by run, and it lacks that now.
+            self.blind_to, self.begun_at = max(self.blind_to, before), max(self.begun_at, before)
         changed = before < self.blind_to <= seq or before < self.begun_at <= seq
         for run in list(self._behind):
             places = self.watched[run].placed

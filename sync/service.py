@@ -133,6 +133,7 @@ class Exchange:
             if not link.whole and 0 < session.recover_to <= seq:
                 # What still arrives over this link is stored only, too: the refold that follows ends it.
                 link.whole = True
+                self._held_by_peer(link, greeted=True)
                 self._side.recovered(link.peer)
             return
         before = link.acked_here.get(stream, seq)
@@ -326,6 +327,8 @@ class Exchange:
                 self._fetch_if_level(link)
 
     def _held_by_peer(self, link: Link, *, greeted: bool = False) -> None:
+        if link.session.recovering:
+            return  # It need not hold what we have written at these places meanwhile: nothing that follows from it may leave.
         if self.loop.driver.held_by_peer(link.session.sends, link.session.acked_seq, greeted=greeted):
             self.loop.post(PeerHolds(link.peer))
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.two_tiers import Happening, Tiers, happenings
@@ -53,7 +53,16 @@ LEVELS: list[dict[str, Any]] = [
 ]
 
 
+def added_at_the_moment_of_the_cut() -> tuple[list[dict[str, Any]], list[Happening], tuple[dict[str, Any], dict[str, Any]]]:
+    """Tasks are added in the same millisecond in which the link is cut, before it is, and the site starts again."""
+    one = {"name": "one", "version": "1", "tasks": {"t0": {"wait": {"for": 1}}}}
+    two = {"name": "two", "version": "1", "tasks": {"t0": {"capability": "pick", "effect": "repeatable"}}}
+    told = ("add", "send", "restart_cloud", "restart_site")
+    return [one, two], [(what, "airport", int(what == "restart_site"), 0) for what in told], (LEVELS[2], LEVELS[2])
+
+
 @given(documents(), happenings, st.tuples(st.sampled_from(LEVELS), st.sampled_from(LEVELS)))
+@example(*added_at_the_moment_of_the_cut())
 @LAWS
 def test_whatever_runs_are_promised_both_tiers_know_the_same_and_all_end(
     written: list[dict[str, Any]], happened: list[Happening], levels: tuple[dict[str, Any], dict[str, Any]]
