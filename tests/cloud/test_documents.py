@@ -158,6 +158,33 @@ def test_what_others_have_at_home_uses_up_nothing_here() -> None:
     assert not isinstance(book.decide(EditProposed(SHARED, "e", "put", b"1", ANY_VERSION, "a", 1), 1), EditRefused)
 
 
+def test_a_bounded_home_is_ahead_of_the_cloud_by_no_more_than_its_bound(tiers: Tiers) -> None:
+    """Cut off it refuses what would be more, and records nothing; an edit of the cloud's waits; with the link it goes on."""
+    terms = Terms(Level("bounded", 2))
+    site = tiers.wires["harbour"].site
+    site.turn(EditAtSite(1, OWN, "s0", "put", b"0", ANY_VERSION, "ben", terms))
+    tiers.drain()
+    tiers.wires["harbour"].cut()
+    for number in range(1, 5):
+        put_at(tiers, "harbour", OWN, b"%d" % number, edit=f"s{number}")
+    assert value(tiers, "harbour", OWN) == (3, b"2")
+    put(tiers, OWN, b"9")
+    tiers.wires["harbour"].link()
+    tiers.drain()
+    assert value(tiers, "cloud", OWN) == value(tiers, "harbour", OWN) == (4, b"9")
+
+
+def test_a_strong_document_is_not_changed_while_its_site_is_cut_off(tiers: Tiers) -> None:
+    """Nothing is recorded, and the same edit is taken when the link is back."""
+    tiers.wires["harbour"].site.turn(EditAtSite(1, OWN, "s0", "put", b"0", ANY_VERSION, "ben", Terms(Level("strong"))))
+    tiers.drain()
+    tiers.wires["harbour"].cut()
+    assert put_at(tiers, "harbour", OWN, b"1") is None
+    tiers.wires["harbour"].link()
+    tiers.drain()
+    assert put_at(tiers, "harbour", OWN, b"1") == 2
+
+
 edits = st.lists(
     st.tuples(
         st.sampled_from(["put", "merge", "delete"]), st.sampled_from(['{"a":1}', '{"a":null,"b":2}', "3"]), st.integers(-1, 4)
