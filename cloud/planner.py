@@ -19,6 +19,7 @@ from cloud.hearing import Hearing
 from cloud.ids import Ids
 from cloud.inputs import NewRun, RegisterDefinition, RunFinished, SiteLoads, StartRuns
 from cloud.intents import Intents
+from cloud.joining.core import AgentTokens
 from cloud.measures import Measures
 from cloud.moving.core import Moving
 from cloud.notifying.core import Notifications
@@ -95,6 +96,7 @@ class Planner:
     pauses: SitePauses = field(init=False)
     rules: RuleBook = field(init=False)
     documents: CloudDocuments = field(init=False)
+    agent_tokens: AgentTokens = field(init=False)
     overdue: Overdue = field(init=False)
     moving: Moving = field(init=False)
     parts: Parts = field(init=False)
@@ -108,7 +110,7 @@ class Planner:
         self.notifications, self.pauses, self.rules = Notifications(self), SitePauses(self), RuleBook(self)
         self.dependencies, self.overdue = Dependencies(self), Overdue(self)
         self.moving = Moving(self)
-        self.documents = CloudDocuments(self)
+        self.documents, self.agent_tokens = CloudDocuments(self), AgentTokens(self)
         self.parts = Parts(self._make_parts())
         self._steps = {
             **Hearing(self).steps(),
@@ -125,7 +127,7 @@ class Planner:
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the runs, in the order in which it sees what happens."""
         first = (self.dependencies, self.notifications, Clearing(self), self.pauses, self.rules)
-        return (*first, self.overdue, self.moving, self.documents)
+        return (*first, self.overdue, self.moving, self.documents, self.agent_tokens)
 
     @property
     def stream(self) -> StreamId:

@@ -18,8 +18,10 @@ from pathlib import Path
 import grpc
 import structlog
 
+from edge.admitting.service import Door
 from edge.executor import LEASE_MS, Executor
 from edge.inputs import ProgressHeard
+from edge.joining import AgentTokens
 from edge.ports.driver import EdgePorts, OwnPorts
 from edge.reading.service import SiteReads
 from edge.service import Gateway
@@ -98,8 +100,11 @@ class EdgeConfig:
     resources: Mapping[str, int] = field(default_factory=dict)  # Units of each; of those not named there is one.
     retention: Policy = field(default_factory=Policy)
     tls: TlsFiles | None = None
+    listen_tokens: str = ""  # Where agents without a certificate show a token.
 
     def __post_init__(self) -> None:
+        if self.listen_tokens and self.tls is None:
+            raise ValueError("--listen-tokens: a token is shown over TLS alone: give the site's certificate with --tls-dir")
         if not 0 <= self.first_link_wait_s <= FIRST_LINK_WAIT_S_MAX:
             raise ValueError(f"first link wait: 0 to {FIRST_LINK_WAIT_S_MAX:g} seconds, not {self.first_link_wait_s:g}")
 
@@ -144,7 +149,7 @@ class EdgeNode:
         self.loop = Loop(self._make_executor, self.log, self, clock=self.ports.clock)
         self.loop.held = True
         self.gateway.loop = self.exchange.loop = self.loop
-        self.gateway.status = self._status
+        self.gateway.status, self.gateway.door = self._status, Door(self.config.site, self._tokens, self.loop)
         blobs = sweeping(self.log, self.blobs)
         self.retention = Retention(self.log, self.config.retention, self._now_ms, self.loop.new_floor_from_thread, blobs)
         self.exchange.ring.begin(self.loop.driver.heads)
@@ -190,6 +195,9 @@ class EdgeNode:
         for name, units in self.config.resources.items():
             executor.home.resources.declare(name, units)
         return executor
+
+    def _tokens(self) -> AgentTokens:
+        return self._executor().tokens
 
     def _holds(self, blob: Blob) -> bool:
         return self.blobs.stat(blob).complete

@@ -26,6 +26,7 @@ from edge.inputs import (
     AcknowledgeResults,
     AgentReported,
 )
+from edge.joining import AgentTokens
 from edge.part import Part
 from edge.parts import Parts
 from edge.pausing import SitePause
@@ -107,6 +108,7 @@ class Executor:
     parts: Parts = field(init=False)
     autonomy: SiteAutonomy = field(init=False)
     documents: SiteDocuments = field(init=False)
+    tokens: AgentTokens = field(init=False)
     lag: Lag = field(init=False)
     _unheard: Unheard = field(default_factory=Unheard)
     _begun_ms: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -144,16 +146,25 @@ class Executor:
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the fragments, in the order in which it sees what happens."""
         pause, rules = SitePause(self.home, self.schedules), StandingRules(self.home)
-        self.documents = SiteDocuments(self.home)
-        return (self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding, self.documents)
+        self.documents, self.tokens = SiteDocuments(self.home), AgentTokens(self.home)
+        return (
+            self.autonomy,
+            self.heartbeats,
+            self.cache,
+            self.children,
+            pause,
+            rules,
+            self.yielding,
+            self.documents,
+            self.tokens,
+        )
 
     # The Driver's side ------------------------------------------------------------------------------------------------
 
     def step(self, input: object, now: Now) -> list[object]:
         """Decide one input and fold what was decided. Inputs of other cores are ignored."""
         out: list[object] = []
-        step = self._steps.get(type(input))
-        if step is not None:
+        if (step := self._steps.get(type(input))) is not None:
             step(input, now, out)
         return out
 
@@ -302,8 +313,7 @@ class Executor:
         begun_ms, self._begun_ms = self._begun_ms, {}
         timers: list[SetTimer] = []
         for (run, task), begun in begun_ms.items():
-            fragment = self.fragments.look(run)
-            if fragment is None:
+            if (fragment := self.fragments.look(run)) is None:
                 continue
             if task < 0 and fragment.plan.timeout_ms:
                 timers.append(SetTimer(run, "run", min(begun, now.wall_ms) + fragment.plan.timeout_ms))

@@ -24,6 +24,7 @@ FIRST_LINK_WAIT = (
     "it lacks can be fetched back only before the site has written anything new"
 )
 RESOURCE = "how many units the site has of a resource, as in forklift=2; may be repeated; of those not named there is one"
+LISTEN_TOKENS = "address of a second port of the gateway, for agents with a token instead of a certificate; needs --tls-dir"
 INSECURE = "listen on addresses that other machines can reach, without authentication"
 
 
@@ -32,6 +33,7 @@ def command(
     cloud: Annotated[str, typer.Option(help="address of the cloud")] = "127.0.0.1:7443",
     data: Annotated[Path | None, typer.Option(help="directory of the log; default .tiercel/SITE")] = None,
     listen: Annotated[str, typer.Option(help="address of the agents' gateway; default: only the Unix socket")] = "",
+    listen_tokens: Annotated[str, typer.Option(help=LISTEN_TOKENS)] = "",
     run_dir: Annotated[
         Path | None, typer.Option(help="short directory for sockets; default /run/user/UID/tiercel or /tmp")
     ] = None,
@@ -72,6 +74,7 @@ def command(
             resources=units_of(resource or []),
             retention=retention,
             tls=tls,
+            listen_tokens=listen_tokens,
         )
         asyncio.run(run_until_signalled(lambda: EdgeNode(config)))
     except (LogError, ValueError, OSError, RuntimeError) as error:

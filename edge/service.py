@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from edge.admitting.service import Door, Pass
 from edge.inputs import (
     AcknowledgeResults,
     AgentClosed,
@@ -32,7 +33,6 @@ from edge.inputs import (
 from edge.status.service import EdgeStatus
 from sync.actors import Loop
 from sync.blobs import BlobRefused
-from sync.identity.service import impostor
 from tiercel.v1 import agent_pb2, agent_pb2_grpc
 from workflow.commands import CancelDone, Complete, Decline, Fail
 from workflow.events import Blob
@@ -75,6 +75,7 @@ class Conversation:
     ack_timer: asyncio.TimerHandle | None = None
     closing: bool = False
     abort: Callable[[], object] = bool
+    shown: Pass = field(default_factory=Pass)
 
     def say(self, message: agent_pb2.EdgeMessage) -> None:
         """Queue a message; it leaves in order. An agent that does not read is not waited for: its session ends."""
@@ -113,6 +114,7 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
 
     def __init__(self, site: str, boot: int, holds_blob: Callable[[Any], bool]) -> None:
         self.loop: Loop
+        self.door: Door
         self.status: Callable[[], Awaitable[EdgeStatus]]  # What the node tells of itself on this machine.
         self.accepting = False
         self.halted = ""
@@ -169,12 +171,12 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
             first = await asyncio.wait_for(anext(incoming, None), REGISTER_TIMEOUT_S)
         except TimeoutError:
             first = None
-        refused = self._check(first) or self._impostor(first, context)
+        refused = self._check(first) or await self._impostor(first, context)
         if first is None or refused is not None:
             await context.write(agent_pb2.EdgeMessage(refused=refused))
             return
         self._count += 1
-        conversation = Conversation(self._count, first.register.agent)
+        conversation = Conversation(self._count, first.register.agent, shown=self.door.ticket(context))
         self._sessions[conversation.session] = conversation
         self.loop.post(_opened(conversation.session, first.register))
         writer = asyncio.ensure_future(self._write(conversation, context))
@@ -212,10 +214,10 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
             return agent_pb2.Refused(code="invalid_register", message=message)
         return None
 
-    def _impostor(self, first: agent_pb2.AgentMessage | None, context: Any) -> agent_pb2.Refused | None:
+    async def _impostor(self, first: agent_pb2.AgentMessage | None, context: Any) -> agent_pb2.Refused | None:
         """Who an agent is, its connection says and no field."""
         register = first.register if first is not None else agent_pb2.Register()
-        if message := impostor(context, self._site, register.agent, register.capabilities):
+        if message := await self.door.refusal(context, register):
             log.warning("agent refused", code="identity", reason=message)
             return agent_pb2.Refused(code="identity", message=message)
         return None
@@ -229,6 +231,9 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
                     loop.post(self._reported(session, agent, message.results))
                 case "heartbeat":
                     loop.post(AgentSeen(session, agent))
+                    if stale := self.door.stale(conversation.shown):
+                        log.warning("session of an agent ended", code="identity", reason=stale, agent=agent)
+                        self._close(conversation, "identity", stale)
                     ack = agent_pb2.HeartbeatAck(id=message.heartbeat.id)
                     conversation.say(agent_pb2.EdgeMessage(heartbeat_ack=ack))
                 case "goodbye":

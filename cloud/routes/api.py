@@ -15,6 +15,7 @@ from cloud.documents.api import document_routes
 from cloud.explain.api import explain_routes
 from cloud.forking.api import forking_routes
 from cloud.forking.service import ForkService
+from cloud.joining.api import joining_routes
 from cloud.looking.api import looking_routes
 from cloud.moving.api import moving_routes
 from cloud.notifying.api import notification_routes
@@ -45,6 +46,7 @@ def make_routes(node: "GlobalPlanner") -> FastAPI:
         notification_routes(NotificationService(node)),
         pausing_routes(node),
         rule_routes(node),
+        joining_routes(node),
         document_routes(node),
         explain_routes(node, runs),
         cache_routes(node, runs),

@@ -70,7 +70,7 @@ class _Sockets:
         self._socket = config.socket
         config.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._socket.unlink(missing_ok=True)
-        guards = [Guard(agents_of(config.site))] if config.tls else []
+        guards = [Guard(agents_of(config.site), gateway.door.bearer)] if config.tls else []
         server = self._server = grpc.aio.server(interceptors=guards, options=CHANNEL_OPTIONS)
         agent_pb2_grpc.add_AgentServiceServicer_to_server(gateway, server)
         blob_pb2_grpc.add_BlobServiceServicer_to_server(blobs, server)
@@ -79,6 +79,8 @@ class _Sockets:
         server.add_insecure_port(f"unix:{self._socket}")
         if config.listen:
             server_port(server, config.listen, config.tls)
+        if config.listen_tokens:
+            server_port(server, config.listen_tokens, config.tls, is_open=True)
 
     async def start(self) -> None:
         await self._server.start()

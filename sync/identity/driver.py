@@ -53,15 +53,16 @@ class Credentials:
         changed, self.pem = pem != self.pem, pem
         return changed
 
-    def server(self) -> grpc.ServerCredentials:
-        """For a port where each client shows a certificate of the CA; files are looked at anew at each handshake."""
+    def server(self, *, is_open: bool = False) -> grpc.ServerCredentials:
+        """For a port where each client shows a certificate of the CA, or, if it is open, none; files are looked at anew at each
+        handshake."""
 
         def fetch() -> grpc.ServerCertificateConfiguration | None:
             return self._configuration() if self.refresh() else None
 
         first = self._configuration()
         # The stubs do not know that None means no change.
-        return grpc.dynamic_ssl_server_credentials(first, fetch, require_client_authentication=True)  # type: ignore[arg-type]
+        return grpc.dynamic_ssl_server_credentials(first, fetch, require_client_authentication=not is_open)  # type: ignore[arg-type]
 
     def _configuration(self) -> grpc.ServerCertificateConfiguration:
         ca, cert, key = self.pem
@@ -100,11 +101,11 @@ async def told(channel: grpc.aio.Channel, connecting: Awaitable[float]) -> float
         raise
 
 
-def server_port(server: grpc.aio.Server, address: str, files: TlsFiles | None) -> int:
-    """Listen there, with TLS if there are files for it."""
+def server_port(server: grpc.aio.Server, address: str, files: TlsFiles | None, *, is_open: bool = False) -> int:
+    """Listen there, with TLS if there are files for it; `is_open` to clients without a certificate."""
     if files is None:
         return server.add_insecure_port(address)
-    return server.add_secure_port(address, Credentials(files).server())
+    return server.add_secure_port(address, Credentials(files).server(is_open=is_open))
 
 
 def papers(cert: Path) -> tuple[Identity | None, int]:

@@ -4,6 +4,8 @@ from sync.identity.names import Identity
 
 WARN_MS = 14 * 86_400_000
 """So long before its end a certificate is warned of."""
+GRACE_MS = 3_600_000
+"""So long after its certificate's end a connection goes on: clocks differ, and a new one may be on its way."""
 
 
 def expiry_problem(identity: Identity, not_after_ms: int, now_ms: int) -> str:
@@ -13,6 +15,12 @@ def expiry_problem(identity: Identity, not_after_ms: int, now_ms: int) -> str:
         return ""
     when = f"expired {span(-left_ms)} ago" if left_ms <= 0 else f"expires in {span(left_ms)}"
     return f"certificate of {identity.words} {when}: {identity.reissue}"
+
+
+def outlived(not_after_ms: int, now_ms: int) -> str:
+    """Why a connection must end now, empty if it may go on. `not_after_ms` (UTC) of 0: it has shown no certificate."""
+    over_ms = now_ms - not_after_ms
+    return f"the certificate of this connection expired {span(over_ms)} ago" if not_after_ms and over_ms > GRACE_MS else ""
 
 
 def span(ms: int) -> str:

@@ -1,6 +1,7 @@
 """Who is at the other end of a gRPC connection, and what he may call."""
 
 import contextlib
+import hashlib
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
@@ -37,6 +38,25 @@ def certificate_at(context: Any) -> bytes:
     """The peer's certificate in PEM, empty without one."""
     found: tuple[bytes, ...] = tuple(context.auth_context().get("x509_pem_cert", ()))
     return found[0] if found else b""
+
+
+def bearer_of(context: Any) -> str:
+    """The SHA-256 (hex) of the token that a call shows, over TLS and without a certificate; empty otherwise."""
+    if not is_tls(context) or certificate_at(context):
+        return ""
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization" and str(value).startswith("Bearer "):
+            return hashlib.sha256(str(value).removeprefix("Bearer ").encode()).hexdigest()
+    return ""
+
+
+def ends_ms_of(context: Any) -> int:
+    """The end of the peer's certificate (UTC ms); 0 without one."""
+    if not is_tls(context) or not (pem := certificate_at(context)):
+        return 0
+    from sync.identity import main  # noqa: PLC0415 - as below.
+
+    return main.parsed(pem).not_after_ms
 
 
 class Papers:
@@ -96,10 +116,10 @@ def impostor(context: Any, site: str, agent: str, capabilities: Iterable[str]) -
 
 class Guard(grpc.aio.ServerInterceptor):
     """Lets a call through only if `refusal` has nothing to say against who makes it. Over a Unix socket, and for a node's
-    health, it is not asked."""
+    health, it is not asked. `bearer` says what is wrong with the token (its SHA-256) of who has no certificate."""
 
-    def __init__(self, refusal: Callable[[Identity | None], str]) -> None:
-        self._refusal = refusal
+    def __init__(self, refusal: Callable[[Identity | None], str], bearer: Callable[[str], str] | None = None) -> None:
+        self._refusal, self._bearer = refusal, bearer
 
     async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
         """Wrap what answers the call."""
@@ -133,7 +153,9 @@ class Guard(grpc.aio.ServerInterceptor):
     async def _check(self, context: Any, method: str) -> None:
         if context.peer().startswith("unix:"):
             return
-        if refused := self._refusal(identity_at(context)):
+        is_bearer = self._bearer is not None and (sha256 := bearer_of(context))
+        refused = self._bearer(sha256) if self._bearer and is_bearer else self._refusal(identity_at(context))
+        if refused:
             log.warning("call refused", code="identity", reason=refused, method=method, peer=context.peer())
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, refused)
 

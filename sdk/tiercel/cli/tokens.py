@@ -1,0 +1,76 @@
+"""`tiercel agent token`: the tokens with which agents join their site."""
+
+import re
+from typing import Annotated, Any
+
+import typer
+
+from tiercel.cli.fleet import agents
+from tiercel.cli.options import Format, Output, Server, noun
+from tiercel.cli.show import Table, note, print_json
+from tiercel.cli.text import when
+from tiercel.client import DEFAULT_SERVER
+from tiercel.tokens import TokenClient
+
+__all__ = ["agents"]
+
+app = noun("Make, list and revoke the tokens with which agents join their site.")
+agents.add_typer(app, name="token")
+UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+Capabilities = Annotated[list[str] | None, typer.Option(help="All that the agent may offer; repeatable; default: any.")]
+
+
+@app.command()
+def create(
+    site: Annotated[str, typer.Option(help="The agent's site.")],
+    agent: Annotated[str, typer.Option(help="The agent's id.")],
+    capability: Capabilities = None,
+    ttl: Annotated[str, typer.Option(help="How long it holds: 30m, 12h, 90d.")] = "90d",
+    uses: Annotated[int, typer.Option(min=0, help="In so many processes at most; 0: in any number.")] = 0,
+    server: Server = DEFAULT_SERVER,
+    output: Output = Format.TABLE,
+) -> None:
+    """Make a token for one agent. It is shown once, and kept nowhere."""
+    with TokenClient(server) as client:
+        made = client.create_token(site, agent, capability or (), _ms(ttl), uses)
+    if output is Format.JSON:
+        print_json(made)
+        return
+    typer.echo(made["token"])
+    note(f"agent {agent} of site {site} shows it as TIERCEL_TLS_TOKEN, with TIERCEL_TLS_CA; {made['id']} revokes it")
+
+
+@app.command("list")
+def list_tokens(server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -> None:
+    """List the tokens: for whom, until when, and whether the site has been told."""
+    with TokenClient(server) as client:
+        _print(client.tokens(), output)
+
+
+@app.command()
+def revoke(
+    id: Annotated[str, typer.Argument(metavar="ID", help="As `tiercel agent token list` shows it.")],
+    server: Server = DEFAULT_SERVER,
+    output: Output = Format.TABLE,
+) -> None:
+    """Let a token hold no longer. A site that is cut off learns of it when it is back."""
+    with TokenClient(server) as client:
+        _print([client.revoke_token(id)], output)
+
+
+def _ms(text: str) -> int:
+    if (found := re.fullmatch(r"(\d{1,9})([smhd])", text)) is None:
+        raise typer.BadParameter(f"--ttl {text!r}: a number and s, m, h or d, as in 12h")
+    return int(found[1]) * UNITS_MS[found[2]]
+
+
+def _print(found: list[dict[str, Any]], output: Format) -> None:
+    if output is Format.JSON:
+        print_json(found)
+        return
+    table = Table(("id", "agent", "site", "capabilities", "made", "expires", "used", "site told"))
+    for each in found:
+        used = f"{each.get('used', 0)}/{each['uses']}" if each.get("uses") else ""
+        who = each["id"], each["agent"], each["site"], ",".join(each["capabilities"]) or "any"
+        table.rows.append((*who, when(each["made"]), when(each["expires"]), used, "yes" if each["told"] else "no"))
+    table.print()
