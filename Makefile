@@ -52,6 +52,7 @@ bench: setup ## the measurements, one JSON line each
 	$(BIN)/python -m bench recovery --runs 500 --kill site
 	$(BIN)/python -m bench idle --runs 5000
 	$(BIN)/python -m bench engine
+	$(BIN)/python -m bench sync
 
 protos: setup-dev ## generate the stubs in sdk/tiercel/v1 again
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos \

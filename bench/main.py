@@ -74,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     recovery = _add(names, "recovery", "kill -9 midway", runs=500, tasks=10, repeats=3, capacity=500)
     recovery.add_argument("--kill", choices=KILLS, default="edge", help="the edge, or the edge and its agents")
     _add(names, "idle", "memory and wake-ups of runs that wait for an hour", runs=5_000)
+    sync = _add(names, "sync", "the link: catching up, strong commits, going on after a cut", repeats=4)
+    sync.add_argument("--events", type=positive, default=1_000_000, help="to catch up with")
+    sync.add_argument("--commits", type=positive, default=20_000, help="strong ones, 64 in flight")
     _add(names, "engine", "the pure engine alone: tasks, compiling, adding dependencies", tasks=1_000, repeats=3)
     return parser
 

@@ -16,6 +16,8 @@ class Options:
     agents: int = 1
     capacity: int = 256
     repeats: int = 1
+    events: int = 0
+    commits: int = 0
     data: Path | None = None
     ray: bool = True
     floors: bool = True

@@ -200,6 +200,11 @@ class Driver:
         return changed
 
     @property
+    def is_waited_for(self) -> bool:
+        """Does an effect wait for the peer to hold what was decided?"""
+        return bool(self._outbox.waiting or self._outbox.undivided)
+
+    @property
     def in_flight(self) -> int:
         """Commits submitted and not yet durable."""
         return len(self._held)

@@ -80,6 +80,11 @@ class Exchange:
     def committed(self, rows: list[Row]) -> None:
         """These rows are durable: send them on, soon, or at once if one of them is urgent."""
         self.ring.extend(rows)
+        if self.loop.driver.is_waited_for:
+            # Something leaves only once the peer holds these. What gathers while the connection takes a batch is the next one.
+            for link in self.links.values():
+                self._flush(link)
+            return
         urgent = self._urgent is None or any(row.kind in self._urgent for row in rows) or self._is_awaited(rows)
         for link in self.links.values():
             self._schedule(link, urgent)
@@ -245,12 +250,8 @@ class Exchange:
         self._held_by_peer(link, greeted=True)
         link.acked_here[receives] = session.receives_head.seq
         if session.recovering:
-            log.warning(
-                "events of our own stream were lost; fetching them back",
-                peer=peer,
-                have=session.sends_head.seq,
-                peer_has=session.recover_to,
-            )
+            have, peer_has = session.sends_head.seq, session.recover_to
+            log.warning("events of our own stream were lost; fetching them back", peer=peer, have=have, peer_has=peer_has)
             self._side.recovering(peer)
             self._fetch_if_level(link)
         else:
@@ -338,8 +339,8 @@ class Exchange:
         try:
             return [decode(row.kind, row.payload) for row in rows]
         except Exception as error:
-            first = f"stream {rows[0].stream}, events {rows[0].seq} to {rows[-1].seq}"
-            raise LinkRefused("unknown_event", f"{first}: {error}", fatal=False) from error
+            words = f"stream {rows[0].stream}, events {rows[0].seq} to {rows[-1].seq}: {error}"
+            raise LinkRefused("unknown_event", words, fatal=False) from error
 
     def _fetch_if_level(self, link: Link) -> None:
         """Ask for our lost events once the peer's own, which they answer to, are all here (or will not come)."""

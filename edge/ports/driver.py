@@ -45,7 +45,7 @@ class OwnPorts:
     """The ports of a site that runs on a machine."""
 
     def __init__(self, config: "EdgeConfig") -> None:
-        self._config = config
+        self._config, self.cloud = config, config.cloud
         self.log = EventLog.open(config.data_dir / "edge.db", NodeId(config.site), page_count_max=config.page_count_max)
         self.blobs = BlobStore(config.data_dir / "blobs", bytes_max=config.blobs_bytes_max)
         self.clock = SystemClock(self.log.boot)
@@ -54,7 +54,7 @@ class OwnPorts:
     @asynccontextmanager
     async def dial(self) -> AsyncIterator[Line]:
         """A new channel each time, so that a dead connection is never waited for."""
-        async with channel_to_cloud(self._config.cloud, self._config.tls, CHANNEL_OPTIONS) as channel:
+        async with channel_to_cloud(self.cloud, self._config.tls, CHANNEL_OPTIONS) as channel:
             connecting = connect(channel, self._patience.next_s())
             self._patience.connected(await (told(channel, connecting) if self._config.tls else connecting))
             call = sync_pb2_grpc.SyncServiceStub(channel).Exchange()
