@@ -9,10 +9,10 @@ import statistics
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from bench import rebase
 from bench.disk import real_directory, scratch
 from bench.errors import BenchFailed
 from bench.latency import percentile
@@ -43,15 +43,14 @@ def measure(options: Options) -> dict[str, object]:
     """`catchup_events_per_s`: events of a site that the cloud had none of, until the last is acknowledged; `catchup_rss_mb`: by
     how much the larger of the two processes grew on it. `strong_commits_per_s`: with 64 in flight; `strong_p50_ms`: with one. A
     commit is strong when it is durable at its home and at the cloud and its home knows. `resume_s`: the longest time from the
-    heal of a silent cut until an event that waited is acknowledged."""
+    heal of a silent cut until an event that waited is acknowledged. `rebase_s`: 10,000 pending edits over 1,000 of others."""
     like_a_node()
     with scratch(real_directory(options.data)) as directory:
         catchup = asyncio.run(catch_up(directory / "catchup", options.events))
         strong = asyncio.run(commit(directory / "strong", options.commits))
         resume_s = asyncio.run(resume(directory / "resume", options.repeats, CUT_S_MAX))
     figures: dict[str, object] = {**catchup, **strong, "resume_s": round(resume_s, 3)}
-    if (rebase_s := _rebase_s()) is not None:
-        figures["rebase_s"] = rebase_s
+    figures["rebase_s"] = round(rebase.measure(), 3)
     settings = {"events": options.events, "commits": options.commits, "in_flight": IN_FLIGHT, "cuts": options.repeats}
     return {**figures, "settings": settings}
 
@@ -167,12 +166,3 @@ async def resume(directory: Path, cuts: int, cut_s_max: float) -> float:
                 note(f"cut for {cut_s:.1f} s: going on after {took_s:.3f} s")
                 longest = max(longest, took_s)
     return longest
-
-
-def _rebase_s() -> object:
-    """Of `bench rebase`, in whose module it says what is rebased; None while there is none."""
-    if find_spec("bench.rebase") is None:
-        return None
-    from bench.main import module_of, parse  # noqa: PLC0415 - It imports the measurements, too.
-
-    return module_of("rebase").measure(parse(["rebase", "--no-floors"]))["rebase_s"]

@@ -4,6 +4,7 @@ It writes "serving" to its stdout once it does, stops in order at SIGTERM, and e
 killed leaves nothing behind.
 """
 
+import ctypes
 import logging
 import os
 import resource
@@ -19,14 +20,17 @@ from cloud.driver import CloudConfig, GlobalPlanner
 from edge.driver import EdgeConfig, EdgeNode
 from sync.actors import NodeThread
 
+CLONE_NEWNET = 0x40000000
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What to serve, where it logs, and how large a file it may write (0: any size)."""
+    """What to serve, where it logs, how large a file it may write (0: any size), in which network namespace (a path)."""
 
     config: CloudConfig | EdgeConfig | HostConfig
     log_file: Path
     file_bytes_max: int = 0
+    namespace: str = ""
 
 
 class Serving(Protocol):
@@ -37,6 +41,8 @@ class Serving(Protocol):
 
 def live(service: Service) -> None:
     """Serve until told otherwise; never returns. What keeps the node from serving is told in one line on stderr: status 1."""
+    if service.namespace:
+        _enter(service.namespace)  # Before there is another thread: each is in the namespace of the one that began it.
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     if service.file_bytes_max:
         _soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -66,6 +72,13 @@ def _serve(service: Service) -> Serving:
             return NodeThread(lambda: EdgeNode(config), name=config.site, log_file=log_file, exit_on_failure=True)
         case CloudConfig():
             return NodeThread(lambda: GlobalPlanner(config), name="cloud", log_file=log_file, exit_on_failure=True)
+
+
+def _enter(namespace: str) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(namespace, "rb") as file:  # noqa: PTH123 - a descriptor of /proc
+        if libc.setns(file.fileno(), CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), f"cannot enter {namespace}")
 
 
 def _end_with_stdin() -> None:

@@ -9,14 +9,19 @@ from typing import Any
 import grpc
 import pytest
 
+from sync.clock import wall_ms
 from sync.link.standing import LinkStanding
 from sync.replication import CREDIT_BYTES, deflated, events_message
 from sync.serving.service import CHANNEL_OPTIONS
+from tests.sync.chained import Scribe
+from tests.sync.notebook import Notebook, Noted
 from tests.sync.station import CLOUD, HARBOUR, Station, linked, served, station, until
 from tests.sync.test_refusals import Peer, harbour_rows, peer_of
 from tiercel.v1 import events_pb2, sync_pb2, sync_pb2_grpc
 
 Message = sync_pb2.SyncMessage
+DAY_MS = 86_400_000
+YEAR_MS = 365 * DAY_MS
 MODERN = ["columns", "digest", "blobs", "bytes", "deflate", "lag"]
 
 
@@ -99,6 +104,12 @@ async def test_a_peer_that_sends_beyond_its_credit_is_refused(cloud: Station) ->
     assert (await status(cloud)).refusals.by_code == {"credit_exceeded": 1}
 
 
+async def read_to_the_end(call: Any) -> None:
+    """gRPC tells how a call ended only once all that came before has been read."""
+    while await call.read() is not grpc.aio.EOF:
+        pass
+
+
 async def test_a_frame_too_large_ends_one_link_and_the_next_goes_on(cloud: Station) -> None:
     """gRPC refuses the frame and tells its sender why; the peer dials again and its events are taken."""
     async with served(cloud) as address:
@@ -109,8 +120,9 @@ async def test_a_frame_too_large_ends_one_link_and_the_next_goes_on(cloud: Stati
             await hello(peer)
             await peer.hear("hello")
             await peer.say(packed_events=b"x" * (5 << 20))
-            assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            assert "larger than max" in await call.details()
+            with pytest.raises(grpc.aio.AioRpcError, match="larger than max") as refused:
+                await read_to_the_end(call)
+            assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             await until(lambda: "harbour" not in cloud.exchange.links)
             again = Peer(sync_pb2_grpc.SyncServiceStub(channel).Exchange())
             await hello(again)
@@ -123,7 +135,8 @@ async def test_bytes_that_are_no_message_end_the_link(cloud: Station) -> None:
     async with served(cloud) as address, grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
         call: Any = channel.stream_stream("/tiercel.v1.SyncService/Exchange")()
         await call.write(b"\xff\xff\xff garbage")
-        assert await call.code() is not grpc.StatusCode.OK
+        with pytest.raises(grpc.aio.AioRpcError):
+            await read_to_the_end(call)
         peer = Peer(sync_pb2_grpc.SyncServiceStub(channel).Exchange())
         await hello(peer)
         await peer.hear("hello")
@@ -146,6 +159,40 @@ async def test_a_flood_of_heartbeats_and_endless_credit_change_nothing(cloud: St
             pass
         assert len(link.control) < 10
         assert link.session.credits <= 1 << 20
+
+
+async def test_a_clock_a_year_ahead_is_seen_and_not_believed(cloud: Station) -> None:
+    """Its events are taken, since they are facts; our own stamps go on by our own clock, and the status shows by how much."""
+    rows = Scribe(pos=YEAR_MS).rows(3, HARBOUR, "r1", Notebook().encode(Noted("a line")), "Noted")
+    async with peer_of(cloud) as peer:
+        await hello(peer)
+        asked = (await peer.hear("heartbeat")).heartbeat.id
+        now_ms = cloud.loop.clock.now().wall_ms
+        await peer.say(heartbeat=sync_pb2.SyncHeartbeat(echo=asked, wall_ms=now_ms + YEAR_MS))
+        await peer.say(events=events_message(rows).events)
+        assert (await peer.hear("ack")).ack.seq == 3
+        found = await status(cloud)
+    assert (found.clock_offset_ms or 0) > YEAR_MS - DAY_MS
+    assert cloud.loop.driver.clocks.writers["harbour"].ahead_ms > YEAR_MS - DAY_MS
+    await cloud.note(1)
+    assert wall_ms((await cloud.rows(CLOUD))[0].time) < now_ms + DAY_MS
+
+
+async def test_telemetry_for_a_peer_that_never_reads_is_dropped_and_counted(cloud: Station) -> None:
+    """Of what it does not take the latest word is kept; how much was lost is in the status, also after the link has ended."""
+    await cloud.note(40, "x" * 100_000)  # More than the connection holds by itself.
+    async with peer_of(cloud) as peer:
+        await hello(peer, credits=10_000, credit_bytes=CREDIT_BYTES)
+        await until(lambda: "harbour" in cloud.exchange.links)
+        link = cloud.exchange.links["harbour"]
+        for number in range(1, 1_001):
+            link.say(Message(loads=sync_pb2.AgentLoads(ready=number)))
+            await asyncio.sleep(0)
+            assert len(link.control) < 10
+        lost = (await status(cloud)).telemetry_lost
+        assert 0 < lost < 1_000
+    await until(lambda: "harbour" not in cloud.exchange.links)
+    assert (await status(cloud)).telemetry_lost >= lost
 
 
 async def test_credit_in_bytes_bounds_what_is_under_way(cloud: Station) -> None:
