@@ -70,16 +70,28 @@ class WithoutJournal(SimAgent):
         await super()._converse(connection, welcome)
 
 
+class Silent(SimAgent):
+    """Does not say again over a new connection what it has done."""
+
+    def _say_again(self) -> None:
+        pass
+
+
 def lost_for_certain(task: int, attempt: int, certain: bool, reason: str) -> Lose:
     """Whatever became of the attempt, it counts as never delivered."""
     return Lose(task, attempt, True, reason)
 
 
-class AgentsWithoutJournal(World):
-    def make_agent(self, name: str, site: str, capabilities: tuple[str, ...]) -> SimAgent:
-        agent = super().make_agent(name, site, capabilities)
-        agent.__class__ = WithoutJournal
-        return agent
+def agents_are(kind: type[SimAgent]) -> Callable[[Plan], World]:
+    """A world whose agents are of this kind."""
+
+    class Otherwise(World):
+        def make_agent(self, name: str, site: str, capabilities: tuple[str, ...]) -> SimAgent:
+            agent = super().make_agent(name, site, capabilities)
+            agent.__class__ = kind
+            return agent
+
+    return Otherwise
 
 
 class ImpatientCopies(World):
@@ -96,7 +108,8 @@ ABLATIONS: dict[str, tuple[list[Swap], Callable[[Plan], World]]] = {
     "refold_after_a_failed_commit": ([("sync.actors.Driver", Stubborn)], World),
     "idempotency_keys": ([("tests.sim.process.PlannerService", WithoutKeys)], World),
     "unknown_outcomes_are_reconciled": ([("edge.sessions.Lose", lost_for_certain)], World),
-    "journal_of_agents": ([], AgentsWithoutJournal),
+    "journal_of_agents": ([], agents_are(WithoutJournal)),
+    "results_are_said_again": ([], agents_are(Silent)),
     "old_copies_wait_for_the_link": ([], ImpatientCopies),
 }
 

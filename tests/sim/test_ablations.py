@@ -11,6 +11,7 @@ CAUGHT = {
     "idempotency_keys": (1, "one run per key"),
     "unknown_outcomes_are_reconciled": (16, "effects once"),
     "journal_of_agents": (3, "effects once"),
+    "results_are_said_again": (3, "every run ends"),
     "old_copies_wait_for_the_link": (4, "effects once"),
 }
 

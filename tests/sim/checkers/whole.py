@@ -78,16 +78,20 @@ _KINDS = {kind.__name__ for kind in (TaskAssigned, AttemptResumed, FragmentEnded
 
 
 def check_attempts(site: str, events: dict[tuple[str, int], list[tuple[Row, Event]]]) -> None:
-    """An older attempt is fenced off: its failure counts no more. What it has done is a fact, and may be taken."""
+    """An older attempt is fenced off: it decides nothing. What it has done is a fact, and may complete the task, once."""
     for (run, task), told in events.items():
-        last = 0
+        last, is_completed = 0, False
         for _, event in told:
             if isinstance(event, TaskAssigned):
                 if event.attempt <= last:
                     raise Broke("fencing", f"{site} gives attempt {event.attempt} of {run}/{task} after attempt {last}")
-                last = event.attempt
-            elif isinstance(event, TaskFailed) and event.attempt and event.attempt != last:
+                last, is_completed = event.attempt, False
+            elif isinstance(event, TaskFailed | TaskLost) and event.attempt and event.attempt != last:
                 raise Broke("fencing", f"{site} takes the outcome of attempt {event.attempt} of {run}/{task}; {last} is the last")
+            elif isinstance(event, TaskCompleted):
+                if is_completed or event.attempt > last:
+                    raise Broke("fencing", f"{site} takes attempt {event.attempt} of {run}/{task} as done, once more or unasked")
+                is_completed = True
 
 
 def _order(told: tuple[Row, Event]) -> int:
@@ -95,7 +99,8 @@ def _order(told: tuple[Row, Event]) -> int:
 
 
 def check_told(forgotten: list[Told], events: dict[tuple[str, int], list[tuple[Row, Event]]]) -> None:
-    """When an agent is told to forget a result, the log holds it, or holds why it did not count any more."""
+    """When an agent is told to forget a result, the log holds it, or holds why it did not count any more: also that an older
+    attempt had completed the task by then."""
     for told in forgotten:
         live = False
         for row, event in sorted((*events.get((told.run, told.task), []), *events.get((told.run, -1), [])), key=_order):
@@ -104,7 +109,7 @@ def check_told(forgotten: list[Told], events: dict[tuple[str, int], list[tuple[R
             if isinstance(event, TaskAssigned | AttemptResumed):
                 live = event.attempt == told.attempt
             elif isinstance(event, FragmentEnded | TasksReset) or (
-                isinstance(event, _ENDS) and event.attempt in (0, told.attempt)
+                isinstance(event, _ENDS) and (isinstance(event, TaskCompleted) or event.attempt in (0, told.attempt))
             ):
                 live = False
         if live:
