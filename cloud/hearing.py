@@ -47,6 +47,8 @@ class Hearing:
     def _hear(self, input: FromPeer, now: Now, out: list[object]) -> None:
         planner = self.planner
         stream, run, event = input.stream, input.run, input.event
+        if planner.taking.superseded and planner.taking.hear_late(input, now, out):
+            return
         if type(event) in TASK_EVENTS and self._hear_task(run, event, input.time_ms):
             return
         if run and planner.reopening.awaits(run, event):
@@ -129,6 +131,7 @@ class Hearing:
             planner.orders.catch_up(input.peer, now, out)
             planner.schedules.greet(input.peer, now, out)
             planner.parts.greet(input.peer, now, out)
+        planner.taking.linked(input.peer, now, out)
 
     def _catch_up(self, site: str, now: Now, out: list[object]) -> None:
         """The site may be written to from now on: what was decided for it before, and is not in its stream."""
@@ -153,3 +156,4 @@ class Hearing:
 
     def _lose(self, input: PeerLost, now: Now, out: list[object]) -> None:
         self.planner.fleet.unlink(input.peer, now.wall_ms)
+        self.planner.taking.lost(input.peer, now)

@@ -22,6 +22,7 @@ from cloud.intents import Intents
 from cloud.joining.core import AgentTokens
 from cloud.measures import Measures
 from cloud.moving.core import Moving
+from cloud.moving.taking import Taking
 from cloud.notifying.core import Notifications
 from cloud.outcomes import Outcome, outcome_of
 from cloud.overdue import Overdue
@@ -58,7 +59,7 @@ from workflow.events import (
     decode,
     encode,
 )
-from workflow.home_events import FragmentMoved, FragmentTaken, FragmentYielded
+from workflow.home_events import FactFound, FragmentMoved, FragmentTaken, FragmentYielded
 from workflow.plan import Plan
 from workflow.steering_events import ChildRequested, CommandRequested, FragmentReopened
 from workflow.telling import task_of
@@ -99,6 +100,7 @@ class Planner:
     agent_tokens: AgentTokens = field(init=False)
     overdue: Overdue = field(init=False)
     moving: Moving = field(init=False)
+    taking: Taking = field(init=False)
     parts: Parts = field(init=False)
     unsaved: dict[str, None] = field(default_factory=dict)
     _persisted: set[str] = field(default_factory=set)
@@ -109,7 +111,7 @@ class Planner:
         self.runs, self.reopening, self.orders = Runs(self.plans), Reopening(self), RunOrders(self)
         self.notifications, self.pauses, self.rules = Notifications(self), SitePauses(self), RuleBook(self)
         self.dependencies, self.overdue = Dependencies(self), Overdue(self)
-        self.moving = Moving(self)
+        self.moving, self.taking = Moving(self), Taking(self)
         self.documents, self.agent_tokens = CloudDocuments(self), AgentTokens(self)
         self.parts = Parts(self._make_parts())
         self._steps = {
@@ -127,7 +129,7 @@ class Planner:
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the runs, in the order in which it sees what happens."""
         first = (self.dependencies, self.notifications, Clearing(self), self.pauses, self.rules)
-        return (*first, self.overdue, self.moving, self.documents, self.agent_tokens)
+        return (*first, self.overdue, self.moving, self.taking, self.documents, self.agent_tokens)
 
     @property
     def stream(self) -> StreamId:
@@ -163,6 +165,9 @@ class Planner:
         writer = stream_writer(stream)
         if writer == self.node:
             self._evolve_own(stream_reader(stream), run, event, time_ms)
+        elif self.taking.superseded and self.taking.is_late(writer, run):
+            self.taking.fold_late(writer, run, event)
+            return
         elif run and (known := self.runs.get(run)) is not None:
             self._evolve_fragment(known, writer, event)
         elif isinstance(event, CommandAnswered):
@@ -238,8 +243,8 @@ class Planner:
         return self.reopening.asking()
 
     def wake_mono_ms(self) -> int | None:
-        """The planner holds no leases."""
-        return None
+        """When the next run may be taken from a site that is not heard."""
+        return self.taking.wake_mono_ms()
 
     # An event's payload and back; called for every event of a node.
     encode = staticmethod(encode)
@@ -305,8 +310,8 @@ class Planner:
             if site in run.sites:
                 run.adopt(event)  # type: ignore[arg-type]
             return
-        if kind is FragmentYielded:
-            return  # It tells of the state, and changes nothing of it.
+        if kind is FragmentYielded or kind is FactFound:
+            return  # It tells of the state, or for another home, and changes nothing of it.
         if kind is FragmentTaken:
             if site in run.sites:
                 run.take(event)  # type: ignore[arg-type]

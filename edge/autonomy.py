@@ -13,14 +13,15 @@ import msgspec
 
 from edge.gate import Cut, Gate
 from edge.home import Home
-from edge.part import Fold, Part, Step
+from edge.part import Fold, Hear, Part, Step
 from sync.inputs import PeerHolds
 from sync.outputs import Persist
 from sync.values import Now
-from workflow.contract import GRACE_MS, Contract
+from workflow.contract import GRACE_MS, Contract, taken_after_ms
 from workflow.event import Event
 from workflow.events import FragmentCancelling
 from workflow.fragment import Fragment
+from workflow.home_events import FragmentSuperseded, HomeConfirmed
 from workflow.rollback import begin_to_task
 from workflow.steering_events import ContractChanged, RollbackBegun, TasksAdded
 from workflow.steering_folds import wake_all
@@ -55,6 +56,9 @@ class SiteAutonomy(Part):
     def folds(self) -> dict[type, Fold]:
         return {RollbackBegun: self._fold_rollback, ContractChanged: self._fold_contract, TasksAdded: self._fold_growth}
 
+    def hears(self) -> dict[type, Hear]:
+        return {HomeConfirmed: self._confirm, FragmentSuperseded: self._confirm}
+
     def recall(self, kept: bytes | None) -> None:
         """Since when the site was cut off, as the log keeps it beside its events."""
         if kept is not None:
@@ -67,31 +71,48 @@ class SiteAutonomy(Part):
         known = self._gate.cut
         if known is not None:
             self._gate.cut = Cut(known.since_ms, now.mono_ms, self._was_linked, known.versions)
-        else:
+        else:  # How long it was away before this start, nobody knows.
+            self._gate.unconfirmed |= {fragment.run: None for fragment, contract in self._living() if taken_after_ms(contract)}
             kept = self._cut(now, is_known=self._was_linked)
             out += [kept] if self._runs else []
         self._look(now)
 
     def lost(self, now: Now, out: list[object]) -> None:
         if self._gate.cut is None:
-            out.append(self._cut(now))
+            out.append(self._cut(now, self._gate.silent_ms))
             self._look(now)
 
-    def _cut(self, now: Now, *, is_known: bool = True) -> Persist:
-        """From now on. Gives what the log keeps of it."""
+    def _cut(self, now: Now, silent_ms: int = 0, *, is_known: bool = True) -> Persist:
+        """From now on, or since `silent_ms` ago. Gives what the log keeps of it."""
         fragments = self._home.fragments
         versions = {run: fragment.version for run, fragment in fragments.looks() if _counts(fragment)}
-        self._gate.cut = Cut(now.wall_ms, now.mono_ms, is_known, versions)
-        return Persist(CUT, b"%d %b" % (now.wall_ms, msgspec.msgpack.encode(versions)) if versions else b"%d" % now.wall_ms)
+        since_ms = now.wall_ms - silent_ms
+        self._gate.cut = Cut(since_ms, now.mono_ms - silent_ms, is_known, versions)
+        return Persist(CUT, b"%d %b" % (since_ms, msgspec.msgpack.encode(versions)) if versions else b"%d" % since_ms)
 
     def linked(self, now: Now, out: list[object]) -> None:
-        if self._gate.cut is not None:
+        if (cut := self._gate.cut) is not None:
+            self._gate.unconfirmed |= {f.run: None for f, contract in self._living() if self._may_be_gone(contract, cut, now)}
             self._gate.cut = None
             for counted in (self._gate.begun, self._gate.grown, self._undone):
                 counted.clear()
             self._wake_ms = None
-            out.append(Persist(CUT, b""))
+            if not self._gate.unconfirmed:
+                out.append(Persist(CUT, b""))
         self._go_on(now, out)
+
+    def _may_be_gone(self, contract: Contract, cut: Cut, now: Now) -> bool:
+        """Has the site been cut off for so long that the cloud may have given the run to another?"""
+        return bool(taken_after_ms(contract)) and contract.autonomy.gives_up_ms() <= cut.lasted_ms(now)
+
+    def _confirm(self, run: str, event: Event, now: Now, out: list[object]) -> None:
+        """The run is this site's still, or is gone for good."""
+        waited = bool(self._gate.unconfirmed)
+        self._gate.unconfirmed.pop(run, None)
+        if self._gate.cut is None:
+            if waited and not self._gate.unconfirmed:
+                out.append(Persist(CUT, b""))
+            self._go_on(now, out)
 
     def settle(self, now: Now, out: list[object]) -> None:
         if self._wake_ms is not None and now.mono_ms >= self._wake_ms:

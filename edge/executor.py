@@ -43,7 +43,7 @@ from sync.inputs import LACKS_TO, Due, FromPeer, PeerLinked, PeerLost, Recalled
 from sync.lag import Lag
 from sync.outputs import Append, Confirmed, Persist, Save, SetTimer
 from sync.values import Now, RunId, SiteId, StreamId
-from workflow.attending import holds_resources
+from workflow import home_events
 from workflow.commands import Cancel, Receive, Steer
 from workflow.events import (
     AgentDeparted,
@@ -64,14 +64,11 @@ from workflow.events import (
     encode,
 )
 from workflow.fragment import Fragment
-from workflow.home_events import FragmentMoved, FragmentTaken, FragmentYielded, YieldRequested
 from workflow.moving import definition_of, restore_moved
 from workflow.orders import decode_order
 from workflow.plan import Plan
-from workflow.resources import Holder
 from workflow.schedule_events import ScheduleEvent, ScheduleFired
 from workflow.shelf import Shelf
-from workflow.states import BLOCKED, WAITING
 from workflow.steering_events import ChildRequested, CommandRequested, FragmentReopened
 from workflow.steering_folds import wake_all
 
@@ -139,7 +136,7 @@ class Executor:
             PeerLinked: self._compared,
             Recalled: self._recall,
             Due: self._elapse,
-            PeerLost: lambda input, now, out: self.parts.lost(now, out),
+            PeerLost: self._lose,
             **self.parts.steps,
         }
 
@@ -191,17 +188,21 @@ class Executor:
                 self.fragments[run] = Fragment.adopt(RunId(run), self.plans[event.definition], event)
                 if time_ms:  # Of the log: what has just been decided has its timers by what was decided with it.
                     self._begun_ms[(run, -1)] = time_ms
-            case FragmentReleased() | CancelRequested() | CommandRequested() | FragmentMoved() | YieldRequested():
+            case FragmentReleased() | CancelRequested() | CommandRequested():
                 self._unheard.note(run, event)
+            case home_events.FragmentMoved() | home_events.YieldRequested() | home_events.FragmentSuperseded():
+                self._unheard.note(run, event)
+            case home_events.FactTold() | home_events.HomeConfirmed():
+                pass  # What comes of it is recorded as it is heard.
             case ValueHanded() if stream != self.stream:
                 self._unheard.note(run, event)
-            case FragmentTaken():
+            case home_events.FragmentTaken():
                 self._unheard.answer(run, event)
                 self.home.changed[run] = None
                 self.fragments[run] = restore_moved(run, self.plans[definition_of(event.body)], event.body)
                 if time_ms:
                     self._begun_ms[(run, -1)] = time_ms
-            case FragmentYielded():
+            case home_events.FragmentYielded() | home_events.FragmentDropped():
                 self._unheard.answer(run, event)
                 self.fragments.pop(run, None)
             case DefinitionRegistered():
@@ -272,7 +273,7 @@ class Executor:
             self.children.note(fragment)
             if fragment.contract is not None:
                 self.autonomy.watch(fragment)
-            self._reclaim(fragment)
+            self.home.reclaim(fragment)
             out += timers_of(fragment)
         self.home.woken += [fragment for _, fragment in self.fragments.whole() if fragment.woken]
         self.doubts.cast((run, task, number) for s in self.roster.slots.values() for (run, task), number in s.held.items())
@@ -296,16 +297,9 @@ class Executor:
             out.append(Persist("doubts", self.doubts.save()))
         self.parts.linked(now, out)
 
-    def _reclaim(self, fragment: Fragment) -> None:
-        """What was held before the restart is held again; who waited stands in line again."""
-        for task, state in enumerate(fragment.states):
-            plan = fragment.task(task)
-            if plan.resources and holds_resources(fragment, task):
-                self.home.hold_resources(fragment, task)
-            elif state == BLOCKED:
-                fragment.wake(task)
-            elif state == WAITING and plan.sync is not None:
-                self.home.meetings.arrive(plan.sync.point, Holder(fragment.run, task))
+    def _lose(self, input: PeerLost, now: Now, out: list[object]) -> None:
+        self.home.gate.silent_ms = input.silent_ms
+        self.parts.lost(now, out)
 
     def _deadlines(self, now: Now) -> list[SetTimer]:
         """The deadlines of what was begun since the last snapshots. The log's timers hold them, unless the events were lost and
@@ -424,6 +418,7 @@ class Executor:
             command = outcome.command
             fragment = self.fragments.get(outcome.run)
             if fragment is None:
+                self.yielding.note_late(outcome.run, command, out)
                 continue  # It has ended here; the result was adopted before, or came too late to matter.
             if command.task >= len(fragment.states) or not self.home.decide(fragment, command, now, out):
                 slot.refused += 1

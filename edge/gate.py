@@ -45,11 +45,14 @@ class Gate:
 
     lag: Lag
     cut: Cut | None = None
+    silent_ms: int = 0  # How long the cloud had been silent when that was noticed.
     begun: dict[str, int] = field(default_factory=dict)
     parked: dict[str, tuple[int, str]] = field(default_factory=dict)
     deferred: dict[str, list[Due]] = field(default_factory=dict)
     # By run, the additions (their places among all of the run) that were made while the site is cut off.
     grown: dict[str, list[int]] = field(default_factory=dict)
+    # Runs whose horizon passed while the site was cut off: the cloud may have given them to another. They wait for its word.
+    unconfirmed: dict[str, None] = field(default_factory=dict)
 
     def watch(self, fragment: Fragment) -> None:
         """A run with a contract lives here."""
@@ -63,7 +66,7 @@ class Gate:
     def forget(self, run: str) -> None:
         """The run has ended here."""
         self.lag.end(run)
-        for known in (self.begun, self.parked, self.deferred, self.grown):
+        for known in (self.begun, self.parked, self.deferred, self.grown, self.unconfirmed):
             known.pop(run, None)
 
     def is_strong(self, run: str) -> bool:
@@ -88,6 +91,8 @@ class Gate:
         contract = fragment.contract
         assert contract is not None, f"run {fragment.run} has a contract"
         level = contract.level
+        if fragment.run in self.unconfirmed:
+            return "unconfirmed"
         if level.kind == "strong":
             return "strong" if self.cut is not None else ""
         if level.kind == "bounded" and (reason := self._beyond(fragment.run, contract, now, events)):
@@ -112,7 +117,7 @@ class Gate:
         autonomy, cut = contract.autonomy, self.cut
         assert cut is not None, "a linked site needs no autonomy"
         spent = 0 < autonomy.budget_tasks <= self.begun.get(run, 0)
-        late = 0 < autonomy.horizon_ms <= cut.lasted_ms(now)
+        late = autonomy.horizon_ms > 0 and autonomy.gives_up_ms() <= cut.lasted_ms(now)
         return autonomy.then if spent or late else autonomy.when_cut
 
     def bars(self, fragment: Fragment, now: Now, *, role: Role = Role.WORK, events: int = 1) -> bool:

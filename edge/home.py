@@ -16,6 +16,7 @@ from sync.lag import Lag
 from sync.outputs import Append, ClearTimer, Confirmed, Save, SetTimer
 from sync.values import Now, RunId, SiteId, StreamId
 from workflow.attempts import failure
+from workflow.attending import holds_resources
 from workflow.commands import Block, Fail, FragmentCommand, Lose
 from workflow.event import Event
 from workflow.events import FragmentAdopted, FragmentCancelling, FragmentEnded, TaskCompleted
@@ -223,6 +224,7 @@ class Home:
                 fragment.wake(task)
             elif state == WAITING and (sync := fragment.task(task).sync) is not None:
                 self.meetings.arrive(sync.point, Holder(fragment.run, task))
+        self._claim_again(fragment, now, out)
         self.resume(fragment, now, out)
 
     def record(self, fragment: Fragment, events: list[Event], now: Now, out: list[object]) -> None:
@@ -267,6 +269,17 @@ class Home:
         if needs := fragment.task(task).resources:
             self.claims.setdefault(fragment.run, set()).add(task)
             self.resources.hold(Holder(fragment.run, task), needs)
+
+    def reclaim(self, fragment: Fragment) -> None:
+        """What was held before the restart is held again; who waited stands in line again."""
+        for task, state in enumerate(fragment.states):
+            plan = fragment.task(task)
+            if plan.resources and holds_resources(fragment, task):
+                self.hold_resources(fragment, task)
+            elif state == BLOCKED:
+                fragment.wake(task)
+            elif state == WAITING and plan.sync is not None:
+                self.meetings.arrive(plan.sync.point, Holder(fragment.run, task))
 
     def _claim_again(self, fragment: Fragment, now: Now, out: list[object]) -> None:
         """A group that had ended and goes on, for something inside it is done anew, had given back what it held: it stands in

@@ -23,7 +23,7 @@ from workflow.events import (
     decode,
     encode,
 )
-from workflow.home_events import FragmentMoved, FragmentTaken, FragmentYielded, FragmentYielding, YieldRequested
+from workflow.home_events import FragmentDropped, FragmentMoved, FragmentTaken, FragmentYielded, FragmentYielding, YieldRequested
 from workflow.schedule_events import ScheduleEvent, ScheduleFired
 from workflow.steering_events import ChildRequested, CommandRequested, RollbackBegun
 
@@ -70,7 +70,7 @@ class Unheard:
             case RollbackBegun(elsewhere=tasks) if tasks:
                 # It was of what begins anew there; what is said after that is handed over again.
                 self._drop(run, lambda said: isinstance(said, ValueHanded) and said.task in tasks)
-            case FragmentEnded() | FragmentYielded():
+            case FragmentEnded() | FragmentYielded() | FragmentDropped():
                 self.said.pop(run, None)
             case FragmentYielding(command):
                 self._drop(run, lambda said: isinstance(said, YieldRequested) and said.command == command)

@@ -10,14 +10,27 @@ from typing import ClassVar
 
 import msgspec
 
+from edge.health import UNKNOWN
 from edge.home import Home
 from edge.part import Fold, Hear, Part
 from sync.outputs import Append, ClearTimer, Save
 from sync.values import Now
+from workflow.commands import Complete
 from workflow.event import Event
 from workflow.events import FragmentEnded
+from workflow.facts import adopt
 from workflow.fragment import Fragment
-from workflow.home_events import FragmentMoved, FragmentTaken, FragmentYielded, FragmentYielding, YieldRequested
+from workflow.home_events import (
+    FactFound,
+    FactTold,
+    FragmentDropped,
+    FragmentMoved,
+    FragmentSuperseded,
+    FragmentTaken,
+    FragmentYielded,
+    FragmentYielding,
+    YieldRequested,
+)
 from workflow.homes import BORN_EPOCH
 from workflow.moving import definition_of, restore_moved, stays_for
 from workflow.saved import state_hash
@@ -27,7 +40,8 @@ GONE_MAX = 10_000
 
 
 class Yielding(Part):
-    """`gone` are the runs that this site has given up, with the epoch under which it had them."""
+    """`gone` are the runs that this site has given up, with the epoch under which it had them; `taken` those of them that were
+    taken from it, with the epoch of the home that has them since."""
 
     name: ClassVar[str] = "yielding"
 
@@ -35,13 +49,19 @@ class Yielding(Part):
         self._home = home
         self._leaving: dict[str, str] = {}  # Which order each is to leave by.
         self.gone: dict[str, int] = {}
+        self.taken: dict[str, int] = {}
 
     def folds(self) -> dict[type, Fold]:
-        kinds = (FragmentYielding, FragmentYielded, FragmentTaken, FragmentEnded)
+        kinds = (FragmentYielding, FragmentYielded, FragmentTaken, FragmentEnded, FragmentDropped)
         return dict.fromkeys(kinds, self._fold)
 
     def hears(self) -> dict[type, Hear]:
-        return {YieldRequested: self._order, FragmentMoved: self._take}
+        return {
+            YieldRequested: self._order,
+            FragmentMoved: self._take,
+            FragmentSuperseded: self._drop,
+            FactTold: self._settle_fact,
+        }
 
     def settle(self, now: Now, out: list[object]) -> None:
         for run in list(self._leaving) if self._leaving else ():
@@ -61,10 +81,12 @@ class Yielding(Part):
         return stays_for(fragment)
 
     def save(self) -> bytes:
-        return msgspec.msgpack.encode((self._leaving, self.gone)) if self._leaving or self.gone else b""
+        known = (self._leaving, self.gone, self.taken)
+        return msgspec.msgpack.encode(known) if any(known) else b""
 
     def restore(self, body: bytes) -> None:
-        self._leaving, self.gone = _SAVED.decode(body)
+        self._leaving, self.gone, *more = msgspec.msgpack.decode(body)
+        self.taken = more[0] if more else {}
 
     # Leaving ----------------------------------------------------------------------------------------------------------
 
@@ -77,8 +99,16 @@ class Yielding(Part):
         self._home.record(fragment, [yielding], now, out)
 
     def _give_up(self, fragment: Fragment, command: str, out: list[object]) -> None:
-        home, run = self._home, fragment.run
         body = fragment.save()
+        self._let_go(fragment, out)
+        yielded = FragmentYielded(command, fragment.epoch, fragment.version, state_hash(body))
+        out.append(Append(self._home.stream, fragment.run, fragment.epoch, yielded))
+        self._home.tell(fragment.run, yielded)
+        out.append(Save(fragment.run, True, "moved", body))
+
+    def _let_go(self, fragment: Fragment, out: list[object]) -> None:
+        """Nothing here is the run's any more: resources, places in lines, timers, and the fragment itself."""
+        home, run = self._home, fragment.run
         for task in sorted(home.claims.get(run, ())):
             home.give_back(run, task)
         if run in home.meetings:
@@ -89,10 +119,49 @@ class Yielding(Part):
         if fragment.plan.timeout_ms:
             out.append(ClearTimer(run, "run"))
         del home.fragments[run]
-        yielded = FragmentYielded(command, fragment.epoch, fragment.version, state_hash(body))
-        out.append(Append(home.stream, run, fragment.epoch, yielded))
-        home.tell(run, yielded)
-        out.append(Save(run, True, "moved", body))
+
+    # Taken away -------------------------------------------------------------------------------------------------------
+
+    def _drop(self, run: str, event: Event, now: Now, out: list[object]) -> None:
+        """The run has had another home since: what agents have in hand of it here is to stop, and is told if it is done all the
+        same."""
+        assert isinstance(event, FragmentSuperseded)
+        home, fragment = self._home, self._home.fragments.get(run)
+        if fragment is not None and fragment.epoch >= event.epoch:
+            return
+        dropped, epoch = FragmentDropped(event.epoch), fragment.epoch if fragment is not None else 0
+        if fragment is not None:
+            self._recall(fragment, event, now, out)
+            body = fragment.save()
+            self._let_go(fragment, out)
+            out.append(Save(run, True, "moved", body))
+        out.append(Append(home.stream, run, epoch, dropped))
+        home.tell(run, dropped)
+
+    def _recall(self, fragment: Fragment, event: FragmentSuperseded, now: Now, out: list[object]) -> None:
+        home, run = self._home, fragment.run
+        for task, attempt in sorted(fragment.live.items()):
+            reason = f"the run goes on at {event.to} since epoch {event.epoch}"
+            home.stop(attempt.agent, [home.key(fragment, task, attempt)], reason, out)
+            home.roster.drop(attempt.agent, run, task, UNKNOWN, now)
+            home.vigil.forget(run, task)
+            if fragment.task(task).timeout_ms:
+                out.append(ClearTimer(run, f"deadline/{task}"))
+
+    def note_late(self, run: str, said: object, out: list[object]) -> None:
+        """An agent is done with what it had of a run that was taken away: a fact that its present home may wait for."""
+        if run in self.taken and isinstance(said, Complete):
+            found = FactFound(said.task, said.attempt, said.agent, said.output, said.blob)
+            out.append(Append(self._home.stream, run, self.taken[run], found))
+            self._home.tell(run, found)
+
+    def _settle_fact(self, run: str, event: Event, now: Now, out: list[object]) -> None:
+        assert isinstance(event, FactTold)
+        fragment = self._home.fragments.get(run)
+        if fragment is None or event.task >= len(fragment.states):
+            return
+        if events := adopt(fragment, event, now, self._home.chance.random()):
+            self._home.record(fragment, events, now, out)
 
     # Coming -----------------------------------------------------------------------------------------------------------
 
@@ -118,10 +187,14 @@ class Yielding(Part):
                 self.gone[run] = epoch
                 if len(self.gone) > GONE_MAX:
                     del self.gone[next(iter(self.gone))]
+            case FragmentDropped(epoch):
+                self._leaving.pop(run, None)
+                for known in (self.gone, self.taken):
+                    known[run] = epoch
+                    if len(known) > GONE_MAX:
+                        del known[next(iter(known))]
             case FragmentTaken():
                 self.gone.pop(run, None)
+                self.taken.pop(run, None)
             case _:
                 self._leaving.pop(run, None)
-
-
-_SAVED = msgspec.msgpack.Decoder(tuple[dict[str, str], dict[str, int]])

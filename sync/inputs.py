@@ -74,7 +74,8 @@ class PeerHolds(NamedTuple):
 
 
 class PeerLost(NamedTuple):
-    """The link to a peer is down."""
+    """The link to a peer is down; `silent_ms`: how long ago the last heartbeat that it answered was sent."""
 
     peer: str
     reason: str
+    silent_ms: int = 0

@@ -218,7 +218,8 @@ class Exchange:
                 del self.links[link.peer]
                 standing.down(self._now_ms(), reason, link.control.lost)
                 self.standings.tell()
-                self.loop.post(PeerLost(link.peer, reason))
+                silent_s = self._clock() - link.pulse.answered_s
+                self.loop.post(PeerLost(link.peer, reason, max(0, int(silent_s * 1_000))))
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=REFUSAL_TIMEOUT_S)

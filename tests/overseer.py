@@ -1,15 +1,17 @@
 """Who reads the logs of cloud and sites in the end, and knows by their letter alone what must never have happened."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from cloud.notifying.events import NotificationRaised
 from cloud.notifying.messages import id_of
 from sync.clock import wall_ms
-from sync.values import StreamId, stream_writer
+from sync.commit import Row
+from sync.values import RunId, StreamId, stream_writer
 from tests.cloud.control import Control
 from tests.edge.site import Site
 from tests.ports import Disk
+from tests.workflow.witness import Witness
 from workflow.between import is_met
 from workflow.between_events import DependencyAdded, DependencyRemoved, DependencySettled
 from workflow.events import (
@@ -19,6 +21,10 @@ from workflow.events import (
     TaskAssigned,
     decode,
 )
+from workflow.fragment import Fragment
+from workflow.home_events import FactFound, FragmentDropped, FragmentTaken, FragmentYielded
+from workflow.moving import definition_of, restore_moved
+from workflow.plan import Plan
 from workflow.rule_events import RuleRegistered
 from workflow.site_events import SitePauseTaken
 from workflow.steering_events import (
@@ -113,3 +119,31 @@ def _check_told(sites: Iterable[Site], raised: Counter[str]) -> None:
             if isinstance(event, RuleFired) and event.action == "notify" and not event.error:
                 id = id_of(site.name, row.run, event, wall_ms(row.time), event.target, 0)
                 assert id in raised, f"{row.run}: nobody is told of {event}"
+
+
+def check_told(rows: list[Row], plan_of: Callable[[str], Plan]) -> None:
+    """By a site's own words: nothing is done twice or blindly, before its needs, or after a cancel; and nothing after the site
+    has given the run up, or has heard that it was taken."""
+    folded: dict[str, tuple[Fragment, Witness]] = {}
+    gone: set[str] = set()
+    for row in rows:
+        event, run = decode(row.kind, row.payload), RunId(row.run)
+        if isinstance(event, FragmentAdopted):
+            assert run not in folded, "adopted twice"
+            folded[run] = Fragment.adopt(run, plan_of(event.definition), event), Witness()
+        elif isinstance(event, FragmentTaken):
+            folded[run] = restore_moved(run, plan_of(definition_of(event.body)), event.body), Witness()
+            gone.discard(run)
+        elif isinstance(event, FragmentYielded | FragmentDropped):
+            folded.pop(run, None)
+            gone.add(run)
+        elif run in folded:
+            fragment, witness = folded[run]
+            before = bytes(fragment.states)
+            witness.expect(fragment, event)
+            fragment.evolve(event)
+            witness.saw(fragment, event, before)
+            fragment.quiet()
+            fragment.news = None
+        else:
+            assert run not in gone or isinstance(event, FactFound), f"{event} of {run}, which is another site's"

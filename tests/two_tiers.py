@@ -20,13 +20,12 @@ from sync.values import StreamId
 from tests.cloud.control import Control
 from tests.edge.site import LEASE_MS, Robot, Site
 from tests.operators import OPERATORS, Operators
-from tests.overseer import check_cloud, check_site
+from tests.overseer import check_cloud, check_site, check_told
 from tests.ports import Disk
 from tests.workflow.asking import PEOPLE, approval, output_of, random_order, settlement
 from tests.workflow.definitions import RESOURCES
-from tests.workflow.witness import Witness
 from tiercel.v1 import sync_pb2
-from workflow.events import FragmentAdopted, TaskAssigned, decode
+from workflow.events import TaskAssigned, decode
 from workflow.fragment import Fragment
 from workflow.orders import Lift, Order, Resume, Signal, Skip
 from workflow.plan import Plan
@@ -409,20 +408,7 @@ class Tiers:
         """By the sites' own words: nothing is done twice or blindly, before its needs, or after a cancel."""
         for wire in self.wires.values():
             check_site(wire.site.log.disk, wire.site.stream)
-            folded: dict[str, tuple[Fragment, Witness]] = {}
-            for row in rows_after(wire.site.log.disk, wire.site.stream, 0):
-                event = decode(row.kind, row.payload)
-                if isinstance(event, FragmentAdopted):
-                    assert row.run not in folded, "adopted twice"
-                    folded[row.run] = Fragment.adopt(row.run, self.plan_of(event.definition), event), Witness()
-                elif row.run in folded:
-                    fragment, witness = folded[row.run]
-                    before = bytes(fragment.states)
-                    witness.expect(fragment, event)
-                    fragment.evolve(event)
-                    witness.saw(fragment, event, before)
-                    fragment.quiet()
-                    fragment.news = None
+            check_told(rows_after(wire.site.log.disk, wire.site.stream, 0), self.plan_of)
 
 
 def remembered(cloud: Control) -> Any:

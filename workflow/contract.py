@@ -14,6 +14,8 @@ WhenCut = Literal["continue", "finish_released", "hold", "compensate"]
 STRONG_ALLOWS = ("hold", "compensate")
 GRACE_MS = 5_000
 """What cannot be taken back (a run goes back, or fails) begins once the link has been down so long: a reconnect takes less."""
+DRIFT_PERCENT = 5
+"""By how much a monotonic clock may run too fast or too slow."""
 
 
 class Autonomy(msgspec.Struct, array_like=True, frozen=True):
@@ -25,12 +27,28 @@ class Autonomy(msgspec.Struct, array_like=True, frozen=True):
     budget_tasks: int = 0
     then: Literal["hold", "compensate"] = "hold"
 
+    def gives_up_ms(self) -> int:
+        """How long a home decides without the cloud (ms), counted from when it sent the last heartbeat that was answered: early
+        by the most that its clock may be slow."""
+        return self.horizon_ms - self.horizon_ms * DRIFT_PERCENT // 100
+
+    def taken_after_ms(self) -> int:
+        """After how long without word of the home (ms, from when that was noticed) the cloud may give the run to another: late by
+        the most that its clock may be fast. Agents' leases come on top (attempts.LOCK_DELAY_MS). 0: never by itself."""
+        moves = self.horizon_ms and self.then == "hold" and self.when_cut != "compensate"
+        return self.horizon_ms + self.horizon_ms * DRIFT_PERCENT // 100 + 1 if moves else 0
+
 
 class Contract(msgspec.Struct, array_like=True, frozen=True):
     """Both together."""
 
     level: Level = EVENTUAL
     autonomy: Autonomy = Autonomy()
+
+
+def taken_after_ms(contract: Contract | None) -> int:
+    """After how long (ms) the cloud may by itself give the run to another site; 0: never."""
+    return contract.autonomy.taken_after_ms() if contract is not None else 0
 
 
 DEFAULT = Contract()

@@ -1,5 +1,6 @@
 """A run moves from one site to another, as facts: it is asked for, given up, given, and taken."""
 
+from workflow.event import Blob
 from workflow.events import Event, RunCreated, register
 
 
@@ -33,13 +34,15 @@ class FragmentYielded(Event, frozen=True):
 
 class FragmentMoved(Event, frozen=True):
     """The cloud gave the run to another site under a new epoch, with its whole state (see workflow.moving). `created` says what
-    RunCreated said: a cloud that has lost its own stream knows the run from here."""
+    RunCreated said: a cloud that has lost its own stream knows the run from here. `taken_from`: the site that had the run and has
+    not given it up (a forced move); what was in its agents' hands has an unknown outcome in `body`."""
 
     command: str
     site: str
     epoch: int
     body: bytes
     created: RunCreated
+    taken_from: str = ""
 
 
 class FragmentTaken(Event, frozen=True):
@@ -47,6 +50,67 @@ class FragmentTaken(Event, frozen=True):
 
     epoch: int
     body: bytes
+
+
+class FragmentSuperseded(Event, frozen=True):
+    """The cloud tells a site that the run has another home (`to`) under the later `epoch`: what it decides counts no more."""
+
+    epoch: int
+    to: str
+
+
+class FragmentDropped(Event, frozen=True):
+    """The site has heard that the run has another home under `epoch`, and has nothing of it any more. All that it wrote of the
+    run before stands before this in its stream."""
+
+    epoch: int
+
+
+class HomeConfirmed(Event, frozen=True):
+    """The cloud tells a site that greets it after a while that it is the run's home still, under `epoch`."""
+
+    epoch: int
+
+
+class FactFound(Event, frozen=True):
+    """At a site that has dropped the run, an agent was done with what it still had in hand."""
+
+    task: int
+    attempt: int
+    agent: str
+    output: bytes
+    blob: Blob | None = None
+
+
+class FactTold(Event, frozen=True):
+    """The cloud tells the run's home what became of an attempt at an earlier one, `site`: it was done, and this came of it."""
+
+    site: str
+    task: int
+    attempt: int
+    agent: str
+    output: bytes
+    blob: Blob | None = None
+
+
+class FactRefused(Event, frozen=True):
+    """The home cannot take what came of an attempt at an earlier home: `theirs` is what was done there, `ours` how the task
+    stands here. Both have happened: a person sees to it."""
+
+    task: int
+    theirs: str
+    ours: str
+
+
+class DecisionRefused(Event, frozen=True):
+    """What the home of an earlier `epoch` decided after the run had another one, `home` under `home_epoch`: it does not count."""
+
+    site: str
+    epoch: int
+    home: str
+    home_epoch: int
+    decision: str
+    detail: str
 
 
 class SiteDrainOrdered(Event, frozen=True):
@@ -60,3 +124,4 @@ class SiteDrainOrdered(Event, frozen=True):
 
 
 register(YieldRequested, FragmentYielding, FragmentYielded, FragmentMoved, FragmentTaken, SiteDrainOrdered)
+register(FragmentSuperseded, FragmentDropped, HomeConfirmed, FactFound, FactTold, FactRefused, DecisionRefused)

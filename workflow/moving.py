@@ -6,10 +6,12 @@ import msgspec
 
 from sync.values import RunId
 from workflow.attending import holds_resources
+from workflow.events import TaskLost
 from workflow.fragment import Fragment
 from workflow.plan import Plan
 from workflow.saved import load_saved, restore
 from workflow.states import RECONCILE
+from workflow.tasks import Effect
 
 PLAIN_BYTES_MAX = 256 << 10
 STATE_BYTES_MAX = 3 << 20
@@ -42,6 +44,19 @@ def state_for(fragment: Fragment, site: str, epoch: int) -> bytes:
         saved.extras.yielding = ""
     body = msgspec.msgpack.encode(saved)
     return _PLAIN + body if len(body) <= PLAIN_BYTES_MAX else _PACKED + zlib.compress(body, 6)
+
+
+def without_hands(fragment: Fragment, why: str) -> Fragment:
+    """A copy in which nobody has anything in hand: of attempts that somebody had, the outcome is unknown. What may be repeated is
+    given out anew; all else waits until its outcome is told or settled."""
+    copy = restore(Fragment, fragment.run, fragment.plan, load_saved(fragment.save()))
+    for task, attempt in sorted(fragment.live.items()):
+        redeliver = fragment.task(task).effect is Effect.REPEATABLE
+        copy.evolve(TaskLost(task, attempt.number, why, redeliver))
+    if copy.extras is not None:
+        copy.extras.taken.clear()  # Resources of that site; they are asked for anew.
+    copy.quiet()
+    return copy
 
 
 def restore_moved(run: str, plan: Plan, body: bytes) -> Fragment:

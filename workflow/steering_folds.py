@@ -11,7 +11,7 @@ from workflow.events import (
     FragmentEnded,
 )
 from workflow.extras import CHECKPOINTS_MAX, Approval, Checkpoint, Rollback
-from workflow.home_events import FragmentYielding
+from workflow.home_events import FactRefused, FragmentYielding
 from workflow.states import (
     ABSENT,
     BLOCKED,
@@ -328,6 +328,7 @@ STEERING_FOLDS: dict[type[Event], Callable[["Fragment", Any], None]] = {
     FragmentReopened: _reopen,
     FragmentPaused: _pause,
     FragmentYielding: _yield,
+    FactRefused: lambda fragment, event: None,
     FragmentResumed: _resume,
     SignalReceived: _signal,
     SignalTaken: _take_signal,

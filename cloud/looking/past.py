@@ -22,7 +22,7 @@ from workflow.events import (
     decode,
 )
 from workflow.fragment import Fragment
-from workflow.home_events import FragmentMoved, FragmentTaken, FragmentYielded
+from workflow.home_events import FactFound, FragmentDropped, FragmentMoved, FragmentTaken, FragmentYielded
 from workflow.orders import Pause, Prioritise, Resume, decode_order
 from workflow.plan import Plan
 from workflow.steering_events import ChildRequested, CommandRequested, FragmentReopened
@@ -82,7 +82,7 @@ class Past:
             if site in run.sites:
                 run.adopt(event)
             return True
-        if isinstance(event, FragmentYielded | FragmentTaken):
+        if isinstance(event, FragmentYielded | FragmentTaken | FragmentDropped | FactFound):
             return True  # The state that was moved came with FragmentMoved.
         if isinstance(event, FragmentReopened) and run.outcome:
             _reopen(run)

@@ -1,6 +1,6 @@
 """Moving over HTTP: POST /api/v1/workflows/{run}/move, and POST, GET, DELETE /api/v1/sites/{site}/drain."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Request, Response
@@ -18,13 +18,22 @@ if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
 
 REASON_CHARACTERS_MAX = 1_000
+T = TypeVar("T", "DrainRequest", "MoveRequest")
 
 
-class MoveRequest(msgspec.Struct, forbid_unknown_fields=True):
+class DrainRequest(msgspec.Struct, forbid_unknown_fields=True):
     """The body, which may be empty: to which site (empty: the one that suits best), and why."""
 
     to: str = ""
     reason: str = ""
+
+
+class MoveRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The same of a run; `force`: take it from a site that does not answer, which must have a reason."""
+
+    to: str = ""
+    reason: str = ""
+    force: bool = False
 
 
 class Endpoints:
@@ -34,15 +43,18 @@ class Endpoints:
         self._node = node
 
     async def move(self, run: str, request: Request) -> Response:
-        wait, asked = wait_s(request.query_params.get("wait", "2")), _read(await body_of(request))
+        wait, asked = wait_s(request.query_params.get("wait", "2")), _read(_MOVE, await body_of(request))
+        if asked.force and not asked.reason:
+            line = "reason: a run is taken from its site for a reason, which is kept"
+            raise Problem(422, "invalid_request", "a forced move needs a reason", [line])
         self._check_ready()
-        await self._ask(MoveRun(0, run, asked.to, asked.reason))
+        await self._ask(MoveRun(0, run, asked.to, asked.reason, asked.force))
         moving = self._node.planner.moving
         is_done = await self._node.watching.wait_for(run, lambda: run not in moving.moves, wait)
         return answer(move_view(self._node.planner, run), 200 if is_done else 202)
 
     async def drain(self, site: str, request: Request) -> Response:
-        wait, asked = wait_s(request.query_params.get("wait", "2")), _read(await body_of(request))
+        wait, asked = wait_s(request.query_params.get("wait", "2")), _read(_DRAIN, await body_of(request))
         self._check_ready()
         await self._ask(DrainSite(0, site, True, asked.to, asked.reason))
         moving = self._node.planner.moving
@@ -84,11 +96,11 @@ def moving_routes(node: "GlobalPlanner") -> APIRouter:
     return router
 
 
-def _read(body: bytes) -> MoveRequest:
+def _read(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
     try:
-        asked = _MOVE.decode(body or b"{}")
+        asked = decoder.decode(body or b"{}")
     except msgspec.ValidationError as error:
-        raise of_shape(error, {"": MoveRequest.__struct_fields__}) from error
+        raise of_shape(error, {"": decoder.type.__struct_fields__}) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(400, "malformed", f"the body is not JSON: {error}") from error
     if len(asked.reason) > REASON_CHARACTERS_MAX:
@@ -97,4 +109,4 @@ def _read(body: bytes) -> MoveRequest:
     return asked
 
 
-_MOVE = msgspec.json.Decoder(MoveRequest)
+_MOVE, _DRAIN = msgspec.json.Decoder(MoveRequest), msgspec.json.Decoder(DrainRequest)

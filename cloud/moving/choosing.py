@@ -5,14 +5,17 @@ from cloud.placement import capabilities
 from cloud.runs import Run
 
 
-def target_for(run: Run, fleet: Fleet, to: str = "") -> Site | str:
-    """The site (`to`, if it is not empty), or why there is none."""
+def target_for(run: Run, fleet: Fleet, to: str = "", barred: frozenset[str] = frozenset()) -> Site | str:
+    """The site (`to`, if it is not empty; none that is `barred`), or why there is none."""
     if refusal := bound_by(run):
         return refusal
     here, needed = run.sites[0], _needed(run)
+    if to in barred:
+        return f"run {run.id} was taken from {to}, which has not dropped it yet"
     if to:
         return _named(run, fleet, to, needed)
-    able = [site for site in fleet.sites.values() if site.id != here and _is_open(site) and needed <= site.capabilities.keys()]
+    others = [site for site in fleet.sites.values() if site.id != here and site.id not in barred]
+    able = [site for site in others if _is_open(site) and needed <= site.capabilities.keys()]
     if able:
         return min(able, key=lambda site: (site.load(), site.id))
     asked = ", ".join(sorted(needed)) or "nothing"

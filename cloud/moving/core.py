@@ -93,6 +93,10 @@ class Moving(Part):
             return f"{move.site} has given it up, and it waits for a site: {move.why}"
         return f"it is on its way from {move.site}{to}"
 
+    def target(self, run: Run, to: str = "") -> Site | str:
+        """Where the run may go on, or why nowhere."""
+        return target_for(run, self._planner.fleet, to, self._planner.taking.barred(run.id))
+
     # Asked ------------------------------------------------------------------------------------------------------------
 
     def _ask(self, input: MoveRun, now: Now, out: list[object]) -> None:
@@ -101,6 +105,8 @@ class Moving(Part):
         if run is None:
             detail = f"run {input.run} is not active: it has ended or never was"
             out.append(Reply(input.token, Problem(409, "run_not_active", detail)))
+        elif input.force:
+            out.append(Reply(input.token, self._planner.taking.take(run, input, now, out)))
         elif refusal:
             out.append(Reply(input.token, Problem(409, "cannot_move", refusal)))
         elif (known := self.moves.get(run.id)) is not None:
@@ -113,7 +119,7 @@ class Moving(Part):
             return f"run {run.id} has no home yet: it goes where there is room"
         if (known := self.moves.get(run.id)) is not None:
             return "" if input.to in ("", known.to) else f"run {run.id} is moving already: {self.words(run.id)}"
-        found = target_for(run, self._planner.fleet, input.to)
+        found = self.target(run, input.to)
         return found if isinstance(found, str) else ""
 
     def _order(self, run: Run, to: str, reason: str, now: Now, out: list[object]) -> str:
@@ -163,7 +169,7 @@ class Moving(Part):
     def _empty(self, site: Site, drain: SiteDrain, now: Now, out: list[object]) -> None:
         """Let everything that can leave the site begin to."""
         for run in self.staying(site.id):
-            if not isinstance(target_for(run, self._planner.fleet, drain.to), str):
+            if not isinstance(self.target(run, drain.to), str):
                 self._order(run, drain.to, drain.reason or f"{site.id} is drained", now, out)
 
     def staying(self, site: str) -> list[Run]:
@@ -173,7 +179,7 @@ class Moving(Part):
 
     def why_stays(self, run: Run, site: Site) -> str:
         """Why a run stays at a site that is drained."""
-        found = target_for(run, self._planner.fleet, site.drain.to if site.drain is not None else "")
+        found = self.target(run, site.drain.to if site.drain is not None else "")
         return bound_by(run) or (found if isinstance(found, str) else "it is about to be asked to leave")
 
     def _born(self, site: str, run: str, event: Event, time_ms: int, now: Now, out: list[object]) -> None:
@@ -185,7 +191,7 @@ class Moving(Part):
     def _give(self, run: Run, move: Move, now: Now, out: list[object]) -> None:
         """Give a run that has no home to the next one; if no other site can take it now, back to where it was."""
         planner, fleet = self._planner, self._planner.fleet
-        found = target_for(run, fleet, move.to)
+        found = self.target(run, move.to)
         if isinstance(found, str):
             move.why, found = found, fleet.site(move.site)
         if move.why.startswith("its state") or not (found.greeted and found.linked):
@@ -202,9 +208,9 @@ class Moving(Part):
         planner.emit(planner.site_stream(found.id), run.id, epoch, moved, now, out)
         old.let_go(len(run.places))
         found.take_on(len(run.places))
-        self._send_on(run, found.id, epoch, now, out)
+        self.send_on(run, found.id, epoch, now, out)
 
-    def _send_on(self, run: Run, site: str, epoch: int, now: Now, out: list[object]) -> None:
+    def send_on(self, run: Run, site: str, epoch: int, now: Now, out: list[object]) -> None:
         """What was asked of the run, and its old home has not answered, is asked of the new one."""
         planner = self._planner
         view = planner.intents.commands.get(run.cancelling)
@@ -253,6 +259,8 @@ class Moving(Part):
         self._planner.touch(run)
         self._planner.intents.hand_on(run, old, event.site)
         self._yielded.pop(run, None)
+        if event.taken_from:
+            self.moves.pop(run, None)
         move = self.moves.setdefault(run, Move(event.command, old, event.site, event.epoch, time_ms))
         move.stage, move.to = "given", event.site
 

@@ -4,12 +4,14 @@ from typing import NamedTuple
 
 
 class MoveRun(NamedTuple):
-    """Let a run go on at another site; empty: at the one that suits it best. The answer is the id of the order."""
+    """Let a run go on at another site; empty: at the one that suits it best. `force`: whatever its home is
+    doing. The answer is the id of the order."""
 
     token: int
     run: str
     to: str
     reason: str
+    force: bool = False
 
 
 class DrainSite(NamedTuple):

@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from cloud.fleet import SiteDrain
+from workflow.home_events import FactTold
 
 Stage = Literal["ordered", "yielded", "given"]
 
@@ -26,6 +27,24 @@ class Move(msgspec.Struct, array_like=True):
     is_sent: bool = False
     stage: Stage = "ordered"
     why: str = ""  # What is in the way of a yielded run: no site, or another state than its home had.
+
+
+class Superseded(msgspec.Struct, array_like=True):
+    """A site that a run was taken from: `home` has it since under `epoch`. `tasks` are those that both know by the same numbers;
+    `is_told`: the stream for the site says it; `refused` counts the decisions that came since."""
+
+    epoch: int
+    home: str
+    tasks: int
+    is_told: bool = False
+    refused: int = 0
+
+
+class Taken(msgspec.Struct, array_like=True):
+    """What of runs that were taken is in a snapshot: by run and site, and facts that their homes have not been told."""
+
+    superseded: dict[str, dict[str, Superseded]]
+    facts: dict[str, list[FactTold]]
 
 
 class Saved(msgspec.Struct, array_like=True):

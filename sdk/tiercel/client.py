@@ -323,9 +323,11 @@ class Client:
         """Have a site, or all, level with the cloud as of now, and hear what moved; those that are away are named."""
         return self._send(_path("state", "sync"), {"site": site}, {"wait": wait_s}, wait_s=wait_s)
 
-    def move(self, run: str, to: str = "", reason: str = "", *, wait_s: float = 2.0) -> dict[str, Any]:
-        """Let a run go on at another site. `state` is moving while it is not there (the API says 202)."""
-        return self._send(f"{_path('workflows', run)}/move", {"to": to, "reason": reason}, {"wait": wait_s}, wait_s=wait_s)
+    def move(self, run: str, to: str = "", reason: str = "", *, force: bool = False, wait_s: float = 2.0) -> dict[str, Any]:
+        """Let a run go on at another site; `force`: take it from one that does not answer, which needs a reason. `state` is
+        moving while it is not there (the API says 202)."""
+        asked = {"to": to, "reason": reason, "force": force}
+        return self._send(f"{_path('workflows', run)}/move", asked, {"wait": wait_s}, wait_s=wait_s)
 
     def drain_site(self, site: str, to: str = "", reason: str = "", *, wait_s: float = 2.0) -> dict[str, Any]:
         """Empty a site: nothing new is placed there, and what can goes to other sites. What is left, and why."""

@@ -17,16 +17,21 @@ HEARTBEATS_AT_ONCE_MAX = 200.0
 
 @dataclass(slots=True)
 class Pulse:
-    """One connection's. `heard_s`: when anything last came; `level_s`: as of when all is known here (None: not yet)."""
+    """One connection's. `heard_s`: when anything last came; `level_s`: as of when all is known here (None: not yet);
+    `answered_s`: when the latest heartbeat that was answered was sent."""
 
     heard_s: float
     level_s: float | None = None
+    answered_s: float = 0.0
     round_trip_s: float | None = None
     _count: int = 0
     _asked: dict[int, float] = field(default_factory=dict)
     _awaited: deque[tuple[int, float]] = field(default_factory=deque)
     _spare: float = HEARTBEATS_AT_ONCE_MAX
     _spare_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.answered_s = self.heard_s  # The greeting was answered.
 
     def ask(self, now_s: float) -> int:
         """The number of the next heartbeat."""
@@ -41,6 +46,7 @@ class Pulse:
         asked_s = self._asked.pop(echo, None)
         if asked_s is None:
             return None
+        self.answered_s = max(asked_s, self.answered_s)
         latest_s = now_s - asked_s
         self.round_trip_s = latest_s if self.round_trip_s is None else 0.7 * self.round_trip_s + 0.3 * latest_s
         self._awaited.append((head_seq, asked_s))

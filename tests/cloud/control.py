@@ -244,7 +244,7 @@ class Control:
     def start(self, plan: Plan, count: int = 1, inputs: bytes = b"{}", after: tuple[Wait, ...] = ()) -> list[str]:
         """Register if need be, and start runs; their ids."""
         self.register(plan)
-        runs = [NewRun(inputs, {}, after=after) for _ in range(count)]
+        runs = [NewRun(inputs, {}, after=after, contract=plan.contract) for _ in range(count)]
         started = msgspec.convert(
             self.ask(lambda token: StartRuns(token, plan.ref, runs, None)), list[Started], from_attributes=True
         )

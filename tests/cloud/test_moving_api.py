@@ -111,6 +111,23 @@ async def test_a_drained_site_is_emptied_under_load(system: Whole) -> None:
     assert "active" in await command(system, "site", "draining", old)
 
 
+async def test_a_run_is_taken_by_force(system: Whole) -> None:
+    """Nothing is waited for, and the old home has dropped it as soon as it hears of that."""
+    (run,) = await waiting(system, 1)
+    (old,) = (await picture(system, run))["run"]["sites"]
+    new = "airport" if old == "harbour" else "harbour"
+    args = ("run", "move", run, "--to", new, "--force", "--reason", "it burns", "--wait", "30", "-o", "json")
+    found = json.loads(await command(system, *args))
+    assert (found["state"], found["sites"], found["epoch"]) == ("settled", [new], 3)
+
+    async def is_dropped() -> bool:
+        history = (await system.client.get(f"/api/v1/workflows/{run}/history", params={"limit": 500})).json()["items"]
+        return any(each["kind"] == "FragmentDropped" for each in history)
+
+    await until(is_dropped)
+    assert await finish(system, [run]) == [[new]]
+
+
 async def test_wrong_orders_are_refused(system: Whole) -> None:
     """With what is known and allowed."""
     for path, body, status in (
@@ -118,6 +135,7 @@ async def test_wrong_orders_are_refused(system: Whole) -> None:
         ("sites/harbour/drain", {"to": "harbour"}, 422),
         ("sites/harbour/drain", {"why": 1}, 422),
         ("workflows/nobody/move", {}, 409),
+        ("workflows/nobody/move", {"force": True}, 422),
         ("workflows/nobody/move", {"reason": "x" * 1_001}, 422),
     ):
         answer = await system.client.post(f"/api/v1/{path}", json=body)
