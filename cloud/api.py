@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Generator, Iterator
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote, urlsplit
 
@@ -63,7 +64,13 @@ def make_app(planner: PlannerPort, *more: APIRouter) -> FastAPI:
     return app
 
 
-async def serve(app: ASGIApp, host: str, port: int, *, ready: Callable[[str], None] | None = None) -> None:
+Tls = tuple[Path, Path]
+"""Certificate and key, in PEM."""
+
+
+async def serve(
+    app: ASGIApp, host: str, port: int, *, ready: Callable[[str], None] | None = None, tls: Tls | None = None
+) -> None:
     """Serve in the running loop until cancelled, then close gracefully and return.
 
     `ready` is called with the base URL (port 0 takes any free one) once connections are taken. At the end requests in
@@ -71,12 +78,12 @@ async def serve(app: ASGIApp, host: str, port: int, *, ready: Callable[[str], No
     address cannot be had.
     """
     listener = _listen(host, port)
-    server = _Server(app)
+    server = _Server(app, tls)
     serving = asyncio.create_task(server.serve([listener]))
     try:
         if ready is not None:
             bound = listener.getsockname()[1]
-            ready(f"http://{host}:{bound}")
+            ready(f"{'https' if tls else 'http'}://{host}:{bound}")
         await asyncio.shield(serving)
     except asyncio.CancelledError:
         server.stop()
@@ -89,9 +96,12 @@ async def serve(app: ASGIApp, host: str, port: int, *, ready: Callable[[str], No
 class _Server(uvicorn.Server):
     """uvicorn inside a loop that is not its own: without signals, and asleep while there is nothing to do."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, tls: Tls | None = None) -> None:
+        cert, key = tls or (None, None)
         config = uvicorn.Config(
             app,
+            ssl_certfile=cert,
+            ssl_keyfile=key,
             http="httptools",
             ws="websockets-sansio",
             ws_max_size=65_536,

@@ -69,6 +69,12 @@ class CloudConfig:
     courier: CourierPolicy = field(default_factory=CourierPolicy)
     retention: Policy = field(default_factory=Policy)
     tls: TlsFiles | None = None
+    api_tls: tuple[Path, Path] | None = None  # Certificate and key of the API.
+
+    @property
+    def api_url(self) -> str:
+        """Where the API listens."""
+        return f"{'https' if self.api_tls else 'http'}://{self.api_host}:{self.api_port}"
 
 
 class GlobalPlanner:
@@ -93,7 +99,7 @@ class GlobalPlanner:
         self.health = Health("tiercel.v1.SyncService")
         self.exchange = Exchange(NODE, self.log, self, dials=False)
         self.fetching = Fetching(self.blobs, self.fetch_blob)
-        base_url = self.config.public_url.rstrip("/") or f"http://{self.config.api_host}:{self.config.api_port}"
+        base_url = self.config.public_url.rstrip("/") or self.config.api_url
         self.courier = Courier(self.post, self.ports.clock, base_url, self.config.courier)
         self.loop = Loop(self._make_planner, self.log, self, clock=self.ports.clock)
         self.exchange.loop = self.loop
@@ -119,7 +125,7 @@ class GlobalPlanner:
             self._tell_health()
             log.info(
                 "cloud serves",
-                api=f"http://{self.config.api_host}:{self.config.api_port}",
+                api=self.config.api_url,
                 sync=self.config.sync_listen,
                 boot=self.log.boot,
             )

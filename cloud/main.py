@@ -28,6 +28,8 @@ def command(
     tls_ca: Annotated[Path | None, typer.Option(help="whom to trust, in PEM; default: ca.crt in --tls-dir")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="our certificate; default: tls.crt in --tls-dir")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="its key; default: tls.key in --tls-dir")] = None,
+    api_tls_cert: Annotated[Path | None, typer.Option(help="the API's certificate, in PEM: the API is HTTPS")] = None,
+    api_tls_key: Annotated[Path | None, typer.Option(help="its key")] = None,
     public_url: Annotated[str, typer.Option(help="how others reach the API: links in notifications begin so")] = "",
     keep_ended_days: Annotated[float, typer.Option(help=KEEP_DAYS_HELP)] = 0.0,
     archive_dir: Annotated[Path | None, typer.Option(help=ARCHIVE_HELP)] = None,
@@ -41,6 +43,8 @@ def command(
     try:
         retention = Policy(keep_ended_days, archive_dir.resolve() if archive_dir is not None else None, no_archive)
         tls = tls_files(tls_dir, tls_ca, tls_cert, tls_key)
+        if (api_tls_cert is None) != (api_tls_key is None):
+            raise ValueError("--api-tls-cert and --api-tls-key are given together")
         check_address(api, insecure=insecure)
         check_address(listen, insecure=insecure or tls is not None)
         if insecure:
@@ -58,6 +62,7 @@ def command(
             public_url=public_url,
             retention=retention,
             tls=tls,
+            api_tls=(api_tls_cert, api_tls_key) if api_tls_cert and api_tls_key else None,
         )
         asyncio.run(run_until_signalled(lambda: GlobalPlanner(config)))
     except (LogError, ValueError, OSError, RuntimeError) as error:

@@ -18,6 +18,8 @@ from sync.identity.names import Identity
 from sync.serving.service import CHANNEL_OPTIONS
 from tests.test_well import ended, served
 from tests.whole import free_port, until, whole
+from tiercel.answers import ServerUnreachable
+from tiercel.client import Client
 from tiercel.v1 import agent_pb2, agent_pb2_grpc, blob_pb2_grpc, events_pb2
 
 PATIENCE_S = 60.0
@@ -50,6 +52,14 @@ def trusting_another_ca(certs: Path) -> TlsFiles:
     return files
 
 
+def self_signed(certs: Path) -> TlsFiles:
+    """A certificate of itself: what a stranger can make without any CA."""
+    files = of_another_ca(certs)
+    files.cert.write_bytes((certs / "strange" / "ca.crt").read_bytes())
+    files.key.write_bytes((certs / "strange" / "ca.key").read_bytes())
+    return files
+
+
 def of_another_site(certs: Path) -> TlsFiles:
     return certificates.issue(certs / "ca", certs / "airport", Identity("airport"))
 
@@ -66,6 +76,7 @@ def expired(certs: Path) -> TlsFiles:
     ("shows", "told"),
     [
         (of_another_ca, "no link over TLS"),
+        (self_signed, "no link over TLS"),
         (trusting_another_ca, "no link over TLS"),
         (of_another_site, "certificate is for site airport, hello says harbour"),
         (of_an_agent, "certificate is for agent crane-1 of site harbour"),
@@ -180,6 +191,22 @@ async def test_a_site_view_says_that_a_certificate_ends(tmp_path: Path, certs: P
             ]
 
         await until(is_said)
+
+
+async def test_the_api_speaks_https_to_who_trusts_its_ca(tmp_path: Path, certs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client takes the CA from the environment; without it, it does not go on."""
+    cloud = certs / "cloud"
+    port = free_port()
+    config = CloudConfig(
+        tmp_path, api_port=port, sync_listen=f"127.0.0.1:{free_port()}", api_tls=(cloud / "tls.crt", cloud / "tls.key")
+    )
+    serving = await served(GlobalPlanner(config))
+    with Client(f"https://127.0.0.1:{port}") as stranger, pytest.raises(ServerUnreachable, match="CERTIFICATE_VERIFY_FAILED"):
+        await asyncio.to_thread(stranger.agents)
+    monkeypatch.setenv("TIERCEL_CA", str(certs / "ca" / "ca.crt"))
+    with Client(f"https://127.0.0.1:{port}") as client:
+        assert await asyncio.to_thread(client.agents) == []
+    await ended(serving)
 
 
 class nodes:  # noqa: N801 - used as a context manager

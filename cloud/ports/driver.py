@@ -57,7 +57,7 @@ class OwnPorts:
 
     async def serve_api(self, node: "GlobalPlanner") -> None:
         """The HTTP API."""
-        await api.serve(make_routes(node), self._config.api_host, self._config.api_port)
+        await api.serve(make_routes(node), self._config.api_host, self._config.api_port, tls=self._config.api_tls)
 
 
 class _Sockets:

@@ -7,6 +7,8 @@ with Client("http://127.0.0.1:8003") as client:
 
 import asyncio
 import json
+import os
+import ssl
 from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, cast
@@ -47,9 +49,9 @@ class Client:
 
     def __init__(self, base_url: str = DEFAULT_SERVER) -> None:
         self.base_url = base_url.rstrip("/")
-        # A proxy from the environment cannot reach this machine's own addresses.
-        self._proxied = urlsplit(self.base_url).hostname not in ("127.0.0.1", "::1", "localhost")
-        self._http = httpx.Client(timeout=ANSWER_S_MAX, trust_env=self._proxied)
+        self._proxied = urlsplit(self.base_url).hostname not in ("127.0.0.1", "::1", "localhost")  # No proxy reaches those.
+        self._tls = ssl.create_default_context(cafile=ca) if (ca := os.environ.get("TIERCEL_CA")) else True
+        self._http = httpx.Client(timeout=ANSWER_S_MAX, trust_env=self._proxied, verify=self._tls)
 
     def __enter__(self) -> Self:
         return self
@@ -379,7 +381,7 @@ class Client:
         url = f"ws{self.base_url.removeprefix('http')}/ws/workflows"
         proxy: Literal[True] | None = True if self._proxied else None
         try:
-            async with connect(url, proxy=proxy) as socket:
+            async with connect(url, proxy=proxy, ssl=self._tls if url.startswith("wss") else None) as socket:
                 while True:
                     try:
                         text = await asyncio.wait_for(socket.recv(), idle_s)
