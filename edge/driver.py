@@ -150,6 +150,7 @@ class EdgeNode:
         self.loop.held = True
         self.gateway.loop = self.exchange.loop = self.loop
         self.gateway.status, self.gateway.door = self._status, Door(self.config.site, self._tokens, self.loop)
+        self.gateway.reads = self.reads
         blobs = sweeping(self.log, self.blobs)
         self.retention = Retention(self.log, self.config.retention, self._now_ms, self.loop.new_floor_from_thread, blobs)
         self.exchange.ring.begin(self.loop.driver.heads)

@@ -30,9 +30,11 @@ from edge.inputs import (
     Welcome,
     Word,
 )
+from edge.reading.service import SiteReads
 from edge.status.service import EdgeStatus
 from sync.actors import Loop
 from sync.blobs import BlobRefused
+from sync.identity.service import bearer_of, impostor
 from tiercel.v1 import agent_pb2, agent_pb2_grpc
 from workflow.commands import CancelDone, Complete, Decline, Fail
 from workflow.events import Blob
@@ -120,6 +122,7 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
         self.halted = ""
         self._site, self._boot, self._holds_blob = site, boot, holds_blob
         self._sessions: dict[int, Conversation] = {}
+        self.reads: SiteReads | None = None  # Of documents, once the node serves.
         self._count = 0
 
     # Orders from the executor, after their commit ---------------------------------------------------------------------
@@ -147,6 +150,16 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
         """End every session: the agents come back and say what they hold."""
         for conversation in self._sessions.values():
             self._close(conversation, code, message)
+
+    def stranger(self, context: Any, agent: str) -> str:
+        """Why a call that names this agent is not its own; empty if it is: it has a session, and has shown the same."""
+        sessions = [conversation for conversation in self._sessions.values() if conversation.agent == agent]
+        if not sessions:
+            return f"agent {agent!r} has no session at site {self._site}: register first"
+        if token := bearer_of(context):
+            same = any(conversation.shown.token == token for conversation in sessions)
+            return "" if same else f"the token is not that with which agent {agent!r} has registered"
+        return impostor(context, self._site, agent, ())
 
     def _close(self, conversation: Conversation, code: str, message: str) -> None:
         conversation.closing = True

@@ -47,6 +47,11 @@ class SiteReads:
         self._leased_s = float("-inf")
         self._leased: dict[str, int] = {}
 
+    def names(self, prefix: str) -> list[str]:
+        """The ids of the documents that are known here, have a value, and begin so; in order."""
+        known = self._site.book.documents
+        return sorted(name for name, document in known.items() if name.startswith(prefix) and document.value)
+
     # Reading ----------------------------------------------------------------------------------------------------------
 
     async def get(self, document: str, asked: Asked = Asked(), wait_s: float = READ_WAIT_S) -> Shown:  # noqa: B008 - immutable

@@ -34,6 +34,7 @@ from tiercel.answers import (
     Site,
     Started,
 )
+from tiercel.document_calls import DocumentCalls
 
 __all__ = ["DEFAULT_SERVER", "ApiError", "Client", "ServerUnreachable"]
 
@@ -44,7 +45,7 @@ DEFINITION_S_PER_MIB = 10.0
 """How much longer for each MiB of a definition: a server that has other work reads YAML at some 200 KiB/s, JSON faster."""
 
 
-class Client:
+class Client(DocumentCalls):
     """Each method is one request. Raises ApiError (the API refused) or ServerUnreachable. May be used by several threads."""
 
     def __init__(self, base_url: str = DEFAULT_SERVER) -> None:
@@ -291,18 +292,6 @@ class Client:
         """Remove a standing rule; what it was."""
         return self._request("DELETE", _path("rules", name))
 
-    def documents(self, prefix: str = "") -> list[dict[str, Any]]:
-        """The documents whose ids begin so, with their values."""
-        return cast(list[dict[str, Any]], self._request("GET", "/api/v1/documents", {"prefix": prefix})["items"])
-
-    def document(self, document: str) -> dict[str, Any]:
-        return self._request("GET", f"/api/v1/documents/{quote(document)}")
-
-    def put_document(self, document: str, text: str, expected: int | None = None) -> dict[str, Any]:
-        """Put a JSON value; if `expected` is given, only over that version (0: only if there is none)."""
-        params: dict[str, str | float] = {} if expected is None else {"expected_version": str(expected)}
-        return self._request("PUT", f"/api/v1/documents/{quote(document)}", params, content=text.encode())
-
     def agents(self) -> list[AgentStatus]:
         return cast(list[AgentStatus], self._items("/api/v1/agents"))
 
@@ -428,6 +417,8 @@ class Client:
         return self._read(answer)
 
     def _read(self, answer: httpx.Response) -> dict[str, Any]:
+        if answer.status_code == 204:
+            return {}
         try:
             document = answer.json()
         except ValueError:

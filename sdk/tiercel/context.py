@@ -11,6 +11,7 @@ from tiercel.secrets import PREFIX
 from tiercel.v1 import agent_pb2
 
 if TYPE_CHECKING:
+    from tiercel.documents import Documents
     from tiercel.lease import Lease
 
 Report = Callable[[float | None, str], None]
@@ -34,7 +35,7 @@ class _Correlated(logging.LoggerAdapter):  # type: ignore[type-arg] # It is gene
 class TaskContext:
     """One attempt at one task. Declare a parameter of this type and the agent passes it. Any thread may use it."""
 
-    __slots__ = ("_assignment", "_lease", "_reason", "_report", "_stop", "agent")
+    __slots__ = ("_assignment", "_lease", "_reason", "_report", "_stop", "agent", "documents")
 
     def __init__(self, agent: str, assignment: agent_pb2.Assignment, lease: "Lease", report: Report) -> None:
         self.agent = agent
@@ -43,6 +44,9 @@ class TaskContext:
         self._report = report
         self._stop = threading.Event()
         self._reason = ""
+        self.documents: Documents
+        """The documents of the site; set by the agent. Edits are named by the task, so an attempt that does it again does not
+        edit again."""
 
     @property
     def run(self) -> str:

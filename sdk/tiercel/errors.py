@@ -7,6 +7,10 @@
     |- TaskCancelled        raised by `TaskContext.raise_if_cancelled`: the work was asked to stop, and did
     |- SecretUnavailable    a `secret://name` could not be resolved here
     |- BlobUnavailable      a large value could not be fetched or stored
+    |- DocumentRefused      an edit of a document was not taken, or a read not answered: code, version
+    |  |- DocumentStale        what is known here is older than asked for
+    |  |- DocumentUnavailable  it cannot be done just now, and nothing was recorded
+    |  `- DocumentUnknown      an edit is recorded or not: ask again under its id
     |- JournalInUse         another process owns the agent's journal
     |- JournalUnusable      the journal cannot be read or written
     |- AgentRefused         the gateway will not have this agent
@@ -96,3 +100,24 @@ class SessionLost(TiercelError):
     def __init__(self, message: str, *, code: str = "") -> None:
         super().__init__(message)
         self.code = code
+
+
+class DocumentRefused(TiercelError):
+    """An edit of a document was not taken, or a read not answered. `code` is for programs (`version_conflict`, ...); `version` is
+    the one that the home has, 0 if that was not said."""
+
+    def __init__(self, message: str, *, code: str, version: int = 0) -> None:
+        super().__init__(message)
+        self.code, self.version = code, version
+
+
+class DocumentStale(DocumentRefused):
+    """What is known here is older than what was asked for; ask with `degrade=True` to take it as it is."""
+
+
+class DocumentUnavailable(DocumentRefused):
+    """It cannot be done just now, and nothing of it was recorded: try again."""
+
+
+class DocumentUnknown(DocumentRefused):
+    """Nobody here knows whether the edit counts. Asked again under its id it has the one answer."""

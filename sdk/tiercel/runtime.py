@@ -16,6 +16,7 @@ from tiercel.blobs import Blobs
 from tiercel.capability import Capability
 from tiercel.channel import Line
 from tiercel.delivery import Delivery
+from tiercel.documents import Channel
 from tiercel.errors import SessionLost
 from tiercel.journal import Journal
 from tiercel.lease import Lease
@@ -77,7 +78,7 @@ class Runtime:
         self._boot = random_bytes.token_hex(8)
         self._lease = Lease()
         self._outbox = Outbox(loop)
-        self._blobs = Blobs()
+        self._blobs, self._documents = Blobs(), Channel()
         self._backoff = Backoff()
         self._stop = asyncio.Event()
         self._said_lost = False
@@ -92,6 +93,7 @@ class Runtime:
             lease=self._lease,
             secrets=Secrets(settings.secrets),
             blobs=self._blobs,
+            documents=self._documents,
             outbox=self._outbox,
             delivery=self._delivery,
         )
@@ -166,6 +168,7 @@ class Runtime:
 
     async def _session(self, channel: grpc.aio.Channel) -> None:
         self._blobs.use(channel)
+        self._documents.use(channel)
         session = Session(self._register(), self._work, self._delivery, self._outbox, self._lease, self._welcomed)
         await session.run(channel)
 

@@ -20,6 +20,7 @@ from tiercel.blobs import REFERENCE, Blobs
 from tiercel.capability import Capability, Runs
 from tiercel.context import TaskContext, correlation_id_of
 from tiercel.delivery import Delivery
+from tiercel.documents import Channel, Documents
 from tiercel.encoding import Key, decode, key_of
 from tiercel.errors import BlobUnavailable, SecretUnavailable, SessionLost, TaskCancelled, TaskError
 from tiercel.lease import Lease, now_s
@@ -53,6 +54,7 @@ class Tools:
     lease: Lease
     secrets: Secrets
     blobs: Blobs
+    documents: Channel
     outbox: Outbox
     delivery: Delivery
 
@@ -338,7 +340,9 @@ class Work:
                 progress.fraction, progress.note = fraction, readable(note)
             self._loop.call_soon_threadsafe(self._report, attempt.key, progress)
 
-        return TaskContext(self._tools.agent, attempt.assignment, self._tools.lease, report)
+        context = TaskContext(self._tools.agent, attempt.assignment, self._tools.lease, report)
+        context.documents = Documents(self._tools.documents, self._tools.agent, self._loop, context.idempotency_key)
+        return context
 
     def _report(self, key: Key, progress: agent_pb2.Progress) -> None:
         if key in self._running:

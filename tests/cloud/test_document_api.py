@@ -110,3 +110,14 @@ async def test_documents_from_the_command_line(system: Whole) -> None:
     assert "shared/limits has version 1" in await command(
         system, "document", "put", "shared/limits", "1", "--expected", "7", code=1
     )
+
+
+async def test_the_command_line_begins_patches_and_deletes(system: Whole) -> None:
+    """As the API does; what is refused ends with its code."""
+    assert await command(system, "document", "create", "shared/cli", '{"a": 1}', "--level", "bounded,versions=3")
+    patched = json.loads(await command(system, "document", "patch", "shared/cli", '{"b": 2}', "--expected", "1"))
+    assert (patched["version"], patched["value"]) == (2, {"a": 1, "b": 2})
+    seen = json.loads(await command(system, "document", "get", "shared/cli", "--consistency", "strong", "--min-version", "2"))
+    assert seen["terms"]["versions"] == 3
+    assert "deleted" in await command(system, "document", "delete", "shared/cli")
+    assert len(json.loads(await command(system, "document", "history", "shared/cli"))) == 3

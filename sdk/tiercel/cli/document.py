@@ -11,6 +11,7 @@ from tiercel.client import DEFAULT_SERVER, Client
 app = noun("Look at documents and put values into them.")
 
 Id = Annotated[str, typer.Argument(metavar="DOCUMENT", help="shared/NAME or site/SITE/NAME.")]
+Value = Annotated[str, typer.Argument(metavar="JSON")]
 Expected = Annotated[int | None, typer.Option("--expected", help="Only over this version; 0: only if there is none.", min=0)]
 
 
@@ -22,19 +23,58 @@ def list_documents(prefix: Annotated[str, typer.Argument()] = "", server: Server
 
 
 @app.command()
-def get(document: Id, server: Server = DEFAULT_SERVER) -> None:
-    """Show a document as JSON: value, version, and what is pending."""
+def get(
+    document: Id,
+    consistency: Annotated[str, typer.Option(help="strong, bounded or eventual; without it the document's own level.")] = "",
+    max_staleness: Annotated[str, typer.Option(help="Not older than this, such as 2s.")] = "",
+    min_version: Annotated[int | None, typer.Option(help="From this version on.", min=0)] = None,
+    degrade: Annotated[bool, typer.Option("--degrade", help="Take what there is, marked, if it is outside of that.")] = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Show a document as JSON: value, version, how fresh it is, and what is pending."""
+    asked = {"consistency": consistency, "max_staleness": max_staleness, "degrade": "eventual" if degrade else ""}
+    if min_version is not None:
+        asked["min_version"] = str(min_version)
     with Client(server) as client:
-        print_json(client.document(document))
+        print_json(client.document(document, **{name: value for name, value in asked.items() if value}))
 
 
 @app.command()
-def put(
+def create(
     document: Id,
-    value: Annotated[str, typer.Argument(metavar="JSON")],
-    expected: Expected = None,
+    value: Value,
+    level: Annotated[str, typer.Option(help="eventual, strong, or bounded,versions=10,time=5s.")] = "eventual",
     server: Server = DEFAULT_SERVER,
 ) -> None:
+    """Begin a document on terms that stay as long as it exists."""
+    with Client(server) as client:
+        print_json(client.create_document(document, value, level=level))
+
+
+@app.command()
+def put(document: Id, value: Value, expected: Expected = None, server: Server = DEFAULT_SERVER) -> None:
     """Put a JSON value. While the document's home cannot be reached, the edit is pending."""
     with Client(server) as client:
         print_json(client.put_document(document, value, expected))
+
+
+@app.command()
+def patch(document: Id, value: Value, expected: Expected = None, server: Server = DEFAULT_SERVER) -> None:
+    """Replace members of the value by a JSON Merge Patch; null removes one."""
+    with Client(server) as client:
+        print_json(client.patch_document(document, value, expected))
+
+
+@app.command()
+def delete(document: Id, expected: Expected = None, server: Server = DEFAULT_SERVER) -> None:
+    """Take a document away. Its versions count on if it begins again."""
+    with Client(server) as client:
+        client.delete_document(document, expected)
+    typer.echo(f"{document} is deleted, or will be when its home is reached")
+
+
+@app.command()
+def history(document: Id, server: Server = DEFAULT_SERVER) -> None:
+    """List the versions that are kept, as JSON: who made them, when, by which edit."""
+    with Client(server) as client:
+        print_json(client.document_history(document))

@@ -1,0 +1,1 @@
+"""Documents for the agents of a site, over gRPC."""

@@ -1,0 +1,135 @@
+"""`DocumentService`: agents read and edit documents at their site, while it is cut off, too."""
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import msgspec
+
+from edge.documents import EditDocument
+from edge.reading.service import SiteReads
+from sync.actors import InboxFull
+from sync.documents.book import ANY_VERSION, VALUE_BYTES_MAX
+from sync.documents.events import EditRefused
+from sync.documents.ids import id_problem
+from sync.documents.reading import Asked, OutcomeUnknown, Shown, StalenessExceeded, Unavailable
+from tiercel.v1 import document_pb2, document_pb2_grpc
+
+WAIT_MS_MAX = 60_000
+EDIT_CHARACTERS_MAX = 200
+NAMES_MAX = 10_000
+CONSISTENCIES = ("", "strong", "bounded", "eventual")
+OPERATIONS = ("put", "merge", "delete")
+
+
+class DocumentServer(document_pb2_grpc.DocumentServiceServicer):
+    """Answers agents that have a session at this site. `reads` gives what there is once the node serves; `wrong_with` says what a
+    connection has against an agent of this name."""
+
+    def __init__(self, site: str, reads: Callable[[], SiteReads | None], wrong_with: Callable[[Any, str], str]) -> None:
+        self._site, self._reads, self._wrong_with = site, reads, wrong_with
+
+    async def Get(self, request: document_pb2.DocumentQuery, context: Any) -> document_pb2.DocumentAnswer:  # noqa: N802
+        """A document, inside what the query asks for."""
+        reads = await self._admit(request.agent, request.document, context)
+        if request.consistency not in CONSISTENCIES:
+            wrong = f"consistency {request.consistency!r} is none; allowed: {', '.join(CONSISTENCIES[1:])}"
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, wrong)
+        staleness_ms = request.staleness_ms_max if request.HasField("staleness_ms_max") else -1
+        version = request.version_min if request.HasField("version_min") else -1
+        asked = Asked(request.consistency, staleness_ms, version, request.degrade)
+        try:
+            shown = await reads.get(request.document, asked, _wait_s(request.wait_ms))
+        except (StalenessExceeded, Unavailable) as why:
+            return _refused(*_code_of(why))
+        return document_pb2.DocumentAnswer(shown=_shown(shown))
+
+    async def Edit(self, request: document_pb2.DocumentEdit, context: Any) -> document_pb2.DocumentAnswer:  # noqa: N802
+        """Put, merge or delete; the answer is the version, that it is pending, or a refusal with its reason."""
+        reads = await self._admit(request.agent, request.document, context)
+        if wrong := _problem_of(request):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, wrong)
+        expected = request.version_expected if request.HasField("version_expected") else ANY_VERSION
+        value = b"" if request.operation == "delete" else _canonical(request.value)
+        edit = EditDocument(0, request.document, request.edit, request.operation, value, expected, f"agent:{request.agent}")
+        try:
+            decided = await reads.edit(edit, _wait_s(request.wait_ms))
+        except (Unavailable, OutcomeUnknown) as why:
+            return _refused(*_code_of(why))
+        except InboxFull as full:
+            return _refused("unavailable", str(full))
+        if isinstance(decided, EditRefused):
+            return _refused(decided.code, decided.reason, decided.version)
+        if isinstance(decided, int):
+            return document_pb2.DocumentAnswer(version=decided)
+        return document_pb2.DocumentAnswer(pending=True)
+
+    async def List(self, request: document_pb2.DocumentPrefix, context: Any) -> document_pb2.DocumentNames:  # noqa: N802
+        """The ids of the documents that are known here and have a value, in order."""
+        reads = await self._admit(request.agent, "", context)
+        return document_pb2.DocumentNames(documents=reads.names(request.prefix)[:NAMES_MAX])
+
+    async def _admit(self, agent: str, document: str, context: Any) -> SiteReads:
+        """Who asks, its connection says; and it works here."""
+        if wrong := self._wrong_with(context, agent):
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, wrong)
+        if document and (wrong_id := id_problem(document)):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, wrong_id)
+        reads = self._reads()
+        if reads is None:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"site {self._site} is not ready: try again shortly")
+        assert reads is not None
+        return reads
+
+
+def _problem_of(request: document_pb2.DocumentEdit) -> str:
+    if request.operation not in OPERATIONS:
+        return f"operation {request.operation!r} is none; allowed: {', '.join(OPERATIONS)}"
+    if not 1 <= len(request.edit) <= EDIT_CHARACTERS_MAX:
+        return f"an edit has an id of 1 to {EDIT_CHARACTERS_MAX} characters, this one {len(request.edit)}"
+    if len(request.value) > VALUE_BYTES_MAX:
+        return f"a value has at most {VALUE_BYTES_MAX:,} bytes, this one {len(request.value):,}"
+    if request.operation != "delete":
+        try:
+            _canonical(request.value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return f"the value is not JSON: {error}"
+    return ""
+
+
+def _canonical(value: bytes) -> bytes:
+    return msgspec.json.encode(msgspec.json.decode(value), order="sorted")
+
+
+def _wait_s(wait_ms: int) -> float:
+    return min(max(wait_ms, 0), WAIT_MS_MAX) / 1000
+
+
+def _code_of(why: Exception) -> tuple[str, str]:
+    match why:
+        case StalenessExceeded():
+            return "staleness_exceeded", str(why)
+        case OutcomeUnknown():
+            return "outcome_unknown", str(why)
+        case _:
+            return "unavailable", str(why)
+
+
+def _refused(code: str, message: str, version: int = 0) -> document_pb2.DocumentAnswer:
+    return document_pb2.DocumentAnswer(refused=document_pb2.DocumentRefused(code=code, message=message, version=version))
+
+
+def _shown(shown: Shown) -> document_pb2.DocumentShown:
+    return document_pb2.DocumentShown(
+        document=shown.document,
+        version=shown.version,
+        value=shown.value,
+        author=shown.author,
+        changed_at_ms=shown.changed_at_ms,
+        source=shown.source,
+        as_of_ms=shown.as_of_ms,
+        staleness_ms=shown.staleness_ms,
+        versions_behind=shown.versions_behind,
+        pending=len(shown.pending),
+        degraded=shown.degraded,
+    )

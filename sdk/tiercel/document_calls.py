@@ -1,0 +1,46 @@
+"""What `tiercel.client.Client` does with documents."""
+
+from typing import Any, cast
+from urllib.parse import quote
+
+Params = dict[str, str | float]
+
+
+class DocumentCalls:
+    """Documents by their ids. Numbers of seconds are as the API takes them: "2s", "500ms"."""
+
+    def documents(self: Any, prefix: str = "") -> list[dict[str, Any]]:
+        """The documents whose ids begin so, with their values."""
+        return cast(list[dict[str, Any]], self._request("GET", "/api/v1/documents", {"prefix": prefix})["items"])
+
+    def document(self: Any, document: str, **asked: str) -> dict[str, Any]:
+        """One, inside what is asked for (`consistency`, `max_staleness`, `min_version`, `degrade`)."""
+        return cast(dict[str, Any], self._request("GET", f"/api/v1/documents/{quote(document)}", dict(asked)))
+
+    def document_history(self: Any, document: str) -> list[dict[str, Any]]:
+        """The versions that are kept, oldest first."""
+        return cast(list[dict[str, Any]], self._request("GET", f"/api/v1/document-history/{quote(document)}")["items"])
+
+    def create_document(self: Any, document: str, text: str, **terms: str) -> dict[str, Any]:
+        """Begin a document with a JSON value, on these terms (`level`, `sites`); refused if there is one."""
+        at = f"/api/v1/documents/{quote(document)}"
+        return cast(dict[str, Any], self._request("POST", at, dict(terms), content=text.encode()))
+
+    def put_document(self: Any, document: str, text: str, expected: int | None = None) -> dict[str, Any]:
+        """Put a JSON value; if `expected` is given, only over that version (0: only if there is none)."""
+        return cast(dict[str, Any], self._edit_document("PUT", document, text, expected))
+
+    def patch_document(self: Any, document: str, text: str, expected: int | None = None) -> dict[str, Any]:
+        """Replace members by a JSON Merge Patch (RFC 7396)."""
+        return cast(dict[str, Any], self._edit_document("PATCH", document, text, expected))
+
+    def delete_document(self: Any, document: str, expected: int | None = None) -> None:
+        """Take it away."""
+        self._edit_document("DELETE", document, "", expected)
+
+    def _edit_document(self: Any, method: str, document: str, text: str, expected: int | None) -> dict[str, Any]:
+        params: Params = {} if expected is None else {"expected_version": str(expected)}
+        content: dict[str, Any] = {"content": text.encode()} if text else {}
+        if method == "PATCH":
+            content["headers"] = {"content-type": "application/merge-patch+json"}
+        return cast(dict[str, Any], self._request(method, f"/api/v1/documents/{quote(document)}", params, **content))

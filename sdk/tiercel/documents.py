@@ -1,0 +1,213 @@
+"""Documents of the site: JSON values with versions that agents, operators and other sites share.
+
+    async def count(order: str, context: TaskContext) -> int:
+        stock = await context.documents.get("site/harbour/stock")
+        await context.documents.patch("site/harbour/stock", {"picked": stock.value["picked"] + 1}, expected=stock.version)
+
+The site answers while it is cut off from the cloud, as far as a document's level lets it. In functions that run in a thread use
+`context.documents.blocking`, which has the same methods without `await`.
+"""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+
+from tiercel.errors import DocumentRefused, DocumentStale, DocumentUnavailable, DocumentUnknown
+from tiercel.v1 import document_pb2, document_pb2_grpc
+
+WAIT_S = 2.0
+GRACE_S = 5.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document as the site shows it. `value` is None, and `version` counts on, if there is none (any more).
+
+    `source`: "home", "cloud" or "replica"; `staleness_ms` and `versions_behind` say how far it may be behind, -1: nobody knows.
+    `pending`: so many edits wait for its home. `degraded`: it is outside what was asked for.
+    """
+
+    id: str
+    version: int
+    value: Any
+    exists: bool
+    author: str
+    changed_at_ms: int
+    source: str
+    as_of_ms: int
+    staleness_ms: int
+    versions_behind: int
+    pending: int
+    degraded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """What became of an edit: the `version` that it made, or 0 while it is pending at a home that is away."""
+
+    edit: str
+    version: int
+
+    @property
+    def pending(self) -> bool:
+        """Has its home not decided yet?"""
+        return self.version == 0
+
+
+class Channel:
+    """The gateway's DocumentService, on whatever channel the agent has just now."""
+
+    def __init__(self) -> None:
+        self.stub: document_pb2_grpc.DocumentServiceAsyncStub | None = None
+
+    def use(self, channel: grpc.aio.Channel) -> None:
+        self.stub = document_pb2_grpc.DocumentServiceStub(channel)
+
+
+class Documents:
+    """The documents that an agent may read and edit. Edits have ids: `name/1`, `name/2`, ... with a `name`, as a task's have, so
+    that an attempt that does the task again does not edit again; without one, ids of their own."""
+
+    def __init__(self, channel: Channel, agent: str, loop: asyncio.AbstractEventLoop, name: str = "") -> None:
+        self._channel, self._agent, self._loop, self._name = channel, agent, loop, name
+        self._count = 0
+
+    @property
+    def blocking(self) -> "BlockingDocuments":
+        """The same for functions that run in a thread."""
+        return BlockingDocuments(self, self._loop)
+
+    async def get(
+        self,
+        document: str,
+        *,
+        consistency: str = "",
+        max_staleness_s: float | None = None,
+        min_version: int | None = None,
+        degrade: bool = False,
+        wait_s: float = WAIT_S,
+    ) -> Document:
+        """The document inside what is asked for and what its level promises. Raises DocumentStale and DocumentUnavailable."""
+        query = document_pb2.DocumentQuery(
+            agent=self._agent,
+            document=document,
+            consistency=consistency,
+            staleness_ms_max=None if max_staleness_s is None else int(max_staleness_s * 1000),
+            version_min=min_version,
+            degrade=degrade,
+            wait_ms=int(wait_s * 1000),
+        )
+        return _document((await self._ask("Get", query, wait_s, document)).shown)
+
+    async def put(
+        self, document: str, value: Any, *, expected: int | None = None, edit: str = "", wait_s: float = WAIT_S
+    ) -> Edited:
+        """Give the document this value; with `expected` only over that version (0: only if there is none). Raises
+        DocumentRefused, DocumentUnavailable (nothing was recorded) and DocumentUnknown (ask again under its `edit`)."""
+        return await self._edit(document, "put", json.dumps(value).encode(), expected, edit, wait_s)
+
+    async def patch(
+        self, document: str, changes: dict[str, Any], *, expected: int | None = None, edit: str = "", wait_s: float = WAIT_S
+    ) -> Edited:
+        """Replace members (JSON Merge Patch, RFC 7396); None removes one. Raises as `put`."""
+        return await self._edit(document, "merge", json.dumps(changes).encode(), expected, edit, wait_s)
+
+    async def delete(self, document: str, *, expected: int | None = None, edit: str = "", wait_s: float = WAIT_S) -> Edited:
+        """Take the document away. Raises as `put`."""
+        return await self._edit(document, "delete", b"", expected, edit, wait_s)
+
+    async def list(self, prefix: str = "") -> list[str]:
+        """The ids of the documents that are known at the site and begin so."""
+        answer = await self._call("List", document_pb2.DocumentPrefix(agent=self._agent, prefix=prefix), WAIT_S, prefix)
+        return list(answer.documents)
+
+    async def _edit(self, document: str, operation: str, value: bytes, expected: int | None, edit: str, wait_s: float) -> Edited:
+        self._count += 1
+        edit = edit or (f"{self._name}/{self._count}" if self._name else uuid.uuid4().hex)
+        request = document_pb2.DocumentEdit(
+            agent=self._agent,
+            document=document,
+            edit=edit,
+            operation=operation,
+            value=value,
+            version_expected=expected,
+            wait_ms=int(wait_s * 1000),
+        )
+        return Edited(edit, (await self._ask("Edit", request, wait_s, document)).version)
+
+    async def _ask(self, method: str, request: Any, wait_s: float, document: str) -> document_pb2.DocumentAnswer:
+        answer: document_pb2.DocumentAnswer = await self._call(method, request, wait_s, document)
+        if answer.HasField("refused"):
+            raise _refusal(answer.refused)
+        return answer
+
+    async def _call(self, method: str, request: Any, wait_s: float, document: str) -> Any:
+        if self._channel.stub is None:
+            raise DocumentUnavailable(f"{document}: not connected to a gateway yet", code="unavailable")
+        try:
+            return await getattr(self._channel.stub, method)(request, timeout=wait_s + GRACE_S)
+        except grpc.aio.AioRpcError as error:
+            said = f"{document}: {error.details() or error.code().name.lower()}"
+            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED):
+                # Whether an edit was recorded is not known here; asked again under its id, it has the one answer.
+                kind = DocumentUnknown if method == "Edit" else DocumentUnavailable
+                raise kind(said, code="gateway_lost") from error
+            raise DocumentRefused(said, code=error.code().name.lower()) from error
+
+
+class BlockingDocuments:
+    """`Documents` for functions that run in a thread: the same methods, which wait."""
+
+    def __init__(self, documents: Documents, loop: asyncio.AbstractEventLoop) -> None:
+        self._documents, self._loop = documents, loop
+
+    def get(self, document: str, **asked: Any) -> Document:
+        """As `Documents.get`."""
+        return self._wait(self._documents.get(document, **asked))
+
+    def put(self, document: str, value: Any, **how: Any) -> Edited:
+        """As `Documents.put`."""
+        return self._wait(self._documents.put(document, value, **how))
+
+    def patch(self, document: str, changes: dict[str, Any], **how: Any) -> Edited:
+        """As `Documents.patch`."""
+        return self._wait(self._documents.patch(document, changes, **how))
+
+    def delete(self, document: str, **how: Any) -> Edited:
+        """As `Documents.delete`."""
+        return self._wait(self._documents.delete(document, **how))
+
+    def list(self, prefix: str = "") -> "list[str]":
+        """As `Documents.list`."""
+        return self._wait(self._documents.list(prefix))
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _document(shown: document_pb2.DocumentShown) -> Document:
+    return Document(
+        shown.document,
+        shown.version,
+        json.loads(shown.value) if shown.value else None,
+        bool(shown.value),
+        shown.author,
+        shown.changed_at_ms,
+        shown.source,
+        shown.as_of_ms,
+        shown.staleness_ms,
+        shown.versions_behind,
+        shown.pending,
+        shown.degraded,
+    )
+
+
+def _refusal(refused: document_pb2.DocumentRefused) -> DocumentRefused:
+    kinds = {"staleness_exceeded": DocumentStale, "unavailable": DocumentUnavailable, "outcome_unknown": DocumentUnknown}
+    return kinds.get(refused.code, DocumentRefused)(refused.message, code=refused.code, version=refused.version)
