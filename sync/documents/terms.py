@@ -4,13 +4,13 @@ import msgspec
 
 from sync.levels import EVENTUAL, Level
 
-RESOLVERS = ("home", "lww", "rules")
+RESOLVERS = ("home",)
+"""Documents that several sites write to at once (`multi_writer`) are refused until their merging is there."""
 SITES_MAX = 64
 
 
 class Terms(msgspec.Struct, array_like=True, frozen=True):
-    """`resolver`: "home" (one home puts all edits in order), or of a `multi_writer` document, which each site may write to at
-    once, "lww" or "rules". `sites` hold a replica of what is shared; empty: all."""
+    """`resolver`: "home", one home puts all edits in order. `sites` hold a replica of what is shared; empty: all."""
 
     level: Level = EVENTUAL
     resolver: str = "home"
@@ -32,7 +32,7 @@ def terms_problem(terms: Terms) -> str:
     if terms.multi_writer and terms.level.kind != "eventual":
         return f"a document that many write to is eventual, not {terms.level.kind}"
     if terms.multi_writer != (terms.resolver != "home"):
-        return "a document that many write to has the resolver lww or rules, one with a home has home"
+        return "documents that many write to at once are not there yet: leave out multi_writer"
     if len(terms.sites) > SITES_MAX:
         return f"replicas at {len(terms.sites)} sites; allowed: {SITES_MAX}, or all of them (name none)"
     if terms.level.kind == "bounded" and not (terms.level.versions or terms.level.time_ms):
