@@ -3,12 +3,17 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from sync.ot.compose import composed
-from sync.ot.document import Document
-from sync.ot.operations import OPERATIONS_MAX, Any_, Change
+from sync.ot.document import Document, truthful
+from sync.ot.operations import BYTES_MAX, OPERATIONS_MAX, Any_, Change, Malformed
 from sync.ot.sequencer import Accepted, Answer, Refused
 from sync.ot.transform import Lost, transformed_all
 from sync.ot.undo import inverse
+
+ANEW = ("too_old", "forgotten")
+"""Refusals of what the home holds too little for."""
 
 
 @dataclass(slots=True)
@@ -25,20 +30,23 @@ class Client:
     view: Document = field(init=False)
     lost: list[Lost] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
-    _ahead: tuple[Any_, ...] = ()  # What the flying change has become behind what was heard since it was sent.
+    # What the flying change has become behind what was heard since it was sent; kept with the rest over a restart.
+    ahead: tuple[Any_, ...] = ()
+    needs_anew: bool = False  # The home no longer holds what it would take to go on: take the document anew (`reset`).
+    dropped: list[Any_] = field(default_factory=list)  # What could not be done to the document that was taken anew.
 
     def __post_init__(self) -> None:
         self.view = self.synced.copy()
-        self._ahead = self.flying.operations if self.flying is not None else ()
-        self.view.apply((*self._ahead, *self.pending))
+        self.view.apply((*self.ahead, *self.pending))
 
     def edit(self, operations: Iterable[Any_]) -> None:
-        """Edit what one sees. Raises Malformed, and then nothing has changed."""
+        """Edit what one sees; what an operation replaces is looked up here. Raises Malformed, and then nothing has changed."""
         done: list[Any_] = []
         try:
             for operation in operations:
-                self.view.apply((operation,))
-                done.append(operation)
+                true = truthful(self.view, operation)
+                self.view.apply((true,))
+                done.append(true)
         except Exception:
             self.view.apply(inverse(done))
             raise
@@ -51,16 +59,19 @@ class Client:
             if not short:
                 self.pending.clear()  # It takes itself back.
                 return None
+            count = _that_fit(short)
             self.number += 1
-            self.flying = Change(self.site, self.number, self.revision, short[:OPERATIONS_MAX])
-            self._ahead, self.pending = short[:OPERATIONS_MAX], list(short[OPERATIONS_MAX:])
-        return self.flying
+            self.flying = Change(self.site, self.number, self.revision, short[:count])
+            self.ahead, self.pending = short[:count], list(short[count:])
+        return None if self.needs_anew else self.flying
 
     def hear(self, answer: Answer) -> None:
         """What the home says, in its order. Heard twice is harmless."""
         own = self.flying is not None and (answer.change.site, answer.change.number) == (self.site, self.flying.number)
         if isinstance(answer, Refused):
-            if own:
+            if own and answer.code in ANEW:
+                self.needs_anew = True
+            elif own:
                 self._take_back(answer)
             return
         if answer.revision <= self.revision:
@@ -69,25 +80,47 @@ class Client:
         self.revision = answer.revision
         self.synced.apply(answer.operations)
         if own:
-            assert answer.operations == self._ahead, "the home has made of this change what it became here"
-            self.flying, self._ahead = None, ()
+            assert answer.operations == self.ahead, "the home has made of this change what it became here"
+            self.flying, self.ahead = None, ()
         else:
             self._take_in(answer)
         self.lost += answer.lost
 
+    def reset(self, document: Document, revision: int, *, counted: bool) -> None:
+        """Go on from the document as its home has it now; `counted`: the flying change is in it. What of the rest cannot be done
+        to it any more is in `dropped`."""
+        waiting = self.pending if counted else [*self.ahead, *self.pending]
+        self.synced, self.view, self.revision = document.copy(), document.copy(), revision
+        self.flying, self.ahead, self.pending, self.needs_anew = None, (), [], False
+        for operation in waiting:
+            try:
+                self.edit((operation,))
+            except Malformed:
+                self.dropped.append(operation)
+
     def _take_in(self, answer: Accepted) -> None:
-        mine = [*self._ahead, *self.pending]
-        ahead, behind, _ = transformed_all(self._ahead, answer.operations, is_first=False)
+        mine = [*self.ahead, *self.pending]
+        ahead, behind, _ = transformed_all(self.ahead, answer.operations, is_first=False)
         pending, theirs, _ = transformed_all(self.pending, behind, is_first=False)
         if mine:
-            self._ahead, self.pending = tuple(ahead), pending
+            self.ahead, self.pending = tuple(ahead), pending
         self.view.apply(theirs)
 
     def _take_back(self, refused: Refused) -> None:
         """What was built on it goes with it, as far as it cannot stand alone."""
         self.refused.append(refused)
-        undo = inverse(self._ahead)
+        undo = inverse(self.ahead)
         self.pending, behind, lost = transformed_all(self.pending, undo, is_first=False)
         self.view.apply(behind)
         self.lost += [each for each in lost if each.loser not in undo]
-        self.flying, self._ahead = None, ()
+        self.flying, self.ahead = None, ()
+
+
+def _that_fit(operations: tuple[Any_, ...]) -> int:
+    """How many of them one change can carry."""
+    size = 0
+    for count, operation in enumerate(operations[:OPERATIONS_MAX]):
+        size += len(msgspec.json.encode(operation)) + 1
+        if count and size > BYTES_MAX // 2:
+            return count
+    return min(len(operations), OPERATIONS_MAX)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from sync.ot.document import same_json
 from sync.ot.operations import Any_, DelNode, Inc, Ins, Move, Put, Rem, Text
 
 Field = tuple[str, str]
@@ -42,5 +43,5 @@ def _joined(before: Any_ | None, operation: Any_) -> Any_ | None:
 
 def _is_nothing(operation: Any_) -> bool:
     if isinstance(operation, Put | Move):
-        return bool(operation.new == operation.old)
+        return same_json(operation.new, operation.old)
     return isinstance(operation, Inc) and operation.by == 0

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from sync.ot.operations import (
     AddEdge,
     AddNode,
@@ -148,8 +150,15 @@ def items_of(value: Json) -> dict[str, list[Json]]:
         return {}
     if not isinstance(value, dict) or set(value) != {ITEMS}:
         raise Malformed(f"{value!r} is no list of items")
-    items: dict[str, list[Json]] = value[ITEMS]
+    found: Json = value[ITEMS]
+    if not isinstance(found, dict) or not all(_is_item(item) for item in found.values()):
+        raise Malformed(f"{value!r} is no list of items")
+    items: dict[str, list[Json]] = found
     return items
+
+
+def _is_item(item: Json) -> bool:
+    return isinstance(item, list) and len(item) == 2 and isinstance(item[0], str)
 
 
 def _with(value: Json, id: str, where: str) -> dict[str, list[Json]]:
@@ -157,6 +166,17 @@ def _with(value: Json, id: str, where: str) -> dict[str, list[Json]]:
     if id not in items:
         raise Malformed(f"{where} has no item {id}")
     return items
+
+
+def same_json(one: Json, other: Json) -> bool:
+    """Are they the same value? True is not 1, and 1 is not 1.0, though Python takes them for equal."""
+    if isinstance(one, dict | list):
+        return type(one) is type(other) and _encoded(one) == _encoded(other)
+    return type(one) is type(other) and bool(one == other)
+
+
+def _encoded(value: Json) -> bytes:
+    return msgspec.json.encode(value, order="sorted")
 
 
 def edited(text: str, spans: Iterable[int | str], where: str = "the text") -> str:

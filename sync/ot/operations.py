@@ -11,6 +11,7 @@ Span = int | str
 OPERATIONS_MAX = 10_000
 BYTES_MAX = 1 << 20
 NAME_MAX = 255
+DEPTH_MAX = 100
 
 
 class Operation(msgspec.Struct, frozen=True, tag_field="op", omit_defaults=True):
@@ -134,7 +135,7 @@ def decode(body: bytes) -> Change:
         raise Malformed(f"a change of {len(body):,} bytes: {BYTES_MAX:,} at most; make several of it")
     try:
         change = msgspec.json.decode(body, type=Change)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"this is no change of a document: {error}") from error
     check(change)
     return change
@@ -150,3 +151,13 @@ def check(change: Change) -> None:
         names = [v for k in ("node", "field", "id", "source", "target", "kind", "place") if (v := getattr(operation, k, None))]
         if any(len(name) > NAME_MAX for name in names):
             raise Malformed(f"names of nodes, fields and items have at most {NAME_MAX} characters")
+        values = [getattr(operation, name, None) for name in ("new", "old", "value", "fields")]
+        if any(_is_deep(value, DEPTH_MAX) for value in values):
+            raise Malformed(f"values are nested {DEPTH_MAX} deep at most")
+
+
+def _is_deep(value: Json, left: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return left == 0 or any(_is_deep(each, left - 1) for each in inner)

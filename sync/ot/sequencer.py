@@ -29,7 +29,8 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The change was not taken, as a whole. `code`: `malformed`, `refused` (by a check), `too_old`, `gap`, `ahead`."""
+    """The change was not taken, as a whole. `code`: `malformed`, `refused` (by a check), `too_old`, `forgotten`
+    (it was answered before), `gap`, `ahead`."""
 
     change: Change
     code: str
@@ -70,7 +71,7 @@ class Sequencer:
         refused = self._refused.get(change.site)
         if refused is not None and refused.change.number == change.number:
             return refused
-        return Refused(change, "too_old", f"change {change.number} of {change.site} was answered before, and that is not kept")
+        return Refused(change, "forgotten", f"change {change.number} of {change.site} was answered before, and that is not kept")
 
     def _decide(self, change: Change) -> Answer:
         try:
@@ -106,7 +107,7 @@ class Sequencer:
                 self.document.apply((true,))
                 done.append(true)
             reason = next((why for check in self.checks if (why := check(self.document, operations))), "")
-        except Malformed as wrong:
+        except (Malformed, RecursionError) as wrong:
             code, reason = "malformed", str(wrong)
         if not reason:
             return None
@@ -118,11 +119,12 @@ def no_circles(document: Document, operations: Sequence[Any_]) -> str:
     """A Check: no edge may close a circle. Two edges that are fine each by itself may close one together, so this can only be
     seen at the home."""
     following: dict[str, list[str]] = {}
-    if any(isinstance(operation, AddEdge) for operation in operations):
+    added = [operation for operation in operations if isinstance(operation, AddEdge)]
+    if added:
         for source, target, _ in document.edges:
             following.setdefault(source, []).append(target)
-    for operation in operations:
-        if isinstance(operation, AddEdge):
+    for operation in added:
+        if (operation.source, operation.target, operation.kind) in document.edges:  # Not taken away again by the same change.
             path = _path(following, operation.target, operation.source)
             if path:
                 circle = " -> ".join([operation.source, *path])

@@ -22,7 +22,7 @@ from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sync.ot.document import applied
+from sync.ot.document import applied, same_json
 from sync.ot.operations import (
     AddEdge,
     AddNode,
@@ -102,7 +102,7 @@ def _replacing(first: AddNode, second: AddNode) -> Operations:
     """Both add a node of this id: the fields of the first take the place of those of the second; edges at it stay."""
     names = sorted(first.fields.keys() | second.fields.keys())
     puts = (Put(first.id, name, first.fields.get(name), second.fields.get(name)) for name in names)
-    return tuple(put for put in puts if put.new != put.old)
+    return tuple(put for put in puts if not same_json(put.new, put.old))
 
 
 def _in_one_field(operation: InField, other: InField, *, is_first: bool) -> Operations:
@@ -121,7 +121,9 @@ def _in_one_field(operation: InField, other: InField, *, is_first: bool) -> Oper
 def _behind_put(operation: InField, put: Put, *, is_first: bool) -> Operations:
     """Something else was put meanwhile."""
     if isinstance(operation, Put):
-        return (Put(operation.node, operation.field, operation.new, put.new),) if is_first and operation.new != put.new else ()
+        if not is_first or same_json(operation.new, put.new):
+            return ()
+        return (Put(operation.node, operation.field, operation.new, put.new),)
     if isinstance(operation, Inc) and type(put.new) is int:
         return (operation,)
     return ()
@@ -134,16 +136,16 @@ def _put_behind(put: Put, other: InField) -> Operations:
     except Malformed:
         old = put.old
     new = put.new + other.by if isinstance(other, Inc) and type(put.new) is int else put.new
-    return (Put(put.node, put.field, new, old),) if new != old else ()
+    return () if same_json(new, old) else (Put(put.node, put.field, new, old),)
 
 
 def _of_one_item(operation: Ins | Rem | Move, other: Ins | Rem | Move, *, is_first: bool) -> Operations:
     match operation, other:
         case Ins(), Ins():
-            if not is_first or operation == other:
+            if not is_first or (operation == other and same_json(operation.value, other.value)):
                 return ()
             out = (Rem(other.node, other.field, other.id, other.place, other.value), operation)
-            return out if other.value != operation.value else (_moved(operation, other.place),)
+            return out if not same_json(other.value, operation.value) else (_moved(operation, other.place),)
         case Rem(), Move():
             return (Rem(operation.node, operation.field, operation.id, other.new, operation.value),)
         case Move(), Move():
@@ -240,7 +242,7 @@ def transformed_all(mine: Sequence[Any_], theirs: Sequence[Any_], *, is_first: b
 def same(one: Any_, other: Any_) -> bool:
     """Do both want the same?"""
     if isinstance(one, Put) and isinstance(other, Put):
-        return touches(one) == touches(other) and one.new == other.new
+        return touches(one) == touches(other) and same_json(one.new, other.new)
     if isinstance(one, DelNode) and isinstance(other, DelNode):
         return one.id == other.id
     if isinstance(one, Rem) and isinstance(other, Rem):
@@ -253,7 +255,7 @@ def same(one: Any_, other: Any_) -> bool:
 def _does(operation: Any_) -> bool:
     """Does it do anything?"""
     if isinstance(operation, Put | Move):
-        return operation.new != operation.old
+        return not same_json(operation.new, operation.old)
     return not (isinstance(operation, Inc) and operation.by == 0)
 
 
