@@ -39,7 +39,8 @@ def _edits(document: Document, count: int, chance: Random, name: str) -> list[An
         if what < 6:
             operation = Inc(node, "n", 1)
         elif what < 10:
-            operation = Text(node, "t", (chance.randrange(len(fields["t"]) + 1), name))
+            at = chance.randrange(len(fields["t"]) + 1)
+            operation = Text(node, "t", (at, name) if at else (name,))
         elif what < 12:
             operation = AddNode(f"{name}{len(made)}", {"n": 0, "t": ""})
         elif what == 12 and gone < NODES // 3:

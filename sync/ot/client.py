@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from sync.ot.compose import composed
-from sync.ot.document import Document, truthful
-from sync.ot.operations import BYTES_MAX, OPERATIONS_MAX, Any_, Change, Malformed
+from sync.ot.document import Document
+from sync.ot.operations import BYTES_MAX, OPERATIONS_MAX, Any_, Change, Malformed, check_operation
 from sync.ot.sequencer import Accepted, Answer, Refused
 from sync.ot.transform import Lost, transformed_all
 from sync.ot.undo import inverse
@@ -41,16 +41,7 @@ class Client:
 
     def edit(self, operations: Iterable[Any_]) -> None:
         """Edit what one sees; what an operation replaces is looked up here. Raises Malformed, and then nothing has changed."""
-        done: list[Any_] = []
-        try:
-            for operation in operations:
-                true = truthful(self.view, operation)
-                self.view.apply((true,))
-                done.append(true)
-        except Exception:
-            self.view.apply(inverse(done))
-            raise
-        self.pending += done
+        self.pending += self.view.transact(list(operations), each=check_operation)
 
     def to_send(self) -> Change | None:
         """What the home is to be told now: the change that is not answered yet, the same again, or the next one."""

@@ -1,6 +1,6 @@
 """A document of nodes, edges, lists and texts, and what operations make of it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -41,15 +41,45 @@ class Document:
         )
 
     def apply(self, operations: Iterable[Any_]) -> None:
-        """Do all of them. Raises Malformed before the first that cannot be done: do that on a copy."""
+        """Do all of them. Raises Malformed before the first that cannot be done: those before it are done (see `transact`)."""
         for operation in operations:
             self._do(operation)
+
+    def transact(
+        self,
+        operations: Sequence[Any_],
+        judge: Callable[[], None] = lambda: None,
+        each: Callable[[Any_], None] = lambda operation: None,
+    ) -> list[Any_]:
+        """Do all of them, and have the document judged, or nothing: whatever is raised, the document is exactly what it was.
+        Gives the operations with what they really replace; `each` looks at each of these. Values are never changed in place, so the
+        nodes that are named and the edges are all that has to be kept."""
+        names = {id for operation in operations for id in named(operation)}
+        kept = {id: {**self.nodes[id]} for id in names if id in self.nodes}
+        edges = {**self.edges}
+        try:
+            done: list[Any_] = []
+            for operation in operations:
+                true = truthful(self, operation)
+                each(true)
+                self._do(true)
+                done.append(true)
+            judge()
+        except BaseException:
+            for id in names:
+                self.nodes.pop(id, None)
+            self.nodes.update(kept)
+            self.edges = edges
+            raise
+        return done
 
     def _do(self, operation: Any_) -> None:
         match operation:
             case AddNode(id, fields):
                 if id in self.nodes:
                     raise Malformed(f"node {id} is there already")
+                for value in fields.values():
+                    _check_value(value)
                 self.nodes[id] = {name: _copied(value) for name, value in fields.items() if value is not None}
             case DelNode(id):
                 self._node(id)
@@ -121,6 +151,7 @@ def applied(value: Json, operation: InField) -> Json:
     where = f"{operation.node}.{operation.field}"
     match operation:
         case Put(new=new):
+            _check_value(new)
             return _copied(new)
         case Inc(by=by):
             if type(value) is not int:
@@ -134,7 +165,7 @@ def applied(value: Json, operation: InField) -> Json:
         case Rem(id=id):
             items = {**_with(value, id, where)}
             del items[id]
-            return {ITEMS: items}
+            return {ITEMS: items} if items else None  # A list without items is no field, so that undoing leaves none.
         case Move(id=id, new=place):
             items = _with(value, id, where)
             return {ITEMS: {**items, id: [place, items[id][1]]}}
@@ -142,6 +173,21 @@ def applied(value: Json, operation: InField) -> Json:
             if type(value) is not str:
                 raise Malformed(f"{where} holds {value!r}, no text")
             return edited(value, spans, where)
+
+
+def _check_value(value: Json) -> None:
+    """A list is one of items, and has some. Raises Malformed."""
+    if isinstance(value, dict) and ITEMS in value and not items_of(value):
+        raise Malformed("a list without items is no value: put null")
+
+
+def named(operation: Any_) -> tuple[str, ...]:
+    """The nodes that an operation names."""
+    if isinstance(operation, AddNode | DelNode):
+        return (operation.id,)
+    if isinstance(operation, AddEdge | DelEdge):
+        return (operation.source, operation.target)
+    return (operation.node,)
 
 
 def items_of(value: Json) -> dict[str, list[Json]]:

@@ -10,6 +10,7 @@ Span = int | str
 """A part of a text edit: a positive number keeps so many characters, a negative one deletes so many, a string is inserted."""
 OPERATIONS_MAX = 10_000
 BYTES_MAX = 1 << 20
+OPERATION_BYTES_MAX = BYTES_MAX // 2
 NAME_MAX = 255
 DEPTH_MAX = 100
 
@@ -148,12 +149,29 @@ def check(change: Change) -> None:
     if len(change.operations) > OPERATIONS_MAX:
         raise Malformed(f"a change of {len(change.operations):,} operations: {OPERATIONS_MAX:,} at most; make several of it")
     for operation in change.operations:
-        names = [v for k in ("node", "field", "id", "source", "target", "kind", "place") if (v := getattr(operation, k, None))]
-        if any(len(name) > NAME_MAX for name in names):
-            raise Malformed(f"names of nodes, fields and items have at most {NAME_MAX} characters")
-        values = [getattr(operation, name, None) for name in ("new", "old", "value", "fields")]
-        if any(_is_deep(value, DEPTH_MAX) for value in values):
-            raise Malformed(f"values are nested {DEPTH_MAX} deep at most")
+        check_operation(operation)
+
+
+def check_operation(operation: Any_) -> None:
+    """Raise Malformed for what no document could take, or no change could carry."""
+    if any(len(name) > NAME_MAX for name in _names(operation)):
+        raise Malformed(f"names of nodes, fields and items, and places, have at most {NAME_MAX} characters")
+    if isinstance(operation, Text) and any(not span or isinstance(span, bool) for span in operation.spans):
+        raise Malformed("a span of a text keeps or deletes some characters, or inserts some")
+    values = [getattr(operation, name, None) for name in ("new", "old", "value", "fields")]
+    if any(_is_deep(value, DEPTH_MAX) for value in values):
+        raise Malformed(f"values are nested {DEPTH_MAX} deep at most")
+    if (size := len(msgspec.json.encode(operation))) > OPERATION_BYTES_MAX:
+        raise Malformed(f"an operation of {size:,} bytes, with what it replaces: {OPERATION_BYTES_MAX:,} at most")
+
+
+def _names(operation: Any_) -> list[str]:
+    found = [getattr(operation, name, "") for name in ("node", "field", "id", "source", "target", "kind", "place")]
+    if isinstance(operation, Move):
+        found += [operation.new, operation.old]
+    if isinstance(operation, AddNode | DelNode):
+        found += operation.fields
+    return found
 
 
 def _is_deep(value: Json, left: int) -> bool:

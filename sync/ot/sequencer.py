@@ -4,10 +4,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from sync.ot.document import Document, truthful
-from sync.ot.operations import AddEdge, AddNode, Any_, Change, Malformed, Put, check
+from sync.ot.document import Document
+from sync.ot.operations import AddEdge, AddNode, Any_, Change, DelNode, Malformed, check
 from sync.ot.transform import Lost, Rebase
-from sync.ot.undo import inverse
 
 WINDOW = 10_000
 """Revisions that are kept, so that edits made on top of them can still go behind what came since."""
@@ -88,31 +87,25 @@ class Sequencer:
         rebase = Rebase([operation for accepted in since for operation in accepted.operations])
         try:
             operations = tuple(each for mine in change.operations for each in rebase.through(mine, is_first=False))
-        except Malformed as wrong:  # What it says that it replaces was never there.
+            done = self.document.transact(operations, lambda: self._judge(operations))
+        except Malformed as wrong:  # It cannot be done, or what it says that it replaces was never there.
             return Refused(change, "malformed", str(wrong))
-        done: list[Any_] = []
-        if wrong_with := self._do(operations, done):
-            return Refused(change, *wrong_with)
+        except _Wrong as wrong:
+            return Refused(change, "refused", str(wrong))
         self.revision += 1
         accepted = Accepted(self.revision, change, tuple(done), tuple(rebase.lost))
         self.window.append(accepted)
         return accepted
 
-    def _do(self, operations: Sequence[Any_], done: list[Any_]) -> tuple[str, str] | None:
-        """All or nothing; `done` is filled with what they truly replace, so that all can be undone whatever its author said."""
-        code, reason = "refused", ""
-        try:
-            for operation in operations:
-                true = truthful(self.document, operation)
-                self.document.apply((true,))
-                done.append(true)
-            reason = next((why for check in self.checks if (why := check(self.document, operations))), "")
-        except (Malformed, RecursionError) as wrong:
-            code, reason = "malformed", str(wrong)
-        if not reason:
-            return None
-        self.document.apply(inverse(done))
-        return code, reason
+    def _judge(self, operations: Sequence[Any_]) -> None:
+        """Raises _Wrong if a check has something against the document as it is after them."""
+        for check_document in self.checks:
+            if why := check_document(self.document, operations):
+                raise _Wrong(why)
+
+
+class _Wrong(Exception):
+    """A check refuses the document."""
 
 
 def no_circles(document: Document, operations: Sequence[Any_]) -> str:
@@ -150,16 +143,13 @@ def _path(following: dict[str, list[str]], start: str, end: str) -> list[str]:
 
 
 def restoring(lost: Lost, document: Document) -> tuple[Any_, ...]:
-    """What makes the loser's edit again, on top of the document as it is now; for a person to choose. Raises Malformed if it
-    makes no sense any more."""
-    loser = lost.loser
-    node = getattr(loser, "node", "")
-    before: tuple[Any_, ...] = ()
-    fields = document.nodes.get(node)
-    if node and fields is None:
-        before, fields = (AddNode(node),), {}
-    if isinstance(loser, Put):
-        return (*before, Put(loser.node, loser.field, loser.new, (fields or {}).get(loser.field)))
+    """What makes the loser's edit again, on top of the document as it is now; for a person to choose. A node that went because of
+    the winner comes back with it, as it was. Raises Malformed if the edit makes no sense any more."""
     trial = document.copy()
-    trial.apply((*before, loser))
-    return (*before, loser)
+    done: list[Any_] = []
+    gone = lost.winner
+    if isinstance(gone, DelNode) and gone.id not in document.nodes:
+        done += trial.transact([AddNode(gone.id, gone.fields)])
+        ends = [edge for edge in gone.edges if edge[0] in trial.nodes and edge[1] in trial.nodes]
+        done += trial.transact([AddEdge(*edge) for edge in ends])
+    return (*done, *trial.transact([lost.loser]))

@@ -22,6 +22,8 @@ from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from sync.ot.document import applied, same_json
 from sync.ot.operations import (
     AddEdge,
@@ -249,7 +251,7 @@ def same(one: Any_, other: Any_) -> bool:
         return touches(one) == touches(other) and one.id == other.id
     if isinstance(one, Move) and isinstance(other, Move):
         return touches(one) == touches(other) and (one.id, one.new) == (other.id, other.new)
-    return one == other
+    return type(one) is type(other) and msgspec.json.encode(one) == msgspec.json.encode(other)
 
 
 def _does(operation: Any_) -> bool:

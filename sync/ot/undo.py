@@ -44,6 +44,6 @@ def _text_back(spans: Sequence[Span], gone: Sequence[str]) -> tuple[tuple[Span, 
             lost.append(span)
         elif span > 0:
             back.append(span)
-        else:
+        elif span < 0:
             back.append(next(deleted))
     return tuple(back), tuple(lost)

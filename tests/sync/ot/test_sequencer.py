@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,9 +11,25 @@ from hypothesis import strategies as st
 from sync.ot.client import Client
 from sync.ot.compose import composed
 from sync.ot.document import ITEMS, Document
-from sync.ot.operations import AddEdge, AddNode, Change, DelEdge, DelNode, Ins, Malformed, Put, Text, decode, encode
+from sync.ot.operations import (
+    AddEdge,
+    AddNode,
+    Change,
+    DelEdge,
+    DelNode,
+    Inc,
+    Ins,
+    Malformed,
+    Move,
+    Put,
+    Rem,
+    Text,
+    decode,
+    encode,
+)
 from sync.ot.sequencer import Accepted, Answer, Refused, Sequencer, no_circles, restoring
 from sync.ot.transform import Lost
+from sync.ot.undo import inverse
 from tests.sync.ot.test_transform import after, documents, edits, equal, operations_on
 
 
@@ -182,6 +199,91 @@ def test_no_change_of_a_peer_breaks_the_home() -> None:
     assert sequencer.document == Document({"a": {}})
     with pytest.raises(Malformed, match="no change"):
         decode(b"[" * 100_000)
+
+
+def test_a_refused_change_leaves_the_document_as_it_was() -> None:
+    """Exactly: a list that came and went is no field, and a span that does nothing is no edit."""
+    sequencer = Sequencer(Document({"a": {"t": "abc"}}))
+    came = sequencer.submit(Change("harbour", 1, 0, (Ins("a", "l", "x", "1"), DelNode("zz"))))
+    idle = sequencer.submit(Change("harbour", 2, 0, (Text("a", "t", (1, 0)), DelNode("zz"))))
+    assert [answer.code for answer in (came, idle) if isinstance(answer, Refused)] == ["malformed", "malformed"]
+    assert sequencer.document == Document({"a": {"t": "abc"}})
+
+
+def test_a_check_that_breaks_leaves_no_half_of_a_change() -> None:
+    """What it raises is raised, and nothing was done."""
+
+    def broken(document: Document, operations: object) -> str:
+        raise ValueError("a rule that nobody can read")
+
+    sequencer = Sequencer(Document({"a": {"n": 1}}), checks=(broken,))
+    with pytest.raises(ValueError, match="nobody can read"):
+        sequencer.submit(Change("harbour", 1, 0, (Put("a", "n", 2), AddNode("b"))))
+    assert (sequencer.document, sequencer.revision) == (Document({"a": {"n": 1}}), 0)
+
+
+ODD: st.SearchStrategy[Any] = st.one_of(
+    st.none(), st.integers(-2, 3), st.text("abc", max_size=2), st.just({ITEMS: 3}), st.just({ITEMS: {}})
+)
+NODE = st.sampled_from(["a", "b", "zz", ""])
+FIELD = st.sampled_from(["n", "t", "l"])
+WILD = st.one_of(
+    st.builds(Put, NODE, FIELD, ODD, ODD),
+    st.builds(AddNode, NODE, st.dictionaries(FIELD, ODD, max_size=2)),
+    st.builds(DelNode, NODE, st.dictionaries(FIELD, ODD, max_size=2)),
+    st.builds(AddEdge, NODE, NODE),
+    st.builds(DelEdge, NODE, NODE),
+    st.builds(Ins, NODE, FIELD, FIELD, FIELD, ODD),
+    st.builds(Rem, NODE, FIELD, FIELD, FIELD, ODD),
+    st.builds(Move, NODE, FIELD, FIELD, FIELD, FIELD),
+    st.builds(Inc, NODE, FIELD, st.integers(-2, 2)),
+    st.builds(Text, NODE, FIELD, st.lists(st.one_of(st.integers(-2, 3), st.just("q"), st.just("")), max_size=3).map(tuple)),
+)
+
+
+@given(st.lists(st.lists(WILD, max_size=4), max_size=6), st.data())
+def test_whatever_peers_say_the_home_answers(changes: list[list[Any]], data: st.DataObject) -> None:
+    """Each change is taken or refused; a refused one changes nothing, and one that was taken can be undone."""
+    sequencer = Sequencer(Document({"a": {"n": 1, "t": "abc"}, "b": {}}, {("a", "b", ""): None}), checks=(no_circles,))
+    for number, operations in enumerate(changes):
+        before, site = sequencer.document.copy(), f"s{number}"
+        answer = sequencer.submit(Change(site, 1, data.draw(st.integers(0, sequencer.revision)), tuple(operations)))
+        if isinstance(answer, Accepted):
+            assert equal(after(sequencer.document, *inverse(answer.operations)), before)
+        else:
+            assert equal(sequencer.document, before)
+
+
+def test_a_node_that_went_comes_back_whole_with_the_edit_that_was_lost() -> None:
+    """With its other fields and its edges, whatever the edit was."""
+    start = Document({"a": {"n": 1, "t": "x"}, "b": {}}, {("a", "b", ""): None})
+    gone = DelNode("a", {"n": 1, "t": "x"}, (("a", "b", ""),))
+    left = after(start, gone)
+    for loser in (Put("a", "n", 5, 1), Inc("a", "n", 2), Text("a", "t", (1, "!")), AddEdge("a", "b", "k")):
+        assert equal(after(left, *restoring(Lost(loser, gone, is_first=True), left)), after(start, loser)), loser
+
+
+def test_what_no_change_can_carry_is_refused_where_it_is_made() -> None:
+    """It would hold up all that comes after it; and an answer that is forgotten is no refusal."""
+    client = Client("harbour", Document({"a": {}}))
+    with pytest.raises(Malformed, match="an operation of 600,"):
+        client.edit([Put("a", "n", "x" * 600_000)])
+    with pytest.raises(Malformed, match="at most 255 characters"):
+        client.edit([AddNode("b", {"f" * 300: 1})])
+    client.edit([Put("a", "n", 1)])
+    sequencer = Sequencer(Document({"a": {}}))
+    change = client.to_send()
+    assert change is not None
+    sequencer.submit(change)
+    sequencer.window.clear()
+    again = sequencer.submit(change)
+    assert isinstance(again, Refused)
+    assert again.code == "forgotten"
+    client.hear(again)
+    assert client.needs_anew
+    assert client.refused == []
+    client.reset(sequencer.document, sequencer.revision, counted=True)
+    assert equal(client.view, sequencer.document)
 
 
 def test_an_editor_need_not_say_what_is_replaced() -> None:
