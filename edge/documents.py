@@ -22,6 +22,7 @@ from edge.part import Fold, Hear, Part, Step
 from sync.documents.book import PENDING_MAX, Decision, DocumentBook
 from sync.documents.events import EVENTS, DocumentCreated, EditProposed, EditRefused
 from sync.documents.ids import CLOUD, home_of
+from sync.documents.inputs import EditDocument
 from sync.documents.reading import shown_of
 from sync.documents.terms import PLAIN, Terms
 from sync.lag import DOCUMENT
@@ -32,20 +33,6 @@ from workflow.event import Event
 
 LATER = ("unavailable", "bound_reached")
 """Refusals that are none for ever: nothing was recorded, and a moment later the same edit may be taken."""
-
-
-class EditDocument(NamedTuple):
-    """Change a document from this site. The answer is the version that it made, an EditRefused, or, while its home has not
-    decided, the EditProposed. `edit` is the caller's id of the edit: asked again, it is not done again."""
-
-    token: int
-    document: str
-    edit: str
-    operation: str
-    value: bytes
-    expected: int
-    author: str
-    terms: Terms | None = None
 
 
 class ReadDocument(NamedTuple):
@@ -93,6 +80,7 @@ class SiteDocuments(Part):
     # Asked ------------------------------------------------------------------------------------------------------------
 
     def _edit(self, input: EditDocument, now: Now, out: list[object]) -> None:
+        """The answer is the version that it made, an EditRefused, or, while its home has not decided, the EditProposed."""
         edit = EditProposed(*input[1:7], now.wall_ms, input.terms)
         answer = self._answer(edit, now, out)
         self._reply(input.token, answer, edit.document, out)

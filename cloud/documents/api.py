@@ -11,7 +11,6 @@ from cloud.bodies.api import body_of
 from cloud.consistency.asked import Fresh
 from cloud.consistency.requests import fresh
 from cloud.documents.core import refusal
-from cloud.documents.inputs import EditDocument
 from cloud.documents.terms import terms_asked
 from cloud.documents.views import DocumentView, document_view, exists, history_view
 from cloud.port import Problem
@@ -20,6 +19,7 @@ from cloud.requests import wait_s
 from sync.documents.book import ANY_VERSION, VALUE_BYTES_MAX
 from sync.documents.events import EditRefused
 from sync.documents.ids import CLOUD, home_of, id_problem
+from sync.documents.inputs import EditDocument
 from sync.documents.reading import Asked, Shown, StalenessExceeded
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 
 import msgspec
 
-from cloud.documents.inputs import EditDocument, Edited, EditSettled, LeaseAsked
+from cloud.documents.inputs import Edited, EditSettled, LeaseAsked
 from cloud.documents.leases import TTL_MS_MAX, Leases
 from cloud.fleet import Fleet
 from cloud.ids import Ids
@@ -25,6 +25,7 @@ from sync.documents.events import (
     EditRefused,
 )
 from sync.documents.ids import CLOUD, SHARED, home_of
+from sync.documents.inputs import EditDocument
 from sync.documents.terms import PLAIN
 from sync.outputs import Reply
 from sync.values import Now, SiteId

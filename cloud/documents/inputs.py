@@ -2,22 +2,6 @@
 
 from typing import NamedTuple
 
-from sync.documents.terms import Terms
-
-
-class EditDocument(NamedTuple):
-    """Change a document. The answer is a Problem or an `Edited`; without `edit` the cloud gives the id. `terms`: on which it
-    is to begin if it does not exist."""
-
-    token: int
-    document: str
-    edit: str
-    operation: str
-    value: bytes
-    expected: int
-    author: str
-    terms: Terms | None = None
-
 
 class LeaseAsked(NamedTuple):
     """A site says what it holds of shared documents that are bounded by versions. The answer: what the cloud has of them; for

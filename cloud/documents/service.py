@@ -10,10 +10,11 @@ import contextlib
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from cloud.documents.inputs import EditDocument, Edited, LeaseAsked
+from cloud.documents.inputs import Edited, LeaseAsked
 from cloud.port import Problem
 from sync.actors import InboxFull
 from sync.documents.ids import CLOUD, home_of
+from sync.documents.inputs import EditDocument
 from sync.documents.reading import Asked, Bounds, Shown, StalenessExceeded, bounds_of, shown_of
 from sync.documents.terms import PLAIN
 from sync.driver import StreamRecovered

@@ -6,12 +6,12 @@ from typing import Any
 import grpc
 import msgspec
 
-from edge.documents import EditDocument
 from edge.reading.service import SiteReads
 from sync.actors import InboxFull
 from sync.documents.book import ANY_VERSION, VALUE_BYTES_MAX
 from sync.documents.events import EditRefused
 from sync.documents.ids import id_problem
+from sync.documents.inputs import EditDocument
 from sync.documents.reading import Asked, OutcomeUnknown, Shown, StalenessExceeded, Unavailable
 from tiercel.v1 import document_pb2, document_pb2_grpc
 

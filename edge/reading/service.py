@@ -8,12 +8,13 @@ home that was replaced before it looked (a higher epoch at the cloud) refuses.
 import asyncio
 from typing import Protocol
 
-from edge.documents import LATER, EditDocument, ReadDocument
+from edge.documents import LATER, ReadDocument
 from edge.reading.lease import RENEW_S, TTL_S, Lease
 from sync.actors import Loop
 from sync.documents.book import Document, DocumentBook
 from sync.documents.events import EditProposed, EditRefused
 from sync.documents.ids import CLOUD, home_of
+from sync.documents.inputs import EditDocument
 from sync.documents.reading import Asked, Bounds, OutcomeUnknown, Shown, StalenessExceeded, Unavailable, bounds_of, shown_of
 from sync.documents.terms import PLAIN
 from sync.levels import Level

@@ -2,7 +2,7 @@
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +48,7 @@ class Tls:
 
     def state(self) -> State:
         """Changes when one of the files does."""
-        return tuple(_state(Path(path)) for path in (self.ca, self.cert, self.key) if path is not None)
+        return state_of(Path(path) for path in (self.ca, self.cert, self.key) if path is not None)
 
     @property
     def words(self) -> str:
@@ -65,6 +65,11 @@ def tls_of(environment: Mapping[str, str] = os.environ) -> Tls | None:
 def token_of(environment: Mapping[str, str] = os.environ) -> str:
     """What TIERCEL_TLS_TOKEN says."""
     return environment.get("TIERCEL_TLS_TOKEN", "")
+
+
+def state_of(files: Iterable[Path]) -> State:
+    """Changes when one of the files does."""
+    return tuple(_state(path) for path in files)
 
 
 def _state(path: Path) -> tuple[int, int, int]:

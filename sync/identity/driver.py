@@ -17,6 +17,7 @@ from sync.identity.expiry import expiry_problem
 from sync.identity.files import TlsFiles
 from sync.identity.names import CLOUD, Identity, server_name
 from sync.replication import LinkRefused
+from tiercel.tls import State, state_of
 
 LOOK_S = 2.0
 WARN_EVERY_S = 6 * 3_600.0
@@ -26,9 +27,6 @@ log = structlog.get_logger()
 
 def _now_ms() -> int:
     return int(time.time() * 1000)
-
-
-State = tuple[tuple[int, int, int], ...]
 
 
 class Credentials:
@@ -114,19 +112,6 @@ def papers(cert: Path) -> tuple[Identity | None, int]:
 
     found = main.read(cert)
     return found.identity, found.not_after_ms
-
-
-def state_of(files: TlsFiles) -> State:
-    """Changes when one of the files does."""
-    return tuple(_state(path) for path in files)
-
-
-def _state(path: Path) -> tuple[int, int, int]:
-    try:
-        found = path.stat()
-    except OSError:
-        return (0, 0, 0)
-    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def _load(files: TlsFiles) -> tuple[bytes, bytes, bytes]:

@@ -52,8 +52,8 @@ class Document:
         each: Callable[[Any_], None] = lambda operation: None,
     ) -> list[Any_]:
         """Do all of them, and have the document judged, or nothing: whatever is raised, the document is exactly what it was.
-        Gives the operations with what they really replace; `each` looks at each of these. Values are never changed in place, so the
-        nodes that are named and the edges are all that has to be kept."""
+        Gives the operations with what they really replace; `each` looks at each of these. Values are never changed in place, so
+        the nodes that are named and the edges are all that has to be kept."""
         names = {id for operation in operations for id in named(operation)}
         kept = {id: {**self.nodes[id]} for id in names if id in self.nodes}
         edges = {**self.edges}

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from edge.documents import EditDocument
 from sync.documents.book import ANY_VERSION
+from sync.documents.inputs import EditDocument
 from sync.documents.reading import Asked, Unavailable
 from sync.documents.terms import Terms
 from sync.levels import Level
-from tests.cloud.test_rule_api import command
+from tests.command_line import command
 from tests.whole import Whole, whole
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

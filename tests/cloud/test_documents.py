@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.documents.inputs import EditDocument, Edited
+from cloud.documents.inputs import Edited
 from cloud.port import Problem
-from edge.documents import EditDocument as EditAtSite
 from sync.documents.book import ANY_VERSION, DOCUMENTS_MAX, HISTORY_KEPT, VALUE_BYTES_MAX, DocumentBook
 from sync.documents.events import EVENTS, DocumentChanged, EditProposed, EditRefused
 from sync.documents.ids import home_of, id_problem
+from sync.documents.inputs import EditDocument
 from sync.documents.terms import Terms
 from sync.levels import Level
 from tests.two_tiers import Tiers
@@ -35,7 +35,7 @@ def put_at(tiers: Tiers, site: str, document: str, value: bytes, expected: int =
     """An edit at a site."""
     outpost = tiers.wires[site].site
     core = outpost.core.documents
-    outpost.turn(EditAtSite(7, document, edit, "put", value, expected, "ben"))
+    outpost.turn(EditDocument(7, document, edit, "put", value, expected, "ben"))
     return core.book.answer(document, edit) or core.book.pending.get(edit)
 
 
@@ -162,7 +162,7 @@ def test_a_bounded_home_is_ahead_of_the_cloud_by_no_more_than_its_bound(tiers: T
     """Cut off it refuses what would be more, and records nothing; an edit of the cloud's waits; with the link it goes on."""
     terms = Terms(Level("bounded", 2))
     site = tiers.wires["harbour"].site
-    site.turn(EditAtSite(1, OWN, "s0", "put", b"0", ANY_VERSION, "ben", terms))
+    site.turn(EditDocument(1, OWN, "s0", "put", b"0", ANY_VERSION, "ben", terms))
     tiers.drain()
     tiers.wires["harbour"].cut()
     for number in range(1, 5):
@@ -176,7 +176,7 @@ def test_a_bounded_home_is_ahead_of_the_cloud_by_no_more_than_its_bound(tiers: T
 
 def test_a_strong_document_is_not_changed_while_its_site_is_cut_off(tiers: Tiers) -> None:
     """Nothing is recorded, and the same edit is taken when the link is back."""
-    tiers.wires["harbour"].site.turn(EditAtSite(1, OWN, "s0", "put", b"0", ANY_VERSION, "ben", Terms(Level("strong"))))
+    tiers.wires["harbour"].site.turn(EditDocument(1, OWN, "s0", "put", b"0", ANY_VERSION, "ben", Terms(Level("strong"))))
     tiers.drain()
     tiers.wires["harbour"].cut()
     assert put_at(tiers, "harbour", OWN, b"1") is None

@@ -10,16 +10,15 @@ from math import inf
 from random import Random
 from typing import Any, NamedTuple
 
-from cloud.documents.inputs import EditDocument as EditAtCloud
 from cloud.driver import CloudConfig, GlobalPlanner
 from cloud.port import Problem
 from cloud.ports.driver import CloudPorts
-from edge.documents import EditDocument as EditAtSite
 from sync.actors import InboxFull
 from sync.commit import Row
 from sync.documents.book import ANY_VERSION
 from sync.documents.events import DocumentChanged, EditRefused
 from sync.documents.ids import home_of
+from sync.documents.inputs import EditDocument
 from sync.documents.reading import OutcomeUnknown, StalenessExceeded, Unavailable
 from sync.documents.terms import Terms
 from sync.driver import StreamRecovered
@@ -189,7 +188,7 @@ class DocumentWorld(World):
         value, node = b"%d" % self.numbers, process.node  # type: ignore[attr-defined]
         said = (0, document, f"d{self.numbers}", "put", value, expected, where, terms)
         at_cloud = where == "cloud"
-        asking = node.documents.edit(EditAtCloud(*said), WAIT_S) if at_cloud else node.reads.edit(EditAtSite(*said), WAIT_S)
+        asking = node.documents.edit(EditDocument(*said), WAIT_S) if at_cloud else node.reads.edit(EditDocument(*said), WAIT_S)
         try:
             answer = await self._ask(process, asking)
         except NotDone:
