@@ -3,9 +3,9 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sync.chain import Head
+from sync.chain import GENESIS, Head
 from sync.commit import Commit, Row, Snapshot
 from sync.log_errors import CommitSuperseded
 from sync.outputs import Failed, Reply
@@ -45,6 +45,21 @@ class Disk:
         self.answers.update((answer.key, answer.answer) for answer in commit.answers)
         self.positions.update(commit.positions)
         self.floor = max(self.floor, commit.floor)
+
+
+def head(disk: Disk, stream: StreamId) -> Head:
+    return disk.heads.get(stream, GENESIS)
+
+
+def rows_after(disk: Disk, stream: StreamId, seq: int) -> list[Any]:
+    return [row for row in disk.rows if row.stream == stream and row.seq > seq]
+
+
+def hash_at(disk: Disk, stream: StreamId, seq: int) -> bytes | None:
+    """The hash of the stream at `seq`, None where it does not reach that far."""
+    if not seq:
+        return GENESIS.hash
+    return next((row.hash for row in disk.rows if row.stream == stream and row.seq == seq), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,6 @@
 """Agents that join with a token over TLS, at a site that is linked and at one that is cut off."""
 
-import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +14,7 @@ from sync.identity import main as certificates
 from sync.identity.expiry import GRACE_MS, outlived
 from sync.identity.files import tls_files
 from sync.identity.names import Identity
+from tests.command_line import command
 from tests.test_well import ended, served
 from tests.whole import Whole, free_port, until, whole
 from tiercel import Tls
@@ -158,32 +155,29 @@ async def test_an_expired_token_opens_nothing(system: Whole) -> None:
                 try:
                     await blob_pb2_grpc.BlobServiceStub(channel).Stat(events_pb2.BlobRef(sha256=b"0" * 32, size=1))
                 except grpc.aio.AioRpcError as error:
-                    return "has expired: tiercel agent token create --site harbour --agent crane-1" in str(error.details())
+                    return "has expired" in str(error.details())
             return False
 
         await until(is_over)
+        said = "has expired: tiercel agent token create --site harbour --agent crane-1"
+        with pytest.raises(grpc.aio.AioRpcError, match=said):
+            await registered(site.address, tls, token)
+        async with open_channel(site.address, tls, token) as channel:
+            with pytest.raises(grpc.aio.AioRpcError, match=said):
+                await blob_pb2_grpc.BlobServiceStub(channel).Stat(events_pb2.BlobRef(sha256=b"0" * 32, size=1))
 
 
 async def test_the_command_line_makes_lists_and_revokes(system: Whole) -> None:
     """The token is the one line of output, so that a script can take it; the list never has it."""
     where = ("--site", "harbour", "--agent", "crane-1", "--capability", "lift", "--ttl", "12h")
-    token = (await command(system, "create", *where)).strip()
-    listed = json.loads(await command(system, "list", "-o", "json"))
+    token = (await command(system, "agent", "token", "create", *where)).strip()
+    listed = json.loads(await command(system, "agent", "token", "list", "-o", "json"))
     assert [(item["agent"], item["capabilities"], item["told"]) for item in listed] == [("crane-1", ["lift"], False)]
     assert listed[0]["expires"] - listed[0]["made"] == 12 * 3_600_000
     assert token.startswith("tcla_")
-    assert token not in await command(system, "list")
-    await command(system, "revoke", listed[0]["id"])
-    assert json.loads(await command(system, "list", "-o", "json")) == []
-
-
-async def command(system: Whole, *args: str) -> str:
-    """What `tiercel agent token` prints."""
-    environment = {**os.environ, "TIERCEL_SERVER": str(system.client.base_url), "COLUMNS": "200"}
-    line = [sys.executable, "-c", "from tiercel.cli.main import main; main()", "agent", "token", *args]
-    done = await asyncio.to_thread(subprocess.run, line, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return str(done.stdout)
+    assert token not in await command(system, "agent", "token", "list")
+    await command(system, "agent", "token", "revoke", listed[0]["id"])
+    assert json.loads(await command(system, "agent", "token", "list", "-o", "json")) == []
 
 
 async def test_what_is_asked_for_a_token_is_checked(system: Whole) -> None:

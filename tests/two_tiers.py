@@ -13,7 +13,6 @@ from cloud.runs import Run, load_saved_run, restore_run
 from cloud.views import LinkView
 from edge.executor import Executor
 from edge.inputs import AssignTasks
-from sync.chain import GENESIS, Head
 from sync.inputs import PeerHolds, PeerLinked, PeerLost, Recovered, Replicated
 from sync.replication import Session, head_in
 from sync.values import StreamId
@@ -21,7 +20,7 @@ from tests.cloud.control import Control
 from tests.edge.site import LEASE_MS, Robot, Site
 from tests.operators import OPERATORS, Operators
 from tests.overseer import check_cloud, check_site, check_told
-from tests.ports import Disk
+from tests.ports import Disk, hash_at, head, rows_after
 from tests.workflow.asking import PEOPLE, approval, output_of, random_order, settlement
 from tests.workflow.definitions import RESOURCES
 from tiercel.v1 import sync_pb2
@@ -149,21 +148,6 @@ class Wire:
             self.cloud.turn(said) if to_cloud else self.site.turn(said)
             for answer in end.durable(rows[0].stream, rows[-1].seq, len(rows)):
                 self.told.append((not to_cloud, answer.SerializeToString()))
-
-
-def head(disk: Disk, stream: StreamId) -> Head:
-    return disk.heads.get(stream, GENESIS)
-
-
-def rows_after(disk: Disk, stream: StreamId, seq: int) -> list[Any]:
-    return [row for row in disk.rows if row.stream == stream and row.seq > seq]
-
-
-def hash_at(disk: Disk, stream: StreamId, seq: int) -> bytes | None:
-    """The hash of the stream at `seq`, None where it does not reach that far."""
-    if not seq:
-        return GENESIS.hash
-    return next((row.hash for row in disk.rows if row.stream == stream and row.seq == seq), None)
 
 
 @dataclass
@@ -390,11 +374,16 @@ class Tiers:
 
     def check_equal(self) -> None:
         """After all has arrived, replicas are what the homes are, byte for byte."""
-        for run in self.runs:
-            for replica, own, site in self.fragments_of(run):
-                assert replica is not None, f"{run} is not known to be at {site}"
-                assert replica.version == own.version, f"{run} at {site}: version {replica.version} of {own.version}"
-                assert replica.save() == own.save(), f"{run} at {site}: other states of version {own.version}"
+        assert (different := self.different()) == [], different
+
+    def different(self) -> list[str]:
+        """Where a replica is not what its home is."""
+        return [
+            f"{run} at {site}: {'not known' if replica is None else f'version {replica.version}'}, version {own.version} at home"
+            for run in self.runs
+            for replica, own, site in self.fragments_of(run)
+            if replica is None or (replica.version, replica.save()) != (own.version, own.save())
+        ]
 
     def check_explained(self) -> None:
         """Of every run with something left to do somebody can say what it waits for."""

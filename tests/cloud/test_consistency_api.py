@@ -8,7 +8,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.cloud.test_pausing_api import command
+from tests.command_line import command
 from tests.whole import Whole, until, whole
 from workflow.steering_events import CommandRequested
 

@@ -1,10 +1,6 @@
 """Steering runs over HTTP and from the command line, in front of a running cloud with a site."""
 
-import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,12 +8,12 @@ import pytest
 import pytest_asyncio
 
 from cloud.looking.requests import MOMENT
+from tests.command_line import command
 from tests.whole import Whole, until, whole
 from tiercel import Agent, TerminalError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 RUNS = "/api/v1/workflows"
-COMMAND = [sys.executable, "-c", "from tiercel.cli.main import main; main()"]
 WAITING: dict[str, Any] = {
     "go": {"wait": {"signal": "go"}},
     "count": {"capability": "count", "with": {"n": 1}, "needs": ["go"]},
@@ -62,16 +58,6 @@ async def await_state(system: Whole, run: str, id: str, state: str) -> None:
         return bool((await task(system, run, id))["state"] == state)
 
     await until(is_so)
-
-
-async def command(system: Whole, *args: str, code: int = 0) -> str:
-    """What the command line prints."""
-    environment = {**os.environ, "TIERCEL_SERVER": str(system.client.base_url), "COLUMNS": "200"}
-    done = await asyncio.to_thread(
-        subprocess.run, [*COMMAND, *args], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return str(done.stdout if code == 0 else done.stderr)
 
 
 async def test_a_run_is_paused_updated_signalled_and_resumed(system: Whole) -> None:

@@ -1,10 +1,6 @@
 """Runs that wait for runs at other sites: over HTTP and from the command line, in front of a running cloud with two sites."""
 
-import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +8,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.command_line import command
 from tests.whole import Whole, until, whole
 from tiercel import Agent
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 RUNS = "/api/v1/workflows"
-COMMAND = [sys.executable, "-c", "from tiercel.cli.main import main; main()"]
 PICK: dict[str, Any] = {
     "go": {"wait": {"signal": "go"}},
     "pick": {"capability": "pick", "needs": ["go"]},
@@ -79,16 +75,6 @@ async def await_state(system: Whole, run: str, task: str, wanted: str) -> None:
 async def signal(system: Whole, run: str, name: str) -> None:
     answer = await system.client.post(f"{RUNS}/{run}/signal", json={"name": name}, params={"wait": 30})
     assert answer.status_code == 200, answer.text
-
-
-async def command(system: Whole, *args: str, code: int = 0) -> str:
-    """What the command line prints."""
-    environment = {**os.environ, "TIERCEL_SERVER": str(system.client.base_url), "COLUMNS": "200"}
-    done = await asyncio.to_thread(
-        subprocess.run, [*COMMAND, *args], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return str(done.stdout if code == 0 else done.stderr)
 
 
 async def test_a_run_waits_for_a_run_at_another_site(system: Whole) -> None:

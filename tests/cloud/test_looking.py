@@ -2,20 +2,17 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from tests.command_line import command
 from tests.whole import Whole, until, whole
 from tiercel import Agent
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-COMMAND = [sys.executable, "-c", "from tiercel.cli.main import main; main()"]
 RUNS = "/api/v1/workflows"
 STEPS: dict[str, Any] = {
     "one": {"capability": "count", "with": {"n": 1}, "effect": "repeatable"},
@@ -265,22 +262,17 @@ async def test_the_command_line_looks_back(system: Whole) -> None:
     run = await system.start_run(STEPS)
     await at_the_gate(system, run)
     one = next(e for e in await system.history(run) if e["kind"] == "TaskCompleted")
-    listed = json.loads(await command(system, "run", "list", "--state", "active", "--created-after", str(one["time"] - 60_000)))
+    listed = json.loads(await printed(system, "run", "list", "--state", "active", "--created-after", str(one["time"] - 60_000)))
     assert run in [found["id"] for found in listed]
-    shown = json.loads(await command(system, "run", "show", run, "--at", str(one["time"])))
+    shown = json.loads(await printed(system, "run", "show", run, "--at", str(one["time"])))
     assert (shown["as_of"], states(shown)["one"]) == (one["time"], "completed")
-    found = json.loads(await command(system, "run", "checkpoints", run))
+    found = json.loads(await printed(system, "run", "checkpoints", run))
     assert [item["task"] for item in found["items"]] == ["two", "one"]
-    await command(system, "run", "rollback", run, "--to-time", str(one["time"]))
+    await printed(system, "run", "rollback", run, "--to-time", str(one["time"]))
     await at_the_gate(system, run)
     assert [e["event"]["task"] for e in await system.history(run) if e["kind"] == "TaskCompleted"] == [0, 1, 1]
 
 
-async def command(system: Whole, *args: str) -> str:
+async def printed(system: Whole, *args: str) -> str:
     """What the command line prints for programs."""
-    environment = {**os.environ, "TIERCEL_SERVER": str(system.client.base_url)}
-    done = await asyncio.to_thread(
-        subprocess.run, [*COMMAND, *args, "-o", "json"], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return str(done.stdout)
+    return await command(system, *args, "-o", "json")

@@ -1,20 +1,16 @@
 """Moving runs and draining sites over HTTP and from the command line, in front of a running cloud with two sites."""
 
-import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from tests.command_line import command
 from tests.whole import Whole, until, whole
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-COMMAND = [sys.executable, "-c", "from tiercel.cli.main import main; main()"]
 CHAIN: dict[str, Any] = {
     "a": {"capability": "count"},
     "b": {"capability": "count", "needs": ["a"]},
@@ -37,16 +33,6 @@ async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Whol
 
             await running.join(site, agent)
         yield running
-
-
-async def command(system: Whole, *args: str, code: int = 0) -> str:
-    """What the command line prints."""
-    environment = {**os.environ, "TIERCEL_SERVER": str(system.client.base_url), "COLUMNS": "200"}
-    ran = await asyncio.to_thread(
-        subprocess.run, [*COMMAND, *args], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert ran.returncode == code, ran.stdout + ran.stderr
-    return str(ran.stdout if code == 0 else ran.stderr)
 
 
 async def picture(system: Whole, run: str) -> dict[str, Any]:

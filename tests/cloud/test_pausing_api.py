@@ -1,21 +1,17 @@
 """Pausing and resuming a site over HTTP and from the command line, in front of a running cloud with two sites."""
 
-import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from tests.command_line import command
 from tests.whole import Whole, until, whole
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SITES = "/api/v1/sites"
-COMMAND = [sys.executable, "-c", "from tiercel.cli.main import main; main()"]
 HERE: dict[str, Any] = {"a": {"capability": "count", "site": "harbour"}}
 
 
@@ -31,16 +27,6 @@ async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Whol
 
             await running.join(site, agent)
         yield running
-
-
-async def command(system: Whole, *args: str, code: int = 0) -> str:
-    """What the command line prints."""
-    environment = {**os.environ, "TIERCEL_SERVER": str(system.client.base_url), "COLUMNS": "200"}
-    done = await asyncio.to_thread(
-        subprocess.run, [*COMMAND, *args], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return str(done.stdout if code == 0 else done.stderr)
 
 
 async def order(system: Whole, verb: str, status: int = 200, *, site: str = "harbour", **body: Any) -> dict[str, Any]:

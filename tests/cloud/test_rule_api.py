@@ -1,10 +1,6 @@
 """Standing rules over HTTP and from the command line, in front of a running cloud with a site."""
 
-import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +9,12 @@ import pytest
 import pytest_asyncio
 
 from tests.cloud.receiver import receiving
+from tests.command_line import command
 from tests.whole import Whole, until, whole
 from tiercel import TerminalError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 RULES = "/api/v1/rules"
-COMMAND = [sys.executable, "-c", "from tiercel.cli.main import main; main()"]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -36,16 +32,6 @@ async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Whol
 
         await running.join("harbour", agent)
         yield running
-
-
-async def command(system: Whole, *args: str, code: int = 0) -> str:
-    """What the command line prints."""
-    environment = {**os.environ, "TIERCEL_SERVER": str(system.client.base_url), "COLUMNS": "200"}
-    done = await asyncio.to_thread(
-        subprocess.run, [*COMMAND, *args], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return str(done.stdout if code == 0 else done.stderr)
 
 
 async def add(system: Whole, status: int = 201, **rule: Any) -> dict[str, Any]:

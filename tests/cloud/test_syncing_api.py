@@ -2,9 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +10,12 @@ import pytest
 import pytest_asyncio
 
 from edge.driver import EdgeConfig, EdgeNode
+from tests.command_line import command
 from tests.whole import Whole, until, whole
 from tiercel.answers import ServerUnreachable
 from tiercel.cli.links import asked
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-COMMAND = [sys.executable, "-c", "from tiercel.cli.main import main; main()"]
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -33,16 +30,6 @@ async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Whol
 
             await running.join(site, agent)
         yield running
-
-
-async def command(system: Whole, *args: str, code: int = 0) -> str:
-    """What the command line prints."""
-    environment = {**os.environ, "TIERCEL_SERVER": str(system.client.base_url), "COLUMNS": "200"}
-    done = await asyncio.to_thread(
-        subprocess.run, [*COMMAND, *args], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return str(done.stdout + done.stderr)
 
 
 async def status(system: Whole, site: str = "harbour") -> dict[str, Any]:

@@ -248,7 +248,6 @@ happenings = st.lists(
 class Watchful(Site):
     """Checks the laws as they must hold whenever something leaves or is decided."""
 
-    versions = 0
     linked = False
     facts = 0
 
@@ -322,8 +321,8 @@ def test_nothing_of_a_strong_run_leaves_before_the_cloud_holds_it_and_it_ends_on
 class Counting(Watchful):
     """Counts what the cloud lacks whenever an attempt is decided, by the log and not by the core's own books."""
 
-    versions = 3
-    time_ms = 0
+    furthest = 0  # What the cloud lacked with a decision, at most.
+    longest_ms = 0  # For how long, at most.
 
     def turn(self, *inputs: object) -> None:
         before = self.end
@@ -332,9 +331,8 @@ class Counting(Watchful):
         rows = [row for row in self.log.disk.rows if row.stream == HARBOUR and row.run == "r1" and row.seq > held]
         for number, row in enumerate(rows, 1):
             if row.kind == TaskAssigned.kind and row.seq > before:
-                assert not self.versions or number <= self.versions, f"event {number} is a decision, {self.versions} are allowed"
-                oldest_ms = rows[0].time >> 16
-                assert not self.time_ms or self.clock.wall_ms - oldest_ms <= self.time_ms, "it was ahead for too long"
+                self.furthest = max(self.furthest, number)
+                self.longest_ms = max(self.longest_ms, self.clock.wall_ms - (rows[0].time >> 16))
 
 
 @given(happenings)
@@ -342,14 +340,15 @@ def test_a_bounded_run_is_never_ahead_by_more_than_k_by_its_own_decisions(happen
     """What agents report is a fact and counts, too."""
     site = Counting()
     story(site, happened, Contract(Level("bounded", versions=3), Autonomy("continue")))
+    assert site.furthest <= 3
 
 
 @given(happenings)
 def test_a_bounded_run_decides_nothing_once_the_cloud_lacks_something_for_longer_than_t(happened: list[Happening]) -> None:
     """By the clock."""
     site = Counting()
-    site.versions, site.time_ms = 0, 2_000
     story(site, happened, Contract(Level("bounded", time_ms=2_000), Autonomy("continue")))
+    assert site.longest_ms <= 2_000
 
 
 AHEAD: list[Happening] = [("cut", 0), *[("done", 0)] * 3]
@@ -398,16 +397,16 @@ def test_ablation_confirmed_effects() -> None:
 
 def test_ablation_k_bound() -> None:
     """The law notices a site that does not count."""
-    with pytest.raises(AssertionError, match="3 are allowed"):
-        story(Boundless(), AHEAD, Contract(Level("bounded", versions=3), Autonomy("continue")))
+    site = Boundless()
+    story(site, AHEAD, Contract(Level("bounded", versions=3), Autonomy("continue")))
+    assert site.furthest > 3
 
 
 def test_ablation_t_bound() -> None:
     """The law notices a site that does not look at the clock."""
     site = Boundless()
-    site.versions, site.time_ms = 0, 2_000
-    with pytest.raises(AssertionError, match="ahead for too long"):
-        story(site, [("cut", 0), ("pass", 5), ("done", 0)], Contract(Level("bounded", time_ms=2_000), Autonomy("continue")))
+    story(site, [("cut", 0), ("pass", 5), ("done", 0)], Contract(Level("bounded", time_ms=2_000), Autonomy("continue")))
+    assert site.longest_ms > 2_000
 
 
 # Changed on the way -----------------------------------------------------------------------------------------------------

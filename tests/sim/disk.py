@@ -173,7 +173,8 @@ class SimLog:
         return answer
 
     def alter(self, work: Callable[..., T]) -> "Future[T]":
-        raise NotImplementedError("nothing is cut in the simulator")
+        """What is archived and cut is not simulated: no node of the simulator has a policy that asks for it."""
+        raise AssertionError("a node of the simulator cuts its log")
 
     def load(self) -> Loaded:
         """Behind all that was submitted."""

@@ -1,6 +1,7 @@
 """The cloud and the sites as processes: production nodes on ports of the simulator, started, killed and started again."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -49,7 +50,7 @@ class Doors:
             self._process.serving = False
 
 
-class Process:
+class Process(ABC):
     """One node: its disk and clocks outlive it."""
 
     def __init__(self, world: "World", name: str, chance: Random) -> None:
@@ -75,11 +76,13 @@ class Process:
         task = self.spawn(self.serve())
         task.add_done_callback(self._ended)
 
+    @abstractmethod
     async def serve(self) -> None:
-        raise NotImplementedError
+        """Run the node of this process until it is cancelled."""
 
+    @abstractmethod
     def stop_loop(self) -> None:
-        raise NotImplementedError
+        """Let the node take no more turns."""
 
     def spawn_apart(self, work: Coroutine[Any, Any, Any]) -> None:
         """A task of the process that nobody waits for."""
