@@ -26,6 +26,7 @@ chance as arguments:
     >>> clock.tick(1_000) < clock.tick(1_000) < clock.tick(999)
     True
 
-Levels of consistency: a transition of level *eventual* commits locally and converges when the link heals. The other
-levels move the commit position later; the Driver stays the same.
+Levels of consistency (`sync.levels`): a transition of level *eventual* counts once it is durable here, and converges when
+the link heals. Of a *strong* one the effects wait until the peer holds it (`Confirmed`, `sync.lag`); a *bounded* run or
+document decides nothing while the peer lacks too much of it. The Driver's turn is the same.
 """

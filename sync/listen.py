@@ -1,10 +1,10 @@
-"""Where a node may listen. Until identities exist, a listener that others can reach must be asked for by name."""
+"""Where a node may listen. A listener that others can reach, and that asks nobody who he is, must be asked for by name."""
 
 import ipaddress
 
 
 class ListenRefused(ValueError):
-    """An address that other machines can reach, without --insecure."""
+    """An address that other machines can reach, without certificates or --insecure."""
 
 
 def check_address(address: str, *, insecure: bool) -> str:
@@ -14,8 +14,9 @@ def check_address(address: str, *, insecure: bool) -> str:
         raise ListenRefused(f"{address!r} is not an address: give host:port, for example 127.0.0.1:7443")
     if not insecure and not is_loopback(host):
         raise ListenRefused(
-            f"{address} can be reached from other machines, and connections are not authenticated yet: "
-            "listen on 127.0.0.1, or give --insecure if the network is yours alone"
+            f"{address} can be reached from other machines, and whoever connects there is not authenticated: "
+            "listen on 127.0.0.1, give nodes certificates with --tls-dir (tiercel cert), "
+            "or --insecure if the network is yours alone"
         )
     return address
 

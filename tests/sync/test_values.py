@@ -32,7 +32,7 @@ def test_loopback_is_always_allowed(address: str) -> None:
 @pytest.mark.parametrize("address", ["0.0.0.0:7443", "[::]:7443", "10.1.2.3:80", "edge.example.org:7443"])
 def test_other_addresses_need_to_be_asked_for(address: str) -> None:
     """What other machines reach is refused, with the way out named, unless --insecure is given."""
-    with pytest.raises(ListenRefused, match=r"not authenticated yet.*--insecure"):
+    with pytest.raises(ListenRefused, match=r"not authenticated.*--tls-dir.*--insecure"):
         check_address(address, insecure=False)
     assert check_address(address, insecure=True) == address
 
