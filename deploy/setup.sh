@@ -64,6 +64,11 @@ make_venv() { # Kept while it works and stands where it was made; a moved or hal
 }
 
 install() {
+    if [ -L .venv ]; then # Another checkout's: making it anew here would take it away from there.
+        suitable .venv/bin/python && return
+        echo "tiercel: .venv is a link to $(readlink .venv), and no Python works there: make it anew where it belongs." >&2
+        exit 3
+    fi
     stamp=.venv/.installed-$1
     wanted="$(pwd) $(cat pyproject.toml sdk/pyproject.toml constraints.txt deploy/setup.sh | cksum)"
     if suitable .venv/bin/python && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then

@@ -50,3 +50,21 @@ def test_a_missing_venv_module_is_named(tmp_path: Path) -> None:
 
     assert found.returncode == 3
     assert "apt-get install python3-venv" in found.stderr
+
+
+def test_a_linked_environment_is_left_alone(tmp_path: Path) -> None:
+    """A .venv that is a link belongs to another checkout: what is in it stays, whether it works from here or not."""
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy/setup.sh").write_text(SCRIPT.read_text())
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "bin").mkdir(parents=True)
+    (elsewhere / ".home").write_text("/another/checkout")
+    (tmp_path / ".venv").symlink_to(elsewhere)
+    script, environment = [str(tmp_path / "deploy/setup.sh"), "dev"], {"PATH": TOOLS, "PYTHON": sys.executable}
+
+    without_python = subprocess.run(["/bin/sh", *script], env=environment, capture_output=True, check=False, timeout=60)
+    program(elsewhere / "bin/python", f'exec "{sys.executable}" "$@"')
+    working = subprocess.run(["/bin/sh", *script], env=environment, capture_output=True, check=False, timeout=60)
+
+    assert (without_python.returncode, working.returncode) == (3, 0)
+    assert sorted(path.name for path in elsewhere.iterdir()) == [".home", "bin"]
