@@ -366,7 +366,7 @@ class Exchange:
                 rows = await self._rows(wants.stream, wants.after_seq, wants.limit, link.pace.batch_bytes)
                 batch = session.batch(rows)
                 began_s = self._clock()
-                await write(deflated(batch) if link.deflates else batch)
+                await write(deflated(batch) if link.deflates(batch) else batch)
                 link.pace.wrote(self._clock() - began_s)
                 count(self.standings.of(link.peer).sent, rows)
                 if link.control:

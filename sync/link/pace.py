@@ -8,6 +8,8 @@ BATCH_BYTES_MIN = 32 << 10
 SLOW_S, QUICK_S = 0.25, 0.1
 DEFLATE_FROM_S = 0.005
 """Events are deflated where a round trip takes at least this: on the same machine or wire it costs more than it saves."""
+DEFLATE_BYTES_MIN = 1_200
+"""What fits into one packet arrives no sooner if it is smaller."""
 
 
 @dataclass(slots=True)

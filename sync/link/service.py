@@ -9,7 +9,7 @@ import msgspec
 
 from sync.clock import wall_ms
 from sync.link.outbox import Outbox
-from sync.link.pace import DEFLATE_FROM_S, Pace
+from sync.link.pace import DEFLATE_BYTES_MIN, DEFLATE_FROM_S, Pace
 from sync.link.pulse import Pulse
 from sync.link.standing import Direction, LinkStanding, Standing
 from sync.log_errors import LogCut, LogError
@@ -53,11 +53,10 @@ class Link:
             await caught_up
             self.compared = True
 
-    @property
-    def deflates(self) -> bool:
-        """Is it far enough to the peer that compressing events pays?"""
+    def deflates(self, batch: sync_pb2.SyncMessage) -> bool:
+        """Is it far enough to the peer, and the batch more than one packet, so that compressing it pays?"""
         far = (self.pulse.round_trip_s or 0.0) >= DEFLATE_FROM_S
-        return far and "deflate" in self.session.features
+        return far and "deflate" in self.session.features and batch.ByteSize() >= DEFLATE_BYTES_MIN
 
 
 class Moved(msgspec.Struct):

@@ -124,7 +124,13 @@ def without(name: str) -> Iterator[Callable[[Plan], World]]:
         yield make
 
 
-def run_without(name: str, seed: int) -> Outcome:
-    """One seed without this safeguard."""
+SEEDS_TRIED = 25
+
+
+def hunt(name: str, first: int, guarantee: str) -> Outcome:
+    """The first seed from `first` on that breaks this guarantee without the safeguard; if none does, the last that was tried."""
+    seed = first
     with without(name) as make:
-        return run_seed(seed, make)
+        while not (outcome := run_seed(seed, make)).broken.startswith(guarantee) and seed < first + SEEDS_TRIED:
+            seed += 1
+    return outcome

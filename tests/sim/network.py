@@ -52,8 +52,9 @@ class Pipe:
         self._last_s = 0.0
         self.reader_broken = self.writer_broken = False
         self.deaf = False  # Its reader never reads.
-        self._readable, self._writable = asyncio.Event(), asyncio.Event()
-        self._writable.set()
+        # Each has one reader and one writer, and these are what the simulator does most: a future does for an Event.
+        self._reading: asyncio.Future[None] | None = None
+        self._writing: list[asyncio.Future[None]] = []
         way.pipes.append(self)
 
     async def write(self, message: Any) -> None:
@@ -63,9 +64,9 @@ class Pipe:
                 raise Broken(f"{self.way.name}: connection reset")
             if len(self._unread) + len(self._flying) + len(self._held) < WINDOW:
                 break
-            self._writable.clear()
             self.net.trace.note("writer_waits")
-            await self._writable.wait()
+            self._writing.append(writing := self.net.loop.create_future())
+            await writing
         self._send(message.SerializeToString(deterministic=True))
 
     def end(self) -> None:
@@ -129,27 +130,40 @@ class Pipe:
         if data is not None:
             self.net.trace.step(f"{self.way.name} delivers", data)
         self._unread.append(data)
-        self._readable.set()
+        self._wake_reader()
 
     def break_reader(self) -> None:
         self.reader_broken = True
-        self._readable.set()
+        self._wake_reader()
         if self in self.way.pipes:
             self.way.pipes.remove(self)
 
     def break_writer(self) -> None:
         self.writer_broken = True
-        self._writable.set()
+        self._wake_writers()
+
+    def _wake_reader(self) -> None:
+        if self._reading is not None:
+            if not self._reading.done():
+                self._reading.set_result(None)
+            self._reading = None
+
+    def _wake_writers(self) -> None:
+        for writing in self._writing:
+            if not writing.done():
+                writing.set_result(None)
+        self._writing.clear()
 
     async def read(self) -> Any:
         """The next message; None at the end. Raises Broken."""
         while not self._unread or self.deaf:
             if self.reader_broken:
                 raise Broken(f"{self.way.name}: connection reset")
-            self._readable.clear()
-            await self._readable.wait()
+            self._reading = self.net.loop.create_future()
+            await self._reading
         data = self._unread.popleft()
-        self._writable.set()
+        if self._writing:
+            self._wake_writers()
         return None if data is None else self._decode(data)
 
     def __aiter__(self) -> "Pipe":
@@ -164,7 +178,7 @@ class Pipe:
     def hear(self) -> None:
         """It is read again."""
         self.deaf = False
-        self._readable.set()
+        self._wake_reader()
 
     @property
     def length(self) -> int:

@@ -25,10 +25,9 @@ class Trace:
         if self.is_over:
             return
         self.steps += 1
-        line = f"{self._now_s():.6f} {what}"
-        self._hash.update(line.encode())
-        self._hash.update(data)
-        self.last.append(f"{line} ({len(data)} bytes)" if data else line)
+        line = f"{self._now_s():.6f} {what} {len(data)} "
+        self._hash.update(line.encode() + data)
+        self.last.append(line)
 
     def note(self, name: str, count: int = 1) -> None:
         """A safeguard's branch was taken, a fault befell, an event was written."""

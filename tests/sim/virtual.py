@@ -1,9 +1,12 @@
 """Virtual time: an event loop that never sleeps and never leaves its thread, and clocks of which each process has its own."""
 
 import asyncio
+import contextvars
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextvars import Context
+from heapq import heappop, heappush
 from typing import Any
 
 from sync.values import Now
@@ -15,37 +18,83 @@ class NothingLeft(Exception):
     """Nobody will ever run again: everything waits, and no timer is set."""
 
 
-class _Leap:
-    """Stands where the selector of a loop is: there are no sockets, so waiting for one is time that passes."""
+class _Call(asyncio.TimerHandle):
+    """What the loop is to call. That of asyncio spends more on being made and compared than most calls here take."""
 
-    def __init__(self, loop: "VirtualLoop") -> None:
-        self._loop = loop
+    __slots__ = ()
 
-    def select(self, timeout: float | None) -> list[object]:
-        if timeout is None:
-            raise NothingLeft("everything waits, and no timer is set")
-        if timeout > 0:
-            self._loop.leap()
-        return []
+    def __init__(self, when: float, call: Callable[..., object], args: Any, loop: "VirtualLoop", context: Context | None) -> None:
+        self._when, self._callback, self._args, self._loop = when, call, args, loop
+        self._context = contextvars.copy_context() if context is None else context
+        self._cancelled = self._scheduled = False
+        self._source_traceback = self._repr = None
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    """A loop whose time jumps to the next timer as soon as nothing is ready. What would go to a thread is done at once."""
+    """A loop whose time jumps to the next timer as soon as nothing is ready. What would go to a thread is done at once.
 
-    _scheduled: list[asyncio.TimerHandle]
+    It has no selector, for there are no sockets. Timers of one moment are called in the order in which they were set.
+    """
+
+    _ready: deque[_Call]
+    _stopping: bool
 
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 0.0
-        self._selector = _Leap(self)
-        self._clock_resolution = 1e-9
+        self._timers: list[tuple[float, int, _Call]] = []
+        self._timers_set = 0
+        self.get_debug = bool  # type: ignore[method-assign] # Never. Futures ask for it as they are made.
 
     def time(self) -> float:
         return self.now_s
 
-    def leap(self) -> None:
-        """To the next timer."""
-        self.now_s = max(self.now_s, self._scheduled[0].when())
+    def _run_once(self) -> None:
+        """All that comes until somebody stops the loop."""
+        ready, timers = self._ready, self._timers
+        while ready or not self._stopping:
+            if not ready:
+                self._leap()
+            while timers and timers[0][0] <= self.now_s:
+                ready.append(heappop(timers)[2])
+            for _ in range(len(ready)):
+                call = ready.popleft()
+                if not call._cancelled:
+                    try:
+                        call._context.run(call._callback, *call._args)
+                    except (SystemExit, KeyboardInterrupt):
+                        raise
+                    except BaseException as error:  # noqa: BLE001 - As asyncio does it.
+                        self.call_exception_handler({"message": f"in {call._callback!r}", "exception": error, "handle": call})
+            if self._stopping:
+                return
+
+    def _leap(self) -> None:
+        """To the next timer that is still wanted."""
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:
+            heappop(timers)
+        if not timers:
+            raise NothingLeft("everything waits, and no timer is set")
+        self.now_s = max(self.now_s, timers[0][0])
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
+        call = _Call(self.now_s, callback, args, self, context)
+        self._ready.append(call)
+        return call
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        call = _Call(when, callback, args, self, context)
+        self._timers_set += 1
+        heappush(self._timers, (when, self._timers_set, call))
+        return call
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self.now_s + delay, callback, *args, context=context)
 
     def _process_events(self, event_list: list[object]) -> None:
         pass
@@ -53,10 +102,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _write_to_self(self) -> None:
         pass
 
-    def call_soon_threadsafe(  # type: ignore[override]
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
-        return self.call_soon(callback, *args, context=context)
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
     def run_in_executor(  # type: ignore[override]
         self, executor: Executor | None, func: Callable[..., Any], *args: Any
@@ -74,20 +120,17 @@ class OwnClock:
 
     def __init__(self, loop: VirtualLoop, skew_ms: int = 0, rate: float = 1.0) -> None:
         self._loop = loop
-        self.skew_ms, self.rate, self.boot = skew_ms, rate, 0
+        self.skew_ms, self.rate = skew_ms, rate
         self._since_s = self._passed_ms = 0.0
 
     def turn_to(self, rate: float) -> None:
         """Run at this rate from now on; no time is lost and none comes twice."""
-        self._passed_ms = self._passed()
+        self._passed_ms += (self._loop.now_s - self._since_s) * 1000 * self.rate
         self._since_s, self.rate = self._loop.now_s, rate
 
-    def _passed(self) -> float:
-        return self._passed_ms + (self._loop.now_s - self._since_s) * 1000 * self.rate
-
-    def now(self) -> Now:
-        passed_ms = int(self._passed())
-        return Now(BEGIN_MS + self.skew_ms + passed_ms, 1_000_000 + passed_ms, self.boot)
+    def now(self, boot: int) -> Now:
+        passed_ms = int(self._passed_ms + (self._loop.now_s - self._since_s) * 1000 * self.rate)
+        return Now(BEGIN_MS + self.skew_ms + passed_ms, 1_000_000 + passed_ms, boot)
 
 
 class ClockOf:
@@ -97,5 +140,4 @@ class ClockOf:
         self._clock, self._boot = clock, boot
 
     def now(self) -> Now:
-        now = self._clock.now()
-        return Now(now.wall_ms, now.mono_ms, self._boot)
+        return self._clock.now(self._boot)

@@ -264,12 +264,13 @@ async def test_nothing_in_common_is_said(cloud: Station, version: int, oldest: i
 
 
 async def test_far_peers_get_deflated_batches(cloud: Station, tmp_path: Path) -> None:
-    """Where a round trip takes long, batches travel compressed and arrive as they were."""
+    """Where a round trip takes long, batches of more than a packet travel compressed, and all arrive as they were."""
     async with station("harbour", tmp_path / "harbour") as harbour, served(cloud) as address, linked(harbour, address):
         await until(lambda: "cloud" in harbour.exchange.links)
         link = harbour.exchange.links["cloud"]
         link.pulse.round_trip_s = 0.2
-        assert link.deflates
+        large, small = (Message(packed_events=bytes(size)) for size in (2_000, 200))
+        assert (link.deflates(large), link.deflates(small)) == (True, False)
         await asyncio.gather(harbour.note(2_000), cloud.note(10))
         await until(lambda: cloud.held(HARBOUR) == 2_000 and harbour.held(CLOUD) == 10)
         assert await cloud.rows(HARBOUR) == await harbour.rows(HARBOUR)
