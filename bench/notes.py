@@ -21,12 +21,12 @@ from edge.driver import RECONNECT_S_MAX, EdgeConfig
 from edge.ports.driver import OwnPorts
 from sync.actors import GC_THRESHOLDS, SWITCH_INTERVAL_S, Loop
 from sync.commit import Row, Snapshot
-from sync.driver import Clock
 from sync.inputs import FromPeer
 from sync.lag import Lag
 from sync.link.service import Link
 from sync.log import EventLog
 from sync.outputs import Acknowledge, Append, Confirmed, Reply, Save
+from sync.ports.core import Clock
 from sync.ports.log import NodeLog
 from sync.replication import LinkRefused
 from sync.service import Exchange, SyncServer
@@ -98,6 +98,9 @@ class Notes:
         return [Save("", False, "node", b"%d" % (self.written + self.heard))]
 
     def holds(self, run: str) -> bool:
+        return True
+
+    def is_span(self, run: str, key: str) -> bool:
         return True
 
     def asking(self) -> list[int]:

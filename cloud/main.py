@@ -1,6 +1,5 @@
 """`tiercel cloud`: the planner and its API as a process of its own, for a machine or container without Ray."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 from cloud.admission import RUNS_ACTIVE_MAX
 from cloud.driver import CloudConfig, GlobalPlanner
-from sync.actors import configure_logging, run_until_signalled
+from sync.actors import configure_logging, run_node, run_until_signalled
 from sync.blobs import STORE_BYTES_MAX
 from sync.identity.files import TLS_DIR_HELP, tls_files
 from sync.listen import check_address
@@ -64,7 +63,7 @@ def command(
             tls=tls,
             api_tls=(api_tls_cert, api_tls_key) if api_tls_cert and api_tls_key else None,
         )
-        asyncio.run(run_until_signalled(lambda: GlobalPlanner(config)))
+        run_node(run_until_signalled(lambda: GlobalPlanner(config)))
     except (LogError, ValueError, OSError, RuntimeError) as error:
         typer.echo(f"tiercel cloud: {error}", err=True)
         raise typer.Exit(1) from None

@@ -238,6 +238,10 @@ class Planner:
         """Is the run in memory here?"""
         return run == "" or run in self.runs
 
+    def is_span(self, run: str, key: str) -> bool:
+        """Does the timer end a span of time? What schedules say are moments of the calendar."""
+        return key.startswith("begin/")
+
     def asking(self) -> list[int]:
         """Whose questions wait for a tombstone."""
         return self.reopening.asking()

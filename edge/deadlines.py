@@ -12,6 +12,8 @@ from workflow.fragment import Fragment
 from workflow.states import WAITING
 from workflow.tasks import Effect, Kind
 
+SPANS = ("deadline", "run", "start")
+
 
 @dataclass(slots=True)
 class Deadlines:
@@ -19,6 +21,17 @@ class Deadlines:
 
     home: Home
     dispatch: Dispatch
+
+    def is_span(self, run: str, key: str) -> bool:
+        """What a schedule says, what a task waits `until`, and when people are to have answered are moments of the calendar."""
+        kind, _, number = key.partition("/")
+        if kind != "due" or not run:
+            return kind in SPANS
+        fragment, task = self.home.fragments.look(run), int(number)
+        if fragment is None or task >= len(fragment.states):
+            return True
+        plan = fragment.task(task)
+        return plan.kind is not Kind.APPROVAL and plan.until is None
 
     def elapse(self, input: Due, now: Now, out: list[object]) -> None:
         """A timer of a run has fallen due."""

@@ -326,6 +326,10 @@ class Executor:
         """Is the run in memory here?"""
         return run == "" or run in self.fragments
 
+    def is_span(self, run: str, key: str) -> bool:
+        """Does the timer end a span of time?"""
+        return self.deadlines.is_span(run, key)
+
     def asking(self) -> list[int]:
         """Nobody who asks here waits for more than a commit."""
         return []

@@ -1,6 +1,5 @@
 """`tiercel edge`: one site as a process of its own, for a machine or container without Ray."""
 
-import asyncio
 import os
 import tempfile
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edge.driver import EdgeConfig, EdgeNode
-from sync.actors import configure_logging, run_until_signalled
+from sync.actors import configure_logging, run_node, run_until_signalled
 from sync.blobs import STORE_BYTES_MAX
 from sync.identity.files import TLS_DIR_HELP, tls_files
 from sync.listen import check_address
@@ -76,7 +75,7 @@ def command(
             tls=tls,
             listen_tokens=listen_tokens,
         )
-        asyncio.run(run_until_signalled(lambda: EdgeNode(config)))
+        run_node(run_until_signalled(lambda: EdgeNode(config)))
     except (LogError, ValueError, OSError, RuntimeError) as error:
         typer.echo(f"tiercel edge: {error}", err=True)
         raise typer.Exit(1) from None

@@ -23,10 +23,11 @@ from typing import Any, Protocol
 import structlog
 
 from sync.commit import Commit, Snapshot
-from sync.driver import IN_FLIGHT_MAX, Clock, Core, Driver, Log, Out
+from sync.driver import IN_FLIGHT_MAX, Driver
 from sync.inputs import Recalled, Recovered
 from sync.log_errors import LogCorrupt
 from sync.outputs import Failed, Reply
+from sync.ports.core import Clock, Core, Log, Out
 from sync.ports.log import NodeLog
 from sync.values import Now
 
@@ -48,6 +49,22 @@ class InboxFull(Exception):
         super().__init__(f"this node's inbox is full ({limit} inputs wait): try again shortly")
 
 
+_ELAPSED: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def elapsed_ns() -> int:
+    """Never runs backwards, and counts the time that a suspended machine slept, where the system can tell: leases and staleness
+    are promises to others, whose clocks went on."""
+    return time.clock_gettime_ns(_ELAPSED) if _ELAPSED is not None else time.monotonic_ns()
+
+
+class NodeLoop(asyncio.SelectorEventLoop):
+    """An event loop by that time: what it measures of a peer's silence, or of the age of what is shown, is no less than true."""
+
+    def time(self) -> float:
+        return elapsed_ns() / 1e9
+
+
 class SystemClock:
     """The machine's clocks."""
 
@@ -55,7 +72,7 @@ class SystemClock:
         self._boot = boot
 
     def now(self) -> Now:
-        return Now(time.time_ns() // 1_000_000, time.monotonic_ns() // 1_000_000, self._boot)
+        return Now(time.time_ns() // 1_000_000, elapsed_ns() // 1_000_000, self._boot)
 
 
 class _LoopLog:
@@ -319,6 +336,12 @@ async def verify_slowly(event_log: NodeLog, damaged: Callable[[str], None]) -> N
             await asyncio.sleep(VERIFY_PAUSE_S)
 
 
+def run_node(serving: Coroutine[Any, Any, None]) -> None:
+    """Run what serves in a loop of its own, to its end."""
+    with asyncio.Runner(loop_factory=NodeLoop) as runner:
+        runner.run(serving)
+
+
 class Node(Protocol):
     """Anything that serves until cancelled and says when it has begun."""
 
@@ -359,7 +382,7 @@ class NodeThread:
             gc.collect()
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
-            asyncio.run(self._serve())
+            run_node(self._serve())
         except BaseException as error:  # noqa: BLE001 - whatever ended the node is what the constructor raises
             self._failure = error
             if self._begun.is_set() and self._exit_on_failure:

@@ -9,9 +9,8 @@ The asyncio shell that feeds it is `sync.actors.Loop`.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import structlog
 
@@ -20,7 +19,7 @@ from sync.clock import COUNTER_BITS, ClockAhead, Disbelieved, HybridClock, wall_
 from sync.commit import Commit, Row, Snapshot, make_row
 from sync.inputs import LACKS_TO, Due, FromPeer, Recalled, Recovered, Replicated
 from sync.lag import Lag, Outbox
-from sync.loaded import Loaded as Loaded  # noqa: PLC0414 - others take it from here
+from sync.loaded import Loaded
 from sync.log_errors import LogCorrupt, LogFailed
 from sync.outputs import (
     Acknowledge,
@@ -35,7 +34,8 @@ from sync.outputs import (
     Save,
     SetTimer,
 )
-from sync.timers import TimerQueue
+from sync.ports.core import Clock, Core, Log, Out
+from sync.timers import Steps, TimerQueue
 from sync.values import Now, StreamId, stream_writer
 
 ANSWERS_KEPT_MS = 7 * 24 * 3600 * 1000
@@ -43,48 +43,6 @@ SNAPSHOT_EVERY = 50_000
 IN_FLIGHT_MAX = 2
 
 log = structlog.get_logger()
-
-
-class Log(Protocol):
-    """Durable, in order. `done` is called once per commit, with None or the error; after an error all fail until `reset`."""
-
-    boot: int
-
-    @property
-    def node(self) -> str: ...
-    def load(self) -> Loaded: ...
-    def submit(self, commit: Commit, done: Callable[[BaseException | None], None]) -> None: ...
-    def reset(self) -> None: ...
-
-
-class Clock(Protocol):
-    """Where `now` comes from: the machine's clocks, or the simulator's."""
-
-    def now(self) -> Now: ...
-
-
-class Out(Protocol):
-    """Where what has been committed goes."""
-
-    def send(self, effects: list[object]) -> None: ...
-    def committed(self, rows: list[Row]) -> None: ...
-    def refolded(self, error: BaseException) -> None: ...
-
-
-class Core(Protocol):
-    """A pure state machine. `step` decides and folds; `evolve` folds alone, and is all that a restart runs."""
-
-    def step(self, input: object, now: Now) -> list[object]: ...
-    def settle(self, now: Now) -> list[object]: ...
-    def evolve(self, stream: StreamId, run: str, event: object, time_ms: int) -> None: ...
-    def restore(self, snapshots: Sequence[Snapshot], persisted: dict[str, bytes]) -> None: ...
-    def restored(self, now: Now) -> list[object]: ...
-    def saves(self) -> list[Save]: ...
-    def holds(self, run: str) -> bool: ...
-    def asking(self) -> list[int]: ...
-    def wake_mono_ms(self) -> int | None: ...
-    def encode(self, event: object) -> bytes: ...
-    def decode(self, kind: str, payload: bytes) -> object: ...
 
 
 @dataclass(slots=True)
@@ -113,6 +71,8 @@ class Driver:
     out: Out
     core: Core = field(init=False)
     timers: TimerQueue = field(init=False)
+    _steps: Steps = field(init=False, default_factory=Steps)
+    _moved: list[tuple[str, str, int]] = field(init=False, default_factory=list)  # Timers, since the last commit, by a step.
     pos: int = field(init=False, default=0)
     committed_pos: int = field(init=False, default=0)
     # Shall the next turn take snapshots, so that what is older than they are may be cut?
@@ -141,6 +101,9 @@ class Driver:
         now = self.clock.now()
         commit = Commit()
         effects: list[object] = []
+        self._follow_clock(now)
+        while self._moved:
+            commit.set_timer(*self._moved.pop())
         for input in inputs:
             if type(input) is Replicated or type(input) is Recovered:
                 self._replicate(input, now, commit, effects)
@@ -177,7 +140,15 @@ class Driver:
 
     def take_due(self, limit: int = 1_000) -> list[Due]:
         """The timers that have fallen due, as inputs, the earliest `limit` of them."""
-        return [Due(*timer) for timer in self.timers.take(self.clock.now().wall_ms, limit)]
+        now = self.clock.now()
+        self._follow_clock(now)
+        return [Due(*timer) for timer in self.timers.take(now.wall_ms, limit)]
+
+    def _follow_clock(self, now: Now) -> None:
+        """The wall clock was set: what ends a span of time still ends when that is over."""
+        if by_ms := self._steps.step_ms(now):
+            self._moved += self.timers.shift(by_ms, self.core.is_span)
+            log.warning("the wall clock was set", node=self.log.node, by_ms=by_ms, timers_moved=len(self._moved))
 
     def last_pos(self, run: str) -> int:
         """The place of the run's latest event in this log; it may not be durable yet."""
@@ -387,12 +358,14 @@ class Driver:
         """Build the core again from the log; sessions with agents and peers begin anew, for they hung on the old core. Who has
         asked something that it had put off (it waited for a tombstone) is told, for the new one does not know of it."""
         lost: list[object] = [Reply(token, Failed(error)) for token in self.core.asking()]
-        self._fold()
+        self._fold(keeps_timers=not isinstance(error, StreamRecovered))
         self.out.refolded(error)
         if lost:
             self.out.send(lost)
 
-    def _fold(self) -> None:
+    def _fold(self, *, keeps_timers: bool = True) -> None:
+        """`keeps_timers`: what the log says of when a span ends stands over what the core makes of its events, for it knows of
+        clocks that were set meanwhile. Not of events that were fetched back: they come without timers."""
         loaded = self.log.load()
         now_ms = self.clock.now().wall_ms
         self.core = self.make_core()
@@ -418,6 +391,9 @@ class Driver:
         commit, effects = Commit(), list[object]()
         restored = self.core.restored(now)
         self._look_behind(loaded)
+        if keeps_timers:
+            known = {(run, key) for run, key, _ in loaded.timers if self.core.is_span(run, key)}
+            restored = [each for each in restored if type(each) is not SetTimer or each[:2] not in known]
         self._take(restored, now, commit, effects)
         self._last = {run: pos for run, pos in self._last.items() if self.core.holds(run)}
         self._submit(commit, effects, now)

@@ -1,7 +1,27 @@
 """Deadlines of a node in order: a heap with lazy deletion, O(log n) to set, O(1) to clear."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+
+from sync.values import Now
+
+STEP_MS_MIN = 1_000
+"""By which the wall clock must move against the monotonic one, between two looks, to count as set."""
+
+
+@dataclass(slots=True)
+class Steps:
+    """Notices that somebody has set the wall clock: no time has passed, whatever it says."""
+
+    _apart_ms: int | None = None
+
+    def step_ms(self, now: Now) -> int:
+        """By how much it was set since the last look, forward or back; 0 if it was not. Both clocks run on over a suspension."""
+        apart_ms = now.wall_ms - now.mono_ms
+        before_ms, self._apart_ms = self._apart_ms, apart_ms
+        by_ms = apart_ms - before_ms if before_ms is not None else 0
+        return by_ms if abs(by_ms) >= STEP_MS_MIN else 0
 
 
 @dataclass(slots=True)
@@ -27,6 +47,15 @@ class TimerQueue:
             self._heap = [(due_ms, timer) for timer, due_ms in self._due.items()]
             heapify(self._heap)
         return cleared
+
+    def shift(self, by_ms: int, moves: Callable[[str, str], bool]) -> list[tuple[str, str, int]]:
+        """Move all timers that `moves` says; gives them with their new moments."""
+        moved = [(*timer, due_ms + by_ms) for timer, due_ms in self._due.items() if moves(*timer)]
+        for run, key, due_ms in moved:
+            self._due[(run, key)] = due_ms
+        self._heap = [(due_ms, timer) for timer, due_ms in self._due.items()]
+        heapify(self._heap)
+        return moved
 
     def next_ms(self) -> int | None:
         """The earliest deadline."""

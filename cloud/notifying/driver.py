@@ -22,7 +22,7 @@ from cloud.notifying.inputs import Attempted, Deliver
 from cloud.notifying.messages import body_of
 from coordination.breaker import Breaker, BreakerPolicy, Breakers, Outcome
 from sync.actors import InboxFull
-from sync.driver import Clock
+from sync.ports.core import Clock
 from tiercel.backoff import Backoff
 
 SIGNATURE = "X-Tiercel-Signature"

@@ -8,10 +8,10 @@ from cloud import api
 from cloud.routes.api import make_routes
 from sync.actors import SystemClock
 from sync.blobs import BlobService, BlobStore
-from sync.driver import Clock
 from sync.identity.driver import server_port
 from sync.identity.service import Guard, nodes_only
 from sync.log import EventLog
+from sync.ports.core import Clock
 from sync.ports.driver import Servers
 from sync.ports.log import NodeLog
 from sync.service import SyncServer

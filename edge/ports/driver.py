@@ -12,11 +12,11 @@ from edge.service import Gateway
 from edge.status.service import StatusService
 from sync.actors import SystemClock
 from sync.blobs import Blob, BlobService, BlobStore
-from sync.driver import Clock
 from sync.identity.driver import channel_to_cloud, server_port, told
 from sync.identity.service import Guard, agents_of
 from sync.link.dialling import Patience
 from sync.log import EventLog
+from sync.ports.core import Clock
 from sync.ports.driver import Line, Servers
 from sync.ports.log import NodeLog
 from sync.serving.service import CHANNEL_OPTIONS, Health, connect

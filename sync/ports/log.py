@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from sync.commit import Commit
-from sync.driver import Loaded
+from sync.loaded import Loaded
 from sync.log_reader import Execute, Extent, LogReader
 
 T = TypeVar("T")

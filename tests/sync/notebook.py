@@ -169,6 +169,9 @@ class Notebook:
     def holds(self, run: str) -> bool:
         return run == "" or run in self.pages
 
+    def is_span(self, run: str, key: str) -> bool:
+        return not key.startswith("on ")
+
     def asking(self) -> list[int]:
         return []
 

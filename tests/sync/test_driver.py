@@ -8,8 +8,8 @@ from sync.commit import Row, Snapshot
 from sync.driver import Driver
 from sync.inputs import Recalled, Recovered, Replicated
 from sync.log_errors import LogFull
-from sync.outputs import Acknowledge, Reply
-from sync.values import StreamId
+from sync.outputs import Acknowledge, Reply, SetTimer
+from sync.values import Now, StreamId
 from tests.ports import MemoryLog, Outbox, StillClock
 from tests.sync.chained import Scribe
 from tests.sync.notebook import Keep, Look, Note, Notebook, Noted, Shown, Tear, Wake
@@ -284,6 +284,39 @@ def test_setting_a_timer_to_the_same_moment_writes_nothing(driver: Driver, log: 
     driver.turn([Wake("r1", "tea", 5)])
     driver.turn([Wake("r1", "tea", 5)])
     assert len(log.queue) == 1
+
+
+@pytest.mark.parametrize("by_ms", [-3_600_000, 3_600_000])
+def test_a_span_ends_when_it_is_over_whatever_is_done_to_the_wall_clock(
+    driver: Driver, log: MemoryLog, clock: StillClock, out: Outbox, by_ms: int
+) -> None:
+    """Set an hour back or forward, the clock makes nobody wait longer or shorter for ten minutes; the calendar follows it."""
+    driver.turn([Wake("r1", "tea", clock.wall_ms + 600_000), Wake("r1", "on Monday", clock.wall_ms + 86_400_000)])
+    monday_ms = clock.wall_ms + 86_400_000
+    clock.pass_ms(60_000)
+    clock.wall_ms += by_ms
+    clock.pass_ms(539_999)
+    assert driver.take_due() == []
+    clock.pass_ms(1)
+    driver.turn(due := driver.take_due())
+    assert [each.key for each in due] == ["tea"]
+    log.finish_all()
+    assert {("r1", "on Monday"): monday_ms} == log.disk.due
+
+
+def test_a_restart_keeps_what_the_log_says_of_a_moved_span(driver: Driver, log: MemoryLog, clock: StillClock) -> None:
+    """The core makes timers anew from its events, which know nothing of the clock: those in the log stand."""
+    driver.turn([Wake("r1", "tea", clock.wall_ms + 600_000)])
+    clock.wall_ms -= 3_600_000
+    driver.turn([])
+    log.finish_all()
+
+    class Remembering(Notebook):
+        def restored(self, now: Now) -> list[object]:
+            return [SetTimer("r1", "tea", clock.wall_ms + 4_200_000), SetTimer("r1", "on Monday", 7)]
+
+    again = Driver(Remembering, log, clock, Outbox())
+    assert again.timers.take(clock.wall_ms + 600_000) == [("r1", "on Monday", 7), ("r1", "tea", clock.wall_ms + 600_000)]
 
 
 # Snapshots

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.timers import TimerQueue
+from sync.timers import STEP_MS_MIN, Steps, TimerQueue
+from sync.values import Now
 
 names = st.sampled_from([f"r{number}" for number in range(6)])
 steps = st.tuples(st.sampled_from(["set", "set", "clear", "take"]), names, st.integers(0, 40))
@@ -37,3 +38,25 @@ def test_timers_that_are_moved_for_ever_take_no_memory() -> None:
         queue.clear("r", "deadline")
     assert len(queue._heap) < 100
     assert queue.take(10) == [("waiting", "k", 1)]
+
+
+@given(st.dictionaries(names, st.integers(0, 100), max_size=6), st.integers(-50, 50), names)
+def test_spans_move_and_moments_stay(dues: dict[str, int], by_ms: int, moment: str) -> None:
+    """A shift moves what it is told to move by just so much, leaves the rest, and says what it moved."""
+    queue = TimerQueue()
+    for run, due_ms in dues.items():
+        queue.set(run, "k", due_ms)
+    moved = queue.shift(by_ms, lambda run, key: run != moment)
+    expected = {run: due_ms + by_ms if run != moment else due_ms for run, due_ms in dues.items()}
+    assert {run: due_ms for run, _, due_ms in moved} == {run: due_ms for run, due_ms in expected.items() if run != moment}
+    assert {run: due_ms for run, _, due_ms in queue.take(1_000)} == expected
+
+
+def test_only_a_clock_that_was_set_has_stepped() -> None:
+    """Time that passes on both clocks, and small corrections of one, are no step; what was set counts once."""
+    steps = Steps()
+    looks = [steps.step_ms(Now(wall_ms, mono_ms, 1)) for wall_ms, mono_ms in ((5_000, 0), (65_000, 60_000), (65_900, 60_500))]
+    assert looks == [0, 0, 0]
+    assert steps.step_ms(Now(65_900 - 3_600_000, 60_500, 1)) == -3_600_000
+    assert steps.step_ms(Now(65_901 - 3_600_000, 60_501, 1)) == 0
+    assert steps.step_ms(Now(65_901 - 3_600_000 + STEP_MS_MIN, 60_501, 1)) == STEP_MS_MIN
