@@ -191,7 +191,8 @@ class Runs:
 
     async def cancel(self, run: str, request: Request, reason: Annotated[str, Query(max_length=1_000)] = "") -> Response:
         wait = wait_s(request.query_params.get("wait", "2"))
-        outcome = await self._planner.cancel(run, reason=reason, wait_s=wait)
+        key = idempotency_key(request.headers.get("idempotency-key", ""))
+        outcome = await self._planner.cancel(run, reason=reason, wait_s=wait, idempotency_key=key)
         if isinstance(outcome, CommandView):
             return answer(outcome, 202, {"Location": f"/api/v1/commands/{quote(outcome.command, safe='')}"})
         return answer(outcome)

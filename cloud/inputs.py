@@ -58,11 +58,12 @@ class RegisterDefinition(NamedTuple):
 
 
 class CancelRun(NamedTuple):
-    """Ask the homes of a run to cancel it."""
+    """Ask the homes of a run to cancel it; `idempotency` as in StartRuns."""
 
     token: int
     run: str
     reason: str
+    idempotency: tuple[str, bytes] | None = None
 
 
 class AgentLoad(NamedTuple):

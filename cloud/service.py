@@ -173,21 +173,25 @@ class PlannerService:
         assert isinstance(reply, Plan)
         return reply, loaded
 
-    async def cancel(self, run: str, *, reason: str, wait_s: float) -> RunView | CommandView:
+    async def cancel(self, run: str, *, reason: str, wait_s: float, idempotency_key: str = "") -> RunView | CommandView:
         """Ask the homes to cancel. The run as it is once they have, or the pending command if they take longer."""
         self.refuse_while_recovering()
-        known = await self.find(run)
-        if known.outcome:
-            detail = f"run {run} has already ended: {known.outcome}"
-            raise Problem(409, "run_ended", detail)
-        await self.consistency.admit(known, wait_s)
-        command = await self._node.loop.ask(lambda token: CancelRun(token, run, reason))
-        if isinstance(command, Problem):
-            raise command
+        digest = digest_of(b"\n".join((run.encode(), b"cancel", reason.encode())))
+        command = await self.keys.command(idempotency_key, digest, lambda once: self._cancel(run, reason, wait_s, once))
         ended = await self._node.watching.wait_ended(run, wait_s)
         if not ended and command:
-            self.consistency.check_known(known, str(command))
-        return await self.run(run, wait_s=0) if ended or not command else await self.command(str(command))
+            self.consistency.check_known(await self.find(run), command)
+        return await self.run(run, wait_s=0) if ended or not command else await self.command(command)
+
+    async def _cancel(self, run: str, reason: str, wait_s: float, idempotency: tuple[str, bytes] | None) -> str:
+        known = await self.find(run)
+        if known.outcome:
+            raise Problem(409, "run_ended", f"run {run} has already ended: {known.outcome}")
+        await self.consistency.admit(known, wait_s)
+        command = await self._node.loop.ask(lambda token: CancelRun(token, run, reason, idempotency))
+        if isinstance(command, Problem):
+            raise command
+        return str(command)
 
     def refuse_while_recovering(self) -> None:
         """Raises Problem (503) while the cloud takes no work."""

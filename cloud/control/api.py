@@ -27,7 +27,7 @@ class ControlPort(Protocol):
     async def order(
         self, run: str, order: Order, *, wait_s: float, idempotency_key: str = "", body: bytes = b""
     ) -> RunView | CommandView: ...
-    async def bulk(self, asked: BulkRequest, *, wait_s: float) -> BulkView: ...
+    async def bulk(self, asked: BulkRequest, *, wait_s: float, idempotency_key: str = "") -> BulkView: ...
     async def fork_many(self, asked: BulkRequest, *, idempotency_key: str) -> BulkView: ...
     async def approvals(self) -> list[ApprovalView]: ...
     async def incidents(self) -> list[IncidentView]: ...
@@ -43,10 +43,10 @@ class Endpoints:
     async def order(self, run: str, verb: str, request: Request) -> Response:
         wait = wait_s(request.query_params.get("wait", "2"))
         verb, body = known_verb(verb), await body_of(request)
+        key = idempotency_key(request.headers.get("idempotency-key", ""))
         if verb == "cancel":
-            outcome = await self._planner.cancel(run, reason=cancel_body(body).reason, wait_s=wait)
+            outcome = await self._planner.cancel(run, reason=cancel_body(body).reason, wait_s=wait, idempotency_key=key)
         else:
-            key = idempotency_key(request.headers.get("idempotency-key", ""))
             outcome = await self._control.order(run, order_of(verb, body), wait_s=wait, idempotency_key=key, body=body)
         if isinstance(outcome, CommandView):
             return answer(outcome, 202, {"Location": f"/api/v1/commands/{quote(outcome.command, safe='')}"})
@@ -55,11 +55,11 @@ class Endpoints:
     async def bulk(self, request: Request) -> Response:
         wait = wait_s(request.query_params.get("wait", "2"))
         asked = bulk_request(await body_of(request))
+        key = idempotency_key(request.headers.get("idempotency-key", ""))
         if asked.verb == "fork":
-            key = idempotency_key(request.headers.get("idempotency-key", ""))
             return answer(await self._control.fork_many(asked, idempotency_key=key))
         asked.verb = known_verb(asked.verb)
-        return answer(await self._control.bulk(asked, wait_s=wait))
+        return answer(await self._control.bulk(asked, wait_s=wait, idempotency_key=key))
 
     async def approvals(self) -> Response:
         return answer({"items": await self._control.approvals()})

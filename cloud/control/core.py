@@ -137,7 +137,15 @@ class RunOrders:
 
     def _cancel(self, input: CancelRun, now: Now, out: list[object]) -> None:
         run = self.planner.runs.get(input.run)
-        out.append(Reply(input.token, _not_active(input.run) if run is None else self.stop(run, input.reason, now, out)))
+        if run is None:
+            out.append(Reply(input.token, _not_active(input.run)))
+            return
+        self._answer(input, self.stop(run, input.reason, now, out), now, out)
+
+    def _answer(self, input: CancelRun | OrderRun, command: str, now: Now, out: list[object]) -> None:
+        if input.idempotency is not None:
+            out.append(Remember(Answer(*input.idempotency, command.encode(), now.wall_ms)))
+        out.append(Reply(input.token, command))
 
     def stop(self, run: Run, reason: str, now: Now, out: list[object]) -> str:
         """Ask the run's homes to cancel it; the command's id, or nothing if it had no home yet and has ended at once."""
@@ -179,9 +187,7 @@ class RunOrders:
         except Problem as problem:
             out.append(Reply(input.token, problem))
         else:
-            if input.idempotency is not None:
-                out.append(Remember(Answer(*input.idempotency, answer.encode(), now.wall_ms)))
-            out.append(Reply(input.token, answer))
+            self._answer(input, answer, now, out)
 
     def _decide(self, run: Run, order: Order, arguments: bytes, now: Now, out: list[object]) -> str:
         """The run waits for its place: it has no home but the cloud."""

@@ -38,9 +38,10 @@ class ControlService:
         """The run as it is once all homes have accepted; the pending command if they take longer. Refused: Problem 409.
 
         Under an idempotency key the same request again is the same command, and gets what has become of it."""
-        command = await (
-            self._once(run, order, wait_s, idempotency_key, body) if idempotency_key else self._ask(run, order, wait_s)
-        )
+        self._planner.refuse_while_recovering()
+        # The same key and body for another run, or another order, is another request.
+        digest = digest_of(b"\n".join((run.encode(), verb_of(order).encode(), body)))
+        command = await self._planner.keys.command(idempotency_key, digest, lambda once: self._ask(run, order, wait_s, once))
         if not command or await self._node.watching.wait_answered(command, wait_s):
             intent = self._node.planner.intents.commands.get(command)
             if intent is not None and intent.state == "refused":
@@ -49,16 +50,7 @@ class ControlService:
         self._planner.consistency.check_known(await self._planner.find(run), command)
         return await self._planner.command(command)
 
-    async def _once(self, run: str, order: Order, wait_s: float, key: str, body: bytes) -> str:
-        self._planner.refuse_while_recovering()
-        # The same key and body for another run, or another order, is another request.
-        digest = digest_of(b"\n".join((run.encode(), verb_of(order).encode(), body)))
-        with self._planner.keys.held(key):
-            answered = await self._planner.keys.answer(key, digest)
-            return answered.decode() if answered is not None else await self._ask(run, order, wait_s, (key, digest))
-
-    async def _ask(self, run: str, order: Order, wait_s: float, idempotency: tuple[str, bytes] | None = None) -> str:
-        self._planner.refuse_while_recovering()
+    async def _ask(self, run: str, order: Order, wait_s: float, idempotency: tuple[str, bytes] | None) -> str:
         known = await self._planner.find(run)
         if known.outcome and not isinstance(order, AFTER_THE_END):
             detail = run_refusal(verb_of(order), run, known.outcome) or f"run {run} has ended: {known.outcome}; allowed: fork"
@@ -72,8 +64,9 @@ class ControlService:
             raise command
         return str(command)
 
-    async def bulk(self, asked: BulkRequest, *, wait_s: float) -> BulkView:
-        """One order for all runs that fit the filter and have not ended, the oldest first, 1,000 at most."""
+    async def bulk(self, asked: BulkRequest, *, wait_s: float, idempotency_key: str = "") -> BulkView:
+        """One order for all runs that fit the filter and have not ended, the oldest first, 1,000 at most. Under a key, each is
+        asked once."""
         order = None if asked.verb == "cancel" else order_with(asked.verb, asked.arguments)
         reason = str(asked.arguments.get("reason", ""))
         await self._node.loop.durable()
@@ -82,7 +75,10 @@ class ControlService:
             r.id for r in (map(runs.get, asked.filter.ids) if asked.filter.ids else runs.values()) if r and _fits(r, asked.filter)
         ]
         chosen = sorted(matched)[:BULK_MAX]
-        items = await asyncio.gather(*(self._item(run, order, reason, wait_s) for run in chosen))
+        keys = [f"{idempotency_key}#{run}" if idempotency_key else "" for run in chosen]
+        body = msgspec.json.encode(asked.arguments, order="sorted")
+        asking = (self._item(run, order, reason, wait_s, key, body) for run, key in zip(chosen, keys, strict=True))
+        items = await asyncio.gather(*asking)
         counts = [sum(item.state == state for item in items) for state in ("accepted", "pending", "refused")]
         return BulkView(asked.verb, len(matched), counts[0], counts[1], counts[2], list(items))
 
@@ -106,13 +102,13 @@ class ControlService:
         accepted = sum(item.state == "accepted" for item in items)
         return BulkView("fork", len(matched), accepted, 0, len(items) - accepted, items)
 
-    async def _item(self, run: str, order: Order | None, reason: str, wait_s: float) -> BulkItem:
+    async def _item(self, run: str, order: Order | None, reason: str, wait_s: float, key: str, body: bytes) -> BulkItem:
         planner: PlannerPort = self._planner
         try:
             if order is None:
-                answer: RunView | CommandView = await planner.cancel(run, reason=reason, wait_s=wait_s)
+                answer: RunView | CommandView = await planner.cancel(run, reason=reason, wait_s=wait_s, idempotency_key=key)
             else:
-                answer = await self.order(run, order, wait_s=wait_s)
+                answer = await self.order(run, order, wait_s=wait_s, idempotency_key=key, body=body)
         except Problem as problem:
             return BulkItem(run, "refused", "", problem.detail)
         if isinstance(answer, CommandView):

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,14 @@ class Keys:
             detail = f"idempotency key {key!r} was used for another request: use a new key for a new request"
             raise Problem(422, "idempotency_key_reused", detail)
         return answered.answer
+
+    async def command(self, key: str, digest: bytes, ask: Callable[[tuple[str, bytes] | None], Awaitable[str]]) -> str:
+        """The command that was given under the key, or the one that `ask` gives, which remembers it with what it changes."""
+        if not key:
+            return await ask(None)
+        with self.held(key):
+            answered = await self.answer(key, digest)
+            return answered.decode() if answered is not None else await ask((key, digest))
 
 
 def digest_of(body: bytes) -> bytes:

@@ -121,10 +121,9 @@ class Client(DocumentCalls):
         """What the run can be taken back to: of each home the last `kept` tasks that were completed, and all with a name."""
         return self._request("GET", f"{_path('workflows', run)}/checkpoints")
 
-    def cancel(self, run: str, *, reason: str = "", wait_s: float = 2.0) -> Run | Command:
+    def cancel(self, run: str, *, reason: str = "", wait_s: float = 2.0, idempotency_key: str = "") -> Run | Command:
         """Cancel a run; the run once it has ended. If its homes do not answer within `wait_s` (the API says 202), the command."""
-        parameters: dict[str, str | float] = {"wait": wait_s, "reason": reason}
-        return cast(Run | Command, self._request("DELETE", _path("workflows", run), parameters, wait_s=wait_s))
+        return self.order(run, "cancel", wait_s=wait_s, idempotency_key=idempotency_key, reason=reason)
 
     def order(self, run: str, verb: str, *, wait_s: float = 2.0, idempotency_key: str = "", **fields: Any) -> Run | Command:
         """Ask for something of a run: pause, resume, terminate, signal, update, prioritise, retry, skip, rerun, rollback,
@@ -137,11 +136,17 @@ class Client(DocumentCalls):
         return cast(Run | Command, self._send(path, fields, {"wait": wait_s}, wait_s=wait_s, key=idempotency_key))
 
     def order_many(
-        self, verb: str, wanted: dict[str, Any], arguments: dict[str, Any] | None = None, *, wait_s: float = 2.0
+        self,
+        verb: str,
+        wanted: dict[str, Any],
+        arguments: dict[str, Any] | None = None,
+        *,
+        wait_s: float = 2.0,
+        idempotency_key: str = "",
     ) -> dict[str, Any]:
-        """The same for all runs that fit `wanted` (state, definition, site, labels, ids), 1,000 at most."""
+        """The same for all runs that fit `wanted` (state, definition, site, labels, ids), 1,000 at most; each once per key."""
         body = {"verb": verb, "filter": wanted, "arguments": arguments or {}}
-        return self._send("/api/v1/workflows:bulk", body, {"wait": wait_s}, wait_s=wait_s)
+        return self._send("/api/v1/workflows:bulk", body, {"wait": wait_s}, wait_s=wait_s, key=idempotency_key)
 
     def fork(
         self,

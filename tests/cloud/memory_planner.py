@@ -169,7 +169,7 @@ class MemoryPlanner:
         view = await self.run(run, wait_s=0)
         return msgspec.structs.replace(view, as_of=then.at_ms or 1_700_000_000_000 + then.version)
 
-    async def cancel(self, run: str, *, reason: str, wait_s: float) -> RunView | CommandView:
+    async def cancel(self, run: str, *, reason: str, wait_s: float, idempotency_key: str = "") -> RunView | CommandView:
         view = await self.run(run, wait_s=0)
         if self.cut_off:
             link = LinkView("down", 1_700_000_000_000)

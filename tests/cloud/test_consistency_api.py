@@ -143,6 +143,41 @@ async def test_an_order_whose_link_is_lost_before_its_answer_has_one_answer_by_i
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
+async def test_a_cancel_that_is_asked_for_again_under_its_key_is_no_second_one(system: Whole) -> None:
+    """The answer was lost, and the run was opened again: the same request gets what became of it, and cancels nothing."""
+    run = (await start(system, TASKS))["id"]
+    await await_running(system, run)
+    path, key = f"{RUNS}/{run}/cancel", {"Idempotency-Key": "once"}
+    asked: dict[str, Any] = {"json": {"reason": "tide"}, "params": {"wait": "8"}, "headers": key}
+    first = await system.client.post(path, **asked)
+    assert (first.status_code, first.json()["run"]["state"]) == (200, "cancelled"), first.text
+    again = await system.client.post(path, **asked)
+    assert (again.status_code, again.json()["run"]["state"]) == (200, "cancelled"), again.text
+    without = await system.client.post(path, json={"reason": "tide"})
+    assert (without.status_code, without.json()["code"]) == (409, "run_ended")
+    reopened = await system.client.post(f"{RUNS}/{run}/rerun", json={"task": "a"}, params={"wait": "8"})
+    assert reopened.status_code == 200, reopened.text
+    await system.client.post(path, **{**asked, "params": {"wait": "0.2"}})
+    assert (await system.client.get(f"{RUNS}/{run}")).json()["run"]["state"] not in ("cancelled", "cancelling")
+    other = await system.client.post(path, **{**asked, "json": {"reason": "another"}})
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_many_are_ordered_once_under_one_key(system: Whole) -> None:
+    """A bulk order whose answer was lost is asked for again: what has gone on since is left alone."""
+    runs = [(await start(system, TASKS))["id"] for _ in range(2)]
+    for run in runs:
+        await await_running(system, run)
+    body, key = {"verb": "pause", "filter": {"ids": runs}, "arguments": {"reason": "lunch"}}, {"Idempotency-Key": "many"}
+    for _ in range(2):
+        done = (await system.client.post(f"{RUNS}:bulk", json=body, params={"wait": "8"}, headers=key)).json()
+        assert [item["state"] for item in done["items"]] == ["accepted", "accepted"], done
+    await system.client.post(f"{RUNS}/{runs[0]}/resume", json={}, params={"wait": "8"})
+    await system.client.post(f"{RUNS}:bulk", json=body, params={"wait": "8"}, headers=key)
+    states = [(await system.client.get(f"{RUNS}/{run}")).json()["run"]["state"] for run in runs]
+    assert (states[0] == "paused", states[1]) == (False, "paused")
+
+
 async def orders_of(system: Whole, run: str) -> list[str]:
     told = [entry for entry in await system.history(run) if entry["kind"] == CommandRequested.kind]
     return list(dict.fromkeys(entry["event"]["command"] for entry in told))

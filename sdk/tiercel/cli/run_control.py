@@ -239,6 +239,9 @@ def bulk(
     ],
     argument: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, a field of the order, as reason=tide.")] = None,
     wait: Wait = 2.0,
+    idempotency_key: Annotated[
+        str, typer.Option("--idempotency-key", help="Asked again under the same key, no run is ordered twice.")
+    ] = "",
     server: Server = DEFAULT_SERVER,
     output: Output = Format.TABLE,
 ) -> None:
@@ -246,7 +249,7 @@ def bulk(
     parse = parser(None)
     arguments = {name: parse(name, text) for name, text in pairs(argument or [], "--set").items()}
     with Client(server) as client:
-        done = client.order_many(verb, _filter(wanted), arguments, wait_s=wait)
+        done = client.order_many(verb, _filter(wanted), arguments, wait_s=wait, idempotency_key=idempotency_key)
     if output is Format.JSON:
         print_json(done)
     else:
