@@ -45,7 +45,7 @@ class SiteAutonomy(Part):
 
     def __init__(self, home: Home, gate: Gate) -> None:
         self._home, self._gate = home, gate
-        self._runs: dict[str, None] = {}  # With a contract.
+        self.runs: dict[str, None] = {}  # With a contract; those that have ended leave it when they are looked for.
         self._undone: dict[str, None] = {}  # Have gone back since the link was cut.
         self._wake_ms: int | None = None
         self._was_linked = False
@@ -74,7 +74,7 @@ class SiteAutonomy(Part):
         else:  # How long it was away before this start, nobody knows.
             self._gate.unconfirmed |= {fragment.run: None for fragment, contract in self._living() if taken_after_ms(contract)}
             kept = self._cut(now, is_known=self._was_linked)
-            out += [kept] if self._runs else []
+            out += [kept] if self.runs else []
         self._look(now)
 
     def lost(self, now: Now, out: list[object]) -> None:
@@ -136,7 +136,7 @@ class SiteAutonomy(Part):
 
     def watch(self, fragment: Fragment, now: Now | None = None) -> None:
         """A run with a contract lives here, or has another contract."""
-        self._runs[fragment.run] = None
+        self.runs[fragment.run] = None
         self._gate.watch(fragment)
         if now is not None:
             self._look(now)
@@ -186,17 +186,17 @@ class SiteAutonomy(Part):
     # What cannot be put off -------------------------------------------------------------------------------------------
 
     def _living(self) -> Iterator[tuple[Fragment, Contract]]:
-        for run in list(self._runs):
+        for run in list(self.runs):
             fragment = self._home.fragments.get(run)
             if fragment is None or fragment.contract is None:
-                del self._runs[run]
+                del self.runs[run]
             else:
                 yield fragment, fragment.contract
 
     def _look(self, now: Now) -> None:
         """When the next run has to do something because the site is cut off."""
         cut = self._gate.cut
-        if cut is None or not self._runs:
+        if cut is None or not self.runs:
             self._wake_ms = None
             return
         self._wake_ms = now.mono_ms + GRACE_MS

@@ -19,6 +19,7 @@ import grpc
 import structlog
 
 from edge.admitting.service import Door
+from edge.alone import alone
 from edge.executor import LEASE_MS, Executor
 from edge.inputs import ProgressHeard
 from edge.joining import AgentTokens
@@ -266,7 +267,8 @@ class EdgeNode:
         standing = await self.exchange.standings.view(CLOUD, (self.stream, self._cloud_stream()), self._now_ms())
         loads, executor = loads_of(self._executor()), self._executor()
         present = len(executor.roster.slots)
-        return EdgeStatus(self.config.site, self.log.boot, self.halted, present, loads.running, loads.ready, standing)
+        told = alone(executor.home, executor.autonomy.runs, self.loop.clock.now())
+        return EdgeStatus(self.config.site, self.log.boot, self.halted, present, loads.running, loads.ready, standing, told)
 
     def streams(self, peer: str, hello: sync_pb2.PeerHello | None) -> tuple[StreamId, StreamId]:
         """What we send and what we receive."""

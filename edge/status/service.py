@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 import msgspec
 
+from edge.alone import Alone
 from sync.link.standing import LinkStanding
 from tiercel.v1 import node_pb2, node_pb2_grpc
 
@@ -20,6 +21,7 @@ class EdgeStatus(msgspec.Struct):
     running_tasks: int
     ready_tasks: int
     link: LinkStanding
+    alone: Alone
 
 
 class StatusService(node_pb2_grpc.NodeServiceServicer):

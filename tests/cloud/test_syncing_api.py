@@ -114,3 +114,4 @@ async def test_a_site_that_is_cut_off_knows_how_far_it_is_behind(system: Whole, 
     shown = await command(system, "site", "status", "--socket", str(edge.config.socket))
     assert "desert@1" in shown
     assert "down" in shown
+    assert (await told())["alone"]["cut_since"] > 0

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.alone import WHY, Alone, RunAlone, alone
 from edge.executor import Executor
 from edge.inputs import AttemptKey
 from sync.lag import LONG_AGO, Lag
@@ -191,6 +192,9 @@ def test_a_budget_is_of_attempts_while_cut_off_and_survives_a_restart() -> None:
     site.join("anna")
     site.done(robot, task=2)
     assert len(robot.begun) == 3
+    site.clock.pass_ms(700)
+    told = alone(site.core.home, site.core.autonomy.runs, site.clock.now())
+    assert told.runs == [RunAlone("r1", "eventual", "continue", 2, 2, WHY["autonomy"], 700)]
     site.link()
     assert len(robot.begun) == 4
 
@@ -231,6 +235,8 @@ def test_plain_runs_are_not_watched() -> None:
     site.done(robot)
     assert len(robot.begun) == 2
     assert not site.core.lag.watched
+    told = alone(site.core.home, site.core.autonomy.runs, site.clock.now())
+    assert told == Alone(site.clock.wall_ms, [], 0)
 
 
 # Laws -------------------------------------------------------------------------------------------------------------------
@@ -444,5 +450,7 @@ def test_what_is_added_while_cut_off_waits_for_the_link_unless_the_run_is_to_con
             site.restart()
             site.join("anna")
             assert len(robot.begun) == 1
+            told = alone(site.core.home, (), site.clock.now())
+            assert [(run.run, run.held) for run in told.runs] == [("r1", WHY["added"])]
         site.link()
         assert len(robot.begun) == 2

@@ -20,6 +20,22 @@ def print_edge(found: dict[str, Any]) -> None:
     row = found["site"], found["boot"], found["agents"], found["running_tasks"], found["ready_tasks"], halted
     Table(("site", "boot", "agents", "running", "ready", "halted"), [row]).print()
     print_standing(found["link"])
+    if alone := found.get("alone"):  # A site of the version before does not tell.
+        _print_alone(alone)
+
+
+def _print_alone(found: dict[str, Any]) -> None:
+    if found["cut_since"]:
+        note(f"cut off since {when(found['cut_since'])}")
+    table = Table(("run", "consistency", "when cut", "begun alone", "held for", "why"))
+    for run in found["runs"]:
+        begun = f"{run['begun']} of {run['budget']}" if run["budget"] else run["begun"]
+        held = age(run["held_ms"]) if run["held"] else ""
+        table.rows.append((run["run"], run["level"], run["when_cut"], begun, held, run["held"]))
+    if table.rows:
+        table.print()
+    if found["more"]:
+        note(f"{found['more']:,} more runs have a contract")
 
 
 def asked(socket: Path) -> dict[str, Any]:
