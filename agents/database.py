@@ -2,6 +2,7 @@
 
     open a transaction
     write the task's key into `tiercel_effects`          # refused if it is there: then give back what is recorded
+    let the run's fence through (`tiercel_fences`)        # refused if a later home of the run has been here
     execute the statement, its parameters bound
     write its result beside the key, commit              # the effect and its key, or neither
 
@@ -27,7 +28,7 @@ from agents.config import ROWS_MAX, DatabaseSource
 from agents.rows import Bound, as_json, bound, is_weather
 from coordination.breaker import BreakerPolicy
 from tiercel import TaskContext
-from tiercel.errors import RetryableError, SecretUnavailable, TerminalError
+from tiercel.errors import RetryableError, SecretUnavailable, Superseded, TerminalError
 from tiercel.secrets import PREFIX, Secrets
 
 Timeout = Annotated[float, msgspec.Meta(gt=0, le=3600)]
@@ -118,14 +119,21 @@ class Databases:
         if task.effect == "repeatable":
             with engine.begin() as connection, engines.bounded(connection, timeout_s):
                 return {**_rows(connection, what, limit), "repeated": False}
-        key = task.idempotency_key if len(task.idempotency_key) <= 400 else sha256(task.idempotency_key.encode()).hexdigest()
+        key = _within(task.idempotency_key)
         engines.prepare(engine)
         with engine.begin() as connection, engines.bounded(connection, timeout_s):
             if not engines.claim(connection, key, what.digest(), time.time_ns() // 1_000_000):
                 return _recorded(connection, key, what.digest())
+            if (highest := engines.admit(connection, _within(task.run), task.fence)) != task.fence:
+                raise Superseded(f"database {engine.url.database}", task.fence, highest)
             result = _rows(connection, what, limit)
             engines.record(connection, key, msgspec.json.encode(result).decode())
         return {**result, "repeated": False}
+
+
+def _within(name: str) -> str:
+    """The name as a column takes it."""
+    return name if len(name) <= 400 else sha256(name.encode()).hexdigest()
 
 
 def _rows(connection: Connection, what: Bound, limit: int) -> dict[str, Any]:

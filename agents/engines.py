@@ -1,17 +1,36 @@
 """What differs from one database to the other: connecting, reading only, stopping in time, and claiming a key."""
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, exc, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    exc,
+    insert,
+    select,
+    text,
+    update,
+)
 
 from tiercel.errors import TerminalError
 
 TABLE = """CREATE TABLE IF NOT EXISTS tiercel_effects (
     effect_key VARCHAR(400) NOT NULL PRIMARY KEY, statement VARCHAR(64) NOT NULL, result TEXT, done_ms BIGINT NOT NULL)"""
+FENCES = """CREATE TABLE IF NOT EXISTS tiercel_fences (
+    run VARCHAR(400) NOT NULL PRIMARY KEY, epoch BIGINT NOT NULL)"""
+_FENCES = Table("tiercel_fences", MetaData(), Column("run", String(400)), Column("epoch", BigInteger))
 INSERT = "INSERT INTO tiercel_effects (effect_key, statement, done_ms) VALUES (:key, :statement, :done_ms)"
 
 
@@ -41,15 +60,16 @@ _FOREIGN = (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH)
 
 
 def prepare(engine: Engine) -> None:
-    """Make the table of effects if it is missing. Two that make it at the same moment are one too many for some databases."""
+    """Make the tables if they are missing. Two that make them at the same moment are one too many for some databases."""
     with engine.connect() as connection:
-        if not engine.dialect.has_table(connection, "tiercel_effects"):
+        if not engine.dialect.has_table(connection, "tiercel_fences"):  # The younger one.
             try:
                 connection.execute(text(TABLE))
+                connection.execute(text(FENCES))
                 connection.commit()
             except (exc.IntegrityError, exc.ProgrammingError):
                 connection.rollback()
-                if not engine.dialect.has_table(connection, "tiercel_effects"):
+                if not engine.dialect.has_table(connection, "tiercel_fences"):
                     raise
 
 
@@ -61,6 +81,17 @@ def claim(connection: Connection, key: str, statement: str, done_ms: int) -> boo
     except exc.IntegrityError:
         return False
     return True
+
+
+def admit(connection: Connection, run: str, epoch: int) -> int:
+    """Let the run's home of this epoch through, and nobody of an earlier one from now on. The epoch that is highest here: if it
+    is another one, nothing may be done. Whoever comes with a higher one waits until those before have committed."""
+    of_run = _FENCES.c.run == run
+    if connection.execute(select(_FENCES.c.epoch).where(of_run)).scalar() is None:
+        with contextlib.suppress(exc.IntegrityError), connection.begin_nested():
+            connection.execute(insert(_FENCES).values(run=run, epoch=epoch))
+    connection.execute(update(_FENCES).where(of_run, _FENCES.c.epoch < epoch).values(epoch=epoch))
+    return int(connection.execute(select(_FENCES.c.epoch).where(of_run).with_for_update(read=True)).scalar_one())
 
 
 def record(connection: Connection, key: str, result: str) -> None:

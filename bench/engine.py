@@ -12,13 +12,13 @@ from bench.definitions import Document, grouped, layered
 from bench.latency import percentile
 from bench.options import Options
 from bench.system import note
-from edge.home import attempt_epoch
 from edge.inputs import Assigned, AssignTasks, AttemptKey
 from sync.outputs import Append
 from sync.values import Now, RunId, stream_id
 from workflow.commands import Assign, Complete
 from workflow.events import Event, FragmentAdopted
 from workflow.fragment import Fragment
+from workflow.homes import attempt_epoch
 from workflow.order import CycleRefused, TopologicalOrder
 from workflow.plan import Plan, read_plan
 from workflow.yaml_text import mark_yaml

@@ -177,7 +177,9 @@ class SiteAutonomy(Part):
             fragment = self._home.fragments.get(run)
             if fragment is None:
                 gate.forget(run)
-            elif not gate.grown.get(run) and (fragment.contract is None or not gate.bar(fragment, now)):
+            elif run in gate.doubted or gate.grown.get(run):
+                continue
+            elif fragment.contract is None or not gate.bar(fragment, now):
                 out += gate.release(run)
                 wake_all(fragment)
                 self._home.time(fragment, out)

@@ -41,7 +41,7 @@ class Deadlines:
             return
         kind, _, number = input.key.partition("/")
         task = int(number or -1)
-        if kind != "deadline" and fragment.contract is not None and self.home.gate.defers(fragment, input, now):
+        if kind != "deadline" and self.home.gate.defers(fragment, input, now):
             return
         if kind == "deadline":
             self._overdue(fragment, task, now, out)

@@ -11,7 +11,7 @@ import msgspec
 
 from coordination.direct import Assigner
 from edge.cache import ResultCache
-from edge.home import Home, attempt_epoch, deadline_of
+from edge.home import Home, deadline_of
 from edge.inputs import Assigned, AssignTasks, AttemptKey
 from sync.outputs import ClearTimer, Confirmed, SetTimer
 from sync.values import AgentId, Now
@@ -20,6 +20,7 @@ from workflow.commands import Assign, Attend, Block, Fail, Meet
 from workflow.expression import ExpressionError
 from workflow.fragment import Fragment
 from workflow.generations import generation_of
+from workflow.homes import attempt_epoch
 from workflow.looking import scope_of
 from workflow.resources import Holder
 from workflow.states import BLOCKED, RUNNING, WAITING
@@ -66,7 +67,8 @@ class Dispatch:
         plan = fragment.task(task)
         if fragment.contract is not None and self._is_barred(fragment, task, plan, now):
             return
-        if self.home.gate.grown and self.home.gate.bars_added(fragment, task, now):
+        gate = self.home.gate
+        if (gate.doubted and gate.doubts(fragment.run, now)) or (gate.grown and gate.bars_added(fragment, task, now)):
             return
         if plan.kind is Kind.WORK and plan.when is None and plan.stages is None and fragment.states[task] != BLOCKED:
             self._queue(fragment, task, plan, now, out)
@@ -140,6 +142,8 @@ class Dispatch:
                 continue  # Over, or paused, or woken again when a value comes.
             plan = fragment.task(task)
             if fragment.contract is not None and self._is_barred(fragment, task, plan, now):
+                continue
+            if self.home.gate.doubted and self.home.gate.doubts(run, now):
                 continue
             if plan.cache is not None and self.cache.serve(fragment, task, now, out):
                 continue

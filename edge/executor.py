@@ -22,10 +22,7 @@ from edge.documents import SiteDocuments
 from edge.doubts import Doubts
 from edge.heartbeats import Heartbeats
 from edge.home import Chance, Home, deadline_of, timers_of
-from edge.inputs import (
-    AcknowledgeResults,
-    AgentReported,
-)
+from edge.inputs import AcknowledgeResults, AgentReported, Outrun
 from edge.joining import AgentTokens
 from edge.part import Part
 from edge.parts import Parts
@@ -421,8 +418,8 @@ class Executor:
         for outcome in outcomes:
             command = outcome.command
             fragment = self.fragments.get(outcome.run)
-            if fragment is None:
-                self.yielding.note_late(outcome.run, command, out)
+            if fragment is None or isinstance(command, Outrun):
+                self.yielding.hear_agent(outcome.run, command, now, out)
                 continue  # It has ended here; the result was adopted before, or came too late to matter.
             if command.task >= len(fragment.states) or not self.home.decide(fragment, command, now, out):
                 slot.refused += 1

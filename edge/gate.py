@@ -53,6 +53,8 @@ class Gate:
     grown: dict[str, list[int]] = field(default_factory=dict)
     # Runs whose horizon passed while the site was cut off: the cloud may have given them to another. They wait for its word.
     unconfirmed: dict[str, None] = field(default_factory=dict)
+    # Runs of which an agent has had orders from a later home: they, too, wait for the cloud's word, with a contract or without.
+    doubted: dict[str, None] = field(default_factory=dict)
 
     def watch(self, fragment: Fragment) -> None:
         """A run with a contract lives here."""
@@ -66,7 +68,7 @@ class Gate:
     def forget(self, run: str) -> None:
         """The run has ended here."""
         self.lag.end(run)
-        for known in (self.begun, self.parked, self.deferred, self.grown, self.unconfirmed):
+        for known in (self.begun, self.parked, self.deferred, self.grown, self.unconfirmed, self.doubted):
             known.pop(run, None)
 
     def is_strong(self, run: str) -> bool:
@@ -129,6 +131,14 @@ class Gate:
         self.parked[fragment.run] = since_ms, reason
         return True
 
+    def doubts(self, run: str, now: Now) -> bool:
+        """Must the run wait, for it may have another home by now? Then it is parked."""
+        if run not in self.doubted:
+            return False
+        since_ms, _ = self.parked.get(run, (now.mono_ms, ""))
+        self.parked[run] = since_ms, "doubted"
+        return True
+
     def bars_added(self, fragment: Fragment, task: int, now: Now) -> bool:
         """Was the task added to the run while the site is cut off, and is the run to finish what was released and no more?"""
         grown = self.grown.get(fragment.run)
@@ -145,7 +155,8 @@ class Gate:
 
     def defers(self, fragment: Fragment, due: Due, now: Now) -> bool:
         """Must what falls due wait, too? It stays in the log, and falls due again when the run goes on."""
-        if not self.bars(fragment, now):
+        is_barred = self.doubts(fragment.run, now) or (fragment.contract is not None and self.bars(fragment, now))
+        if not is_barred:
             return False
         self.deferred.setdefault(fragment.run, []).append(due)
         return True

@@ -22,6 +22,7 @@ from workflow.event import Event
 from workflow.events import FragmentAdopted, FragmentCancelling, FragmentEnded, TaskCompleted
 from workflow.extras import NOBODY, Attempt
 from workflow.fragment import Fragment
+from workflow.homes import attempt_epoch
 from workflow.plan import Plan
 from workflow.resources import Holder, Resources
 from workflow.saved import load_saved
@@ -349,11 +350,6 @@ class Home:
 
     def key(self, fragment: Fragment, task: int, attempt: Attempt) -> AttemptKey:
         return AttemptKey(fragment.run, task, attempt.number, attempt_epoch(fragment.epoch, attempt.number))
-
-
-def attempt_epoch(fragment_epoch: int, attempt: int) -> int:
-    """The fencing token of an attempt: grows with every attempt, and with every new home of the fragment."""
-    return (fragment_epoch << 20) | attempt
 
 
 def deadline_of(fragment: Fragment, task: int, begun_ms: int) -> SetTimer:

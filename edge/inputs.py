@@ -44,11 +44,22 @@ class AgentClosed(NamedTuple):
     goodbye: bool
 
 
+class Outrun(msgspec.Struct, frozen=True, gc=False):
+    """The agent did not do what the home of `epoch` ordered: it has had orders of the run from that of the later epoch `by`."""
+
+    task: int
+    attempt: int
+    agent: str
+    epoch: int
+    by: int
+    reason: str
+
+
 class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What an agent reports of one attempt at a task of `run`."""
 
     run: str
-    command: Complete | Fail | CancelDone | Decline
+    command: Complete | Fail | CancelDone | Decline | Outrun
 
 
 class AgentReported(NamedTuple):

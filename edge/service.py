@@ -26,6 +26,7 @@ from edge.inputs import (
     AttemptKey,
     CloseSession,
     Outcome,
+    Outrun,
     StopTasks,
     Welcome,
     Word,
@@ -38,6 +39,7 @@ from sync.identity.service import bearer_of, impostor
 from tiercel.v1 import agent_pb2, agent_pb2_grpc
 from workflow.commands import CancelDone, Complete, Decline, Fail
 from workflow.events import Blob
+from workflow.homes import home_of
 
 PROTOCOL_VERSION = 1
 PROTOCOL_OLDEST = 1
@@ -325,6 +327,9 @@ def _outcome(agent: str, item: agent_pb2.TaskResult) -> Outcome:
             return Outcome(key.run, Complete(key.task, key.attempt, agent, b"", blob))
         case "cancelled":
             return Outcome(key.run, CancelDone(key.task, key.attempt, agent))
+        case "failure" if later := item.failure.superseded_by:
+            outrun = Outrun(key.task, key.attempt, agent, home_of(key.epoch), later, item.failure.message[:4_096])
+            return Outcome(key.run, outrun)
         case "failure" if item.failure.code in NOT_BEGUN:
             blames = item.failure.code != BLOB_AWAY
             return Outcome(key.run, Decline(key.task, key.attempt, agent, item.failure.message[:4_096], blames))

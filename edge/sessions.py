@@ -11,6 +11,7 @@ from sync.outputs import Revoke
 from sync.values import Now
 from workflow.commands import Lose, TakeUp
 from workflow.events import AgentDeparted, AgentRegistered
+from workflow.homes import home_of
 
 if TYPE_CHECKING:
     from edge.executor import Executor
@@ -55,16 +56,17 @@ class Sessions:
             fragment = site.fragments[run]
             attempt = fragment.live[task]
             said = holding.get((run, task))
-            if said is None or said.attempt != number:
+            if said is None or said.attempt != number or home_of(said.epoch) > fragment.epoch:
                 # The same process that does not know the attempt never got it; a new process may have begun and forgotten.
                 never_got_it = attempt.boot == input.boot and (run, task, number) not in site.doubts.attempts
                 reason = "never delivered" if never_got_it else f"agent {slot.agent} restarted without it"
                 site.home.decide(fragment, Lose(task, number, never_got_it, reason), now, out)
-        strange = [key for key in input.holding if slot.held.get((key.run, key.task)) != key.attempt]
+        ours = [key for key in input.holding if not site.yielding.doubt(key.run, slot.agent, home_of(key.epoch), now, out)]
+        strange = [key for key in ours if slot.held.get((key.run, key.task)) != key.attempt]
         stale = [key for key in strange if not self._take_up(slot, key, now, out)]
         if stale:
             site.home.stop(slot.agent, stale, "no longer assigned to this agent", out)
-        cancelled = [key for key in input.holding if key not in stale and site.fragments[key.run].stopping == "cancelled"]
+        cancelled = [key for key in ours if key not in stale and site.fragments[key.run].stopping == "cancelled"]
         if cancelled:
             site.home.stop(slot.agent, cancelled, "its run is being cancelled", out)
 

@@ -12,10 +12,11 @@ import msgspec
 
 from edge.health import UNKNOWN
 from edge.home import Home
+from edge.inputs import AttemptKey, Outrun
 from edge.part import Fold, Hear, Part
 from sync.outputs import Append, ClearTimer, Save
 from sync.values import Now
-from workflow.commands import Complete
+from workflow.commands import Complete, Decline
 from workflow.event import Event
 from workflow.events import FragmentEnded
 from workflow.facts import adopt
@@ -29,9 +30,11 @@ from workflow.home_events import (
     FragmentTaken,
     FragmentYielded,
     FragmentYielding,
+    HomeConfirmed,
+    HomeDoubted,
     YieldRequested,
 )
-from workflow.homes import BORN_EPOCH
+from workflow.homes import BORN_EPOCH, attempt_epoch
 from workflow.moving import definition_of, restore_moved, stays_for
 from workflow.saved import state_hash
 
@@ -52,7 +55,7 @@ class Yielding(Part):
         self.taken: dict[str, int] = {}
 
     def folds(self) -> dict[type, Fold]:
-        kinds = (FragmentYielding, FragmentYielded, FragmentTaken, FragmentEnded, FragmentDropped)
+        kinds = (FragmentYielding, FragmentYielded, FragmentTaken, FragmentEnded, FragmentDropped, HomeDoubted, HomeConfirmed)
         return dict.fromkeys(kinds, self._fold)
 
     def hears(self) -> dict[type, Hear]:
@@ -81,12 +84,13 @@ class Yielding(Part):
         return stays_for(fragment)
 
     def save(self) -> bytes:
-        known = (self._leaving, self.gone, self.taken)
+        known = (self._leaving, self.gone, self.taken, self._home.gate.doubted)
         return msgspec.msgpack.encode(known) if any(known) else b""
 
     def restore(self, body: bytes) -> None:
         self._leaving, self.gone, *more = msgspec.msgpack.decode(body)
         self.taken = more[0] if more else {}
+        self._home.gate.doubted = more[1] if len(more) > 1 else {}
 
     # Leaving ----------------------------------------------------------------------------------------------------------
 
@@ -142,18 +146,41 @@ class Yielding(Part):
         home, run = self._home, fragment.run
         for task, attempt in sorted(fragment.live.items()):
             reason = f"the run goes on at {event.to} since epoch {event.epoch}"
-            home.stop(attempt.agent, [home.key(fragment, task, attempt)], reason, out)
+            # It is the later home that lets it be stopped: an agent that knows that home obeys, too.
+            key = AttemptKey(run, task, attempt.number, attempt_epoch(event.epoch, attempt.number))
+            home.stop(attempt.agent, [key], reason, out)
             home.roster.drop(attempt.agent, run, task, UNKNOWN, now)
             home.vigil.forget(run, task)
             if fragment.task(task).timeout_ms:
                 out.append(ClearTimer(run, f"deadline/{task}"))
 
-    def note_late(self, run: str, said: object, out: list[object]) -> None:
-        """An agent is done with what it had of a run that was taken away: a fact that its present home may wait for."""
-        if run in self.taken and isinstance(said, Complete):
+    def hear_agent(self, run: str, said: object, now: Now, out: list[object]) -> None:
+        """An agent is done with what it had of a run that was taken away: a fact that its present home may wait for. Or it knows
+        a later home of a run that is here."""
+        if isinstance(said, Outrun):
+            self._outrun(run, said, now, out)
+        elif run in self.taken and isinstance(said, Complete):
             found = FactFound(said.task, said.attempt, said.agent, said.output, said.blob)
             out.append(Append(self._home.stream, run, self.taken[run], found))
             self._home.tell(run, found)
+
+    def _outrun(self, run: str, said: Outrun, now: Now, out: list[object]) -> None:
+        """What this home ordered was not begun, and the run waits until the cloud has said whose it is."""
+        fragment = self._home.fragments.get(run)
+        if fragment is None or said.epoch != fragment.epoch:
+            return
+        if said.task < len(fragment.states):
+            self._home.decide(fragment, Decline(said.task, said.attempt, said.agent, said.reason), now, out)
+        self.doubt(run, said.agent, said.by, now, out)
+
+    def doubt(self, run: str, agent: str, by: int, now: Now, out: list[object]) -> bool:
+        """Does the agent know a later home of the run than this one?"""
+        fragment = self._home.fragments.get(run)
+        if fragment is None or by <= fragment.epoch:
+            return False
+        if run not in self._home.gate.doubted:
+            self._home.record(fragment, [HomeDoubted(agent, fragment.epoch, by)], now, out)
+        return True
 
     def _settle_fact(self, run: str, event: Event, now: Now, out: list[object]) -> None:
         assert isinstance(event, FactTold)
@@ -179,6 +206,10 @@ class Yielding(Part):
     # Folding ----------------------------------------------------------------------------------------------------------
 
     def _fold(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
+        if type(event) is HomeDoubted:
+            self._home.gate.doubted[run] = None
+            return
+        self._home.gate.doubted.pop(run, None)
         match event:
             case FragmentYielding(command, wanted) if wanted:
                 self._leaving[run] = command
@@ -196,5 +227,7 @@ class Yielding(Part):
             case FragmentTaken():
                 self.gone.pop(run, None)
                 self.taken.pop(run, None)
+            case HomeConfirmed():
+                pass
             case _:
                 self._leaving.pop(run, None)

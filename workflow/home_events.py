@@ -113,6 +113,15 @@ class DecisionRefused(Event, frozen=True):
     detail: str
 
 
+class HomeDoubted(Event, frozen=True):
+    """An agent did not obey what the home ordered under `epoch`: it has had orders of the run from a home of the later epoch
+    `by`. Nothing new begins here until the cloud says whose the run is."""
+
+    agent: str
+    epoch: int
+    by: int
+
+
 class SiteDrainOrdered(Event, frozen=True):
     """An operator empties a site: nothing new is placed there, and what can go moves to other sites (`to`, if not empty)."""
 
@@ -124,4 +133,4 @@ class SiteDrainOrdered(Event, frozen=True):
 
 
 register(YieldRequested, FragmentYielding, FragmentYielded, FragmentMoved, FragmentTaken, SiteDrainOrdered)
-register(FragmentSuperseded, FragmentDropped, HomeConfirmed, FactFound, FactTold, FactRefused, DecisionRefused)
+register(FragmentSuperseded, FragmentDropped, HomeConfirmed, FactFound, FactTold, FactRefused, DecisionRefused, HomeDoubted)

@@ -25,3 +25,16 @@ def verdict(event_epoch: int, home_epoch: int, *, is_fact: bool) -> Verdict:
 def following(epoch: int) -> int:
     """The epoch of the next home. Above that of every first home, so it is told from them by itself."""
     return max(epoch, RELEASED_EPOCH) + 1
+
+
+_ATTEMPT_BITS = 20
+
+
+def attempt_epoch(home_epoch: int, attempt: int) -> int:
+    """The fencing token of an attempt: grows with every attempt, and with every new home of the run."""
+    return (home_epoch << _ATTEMPT_BITS) | attempt
+
+
+def home_of(token: int) -> int:
+    """The epoch of the home that ordered the attempt of this token."""
+    return token >> _ATTEMPT_BITS

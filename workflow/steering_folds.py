@@ -11,7 +11,7 @@ from workflow.events import (
     FragmentEnded,
 )
 from workflow.extras import CHECKPOINTS_MAX, Approval, Checkpoint, Rollback
-from workflow.home_events import FactRefused, FragmentYielding
+from workflow.home_events import FactRefused, FragmentYielding, HomeDoubted
 from workflow.states import (
     ABSENT,
     BLOCKED,
@@ -329,6 +329,7 @@ STEERING_FOLDS: dict[type[Event], Callable[["Fragment", Any], None]] = {
     FragmentPaused: _pause,
     FragmentYielding: _yield,
     FactRefused: lambda fragment, event: None,
+    HomeDoubted: lambda fragment, event: None,
     FragmentResumed: _resume,
     SignalReceived: _signal,
     SignalTaken: _take_signal,

@@ -32,6 +32,7 @@ from workflow.home_events import (
     FragmentSuperseded,
     FragmentTaken,
     HomeConfirmed,
+    HomeDoubted,
 )
 from workflow.homes import following, verdict
 from workflow.moving import STATE_BYTES_MAX, state_for, without_hands
@@ -44,7 +45,7 @@ REFUSED_MAX = 100
 """Decisions of one earlier home that are recorded one by one; all stand in its stream."""
 RETRY_MS = 10_000
 """After which a run that no site could take is looked at again."""
-FACTS = (TaskCompleted, TaskFailed, TaskLost, TaskAssigned)
+FACTS = (TaskCompleted, TaskFailed, TaskLost, TaskAssigned, HomeDoubted)
 
 
 class Taking(Part):
@@ -78,7 +79,12 @@ class Taking(Part):
         }
 
     def hears(self) -> dict[type, Hear]:
-        return {FactFound: self._hear_home, FragmentTaken: self._hear_home, ContractChanged: self._hear_contract}
+        return {
+            FactFound: self._hear_home,
+            FragmentTaken: self._hear_home,
+            HomeDoubted: self._hear_doubt,
+            ContractChanged: self._hear_contract,
+        }
 
     def restored(self, now: Now, out: list[object]) -> None:
         """The time that sites are silent is counted anew."""
@@ -243,6 +249,13 @@ class Taking(Part):
 
     def _hear_home(self, site: str, run: str, event: Event, time_ms: int, now: Now, out: list[object]) -> None:
         self._tell_facts(run, now, out)
+
+    def _hear_doubt(self, site: str, run: str, event: Event, time_ms: int, now: Now, out: list[object]) -> None:
+        """The present home was told of a later one by an agent. There is none, and it goes on by this word."""
+        known = self._planner.runs.get(run)
+        if known is not None and known.sites == [site] and (fragment := known.fragments[0]) is not None:
+            confirmed = HomeConfirmed(fragment.epoch)
+            self._planner.emit(self._planner.site_stream(site), run, fragment.epoch, confirmed, now, out)
 
     def _hear_contract(self, site: str, run: str, event: Event, time_ms: int, now: Now, out: list[object]) -> None:
         self._look()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tiercel.capability import Capability
 from tiercel.context import TaskContext, correlation_id_of
 from tiercel.encoding import Key, encode
-from tiercel.errors import TaskCancelled, TaskError
+from tiercel.errors import Superseded, TaskCancelled, TaskError
 from tiercel.lease import now_s
 from tiercel.secrets import redact
 from tiercel.v1 import agent_pb2
@@ -127,6 +127,8 @@ class Attempt:
         """The result when the capability said itself what its failure means."""
         result = self.failure(error.code, str(error), retryable=error.retryable)
         result.failure.recoverable, result.failure.retry_after_ms = error.recoverable, error.retry_after_ms
+        if isinstance(error, Superseded):
+            result.failure.superseded_by = error.by
         return result
 
     def _stopped(self) -> agent_pb2.TaskResult:

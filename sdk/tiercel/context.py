@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tiercel.encoding import decode
 from tiercel.errors import TaskCancelled
+from tiercel.fences import home_of
 from tiercel.secrets import PREFIX
 from tiercel.v1 import agent_pb2
 
@@ -65,8 +66,14 @@ class TaskContext:
 
     @property
     def epoch(self) -> int:
-        """The fencing token: hand it to what you act on, so that it can refuse an order that was overtaken."""
+        """The fencing token of the attempt: hand it to what you act on, so that it can refuse an older attempt at the task."""
         return self._assignment.key.epoch
+
+    @property
+    def fence(self) -> int:
+        """The fencing token of the run: one for all its tasks while it has one home, and a higher one with the next. Hand it to
+        what several tasks act on, and have what is lower than the highest refused: a site orders it that the run has left."""
+        return home_of(self._assignment.key.epoch)
 
     @property
     def capability(self) -> str:

@@ -9,7 +9,7 @@ never waits for the disk, and results that finish during one sync share the next
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tiercel.attempt import failed
@@ -17,6 +17,7 @@ from tiercel.backoff import Backoff
 from tiercel.blobs import Blobs, reference_of
 from tiercel.encoding import Key, key_of
 from tiercel.errors import BlobUnavailable
+from tiercel.fences import Fences
 from tiercel.journal import Journal
 from tiercel.outbox import Outbox
 from tiercel.parcel import Parcel, packed
@@ -35,10 +36,11 @@ disk = Threads(1, "tiercel-disk")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Results that are recorded together, and the same as parcels."""
+    """Results that are recorded together, and the same as parcels. `recorded` is done once they are, if somebody waits for it."""
 
     results: dict[Key, agent_pb2.TaskResult]
     parcels: list[Parcel]
+    recorded: "asyncio.Future[None] | None" = None
 
 
 class Delivery:
@@ -112,6 +114,34 @@ class Delivery:
         else:
             self._release(batch)
 
+    async def fence(self, assignments: Sequence[agent_pb2.Assignment]) -> None:
+        """What these say of the latest homes of runs is on disk when this returns, so that it holds whatever happens to the agent
+        while it obeys them. If the disk refuses, it holds for as long as the process lives."""
+        if not (homes := self._journal.fences.raises(assignments)):
+            return
+        while self._rewriting:
+            self._changed.clear()
+            await self._changed.wait()
+        try:
+            self._journal.fence(homes)
+        except OSError as error:
+            self._mend(error)
+            return
+        recorded = self._loop.create_future()
+        self._unsynced.append(Batch({}, [], recorded))
+        self._sync()
+        await recorded
+
+    @property
+    def fences(self) -> Fences:
+        """The latest homes of runs, as far as they are remembered."""
+        return self._journal.fences
+
+    def refuse(self, result: agent_pb2.TaskResult) -> None:
+        """Say that an order was not obeyed. Nobody keeps it: a gateway that misses it asks again when the agent is back."""
+        if self._outbox.connected:
+            self._outbox.add_results(packed({key_of(result.key): result}, self._journal.draw_number))
+
     def known(self, key: Key) -> bool:
         """The attempt is done, and its result is being recorded or waits for its acknowledgement."""
         return key in self._journal.held or key in self._finished or key in self._recording
@@ -179,6 +209,8 @@ class Delivery:
         """It is recorded, or the disk refused it: either way it may leave."""
         for key in batch.results if self._recording else ():
             self._recording.pop(key, None)
+        if batch.recorded is not None and not batch.recorded.done():
+            batch.recorded.set_result(None)
         if self._large.isdisjoint(batch.results):
             self._send_parcels(batch.parcels)
         else:

@@ -3,7 +3,8 @@
     TiercelError
     |- TaskError            a task failed: code, message, retryable, recoverable, retry_after_ms
     |  |- TerminalError     raised by a capability: do not try again
-    |  `- RetryableError    raised by a capability: trying again may help
+    |  |- RetryableError    raised by a capability: trying again may help
+    |  `- Superseded        raised by a capability: what it acts on has had orders of a later home of the run, and it did nothing
     |- TaskCancelled        raised by `TaskContext.raise_if_cancelled`: the work was asked to stop, and did
     |- SecretUnavailable    a `secret://name` could not be resolved here
     |- BlobUnavailable      a large value could not be fetched or stored
@@ -50,6 +51,20 @@ class TerminalError(TaskError):
 
     def __init__(self, message: str, *, code: str = "terminal", recoverable: bool = False) -> None:
         super().__init__(message, code=code, recoverable=recoverable)
+
+
+class Superseded(TaskError):
+    """Raise it in a capability when what it acts on refuses `TaskContext.fence`, for it has seen the higher one `by`. Nothing may
+    have been done: the site is told that the attempt never began, and asks whether the run is still its own."""
+
+    retryable = True
+
+    def __init__(self, what: str, fence: int, by: int) -> None:
+        """`what` refused the order."""
+        super().__init__(
+            f"{what} has had orders of the run's home of epoch {by}, and this is of epoch {fence}", code="not_started"
+        )
+        self.by = by
 
 
 class RetryableError(TaskError):

@@ -5,7 +5,8 @@ file tells which attempts were done, so they are answered from here and not done
 
     file    = MAGIC record*
     record  = length u32, crc32 u32 of the rest, kind u8, payload      (little endian; length counts kind and payload)
-    kind 1  = Results: done;  kind 2 = ResultAcks: forgotten           (protobuf, see agent.proto)
+    kind 1  = Results: done;  kind 2 = ResultAcks: forgotten;  kind 3 = Fences: the latest homes of runs that have moved
+                                                                       (protobuf, see agent.proto)
 
 A record of results bears the number of its parcel, and one that forgets names numbers of this file, or attempts.
 
@@ -29,11 +30,12 @@ from pathlib import Path
 
 from tiercel.encoding import Key, key_of
 from tiercel.errors import JournalInUse, JournalUnusable
+from tiercel.fences import Fences, message_of
 from tiercel.parcel import Parcel
 from tiercel.v1 import agent_pb2
 
 MAGIC = b"tiercel journal 1\n"
-DONE, FORGOTTEN = 1, 2
+DONE, FORGOTTEN, FENCED = 1, 2, 3
 RECORD_BYTES_MAX = 4 * 1024 * 1024
 _FRAME = struct.Struct("<II")
 
@@ -41,12 +43,14 @@ log = logging.getLogger("tiercel.journal")
 
 
 class Journal:
-    """The journal at `path`, open and locked. `held`: the attempts done and not yet forgotten, oldest first."""
+    """The journal at `path`, open and locked. `held`: the attempts done and not yet forgotten, oldest first; `fences`: the latest
+    homes of runs."""
 
     def __init__(self, path: Path, *, dead_bytes_max: int = 1024 * 1024) -> None:
         """Open or create it. Raises JournalInUse when another process has it, JournalUnusable when it is no journal."""
         self.path = path
         self.held: dict[Key, agent_pb2.TaskResult] = {}
+        self.fences = Fences()
         self._dead_bytes_max = dead_bytes_max
         self._written: set[int] = set()
         self._forgotten: list[tuple[int, list[Key]]] = []
@@ -91,6 +95,13 @@ class Journal:
         self._written.update(parcel.number for parcel in parcels)
         self._forgotten.clear()
 
+    def fence(self, homes: dict[str, int]) -> None:
+        """Remember the latest homes of runs, and write that, without syncing. Raises OSError as `append` does."""
+        self.fences.learn(homes)
+        data = bytearray()
+        _add_record(data, FENCED, message_of(homes).SerializeToString())
+        self._write(data)
+
     def sync(self) -> None:
         """Everything appended so far is on disk when this returns. Raises OSError; the journal is then `broken`."""
         try:
@@ -107,8 +118,8 @@ class Journal:
             self._forgotten.append((number, gone))
 
     def trim(self) -> None:
-        """Empty the file when nothing is held and it has grown: the cheap way to stay small."""
-        if not self.held and not self._broken and self._size > self._dead_bytes_max:
+        """Empty the file when nothing is in it any more and it has grown: the cheap way to stay small."""
+        if not self.held and not self.fences.highest and not self._broken and self._size > self._dead_bytes_max:
             os.ftruncate(self._fd, len(MAGIC))
             self._size = len(MAGIC)
             self._written.clear()
@@ -121,10 +132,10 @@ class Journal:
 
     def mostly_forgotten(self) -> bool:
         """Compaction is worth its two syncs."""
-        return self._size > 4 * self._dead_bytes_max and self._size > 4 * sum(r.ByteSize() for r in self.held.values())
+        return self._size > 4 * self._dead_bytes_max and self._size > 4 * self._living_bytes()
 
     def compact(self, held: Iterable[agent_pb2.TaskResult]) -> None:
-        """Write a file with only `held` beside this one, sync it and put it in its place.
+        """Write a file with only `held` and the fences beside this one, sync it and put it in its place.
 
         After a crash at any moment either the old file or the new one is there, whole. `held` is a copy of the
         journal's, taken by its owner, so that this may run in another thread; nothing may be appended meanwhile.
@@ -132,6 +143,8 @@ class Journal:
         data = bytearray(MAGIC)
         for result in held:
             _add_record(data, DONE, agent_pb2.Results(items=(result,)).SerializeToString())
+        if self.fences.highest:
+            _add_record(data, FENCED, self.fences.message().SerializeToString())
         fresh = self.path.with_name(self.path.name + ".new")
         fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
@@ -211,6 +224,8 @@ class Journal:
                     self.held.pop(key_of(item), None)
                 for number in acks.numbers:
                     self._drop(parcels.get(number, {}))
+            case 3:
+                self.fences.learn({item.run: item.epoch for item in agent_pb2.Fences.FromString(payload).items})
             case _:
                 log.warning("the journal %s holds a record of kind %d, of a later version; skipped", self.path, kind)
 
@@ -220,6 +235,9 @@ class Journal:
         for key in gone:
             del held[key]
         return gone
+
+    def _living_bytes(self) -> int:
+        return sum(result.ByteSize() for result in self.held.values()) + self.fences.message().ByteSize()
 
     def _acks(self) -> Iterator[agent_pb2.ResultAcks]:
         """What is forgotten, as the file should hear it: the number of a parcel only if it was written under it."""

@@ -108,6 +108,7 @@ class Session:
 
     async def _accept(self, assignments: agent_pb2.Assignments) -> None:
         items = assignments.items
+        await self._delivery.fence(items)
         if len(items) <= BATCH:
             self._work.accept(items)
             return

@@ -23,6 +23,7 @@ from tiercel.delivery import Delivery
 from tiercel.documents import Channel, Documents
 from tiercel.encoding import Key, decode, key_of
 from tiercel.errors import BlobUnavailable, SecretUnavailable, SessionLost, TaskCancelled, TaskError
+from tiercel.fences import home_of
 from tiercel.lease import Lease, now_s
 from tiercel.outbox import Outbox
 from tiercel.secrets import PREFIX, Secrets, redact
@@ -85,6 +86,9 @@ class Work:
     def cancel(self, keys: Iterable[agent_pb2.AttemptKey], reason: str) -> None:
         """Ask attempts to stop. One that is already over has reported what really happened."""
         for key in keys:
+            if later := self._delivery.fences.later_than(key):
+                self._refuse(key, later, f"{key.run}/{key.task}/{key.attempt}", "stop", retryable=False)
+                continue
             attempt = self._running.get(key_of(key))
             if attempt is not None:
                 attempt.stop(causes.CANCEL, reason)
@@ -136,10 +140,13 @@ class Work:
 
     def _accept_one(self, assignment: agent_pb2.Assignment) -> None:
         key = key_of(assignment.key)
-        if key in self._running:
-            return
         if self._delivery.known(key):
-            self._delivery.send_again(key)
+            self._delivery.send_again(key)  # What was done is a fact, whoever asks for it.
+            return
+        if self._delivery.fences.highest and (later := self._delivery.fences.later_than(assignment.key)):
+            self._refuse(assignment.key, later, correlation_id_of(assignment), "begin", retryable=True)
+            return
+        if key in self._running:
             return
         if self._delivery.count >= UNACKNOWLEDGED_MAX:
             raise SessionLost(f"the gateway sends work and acknowledges none of {UNACKNOWLEDGED_MAX} results")
@@ -168,6 +175,15 @@ class Work:
         if effect == agent_pb2.EFFECT_PHYSICAL and self._tools.lease.stopped:
             return "has a lease that is running out"
         return ""
+
+    def _refuse(self, key: agent_pb2.AttemptKey, later: int, name: str, what: str, *, retryable: bool) -> None:
+        """An order of a home that the run has left. It is not obeyed, and whoever gave it is told by what it was overtaken."""
+        ordered = f"ordered by its home of epoch {home_of(key.epoch)}, and this agent has had orders of the home of epoch {later}"
+        message = f"agent {self._tools.agent!r} does not {what} it: {ordered}"
+        log.warning("%s: %s", name, message)
+        result = failed(key, "not_started", message, retryable=retryable, correlation_id=name)
+        result.failure.superseded_by = later
+        self._delivery.refuse(result)
 
     def _decline(self, assignment: agent_pb2.Assignment, code: str, message: str, *, retryable: bool) -> None:
         # It is on disk like a result, because the gateway may ask again: the answer must not change to "done".

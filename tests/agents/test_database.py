@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from coordination.breaker import BreakerPolicy
 from tests.agents.attempts import context
 from tests.whole import free_port
 from tiercel import RetryableError, TerminalError
+from tiercel.errors import Superseded
 
 Query = Callable[..., dict[str, Any]]
 
@@ -75,10 +77,12 @@ def query(url: str) -> Iterator[Query]:
     """The capability over a database `db` with the table `stock (sku, n)`."""
     databases = Databases({"db": DatabaseSource(url=url, rows_max=100), "ro": DatabaseSource(url=url, read_only=True)}, None)
 
-    def query(sql: str, *, key: str = "q", effect: str = "once", database: str = "db", **more: Any) -> dict[str, Any]:
-        return databases.query(context(task=key, effect=effect), database, sql, **more)
+    def query(
+        sql: str, *, key: str = "q", effect: str = "once", database: str = "db", home: int = 2, **more: Any
+    ) -> dict[str, Any]:
+        return databases.query(context(task=key, effect=effect, home=home), database, sql, **more)
 
-    for table in ("stock", "tiercel_effects"):
+    for table in ("stock", "tiercel_effects", "tiercel_fences"):
         query(f"DROP TABLE IF EXISTS {table}", effect="repeatable", operation="execute")
     create = "CREATE TABLE stock (sku VARCHAR(40) PRIMARY KEY, n INTEGER)"
     query(create, effect="repeatable", operation="execute")
@@ -133,6 +137,45 @@ def test_quotes_and_comments_may_hold_semicolons(query: Query) -> None:
     """Only what the database would take for a second statement is one."""
     sql = "SELECT 'a;''b' AS one -- c;d\n, \"n\" /* ; */ FROM stock WHERE sku = 'A';"
     assert query(sql)["rows"] == [{"one": "a;'b", "n": 1}]
+
+
+def test_what_a_home_orders_that_the_run_has_left_is_refused(query: Query) -> None:
+    """Behind the run's fence nothing of an earlier home is done; what it had done before is still told, for it is a fact."""
+    add = "UPDATE stock SET n = n + 1 WHERE sku = 'A'"
+    query(add, operation="execute", key="one", home=2)
+    query(add, operation="execute", key="two", home=3)
+    with pytest.raises(Superseded, match="epoch 3, and this is of epoch 2") as refused:
+        query(add, operation="execute", key="three", home=2)
+    assert (refused.value.by, refused.value.code) == (3, "not_started")
+    assert stock(query)["A"] == 3
+    assert query(add, operation="execute", key="one", home=2)["repeated"] is True
+    assert query(add, operation="execute", key="three", home=3)["affected"] == 1, "its key is not taken"
+
+
+def test_a_later_home_waits_for_what_an_earlier_one_has_begun(postgres: str, tmp_path: Path) -> None:
+    """Once the fence is raised, nothing that was begun before it can still be committed."""
+    databases = Databases({"db": DatabaseSource(url=postgres)}, None)
+    ask = partial(databases.query, database="db", operation="execute", sql="SELECT 1 WHERE pg_sleep(1.5) IS NOT NULL")
+    done: list[str] = []
+
+    def old() -> None:
+        ask(context(run="waits", task="old", effect="once", home=2))
+        done.append("old")
+
+    thread = threading.Thread(target=old)
+    thread.start()
+    watch = psycopg.connect(postgres.replace("+psycopg", ""), autocommit=True)
+    sleeping = (
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(%' AND state = 'active' AND pid <> pg_backend_pid()"
+    )
+    while watch.execute(sleeping).fetchone() == (0,):
+        time.sleep(0.01)
+    databases.query(context(run="waits", task="new", effect="once", home=3), "db", "SELECT 1", operation="execute")
+    done.append("new")
+    thread.join()
+    watch.close()
+    databases.close()
+    assert done == ["old", "new"]
 
 
 def test_a_redelivered_statement_is_not_done_twice(query: Query) -> None:

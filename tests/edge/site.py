@@ -19,6 +19,7 @@ from edge.inputs import (
     AttemptKey,
     CloseSession,
     Outcome,
+    Outrun,
     StopTasks,
     Welcome,
     Word,
@@ -246,7 +247,7 @@ class Site:
             outcomes = [Outcome(key.run, robot.journal[key]) for key in receipt]
             self.turn(AgentReported(robot.session, robot.name, outcomes, receipt))
 
-    def lie(self, robot: Robot, key: AttemptKey, command: Command) -> None:
+    def lie(self, robot: Robot, key: AttemptKey, command: Command | Outrun) -> None:
         self.turn(AgentReported(robot.session, robot.name, [Outcome(key.run, command)], [key]))
 
     def done(self, robot: Robot, run: str = "r1", task: int = 0, output: bytes = b"1") -> None:

@@ -84,6 +84,7 @@ STEPS = st.lists(
         st.tuples(st.just("append"), BATCHES),
         st.tuples(st.just("forget"), st.lists(KEYS, max_size=4)),
         st.tuples(st.just("forget a parcel"), st.integers(0, 5)),
+        st.tuples(st.just("fence"), st.dictionaries(st.sampled_from(["r0", "r1"]), st.integers(3, 9), min_size=1)),
         st.tuples(st.sampled_from(["compact", "trim", "open again", "sync"]), st.none()),
     ),
     max_size=20,
@@ -98,6 +99,7 @@ def test_it_holds_what_a_dictionary_would(steps: list[tuple[str, object]]) -> No
         path = Path(directory) / "journal"
         journal, model = Journal(path, dead_bytes_max=50), dict[Key, bytes]()
         parcels: list[Parcel] = []
+        fences: dict[str, int] = {}
         for step, argument in steps:
             match step, argument:
                 case "append", dict(batch):
@@ -112,6 +114,9 @@ def test_it_holds_what_a_dictionary_would(steps: list[tuple[str, object]]) -> No
                 case "forget", list(keys):
                     forget(journal, *keys)
                     model = {key: output for key, output in model.items() if key not in keys}
+                case "fence", dict(homes):
+                    journal.fence(homes)
+                    fences = {run: max(homes.get(run, 0), fences.get(run, 0)) for run in {**fences, **homes}}
                 case "compact", _:
                     journal.compact(list(journal.held.values()))
                 case "trim", _:
@@ -123,9 +128,11 @@ def test_it_holds_what_a_dictionary_would(steps: list[tuple[str, object]]) -> No
                     journal = Journal(path, dead_bytes_max=50)
                     parcels.clear()
             assert held(journal) == model
+            assert journal.fences.highest == fences
         journal.close()
         with opened(path) as journal:
             assert held(journal) == model
+            assert journal.fences.highest == fences
 
 
 @settings(max_examples=50, deadline=None)

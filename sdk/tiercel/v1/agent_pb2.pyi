@@ -296,7 +296,9 @@ Global___HeartbeatAck: _TypeAlias = HeartbeatAck  # noqa: Y015
 
 @_typing.final
 class AttemptKey(_message.Message):
-    """One attempt at one task of one run. The epoch grows with every attempt: an older one's facts are adopted, its orders refused."""
+    """One attempt at one task of one run. The epoch grows with every attempt, and with every home of the run: its lower 20 bits are the
+    attempt, those above them the epoch of the home that orders it. An older one's facts are adopted, its orders refused.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -505,6 +507,7 @@ class TaskFailure(_message.Message):
     RECOVERABLE_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
     CORRELATION_ID_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_BY_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """Stable and short, for programs: "timeout", "http_503", "validation"."""
     message: _builtins.str
@@ -516,6 +519,10 @@ class TaskFailure(_message.Message):
     """No sooner than this does another attempt make sense; 0 leaves it to the task's retry policy."""
     correlation_id: _builtins.str
     """Of the attempt, as the agent's log has it: run/task/attempt."""
+    superseded_by: _builtins.int
+    """Not 0: what the home of the key's epoch ordered (a begin, code "not_started", or a stop) was not done, because the agent has had
+    orders of the run from a home with this later epoch.
+    """
     def __init__(
         self,
         *,
@@ -525,10 +532,11 @@ class TaskFailure(_message.Message):
         recoverable: _builtins.bool = ...,
         retry_after_ms: _builtins.int = ...,
         correlation_id: _builtins.str = ...,
+        superseded_by: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "correlation_id", b"correlation_id", "message", b"message", "recoverable", b"recoverable", "retry_after_ms", b"retry_after_ms", "retryable", b"retryable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "correlation_id", b"correlation_id", "message", b"message", "recoverable", b"recoverable", "retry_after_ms", b"retry_after_ms", "retryable", b"retryable", "superseded_by", b"superseded_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -697,6 +705,50 @@ class ProgressReports(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProgressReports: _TypeAlias = ProgressReports  # noqa: Y015
+
+@_typing.final
+class Fences(_message.Message):
+    """In the journal of an agent: of runs that have moved, the latest home that it had orders from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fence]: ...
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___Fence] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Fences: _TypeAlias = Fences  # noqa: Y015
+
+@_typing.final
+class Fence(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    run: _builtins.str
+    epoch: _builtins.int
+    def __init__(
+        self,
+        *,
+        run: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Fence: _TypeAlias = Fence  # noqa: Y015
 
 @_typing.final
 class Goodbye(_message.Message):
