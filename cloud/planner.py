@@ -11,6 +11,7 @@ from functools import partial
 from cloud.admission import Admission
 from cloud.caches.core import Clearing
 from cloud.children import Children
+from cloud.conflicts.core import Conflicts
 from cloud.control.core import RunOrders
 from cloud.dependencies.core import Dependencies
 from cloud.documents.core import CloudDocuments
@@ -97,6 +98,7 @@ class Planner:
     pauses: SitePauses = field(init=False)
     rules: RuleBook = field(init=False)
     documents: CloudDocuments = field(init=False)
+    conflicts: Conflicts = field(init=False)
     agent_tokens: AgentTokens = field(init=False)
     overdue: Overdue = field(init=False)
     moving: Moving = field(init=False)
@@ -113,6 +115,7 @@ class Planner:
         self.dependencies, self.overdue = Dependencies(self), Overdue(self)
         self.moving, self.taking = Moving(self), Taking(self)
         self.documents, self.agent_tokens = CloudDocuments(self), AgentTokens(self)
+        self.conflicts = Conflicts(self)
         self.parts = Parts(self._make_parts())
         self._steps = {
             **Hearing(self).steps(),
@@ -129,7 +132,7 @@ class Planner:
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the runs, in the order in which it sees what happens."""
         first = (self.dependencies, self.notifications, Clearing(self), self.pauses, self.rules)
-        return (*first, self.overdue, self.moving, self.taking, self.documents, self.agent_tokens)
+        return (*first, self.overdue, self.moving, self.taking, self.documents, self.conflicts, self.agent_tokens)
 
     @property
     def stream(self) -> StreamId:

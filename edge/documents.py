@@ -23,11 +23,13 @@ from sync.documents.book import PENDING_MAX, Decision, DocumentBook
 from sync.documents.events import EVENTS, DocumentCreated, EditProposed, EditRefused
 from sync.documents.ids import CLOUD, home_of
 from sync.documents.inputs import EditDocument
+from sync.documents.losing import conflict_of, with_base
 from sync.documents.reading import shown_of
 from sync.documents.terms import PLAIN, Terms
 from sync.lag import DOCUMENT
 from sync.outputs import Confirmed, Reply
 from sync.values import Now
+from workflow import conflict_events as _conflicts  # noqa: F401 (makes the events known)
 from workflow import document_events as _codec  # noqa: F401 (makes the events known)
 from workflow.event import Event
 
@@ -81,7 +83,7 @@ class SiteDocuments(Part):
 
     def _edit(self, input: EditDocument, now: Now, out: list[object]) -> None:
         """The answer is the version that it made, an EditRefused, or, while its home has not decided, the EditProposed."""
-        edit = EditProposed(*input[1:7], now.wall_ms, input.terms)
+        edit = EditProposed(*input[1:7], now.wall_ms, input.terms, input.base)
         answer = self._answer(edit, now, out)
         self._reply(input.token, answer, edit.document, out)
 
@@ -111,12 +113,13 @@ class SiteDocuments(Part):
             if len(self.book.pending) >= PENDING_MAX:
                 reason = f"{PENDING_MAX:,} edits wait for the cloud already: ask again once it has answered some"
                 return self._refuse(edit, "too_many_pending", reason)
+            edit = with_base(edit, self.book.get(edit.document))
             self._home.note(edit, out)
             return edit
         decided = self.book.decide(edit, now.wall_ms)
         if isinstance(decided, EditRefused):
             return decided
-        self._record(decided, out)
+        self._settle(edit, decided, self._home.site, now, out)
         return decided.changed.version
 
     def _refuse(self, edit: EditProposed, code: str, reason: str) -> EditRefused:
@@ -138,6 +141,16 @@ class SiteDocuments(Part):
             return self._refuse(edit, "bound_reached", f"the cloud lacks {edit.document} for {level.time_ms} ms already")
         return None
 
+    def _settle(self, edit: EditProposed, decided: Decision | EditRefused, at: str, now: Now, out: list[object]) -> None:
+        """Record what was decided of an edit that was made at the node `at`, and what loses by it."""
+        lost = conflict_of(self.book, edit, decided, at, now.wall_ms)
+        if isinstance(decided, EditRefused):
+            self._home.note(decided, out)
+        else:
+            self._record(decided, out)
+        if lost is not None:
+            self._home.note(lost, out)
+
     def _record(self, decided: Decision, out: list[object]) -> None:
         changed = decided.changed
         if decided.created is not None:
@@ -156,11 +169,7 @@ class SiteDocuments(Part):
             if self._bar(edit, now):
                 self._held = True
                 continue
-            decided = self.book.decide(edit, now.wall_ms)
-            if isinstance(decided, EditRefused):
-                self._home.note(decided, out)
-            else:
-                self._record(decided, out)
+            self._settle(edit, self.book.decide(edit, now.wall_ms), CLOUD, now, out)
 
     def _fold(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         self.book.fold(event)

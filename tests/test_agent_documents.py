@@ -1,7 +1,7 @@
 """Agents read and edit documents at their site, over real sockets."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from tests.whole import PATIENCE_S, Whole, whole
+from tests.whole import PATIENCE_S, Whole, until, whole
 from tiercel import TaskContext
 from tiercel.documents import Channel, Documents
 from tiercel.errors import DocumentRefused, DocumentStale, DocumentUnavailable, RetryableError
@@ -81,6 +81,28 @@ async def test_edits_are_compared_and_refused_with_a_reason(system: Whole) -> No
         assert "site/harbour/dock" in await documents.list("site/")
         assert (await documents.delete("site/harbour/dock")).version == 3
         assert not (await documents.get("site/harbour/dock")).exists
+
+
+async def test_what_an_agent_overwrites_unseen_is_a_conflict(system: Whole) -> None:
+    """It says which version it has seen; the site records what came since, and the cloud's feed has it."""
+    async with channel_to(system) as channel:
+        documents = documents_of(system, channel)
+        for value in (1, 2):
+            await documents.put("site/harbour/gate", value)
+        assert (await documents.put("site/harbour/gate", 3, base=1)).version == 3
+
+    async def found() -> list[dict[str, Any]]:
+        page = await system.client.get("/api/v1/conflicts", params={"subject": "site/harbour/gate"})
+        return list(page.json()["items"])
+
+    await until(lambda: _any(found()))
+    (conflict,) = await found()
+    assert (conflict["rule"], conflict["recorded_by"], conflict["stands"]["by"]) == ("last_at_home", "harbour", "agent:r1")
+    assert (conflict["stands"]["value"], conflict["loses"]["value"]) == (3, 2)
+
+
+async def _any(found: Coroutine[Any, Any, list[dict[str, Any]]]) -> bool:
+    return bool(await found)
 
 
 async def test_who_has_no_session_gets_nothing(system: Whole) -> None:

@@ -76,7 +76,8 @@ class Endpoints:
         if self._node.damaged or self._node.recovering_from:
             raise Problem(503, "not_ready", "the cloud does not take work now: GET /readyz says why")
         terms = terms_asked(query) if operation == "put" else None
-        wanted = EditDocument(0, _checked(document), edit, operation, value, expected, author or "api", terms)
+        said = _checked(document), edit, operation, value, expected, author or "api", terms
+        wanted = EditDocument(0, *said, _base(query.get("base")))
         edited = await self._node.documents.edit(wanted, wait)
         decided = edited.version or self._node.planner.documents.book.answer(document, edited.edit)
         if isinstance(decided, EditRefused):
@@ -138,8 +139,15 @@ def _expected(asked: str | None, headers: Mapping[str, str]) -> int:
     if headers.get("if-none-match", "").strip() == "*":
         return 0
     text = asked if asked is not None else headers.get("if-match", "").strip().strip('"')
-    if not text:
-        return ANY_VERSION
+    return _version(text, "the expected version") if text else ANY_VERSION
+
+
+def _base(asked: str | None) -> int:
+    """`base`: the version that whoever asks has seen."""
+    return _version(asked, "base") if asked else ANY_VERSION
+
+
+def _version(text: str, what: str) -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > 15:
-        raise Problem(422, "invalid_request", f"the expected version {text[:40]!r} is no whole number from 0")
+        raise Problem(422, "invalid_request", f"{what} {text[:40]!r} is no whole number from 0")
     return int(text)

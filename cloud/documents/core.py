@@ -14,6 +14,7 @@ from cloud.fleet import Fleet
 from cloud.ids import Ids
 from cloud.part import Fold, Hear, Part, Step
 from cloud.port import Problem
+from sync.conflicts.events import ConflictRecorded
 from sync.documents.book import PENDING_MAX, Decision, Document, DocumentBook
 from sync.documents.events import (
     EVENTS,
@@ -26,9 +27,11 @@ from sync.documents.events import (
 )
 from sync.documents.ids import CLOUD, SHARED, home_of
 from sync.documents.inputs import EditDocument
+from sync.documents.losing import conflict_of, with_base
 from sync.documents.terms import PLAIN
 from sync.outputs import Reply
 from sync.values import Now, SiteId
+from workflow import conflict_events as _conflicts  # noqa: F401 (makes the events known)
 from workflow import document_events as _codec  # noqa: F401 (makes the events known)
 from workflow.event import Event
 
@@ -113,7 +116,7 @@ class CloudDocuments(Part):
 
     def _edit(self, input: EditDocument, now: Now, out: list[object]) -> None:
         home = home_of(input.document)
-        edit = EditProposed(*input[1:7], now.wall_ms, input.terms)
+        edit = EditProposed(*input[1:7], now.wall_ms, input.terms, input.base)
         if not edit.edit:
             edit = msgspec.structs.replace(edit, edit=self._planner.ids.next("e"))
         out.append(Reply(input.token, self._answer(home, edit, now, out)))
@@ -132,11 +135,11 @@ class CloudDocuments(Part):
             decided = self.book.decide(edit, now.wall_ms)
             if isinstance(decided, EditRefused):
                 return refusal(decided)
-            self._record(decided, now, out)
+            self._record(edit, decided, CLOUD, now, out)
             return Edited(edit.edit, decided.changed.version)
         if (problem := self._unfit(home)) is not None:
             return problem
-        self._planner.note("", edit, now, out)
+        self._planner.note("", with_base(edit, self.book.get(edit.document)), now, out)
         self._send(home, now, out)
         return Edited(edit.edit, 0)
 
@@ -173,22 +176,30 @@ class CloudDocuments(Part):
             return
         if not self.book.get(edit.document).terms.reaches(site):
             reason = f"{edit.document} has no replica at {site}, so it is not changed from there"
-            self._refuse(site, EditRefused(edit.document, edit.edit, "no_replica", reason, 0), now, out)
+            self._refuse(site, edit, EditRefused(edit.document, edit.edit, "no_replica", reason, 0), now, out)
             return
         decided = self.book.decide(edit, now.wall_ms)
         if isinstance(decided, EditRefused):
-            self._refuse(site, decided, now, out)
+            self._refuse(site, edit, decided, now, out)
         else:
-            self._record(decided, now, out)
+            self._record(edit, decided, site, now, out)
 
-    def _refuse(self, site: str, refused: EditRefused, now: Now, out: list[object]) -> None:
+    def _refuse(self, site: str, edit: EditProposed, refused: EditRefused, now: Now, out: list[object]) -> None:
+        lost = conflict_of(self.book, edit, refused, site, now.wall_ms)
         self._planner.note("", refused, now, out)
         self._planner.note(site, refused, now, out)
+        self._note_lost(lost, now, out)
 
-    def _record(self, decided: Decision, now: Now, out: list[object]) -> None:
+    def _record(self, edit: EditProposed, decided: Decision, at: str, now: Now, out: list[object]) -> None:
+        lost = conflict_of(self.book, edit, decided, at, now.wall_ms)
         for event in decided.events:
             self._planner.note("", event, now, out)
+        self._note_lost(lost, now, out)
         self._tell_all(now, out)
+
+    def _note_lost(self, lost: ConflictRecorded | None, now: Now, out: list[object]) -> None:
+        if lost is not None:
+            self._planner.note("", lost, now, out)
 
     def _hear_answer(self, site: str, run: str, event: Event, time_ms: int, now: Now, out: list[object]) -> None:
         assert isinstance(event, DocumentChanged | DocumentDeleted | EditRefused)

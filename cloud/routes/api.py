@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from cloud import api
 from cloud.caches.api import cache_routes
+from cloud.conflicts.api import conflict_routes
 from cloud.consistency.api import ClientSessions, consistency_routes
 from cloud.control.api import control_routes
 from cloud.control.service import ControlService
@@ -48,6 +49,7 @@ def make_routes(node: "GlobalPlanner") -> FastAPI:
         rule_routes(node),
         joining_routes(node),
         document_routes(node),
+        conflict_routes(node),
         explain_routes(node, runs),
         cache_routes(node, runs),
         looking_routes(runs.looking),

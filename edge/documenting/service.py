@@ -51,7 +51,9 @@ class DocumentServer(document_pb2_grpc.DocumentServiceServicer):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, wrong)
         expected = request.version_expected if request.HasField("version_expected") else ANY_VERSION
         value = b"" if request.operation == "delete" else _canonical(request.value)
-        edit = EditDocument(0, request.document, request.edit, request.operation, value, expected, f"agent:{request.agent}")
+        base = request.version_base if request.HasField("version_base") else ANY_VERSION
+        said = request.document, request.edit, request.operation, value, expected
+        edit = EditDocument(0, *said, f"agent:{request.agent}", base=base)
         try:
             decided = await reads.edit(edit, _wait_s(request.wait_ms))
         except (Unavailable, OutcomeUnknown) as why:

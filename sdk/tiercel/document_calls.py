@@ -26,20 +26,26 @@ class DocumentCalls:
         at = f"/api/v1/documents/{quote(document)}"
         return cast(dict[str, Any], self._request("POST", at, dict(terms), content=text.encode()))
 
-    def put_document(self: Any, document: str, text: str, expected: int | None = None) -> dict[str, Any]:
-        """Put a JSON value; if `expected` is given, only over that version (0: only if there is none)."""
-        return cast(dict[str, Any], self._edit_document("PUT", document, text, expected))
+    def put_document(self: Any, document: str, text: str, expected: int | None = None, base: int | None = None) -> dict[str, Any]:
+        """Put a JSON value; if `expected` is given, only over that version (0: only if there is none). `base`: the version that
+        you have seen; what came since and is overwritten is kept as a conflict."""
+        return cast(dict[str, Any], self._edit_document("PUT", document, text, expected, base))
 
-    def patch_document(self: Any, document: str, text: str, expected: int | None = None) -> dict[str, Any]:
+    def patch_document(
+        self: Any, document: str, text: str, expected: int | None = None, base: int | None = None
+    ) -> dict[str, Any]:
         """Replace members by a JSON Merge Patch (RFC 7396)."""
-        return cast(dict[str, Any], self._edit_document("PATCH", document, text, expected))
+        return cast(dict[str, Any], self._edit_document("PATCH", document, text, expected, base))
 
-    def delete_document(self: Any, document: str, expected: int | None = None) -> None:
+    def delete_document(self: Any, document: str, expected: int | None = None, base: int | None = None) -> None:
         """Take it away."""
-        self._edit_document("DELETE", document, "", expected)
+        self._edit_document("DELETE", document, "", expected, base)
 
-    def _edit_document(self: Any, method: str, document: str, text: str, expected: int | None) -> dict[str, Any]:
-        params: Params = {} if expected is None else {"expected_version": str(expected)}
+    def _edit_document(
+        self: Any, method: str, document: str, text: str, expected: int | None, base: int | None
+    ) -> dict[str, Any]:
+        asked = {"expected_version": expected, "base": base}
+        params: Params = {name: str(version) for name, version in asked.items() if version is not None}
         content: dict[str, Any] = {"content": text.encode()} if text else {}
         if method == "PATCH":
             content["headers"] = {"content-type": "application/merge-patch+json"}

@@ -106,28 +106,47 @@ class Documents:
         return _document((await self._ask("Get", query, wait_s, document)).shown)
 
     async def put(
-        self, document: str, value: Any, *, expected: int | None = None, edit: str = "", wait_s: float = WAIT_S
+        self,
+        document: str,
+        value: Any,
+        *,
+        expected: int | None = None,
+        base: int | None = None,
+        edit: str = "",
+        wait_s: float = WAIT_S,
     ) -> Edited:
-        """Give the document this value; with `expected` only over that version (0: only if there is none). Raises
-        DocumentRefused, DocumentUnavailable (nothing was recorded) and DocumentUnknown (ask again under its `edit`)."""
-        return await self._edit(document, "put", json.dumps(value).encode(), expected, edit, wait_s)
+        """Give the document this value; with `expected` only over that version (0: only if there is none). `base` is the version
+        that you have seen: what came since and is overwritten is kept as a conflict. Raises DocumentRefused,
+        DocumentUnavailable (nothing was recorded) and DocumentUnknown (ask again under its `edit`)."""
+        return await self._edit(document, "put", json.dumps(value).encode(), expected, base, edit, wait_s)
 
     async def patch(
-        self, document: str, changes: dict[str, Any], *, expected: int | None = None, edit: str = "", wait_s: float = WAIT_S
+        self,
+        document: str,
+        changes: dict[str, Any],
+        *,
+        expected: int | None = None,
+        base: int | None = None,
+        edit: str = "",
+        wait_s: float = WAIT_S,
     ) -> Edited:
-        """Replace members (JSON Merge Patch, RFC 7396); None removes one. Raises as `put`."""
-        return await self._edit(document, "merge", json.dumps(changes).encode(), expected, edit, wait_s)
+        """Replace members (JSON Merge Patch, RFC 7396); None removes one. `base` and what it raises: as `put`."""
+        return await self._edit(document, "merge", json.dumps(changes).encode(), expected, base, edit, wait_s)
 
-    async def delete(self, document: str, *, expected: int | None = None, edit: str = "", wait_s: float = WAIT_S) -> Edited:
-        """Take the document away. Raises as `put`."""
-        return await self._edit(document, "delete", b"", expected, edit, wait_s)
+    async def delete(
+        self, document: str, *, expected: int | None = None, base: int | None = None, edit: str = "", wait_s: float = WAIT_S
+    ) -> Edited:
+        """Take the document away. `base` and what it raises: as `put`."""
+        return await self._edit(document, "delete", b"", expected, base, edit, wait_s)
 
     async def list(self, prefix: str = "") -> list[str]:
         """The ids of the documents that are known at the site and begin so."""
         answer = await self._call("List", document_pb2.DocumentPrefix(agent=self._agent, prefix=prefix), WAIT_S, prefix)
         return list(answer.documents)
 
-    async def _edit(self, document: str, operation: str, value: bytes, expected: int | None, edit: str, wait_s: float) -> Edited:
+    async def _edit(
+        self, document: str, operation: str, value: bytes, expected: int | None, base: int | None, edit: str, wait_s: float
+    ) -> Edited:
         self._count += 1
         edit = edit or (f"{self._name}/{self._count}" if self._name else uuid.uuid4().hex)
         request = document_pb2.DocumentEdit(
@@ -137,6 +156,7 @@ class Documents:
             operation=operation,
             value=value,
             version_expected=expected,
+            version_base=base,
             wait_ms=int(wait_s * 1000),
         )
         return Edited(edit, (await self._ask("Edit", request, wait_s, document)).version)

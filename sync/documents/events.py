@@ -63,7 +63,10 @@ class DocumentDeleted(Event, frozen=True):
 
 class EditProposed(Event, frozen=True):
     """Somebody away from the document's home wants it changed. `operation`: put, merge (RFC 7396) or delete; `expected` is the
-    version that it must have (0: it must not exist), negative: any. `terms`: on which it is to begin if it does not exist."""
+    version that it must have (0: it must not exist), negative: any. `terms`: on which it is to begin if it does not exist.
+
+    `base` is the version that whoever made the edit had seen (negative: nobody says), and `seen` of a merge a digest of what its
+    members were there: by these the home knows what it overwrites that its maker had not seen (sync.documents.losing)."""
 
     document: str
     edit: str
@@ -73,6 +76,8 @@ class EditProposed(Event, frozen=True):
     author: str
     at_ms: int
     terms: Terms | None = None
+    base: int = -1
+    seen: bytes = b""
 
 
 class EditRefused(Event, frozen=True):

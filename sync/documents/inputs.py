@@ -7,8 +7,8 @@ from sync.documents.terms import Terms
 
 class EditDocument(NamedTuple):
     """Change a document, at the cloud or at a site. `edit` is the caller's id of the edit: asked again, it is not done again; the
-    cloud gives one if there is none. `terms`: on which it is to begin if it does not exist. What the answer is, the core that
-    takes it says."""
+    cloud gives one if there is none. `terms`: on which it is to begin if it does not exist. `base`: the version that whoever asks
+    has seen (negative: nobody says). What the answer is, the core that takes it says."""
 
     token: int
     document: str
@@ -18,3 +18,4 @@ class EditDocument(NamedTuple):
     expected: int
     author: str
     terms: Terms | None = None
+    base: int = -1

@@ -12,3 +12,11 @@ def merged(target: object, patch: object) -> object:
         else:
             result[name] = merged(result.get(name), value)
     return result
+
+
+def undone(target: object, patch: object) -> object:
+    """What the patch replaces in the target, as a patch that brings it back: null stands for a member that is not there. Members
+    that are null themselves are lost on that way, for no merge patch can name them."""
+    if not isinstance(patch, dict) or not isinstance(target, dict):
+        return target
+    return {name: undone(target[name], value) if name in target else None for name, value in patch.items()}

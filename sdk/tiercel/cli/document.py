@@ -13,6 +13,7 @@ app = noun("Look at documents and put values into them.")
 Id = Annotated[str, typer.Argument(metavar="DOCUMENT", help="shared/NAME or site/SITE/NAME.")]
 Value = Annotated[str, typer.Argument(metavar="JSON")]
 Expected = Annotated[int | None, typer.Option("--expected", help="Only over this version; 0: only if there is none.", min=0)]
+Base = Annotated[int | None, typer.Option("--base", help="The version you saw; what came since is kept as a conflict.", min=0)]
 
 
 @app.command("list")
@@ -52,24 +53,24 @@ def create(
 
 
 @app.command()
-def put(document: Id, value: Value, expected: Expected = None, server: Server = DEFAULT_SERVER) -> None:
+def put(document: Id, value: Value, expected: Expected = None, base: Base = None, server: Server = DEFAULT_SERVER) -> None:
     """Put a JSON value. While the document's home cannot be reached, the edit is pending."""
     with Client(server) as client:
-        print_json(client.put_document(document, value, expected))
+        print_json(client.put_document(document, value, expected, base))
 
 
 @app.command()
-def patch(document: Id, value: Value, expected: Expected = None, server: Server = DEFAULT_SERVER) -> None:
+def patch(document: Id, value: Value, expected: Expected = None, base: Base = None, server: Server = DEFAULT_SERVER) -> None:
     """Replace members of the value by a JSON Merge Patch; null removes one."""
     with Client(server) as client:
-        print_json(client.patch_document(document, value, expected))
+        print_json(client.patch_document(document, value, expected, base))
 
 
 @app.command()
-def delete(document: Id, expected: Expected = None, server: Server = DEFAULT_SERVER) -> None:
+def delete(document: Id, expected: Expected = None, base: Base = None, server: Server = DEFAULT_SERVER) -> None:
     """Take a document away. Its versions count on if it begins again."""
     with Client(server) as client:
-        client.delete_document(document, expected)
+        client.delete_document(document, expected, base)
     typer.echo(f"{document} is deleted, or will be when its home is reached")
 
 

@@ -77,6 +77,7 @@ class DocumentEdit(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     VERSION_EXPECTED_FIELD_NUMBER: _builtins.int
     WAIT_MS_FIELD_NUMBER: _builtins.int
+    VERSION_BASE_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     document: _builtins.str
     edit: _builtins.str
@@ -88,6 +89,8 @@ class DocumentEdit(_message.Message):
     version_expected: _builtins.int
     """Only over this version; 0: only if there is none."""
     wait_ms: _builtins.int
+    version_base: _builtins.int
+    """The version that its maker had seen: what came since and is overwritten is kept as a conflict."""
     def __init__(
         self,
         *,
@@ -98,13 +101,19 @@ class DocumentEdit(_message.Message):
         value: _builtins.bytes = ...,
         version_expected: _builtins.int | None = ...,
         wait_ms: _builtins.int = ...,
+        version_base: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_version_expected", b"_version_expected", "version_expected", b"version_expected"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_version_base", b"_version_base", "_version_expected", b"_version_expected", "version_base", b"version_base", "version_expected", b"version_expected"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version_expected", b"_version_expected", "agent", b"agent", "document", b"document", "edit", b"edit", "operation", b"operation", "value", b"value", "version_expected", b"version_expected", "wait_ms", b"wait_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version_base", b"_version_base", "_version_expected", b"_version_expected", "agent", b"agent", "document", b"document", "edit", b"edit", "operation", b"operation", "value", b"value", "version_base", b"version_base", "version_expected", b"version_expected", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__version_base: _TypeAlias = _typing.Literal["version_base"]  # noqa: Y015
+    _WhichOneofArgType__version_base: _TypeAlias = _typing.Literal["_version_base", b"_version_base"]  # noqa: Y015
     _WhichOneofReturnType__version_expected: _TypeAlias = _typing.Literal["version_expected"]  # noqa: Y015
     _WhichOneofArgType__version_expected: _TypeAlias = _typing.Literal["_version_expected", b"_version_expected"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__version_base) -> _WhichOneofReturnType__version_base | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__version_expected) -> _WhichOneofReturnType__version_expected | None: ...
 
 Global___DocumentEdit: _TypeAlias = DocumentEdit  # noqa: Y015
