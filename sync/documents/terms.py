@@ -10,12 +10,14 @@ SITES_MAX = 64
 
 
 class Terms(msgspec.Struct, array_like=True, frozen=True):
-    """`resolver`: "home", one home puts all edits in order. `sites` hold a replica of what is shared; empty: all."""
+    """`resolver`: "home", one home puts all edits in order. `sites` hold a replica of what is shared; empty: all. `rules`: of a
+    document that several nodes write to, by which rule the writes of a field are merged (`sync.merging.rules`)."""
 
     level: Level = EVENTUAL
     resolver: str = "home"
     multi_writer: bool = False
     sites: tuple[str, ...] = ()
+    rules: tuple[tuple[str, str], ...] = ()
 
     def reaches(self, site: str) -> bool:
         """Does the site hold a replica of a shared document of these terms?"""
