@@ -302,9 +302,9 @@ class Watchers:
     async def _serve(self, client: WebSocket) -> tuple[int, str]:
         """Until the client leaves or the planner ends its stream of changes. Says how to close."""
         unseen, changed = Unseen(), asyncio.Event()
-        gone = asyncio.create_task(_gone(client))
+        leaving = asyncio.create_task(gone(client))
         tasks = [
-            gone,
+            leaving,
             asyncio.create_task(self._gather(unseen, changed)),
             asyncio.create_task(self._tell(client, unseen, changed)),
         ]
@@ -348,7 +348,7 @@ class Watchers:
         return frames("snapshot", runs, await self._planner.sites(), _wall_ms())
 
 
-async def _gone(client: WebSocket) -> None:
+async def gone(client: WebSocket) -> None:
     """Returns when the client has left. What it sends is not for us."""
     while (await client.receive())["type"] != "websocket.disconnect":
         pass

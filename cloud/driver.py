@@ -25,7 +25,7 @@ from cloud.planner import Planner
 from cloud.ports.driver import CloudPorts, OwnPorts
 from cloud.reports import SiteReports, TaskReport, checked
 from cloud.views import CacheView, Freshness, LinkView
-from cloud.watching.service import Watching
+from cloud.watching.service import DocumentShelf, Watching
 from sync.actors import Loop, verify_slowly
 from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobMissing
 from sync.commit import Row
@@ -41,6 +41,8 @@ from sync.retention.policy import Policy
 from sync.service import Exchange
 from sync.serving.service import Health
 from sync.values import SiteId, StreamId, site_name_problem, stream_id, stream_writer
+from sync.watching.service import Feed
+from sync.watching.unseen import TellWatchers
 from tiercel.v1 import events_pb2, sync_pb2
 from workflow.events import ValueHanded, decode
 
@@ -93,6 +95,7 @@ class GlobalPlanner:
         self.refused: dict[str, str] = {}  # Why a site's link stays down until somebody has looked.
         self.watching = Watching(lambda: self.planner)
         self.documents = Documents(self)
+        self.feed = Feed(DocumentShelf(self))
 
     async def serve(self, ready: asyncio.Event | None = None) -> None:
         """Serve until cancelled."""
@@ -184,6 +187,8 @@ class GlobalPlanner:
                     self.loop.recall(self.log, run)
                 case Deliver():
                     self.courier.deliver(effect)
+                case TellWatchers(change):
+                    self.feed.tell(change)
                 case RunFinished(name) | CommandSettled(name) | SitePauseSettled(name) | MoveSettled(name) | EditSettled(name):
                     self.watching.ring(name)
                 case _:
@@ -207,6 +212,7 @@ class GlobalPlanner:
             log.error("commit failed; state folded anew from the log", error=str(error))
         self.exchange.ring.begin(self.loop.driver.heads)
         self.exchange.drop_all("folded anew")
+        self.feed.again()
 
     # The links' side --------------------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ from sync.documents.terms import PLAIN, Terms
 from sync.lag import DOCUMENT
 from sync.outputs import Confirmed, Reply
 from sync.values import Now
+from sync.watching.unseen import TellWatchers
 from workflow import conflict_events as _conflicts  # noqa: F401 (makes the events known)
 from workflow import document_events as _codec  # noqa: F401 (makes the events known)
 from workflow.event import Event
@@ -67,9 +68,15 @@ class SiteDocuments(Part):
         """What was fetched back after a loss was heard by nobody."""
         self._decide_waiting(now, out)
 
+    def restored(self, now: Now, out: list[object]) -> None:
+        self.book.take_news()
+
     def settle(self, now: Now, out: list[object]) -> None:
         if self._held:
             self._decide_waiting(now, out)
+        for change in self.book.take_news():
+            told = TellWatchers(change)
+            out.append(Confirmed(told) if self._is_strong(change.document) else told)
 
     def save(self) -> bytes:
         return self.book.save()
@@ -95,9 +102,11 @@ class SiteDocuments(Part):
     def _reply(self, token: int, answer: object, document: str, out: list[object]) -> None:
         """What is nothing but a refusal for now leaves at once; all else of a strong document once the cloud holds it."""
         is_later = isinstance(answer, EditRefused) and answer.code in LATER
-        is_strong = home_of(document) == self._home.site and self.book.get(document).terms.level.kind == "strong"
         reply = Reply(token, answer)
-        out.append(Confirmed(reply) if is_strong and not is_later else reply)
+        out.append(Confirmed(reply) if self._is_strong(document) and not is_later else reply)
+
+    def _is_strong(self, document: str) -> bool:
+        return home_of(document) == self._home.site and self.book.get(document).terms.level.kind == "strong"
 
     def _answer(self, edit: EditProposed, now: Now, out: list[object]) -> object:
         """The version, the refusal, or the edit itself while it is pending."""

@@ -28,6 +28,7 @@ from edge.reading.service import SiteReads
 from edge.service import Gateway
 from edge.status.service import EdgeStatus
 from edge.telemetry import loads_of, report_of
+from edge.watching.service import SiteShelf
 from sync.actors import Loop, verify_slowly
 from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobError, pull, push
 from sync.commit import Row
@@ -43,6 +44,8 @@ from sync.retention.policy import Policy
 from sync.service import Exchange
 from sync.serving.service import Health
 from sync.values import SiteId, StreamId, stream_id, stream_writer
+from sync.watching.service import Feed
+from sync.watching.unseen import TellWatchers
 from tiercel.backoff import Backoff
 from tiercel.v1 import blob_pb2_grpc, sync_pb2
 from workflow.events import DefinitionRegistered
@@ -146,12 +149,12 @@ class EdgeNode:
             dials=True,
             urgent=URGENT,
         )
-        self.reads = SiteReads(self)
+        self.reads, self.feed = SiteReads(self), Feed(SiteShelf(self))
         self.loop = Loop(self._make_executor, self.log, self, clock=self.ports.clock)
         self.loop.held = True
         self.gateway.loop = self.exchange.loop = self.loop
         self.gateway.status, self.gateway.door = self._status, Door(self.config.site, self._tokens, self.loop)
-        self.gateway.reads = self.reads
+        self.gateway.reads, self.gateway.feed = self.reads, self.feed
         blobs = sweeping(self.log, self.blobs)
         self.retention = Retention(self.log, self.config.retention, self._now_ms, self.loop.new_floor_from_thread, blobs)
         self.exchange.ring.begin(self.loop.driver.heads)
@@ -217,6 +220,8 @@ class EdgeNode:
                 self.loop.recall(self.log, effect.run)
             elif type(effect) is ProgressHeard:
                 self._tell_progress()
+            elif type(effect) is TellWatchers:
+                self.feed.tell(effect.change)
             else:
                 self.gateway.deliver(effect)
 
@@ -233,6 +238,7 @@ class EdgeNode:
         self.exchange.ring.begin(self.loop.driver.heads)
         self.gateway.close_all("refolded", f"site {self.config.site} folded its log anew: {error}")
         self.exchange.drop_all("folded anew")
+        self.feed.again()
 
     # The link ---------------------------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ from edge.status.service import EdgeStatus
 from sync.actors import Loop
 from sync.blobs import BlobRefused
 from sync.identity.service import bearer_of, impostor
+from sync.watching.service import Feed
 from tiercel.v1 import agent_pb2, agent_pb2_grpc
 from workflow.commands import CancelDone, Complete, Decline, Fail
 from workflow.events import Blob
@@ -125,6 +126,7 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
         self._site, self._boot, self._holds_blob = site, boot, holds_blob
         self._sessions: dict[int, Conversation] = {}
         self.reads: SiteReads | None = None  # Of documents, once the node serves.
+        self.feed: Feed | None = None  # Who watches them.
         self._count = 0
 
     # Orders from the executor, after their commit ---------------------------------------------------------------------

@@ -16,6 +16,7 @@ from cloud.documents.views import DocumentView, document_view, exists, history_v
 from cloud.port import Problem
 from cloud.problems import of_parameters
 from cloud.requests import wait_s
+from cloud.watching.api import has_changed
 from sync.documents.book import ANY_VERSION, VALUE_BYTES_MAX
 from sync.documents.events import EditRefused
 from sync.documents.ids import CLOUD, home_of, id_problem
@@ -42,6 +43,8 @@ class Endpoints:
         return answer({"items": [self._view(self._node.documents.look(name)) for name in found]})
 
     async def get(self, document: str, request: Request) -> Response:
+        if "watch" in request.query_params:
+            return await self._watch(_checked(document), request.query_params)
         try:
             shown = await self._node.documents.get(_checked(document), _asked(request.query_params))
         except StalenessExceeded as exceeded:
@@ -49,6 +52,14 @@ class Endpoints:
             line = f"as_of {known.as_of}, staleness_ms {known.staleness_ms}, versions_behind {exceeded.shown.versions_behind}"
             raise Problem(503, "staleness_exceeded", str(exceeded), [line]) from None
         return self._answer(shown)
+
+    async def _watch(self, document: str, query: Mapping[str, str]) -> Response:
+        """A long poll: the document once it has a version beyond `watch`, or 204 if it has none in time."""
+        if not await has_changed(self._node, document, query):
+            return Response(status_code=204)
+        shown = self._node.documents.look(document)
+        await self._node.loop.durable()
+        return self._answer(shown, is_watched=True)
 
     async def history(self, document: str) -> Response:
         await self._node.loop.durable()
@@ -86,13 +97,13 @@ class Endpoints:
             return Response(status_code=204)
         return self._answer(self._node.documents.look(document), 200 if decided is not None else 202)
 
-    def _answer(self, shown: Shown, status: int = 200) -> Response:
-        view = self._view(shown)
+    def _answer(self, shown: Shown, status: int = 200, *, is_watched: bool = False) -> Response:
+        view = self._view(shown, is_watched=is_watched)
         return answer(view, status, {"ETag": f'"{view.version}"'})
 
-    def _view(self, shown: Shown) -> DocumentView:
+    def _view(self, shown: Shown, *, is_watched: bool = False) -> DocumentView:
         home = home_of(shown.document)
-        return document_view(shown, self._node.link_view(home) if home != CLOUD else None)
+        return document_view(shown, self._node.link_view(home) if home != CLOUD else None, deleted_too=is_watched)
 
 
 def document_routes(node: "GlobalPlanner") -> APIRouter:

@@ -31,6 +31,7 @@ from sync.documents.losing import conflict_of, with_base
 from sync.documents.terms import PLAIN
 from sync.outputs import Reply
 from sync.values import Now, SiteId
+from sync.watching.unseen import TellWatchers
 from workflow import conflict_events as _conflicts  # noqa: F401 (makes the events known)
 from workflow import document_events as _codec  # noqa: F401 (makes the events known)
 from workflow.event import Event
@@ -99,11 +100,12 @@ class CloudDocuments(Part):
         self._send(site, now, out)
 
     def restored(self, now: Now, out: list[object]) -> None:
+        self.book.take_news()
         if any(known.terms.level.versions for name, known in self.book.documents.items() if name.startswith(SHARED)):
             self.leases.blind_until_ms = now.mono_ms + TTL_MS_MAX
 
     def settle(self, now: Now, out: list[object]) -> None:
-        """What a lease held back may go on."""
+        """What a lease held back may go on, and who watches is told what has changed."""
         for name in list(self._held):
             edit = self.book.pending.get(name)
             if edit is None or name not in self.proposers:
@@ -111,6 +113,7 @@ class CloudDocuments(Part):
             elif not self._bar(edit, now):
                 del self._held[name]
                 self._decide_for(self.proposers[name], edit, now, out)
+        out += [TellWatchers(change) for change in self.book.take_news()]
 
     # Asked ------------------------------------------------------------------------------------------------------------
 

@@ -39,7 +39,8 @@ class TermsView(msgspec.Struct, omit_defaults=True):
 class DocumentView(msgspec.Struct):
     """A document as the cloud knows it. `source`: decided here ("home"), or folded from what its site has told ("replica", which
     lags behind while `link` is down). `changed_at`: UTC ms, by the clock of its home. `staleness_ms`: how old this may be, and
-    `versions_behind`: how many versions there may be beyond it (-1: nobody knows). `degraded`: it is not what was asked for."""
+    `versions_behind`: how many versions there may be beyond it (-1: nobody knows). `degraded`: it is not what was asked for.
+    `deleted`: there is none any more; only who watches is shown that."""
 
     id: str
     home: str
@@ -55,6 +56,7 @@ class DocumentView(msgspec.Struct):
     terms: TermsView
     link: LinkView | None = None
     degraded: bool = False
+    deleted: bool = False
 
 
 class ChangeView(msgspec.Struct):
@@ -72,10 +74,10 @@ def exists(documents: CloudDocuments, name: str) -> bool:
     return bool(documents.book.get(name).value) or any(documents.book.waiting(name))
 
 
-def document_view(shown: Shown, link: LinkView | None) -> DocumentView:
+def document_view(shown: Shown, link: LinkView | None, *, deleted_too: bool = False) -> DocumentView:
     """The document; value null and version 0 if only an edit is on its way. Raises Problem (404)."""
     name = shown.document
-    if not shown.value and not shown.pending:
+    if not shown.value and not shown.pending and not (deleted_too and shown.version):
         was = f" any more (deleted with version {shown.version})" if shown.version else ""
         raise Problem(404, "document_unknown", f"there is no document {name}{was}: PUT creates it")
     pending = [_pending(edit) for edit in shown.pending]
@@ -83,7 +85,8 @@ def document_view(shown: Shown, link: LinkView | None) -> DocumentView:
     who = shown.author, shown.changed_at_ms
     age = shown.as_of_ms, shown.staleness_ms, shown.versions_behind
     source = "home" if home_of(name) == CLOUD else "replica"
-    return DocumentView(name, home_of(name), source, shown.version, value, *who, pending, *age, terms, link, shown.degraded)
+    marks = shown.degraded, bool(shown.version) and not shown.value
+    return DocumentView(name, home_of(name), source, shown.version, value, *who, pending, *age, terms, link, *marks)
 
 
 def history_view(documents: CloudDocuments, name: str) -> list[ChangeView]:

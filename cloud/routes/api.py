@@ -29,6 +29,7 @@ from cloud.schedule.api import schedule_routes
 from cloud.schedule.service import ScheduleService
 from cloud.service import PlannerService
 from cloud.syncing.api import syncing_routes
+from cloud.watching.api import watching_routes
 
 if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
@@ -50,6 +51,7 @@ def make_routes(node: "GlobalPlanner") -> FastAPI:
         joining_routes(node),
         document_routes(node),
         conflict_routes(node),
+        watching_routes(node),
         explain_routes(node, runs),
         cache_routes(node, runs),
         looking_routes(runs.looking),

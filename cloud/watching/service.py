@@ -3,8 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from cloud.planner import Planner
+from sync.documents.book import Document
+from sync.watching.unseen import News
+
+if TYPE_CHECKING:
+    from cloud.driver import GlobalPlanner
 
 WATCH_INTERVAL_S = 0.2
 
@@ -102,3 +108,22 @@ class _Mailbox:
 
     changed: dict[str, None] = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class DocumentShelf:
+    """The documents of the cloud as watchers see them: what is durable here counts, of whatever level."""
+
+    def __init__(self, node: "GlobalPlanner") -> None:
+        self._node = node
+
+    def known(self) -> dict[str, Document]:
+        return self._node.planner.documents.book.documents
+
+    def is_withheld(self, document: str) -> bool:
+        return False
+
+    async def durable(self) -> None:
+        await self._node.loop.durable()
+
+    async def counting(self, document: str) -> News | None:
+        raise AssertionError(f"{document} is not withheld")

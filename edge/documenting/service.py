@@ -6,16 +6,21 @@ from typing import Any
 import grpc
 import msgspec
 
+from edge.documenting.messages import shown_message
+from edge.documenting.watching import news_message, watch_problem, watched_of
 from edge.reading.service import SiteReads
+from edge.watching.service import next_within
 from sync.actors import InboxFull
 from sync.documents.book import ANY_VERSION, VALUE_BYTES_MAX
 from sync.documents.events import EditRefused
 from sync.documents.ids import id_problem
 from sync.documents.inputs import EditDocument
-from sync.documents.reading import Asked, OutcomeUnknown, Shown, StalenessExceeded, Unavailable
+from sync.documents.reading import Asked, OutcomeUnknown, StalenessExceeded, Unavailable
+from sync.watching.service import Feed, TooManyWatchers
 from tiercel.v1 import document_pb2, document_pb2_grpc
 
 WAIT_MS_MAX = 60_000
+SESSION_LOOK_S = 5.0
 EDIT_CHARACTERS_MAX = 200
 NAMES_MAX = 10_000
 CONSISTENCIES = ("", "strong", "bounded", "eventual")
@@ -26,8 +31,14 @@ class DocumentServer(document_pb2_grpc.DocumentServiceServicer):
     """Answers agents that have a session at this site. `reads` gives what there is once the node serves; `wrong_with` says what a
     connection has against an agent of this name."""
 
-    def __init__(self, site: str, reads: Callable[[], SiteReads | None], wrong_with: Callable[[Any, str], str]) -> None:
-        self._site, self._reads, self._wrong_with = site, reads, wrong_with
+    def __init__(
+        self,
+        site: str,
+        reads: Callable[[], SiteReads | None],
+        wrong_with: Callable[[Any, str], str],
+        feed: Callable[[], Feed | None],
+    ) -> None:
+        self._site, self._reads, self._wrong_with, self._feed = site, reads, wrong_with, feed
 
     async def Get(self, request: document_pb2.DocumentQuery, context: Any) -> document_pb2.DocumentAnswer:  # noqa: N802
         """A document, inside what the query asks for."""
@@ -42,7 +53,7 @@ class DocumentServer(document_pb2_grpc.DocumentServiceServicer):
             shown = await reads.get(request.document, asked, _wait_s(request.wait_ms))
         except (StalenessExceeded, Unavailable) as why:
             return _refused(*_code_of(why))
-        return document_pb2.DocumentAnswer(shown=_shown(shown))
+        return document_pb2.DocumentAnswer(shown=shown_message(shown))
 
     async def Edit(self, request: document_pb2.DocumentEdit, context: Any) -> document_pb2.DocumentAnswer:  # noqa: N802
         """Put, merge or delete; the answer is the version, that it is pending, or a refusal with its reason."""
@@ -70,6 +81,21 @@ class DocumentServer(document_pb2_grpc.DocumentServiceServicer):
         """The ids of the documents that are known here and have a value, in order."""
         reads = await self._admit(request.agent, "", context)
         return document_pb2.DocumentNames(documents=reads.names(request.prefix)[:NAMES_MAX])
+
+    async def Watch(self, request: document_pb2.DocumentWatch, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        """What there is and what changes, until the agent ends it or its session has ended; written through the context."""
+        reads, feed = await self._admit(request.agent, "", context), self._feed()
+        assert feed is not None, "it is there with the reads"
+        if wrong := watch_problem(request, self._site):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, wrong)
+        try:
+            with feed.watch(watched_of(request)) as watcher:
+                while not self._wrong_with(context, request.agent):
+                    for news in await next_within(watcher, SESSION_LOOK_S):
+                        await context.write(news_message(reads.look(news.document), news))
+        except TooManyWatchers as full:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(full))
+        await context.abort(grpc.StatusCode.UNAVAILABLE, f"agent {request.agent!r} has left site {self._site}: watch again")
 
     async def _admit(self, agent: str, document: str, context: Any) -> SiteReads:
         """Who asks, its connection says; and it works here."""
@@ -119,19 +145,3 @@ def _code_of(why: Exception) -> tuple[str, str]:
 
 def _refused(code: str, message: str, version: int = 0) -> document_pb2.DocumentAnswer:
     return document_pb2.DocumentAnswer(refused=document_pb2.DocumentRefused(code=code, message=message, version=version))
-
-
-def _shown(shown: Shown) -> document_pb2.DocumentShown:
-    return document_pb2.DocumentShown(
-        document=shown.document,
-        version=shown.version,
-        value=shown.value,
-        author=shown.author,
-        changed_at_ms=shown.changed_at_ms,
-        source=shown.source,
-        as_of_ms=shown.as_of_ms,
-        staleness_ms=shown.staleness_ms,
-        versions_behind=shown.versions_behind,
-        pending=len(shown.pending),
-        degraded=shown.degraded,
-    )

@@ -75,7 +75,7 @@ class _Sockets:
         server = self._server = grpc.aio.server(interceptors=guards, options=CHANNEL_OPTIONS)
         agent_pb2_grpc.add_AgentServiceServicer_to_server(gateway, server)
         blob_pb2_grpc.add_BlobServiceServicer_to_server(blobs, server)
-        documents = DocumentServer(config.site, lambda: gateway.reads, gateway.stranger)
+        documents = DocumentServer(config.site, lambda: gateway.reads, gateway.stranger, lambda: gateway.feed)
         document_pb2_grpc.add_DocumentServiceServicer_to_server(documents, server)
         node_pb2_grpc.add_NodeServiceServicer_to_server(StatusService(gateway.status), server)
         health.join(server)

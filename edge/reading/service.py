@@ -112,7 +112,7 @@ class SiteReads:
             reply.author,
             reply.changed_at_ms,
             "cloud",
-            now_ms,
+            max(now_ms, reply.changed_at_ms),
             0,
             0,
             shown.pending,
@@ -138,6 +138,10 @@ class SiteReads:
         is_recent = bounds.staleness_ms < 0 or 0 <= self._site.exchange.staleness_ms(CLOUD) <= bounds.staleness_ms
         is_near = bounds.versions < 0 or self.lease.covers(document, known.version, bounds.versions, self._clock())
         return is_recent and is_near and known.version >= bounds.version
+
+    def look(self, document: str) -> Shown:
+        """The document as it is known here just now, durable or not, and how old that may be."""
+        return self._shown(document)
 
     def _shown(self, document: str) -> Shown:
         """What is known here, and how old that may be."""

@@ -5,18 +5,15 @@ with Client("http://127.0.0.1:8003") as client:
     print(client.run(run["id"], wait_s=30)["run"]["state"])
 """
 
-import asyncio
 import json
 import os
 import ssl
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, cast
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Any, Self, cast
+from urllib.parse import quote, urlencode
 
 import httpx
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from tiercel.answers import (
     AgentStatus,
@@ -24,7 +21,6 @@ from tiercel.answers import (
     Command,
     Definition,
     Diff,
-    Frame,
     HistoryPage,
     Run,
     RunPage,
@@ -36,6 +32,7 @@ from tiercel.answers import (
 )
 from tiercel.conflict_calls import ConflictCalls
 from tiercel.document_calls import DocumentCalls
+from tiercel.listening import Listening
 
 __all__ = ["DEFAULT_SERVER", "ApiError", "Client", "ServerUnreachable"]
 
@@ -46,12 +43,11 @@ DEFINITION_S_PER_MIB = 10.0
 """How much longer for each MiB of a definition: a server that has other work reads YAML at some 200 KiB/s, JSON faster."""
 
 
-class Client(DocumentCalls, ConflictCalls):
+class Client(Listening, DocumentCalls, ConflictCalls):
     """Each method is one request. Raises ApiError (the API refused) or ServerUnreachable. May be used by several threads."""
 
     def __init__(self, base_url: str = DEFAULT_SERVER) -> None:
         self.base_url = base_url.rstrip("/")
-        self._proxied = urlsplit(self.base_url).hostname not in ("127.0.0.1", "::1", "localhost")  # No proxy reaches those.
         self._tls = ssl.create_default_context(cafile=ca) if (ca := os.environ.get("TIERCEL_CA")) else True
         self._http = httpx.Client(timeout=ANSWER_S_MAX, trust_env=self._proxied, verify=self._tls)
 
@@ -367,27 +363,6 @@ class Client(DocumentCalls, ConflictCalls):
     def verify(self) -> list[dict[str, Any]]:
         """Let the cloud check every chain of its log, which may take long; one entry per stream."""
         return self._items("/api/v1/log/verify", answer_s=3_600.0)
-
-    async def watch(self, *, idle_s: float | None = None) -> AsyncGenerator[Frame | None, None]:
-        """Frames as they come, a snapshot first; None whenever `idle_s` passed without one.
-
-        Ends when the server ends it (connect again then). Raises ServerUnreachable.
-        """
-        url = f"ws{self.base_url.removeprefix('http')}/ws/workflows"
-        proxy: Literal[True] | None = True if self._proxied else None
-        try:
-            async with connect(url, proxy=proxy, ssl=self._tls if url.startswith("wss") else None) as socket:
-                while True:
-                    try:
-                        text = await asyncio.wait_for(socket.recv(), idle_s)
-                    except TimeoutError:
-                        yield None
-                    else:
-                        yield json.loads(text)
-        except ConnectionClosed:
-            return
-        except (OSError, WebSocketException) as error:
-            raise ServerUnreachable(self.base_url, str(error)) from error
 
     def _items(self, path: str, *, answer_s: float = 0.0) -> list[dict[str, Any]]:
         return cast(list[dict[str, Any]], self._request("GET", path, wait_s=answer_s)["items"])

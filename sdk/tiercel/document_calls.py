@@ -1,7 +1,9 @@
 """What `tiercel.client.Client` does with documents."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 Params = dict[str, str | float]
 
@@ -20,6 +22,16 @@ class DocumentCalls:
     def document_history(self: Any, document: str) -> list[dict[str, Any]]:
         """The versions that are kept, oldest first."""
         return cast(list[dict[str, Any]], self._request("GET", f"/api/v1/document-history/{quote(document)}")["items"])
+
+    async def watch_documents(
+        self: Any, *documents: str, prefix: str | None = None, idle_s: float | None = None
+    ) -> AsyncGenerator[dict[str, Any] | None, None]:
+        """Changes as they come: of these documents (`ID`, or `ID@VERSION` for what is beyond), and of all whose ids begin with
+        `prefix`. None whenever `idle_s` passed without one. Ends when the server ends it (connect again then)."""
+        asked = [("id", document) for document in documents] + ([] if prefix is None else [("prefix", prefix)])
+        async with aclosing(self._listen(f"/ws/documents?{urlencode(asked)}", idle_s)) as frames:
+            async for frame in frames:
+                yield frame
 
     def create_document(self: Any, document: str, text: str, **terms: str) -> dict[str, Any]:
         """Begin a document with a JSON value, on these terms (`level`, `sites`); refused if there is one."""

@@ -11,12 +11,14 @@ The site answers while it is cut off from the cloud, as far as a document's leve
 import asyncio
 import json
 import uuid
-from collections.abc import Coroutine
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Coroutine, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import grpc
 
+from tiercel.document_watching import Watch
 from tiercel.errors import DocumentRefused, DocumentStale, DocumentUnavailable, DocumentUnknown
 from tiercel.v1 import document_pb2, document_pb2_grpc
 
@@ -31,6 +33,7 @@ class Document:
 
     `source`: "home", "cloud" or "replica"; `staleness_ms` and `versions_behind` say how far it may be behind, -1: nobody knows.
     `pending`: so many edits wait for its home. `degraded`: it is outside what was asked for.
+    `gap`: of one that is watched, versions before this one were left out.
     """
 
     id: str
@@ -45,6 +48,7 @@ class Document:
     versions_behind: int
     pending: int
     degraded: bool
+    gap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,25 @@ class Documents:
         answer = await self._call("List", document_pb2.DocumentPrefix(agent=self._agent, prefix=prefix), WAIT_S, prefix)
         return list(answer.documents)
 
+    async def watch(
+        self, document: str, *, from_version: int | None = None, wait_s: float | None = None
+    ) -> AsyncGenerator[Document, None]:
+        """Each version of the document as it comes, the present one first, or only those beyond `from_version`; of one that is
+        deleted `exists` is false. An id that ends with a slash stands for all that begin so.
+
+        It goes on after a reconnect. Who reads slowly is told the latest alone, with `gap`. Ends when nothing has come for
+        `wait_s` seconds; without it never. Raises DocumentRefused.
+        """
+        watch = Watch(self._agent, document, {} if from_version is None else {document: from_version})
+        async with aclosing(watch.news(lambda: self._channel.stub)) as news:
+            while True:
+                try:
+                    async with asyncio.timeout(wait_s):
+                        message = await anext(news)
+                except TimeoutError:
+                    return
+                yield replace(_document(message.shown), gap=message.gap)
+
     async def _edit(
         self, document: str, operation: str, value: bytes, expected: int | None, base: int | None, edit: str, wait_s: float
     ) -> Edited:
@@ -207,8 +230,25 @@ class BlockingDocuments:
         """As `Documents.list`."""
         return self._wait(self._documents.list(prefix))
 
+    def watch(self, document: str, **how: Any) -> Iterator[Document]:
+        """As `Documents.watch`; with `wait_s`, so that the thread comes back to look whether its attempt is cancelled."""
+        told = self._documents.watch(document, **how)
+        try:
+            while (shown := self._wait(_next(told))) is not None:
+                yield shown
+        finally:
+            self._wait(_close(told))
+
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+async def _next(told: AsyncGenerator[Document, None]) -> Document | None:
+    return await anext(told, None)
+
+
+async def _close(told: AsyncGenerator[Document, None]) -> None:
+    await told.aclose()
 
 
 def _document(shown: document_pb2.DocumentShown) -> Document:

@@ -81,6 +81,7 @@ class DocumentBook:
         self.refused: dict[str, EditRefused] = {}
         self.forgotten = Forgotten()
         self.leased: dict[str, None] = {}  # Replicas that are bounded by versions.
+        self.news: list[Changed] | None = None  # What was folded and nobody was told of; None while the log is read.
         self._bytes = self._count = 0  # Of those at home here alone: replicas are bounded where they are at home.
 
     def get(self, document: str) -> Document:
@@ -90,6 +91,11 @@ class DocumentBook:
     def waiting(self, document: str) -> Iterator[EditProposed]:
         """The pending edits of one document, oldest first."""
         return (edit for edit in self.pending.values() if edit.document == document)
+
+    def take_news(self) -> list[Changed]:
+        """The changes since the last call, in order. From the first call on they are kept."""
+        news, self.news = self.news or [], []
+        return news
 
     # Deciding ---------------------------------------------------------------------------------------------------------
 
@@ -202,6 +208,8 @@ class DocumentBook:
         if home_of(event.document) == self.home:
             self._bytes += len(event.value) - len(known.value)
         known.version, known.epoch, known.value = event.version, event.epoch, event.value
+        if self.news is not None:
+            self.news.append(event)
         known.history.append(Change(event.version, event.author, event.edit, event.at_ms, deletes=not event.value))
         for change in known.history[:-HISTORY_KEPT]:
             self.forgotten.add(change.edit)

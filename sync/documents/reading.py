@@ -87,7 +87,8 @@ def bounds_of(level: Level, asked: Asked, *, is_known: bool) -> Bounds:
 
 
 def shown_of(document: str, known: Document, source: str, as_of_ms: int, staleness_ms: int, behind: int) -> Shown:
-    """A document as it is known here."""
+    """A document as it is known here. `as_of` is a lower bound: what is shown was decided at its home when that clock said, so it
+    is never older than that."""
     last = known.history[-1] if known.history else None
     who = (last.author, last.at_ms) if last is not None else ("", 0)
-    return Shown(document, known.version, known.value, known.terms, *who, source, as_of_ms, staleness_ms, behind)
+    return Shown(document, known.version, known.value, known.terms, *who, source, max(as_of_ms, who[1]), staleness_ms, behind)

@@ -1,9 +1,12 @@
 """`tiercel document`: JSON values with versions that belong to no run."""
 
+import asyncio
+import json
 from typing import Annotated
 
 import typer
 
+from tiercel.cli.document_watching import follow
 from tiercel.cli.options import Server, noun
 from tiercel.cli.show import print_json
 from tiercel.client import DEFAULT_SERVER, Client
@@ -72,6 +75,18 @@ def delete(document: Id, expected: Expected = None, base: Base = None, server: S
     with Client(server) as client:
         client.delete_document(document, expected, base)
     typer.echo(f"{document} is deleted, or will be when its home is reached")
+
+
+@app.command()
+def watch(
+    document: Annotated[str, typer.Argument(metavar="DOCUMENT", help="An id; ending with a slash, all that begin so.")],
+    from_version: Annotated[int | None, typer.Option("--from", help="Only versions beyond this.", min=0)] = None,
+    limit: Annotated[int, typer.Option(help="End after so many changes; 0: never.", min=0)] = 0,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Print each version as it comes, a line of JSON each; the present one first. Goes on when the server starts again."""
+    with Client(server) as client:
+        asyncio.run(follow(client, document, from_version, limit, lambda change: typer.echo(json.dumps(change))))
 
 
 @app.command()

@@ -269,3 +269,81 @@ class DocumentNames(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DocumentNames: _TypeAlias = DocumentNames  # noqa: Y015
+
+@_typing.final
+class DocumentWatch(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    PREFIXES_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedCompositeFieldContainer[Global___WatchedDocument]: ...
+    @_builtins.property
+    def prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All documents whose ids begin so."""
+
+    def __init__(
+        self,
+        *,
+        agent: _builtins.str = ...,
+        documents: _abc.Iterable[Global___WatchedDocument] | None = ...,
+        prefixes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "documents", b"documents", "prefixes", b"prefixes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DocumentWatch: _TypeAlias = DocumentWatch  # noqa: Y015
+
+@_typing.final
+class WatchedDocument(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    VERSION_FROM_FIELD_NUMBER: _builtins.int
+    document: _builtins.str
+    version_from: _builtins.int
+    """Only versions beyond this one; without it the present one comes first."""
+    def __init__(
+        self,
+        *,
+        document: _builtins.str = ...,
+        version_from: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_version_from", b"_version_from", "version_from", b"version_from"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version_from", b"_version_from", "document", b"document", "version_from", b"version_from"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__version_from: _TypeAlias = _typing.Literal["version_from"]  # noqa: Y015
+    _WhichOneofArgType__version_from: _TypeAlias = _typing.Literal["_version_from", b"_version_from"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__version_from) -> _WhichOneofReturnType__version_from | None: ...
+
+Global___WatchedDocument: _TypeAlias = WatchedDocument  # noqa: Y015
+
+@_typing.final
+class DocumentNews(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOWN_FIELD_NUMBER: _builtins.int
+    GAP_FIELD_NUMBER: _builtins.int
+    gap: _builtins.bool
+    """Versions between the last that was told, or named, and this one are left out."""
+    @_builtins.property
+    def shown(self) -> Global___DocumentShown: ...
+    def __init__(
+        self,
+        *,
+        shown: Global___DocumentShown | None = ...,
+        gap: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shown", b"shown"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gap", b"gap", "shown", b"shown"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DocumentNews: _TypeAlias = DocumentNews  # noqa: Y015

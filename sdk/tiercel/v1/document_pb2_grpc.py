@@ -49,6 +49,11 @@ class DocumentServiceStub:
                 request_serializer=tiercel_dot_v1_dot_document__pb2.DocumentPrefix.SerializeToString,
                 response_deserializer=tiercel_dot_v1_dot_document__pb2.DocumentNames.FromString,
                 _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/tiercel.v1.DocumentService/Watch',
+                request_serializer=tiercel_dot_v1_dot_document__pb2.DocumentWatch.SerializeToString,
+                response_deserializer=tiercel_dot_v1_dot_document__pb2.DocumentNews.FromString,
+                _registered_method=True)
 
 
 class DocumentServiceServicer:
@@ -72,6 +77,13 @@ class DocumentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Watch(self, request, context):
+        """What there is and what changes, until the caller ends it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DocumentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -89,6 +101,11 @@ def add_DocumentServiceServicer_to_server(servicer, server):
                     servicer.List,
                     request_deserializer=tiercel_dot_v1_dot_document__pb2.DocumentPrefix.FromString,
                     response_serializer=tiercel_dot_v1_dot_document__pb2.DocumentNames.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=tiercel_dot_v1_dot_document__pb2.DocumentWatch.FromString,
+                    response_serializer=tiercel_dot_v1_dot_document__pb2.DocumentNews.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -172,6 +189,33 @@ class DocumentService:
             '/tiercel.v1.DocumentService/List',
             tiercel_dot_v1_dot_document__pb2.DocumentPrefix.SerializeToString,
             tiercel_dot_v1_dot_document__pb2.DocumentNames.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tiercel.v1.DocumentService/Watch',
+            tiercel_dot_v1_dot_document__pb2.DocumentWatch.SerializeToString,
+            tiercel_dot_v1_dot_document__pb2.DocumentNews.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,6 +36,8 @@ class DocumentServiceStub:
     Get: _grpc.UnaryUnaryMultiCallable[_document_pb2.DocumentQuery, _document_pb2.DocumentAnswer]
     Edit: _grpc.UnaryUnaryMultiCallable[_document_pb2.DocumentEdit, _document_pb2.DocumentAnswer]
     List: _grpc.UnaryUnaryMultiCallable[_document_pb2.DocumentPrefix, _document_pb2.DocumentNames]
+    Watch: _grpc.UnaryStreamMultiCallable[_document_pb2.DocumentWatch, _document_pb2.DocumentNews]
+    """What there is and what changes, until the caller ends it."""
 
 @_typing.type_check_only
 class DocumentServiceAsyncStub(DocumentServiceStub):
@@ -43,6 +45,8 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     Get: _aio.UnaryUnaryMultiCallable[_document_pb2.DocumentQuery, _document_pb2.DocumentAnswer]  # type: ignore[assignment]
     Edit: _aio.UnaryUnaryMultiCallable[_document_pb2.DocumentEdit, _document_pb2.DocumentAnswer]  # type: ignore[assignment]
     List: _aio.UnaryUnaryMultiCallable[_document_pb2.DocumentPrefix, _document_pb2.DocumentNames]  # type: ignore[assignment]
+    Watch: _aio.UnaryStreamMultiCallable[_document_pb2.DocumentWatch, _document_pb2.DocumentNews]  # type: ignore[assignment]
+    """What there is and what changes, until the caller ends it."""
 
 class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -65,5 +69,13 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _document_pb2.DocumentPrefix,
         context: _ServicerContext,
     ) -> _typing.Union[_document_pb2.DocumentNames, _abc.Awaitable[_document_pb2.DocumentNames]]: ...
+
+    @_abc_1.abstractmethod
+    def Watch(
+        self,
+        request: _document_pb2.DocumentWatch,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_document_pb2.DocumentNews], _abc.AsyncIterator[_document_pb2.DocumentNews]]:
+        """What there is and what changes, until the caller ends it."""
 
 def add_DocumentServiceServicer_to_server(servicer: DocumentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

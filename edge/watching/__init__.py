@@ -1,0 +1,1 @@
+"""Agents watch the documents of their site."""

@@ -1,0 +1,58 @@
+"""Documents of a site as watchers see them: what is durable, and of a strong one at home here what the cloud holds, too."""
+
+import asyncio
+from typing import Protocol
+
+from edge.documents import ReadDocument
+from sync.actors import Loop
+from sync.documents.book import Document, DocumentBook
+from sync.documents.ids import home_of
+from sync.documents.reading import Shown
+from sync.watching.service import Watcher
+from sync.watching.unseen import News
+
+
+class Site(Protocol):
+    """What the shelf needs of the node."""
+
+    loop: Loop
+
+    @property
+    def book(self) -> DocumentBook: ...
+
+
+class SiteShelf:
+    """Of one EdgeNode."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def known(self) -> dict[str, Document]:
+        return self._site.book.documents
+
+    def is_withheld(self, document: str) -> bool:
+        book = self._site.book
+        return home_of(document) == book.home and book.get(document).terms.level.kind == "strong"
+
+    async def durable(self) -> None:
+        await self._site.loop.durable()
+
+    async def counting(self, document: str) -> News | None:
+        """Looked up like a read: the answer comes once the cloud holds what it shows."""
+        epoch = self._site.book.get(document).epoch
+        shown = await self._site.loop.ask(lambda token: ReadDocument(token, document))
+        assert isinstance(shown, Shown)
+        if not shown.version:
+            return None
+        history = self._site.book.get(document).history
+        edit = next((change.edit for change in reversed(history) if change.version == shown.version), "")
+        return News(document, shown.version, epoch, shown.value, shown.author, edit, shown.changed_at_ms)
+
+
+async def next_within(watcher: Watcher, seconds: float) -> list[News]:
+    """What has come, nothing if nothing comes in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await watcher.next()
+    except TimeoutError:
+        return []
