@@ -17,6 +17,7 @@ from cloud.crossing import blobs_handed
 from cloud.documents.inputs import EditSettled
 from cloud.documents.service import Documents
 from cloud.inputs import AgentLoad, RunFinished, SiteLoads
+from cloud.joining.service import Signing
 from cloud.moving.inputs import MoveSettled
 from cloud.notifying.driver import Courier, CourierPolicy
 from cloud.notifying.inputs import Deliver
@@ -31,7 +32,7 @@ from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobMissing
 from sync.commit import Row
 from sync.driver import StreamRecovered
 from sync.identity.driver import warn_of_expiry
-from sync.identity.files import TlsFiles
+from sync.identity.files import LEAF_DAYS, TlsFiles
 from sync.identity.service import Papers
 from sync.link.service import Link
 from sync.outputs import Acknowledge, Recall, Reply
@@ -72,6 +73,9 @@ class CloudConfig:
     retention: Policy = field(default_factory=Policy)
     tls: TlsFiles | None = None
     api_tls: tuple[Path, Path] | None = None  # Certificate and key of the API.
+    ca_dir: Path | None = None  # The CA that signs certificates of sites.
+    cert_days: float = LEAF_DAYS  # How long these are valid.
+    listen_join: str = ""  # Where sites show a token for their first one.
 
     @property
     def api_url(self) -> str:
@@ -84,6 +88,7 @@ class GlobalPlanner:
 
     def __init__(self, config: CloudConfig, ports: CloudPorts | None = None) -> None:
         self.config = config
+        self.signing = Signing(config.ca_dir, config.tls, config.listen_join, config.cert_days)
         self.ports = ports or OwnPorts(config, NODE)
         self.log, self.blobs = self.ports.log, self.ports.blobs
         self.damaged = ""

@@ -9,12 +9,17 @@ from cloud.admission import RUNS_ACTIVE_MAX
 from cloud.driver import CloudConfig, GlobalPlanner
 from sync.actors import configure_logging, run_node, run_until_signalled
 from sync.blobs import STORE_BYTES_MAX
-from sync.identity.files import TLS_DIR_HELP, tls_files
+from sync.identity.files import CA_KEY, LEAF_DAYS, TLS_DIR_HELP, TlsFiles, tls_files
 from sync.listen import check_address
 from sync.log_errors import LogError
 from sync.retention.policy import ARCHIVE_HELP, KEEP_DAYS_HELP, NO_ARCHIVE_HELP, Policy
 
 INSECURE = "listen on addresses that other machines can reach, without authentication"
+CA_DIR = (
+    "directory of the CA (tiercel cert init): the cloud signs and renews the certificates of sites; default: ca in --data, if "
+    "there is one"
+)
+LISTEN_JOIN = "address of a port where sites get their first certificate for a token (tiercel site token create)"
 
 
 def command(
@@ -29,6 +34,9 @@ def command(
     tls_key: Annotated[Path | None, typer.Option(help="its key; default: tls.key in --tls-dir")] = None,
     api_tls_cert: Annotated[Path | None, typer.Option(help="the API's certificate, in PEM: the API is HTTPS")] = None,
     api_tls_key: Annotated[Path | None, typer.Option(help="its key")] = None,
+    ca_dir: Annotated[Path | None, typer.Option(help=CA_DIR)] = None,
+    listen_join: Annotated[str, typer.Option(help=LISTEN_JOIN)] = "",
+    cert_days: Annotated[float, typer.Option(help="so long certificates are valid that it signs")] = LEAF_DAYS,
     public_url: Annotated[str, typer.Option(help="how others reach the API: links in notifications begin so")] = "",
     keep_ended_days: Annotated[float, typer.Option(help=KEEP_DAYS_HELP)] = 0.0,
     archive_dir: Annotated[Path | None, typer.Option(help=ARCHIVE_HELP)] = None,
@@ -46,6 +54,8 @@ def command(
             raise ValueError("--api-tls-cert and --api-tls-key are given together")
         check_address(api, insecure=insecure)
         check_address(listen, insecure=insecure or tls is not None)
+        if listen_join:
+            check_address(listen_join, insecure=insecure or tls is not None)
         if insecure:
             typer.echo("WARNING: --insecure: connections are not authenticated; whoever reaches them can run work", err=True)
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -61,9 +71,17 @@ def command(
             public_url=public_url,
             retention=retention,
             tls=tls,
+            ca_dir=ca_dir or _own_ca(data, tls),
+            cert_days=cert_days,
+            listen_join=listen_join,
             api_tls=(api_tls_cert, api_tls_key) if api_tls_cert and api_tls_key else None,
         )
         run_node(run_until_signalled(lambda: GlobalPlanner(config)))
     except (LogError, ValueError, OSError, RuntimeError) as error:
         typer.echo(f"tiercel cloud: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def _own_ca(data: Path, tls: TlsFiles | None) -> Path | None:
+    """A CA that was made in the cloud's own directory."""
+    return data / "ca" if tls is not None and (data / "ca" / CA_KEY).exists() else None

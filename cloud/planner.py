@@ -21,6 +21,7 @@ from cloud.ids import Ids
 from cloud.inputs import NewRun, RegisterDefinition, RunFinished, SiteLoads, StartRuns
 from cloud.intents import Intents
 from cloud.joining.core import AgentTokens
+from cloud.joining.sites import SiteTokens
 from cloud.measures import Measures
 from cloud.moving.core import Moving
 from cloud.moving.taking import Taking
@@ -100,6 +101,7 @@ class Planner:
     documents: CloudDocuments = field(init=False)
     conflicts: Conflicts = field(init=False)
     agent_tokens: AgentTokens = field(init=False)
+    site_tokens: SiteTokens = field(init=False)
     overdue: Overdue = field(init=False)
     moving: Moving = field(init=False)
     taking: Taking = field(init=False)
@@ -114,8 +116,8 @@ class Planner:
         self.notifications, self.pauses, self.rules = Notifications(self), SitePauses(self), RuleBook(self)
         self.dependencies, self.overdue = Dependencies(self), Overdue(self)
         self.moving, self.taking = Moving(self), Taking(self)
-        self.documents, self.agent_tokens = CloudDocuments(self), AgentTokens(self)
-        self.conflicts = Conflicts(self)
+        self.documents, self.conflicts = CloudDocuments(self), Conflicts(self)
+        self.agent_tokens, self.site_tokens = AgentTokens(self), SiteTokens(self)
         self.parts = Parts(self._make_parts())
         self._steps = {
             **Hearing(self).steps(),
@@ -132,7 +134,8 @@ class Planner:
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the runs, in the order in which it sees what happens."""
         first = (self.dependencies, self.notifications, Clearing(self), self.pauses, self.rules)
-        return (*first, self.overdue, self.moving, self.taking, self.documents, self.conflicts, self.agent_tokens)
+        last = (self.documents, self.conflicts, self.agent_tokens, self.site_tokens)
+        return (*first, self.overdue, self.moving, self.taking, *last)
 
     @property
     def stream(self) -> StreamId:

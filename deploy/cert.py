@@ -9,7 +9,7 @@ import typer
 
 from sync.identity import main as certificates
 from sync.identity.expiry import WARN_MS, span
-from sync.identity.files import CA, CERT
+from sync.identity.files import CA, CERT, LEAF_DAYS
 from sync.identity.names import AGENT_CHARACTERS_MAX, CLOUD, Identity, capabilities_among
 from sync.values import site_name_problem
 
@@ -42,7 +42,7 @@ def issue(
     capability: Annotated[list[str] | None, typer.Option(help="all that the agent may offer; repeatable; default: any")] = None,
     host: Annotated[list[str] | None, typer.Option("--host", "--ip", help="name or address by which it is dialled")] = None,
     out: Annotated[Path | None, typer.Option(help="directory for ca.crt, tls.crt and tls.key; default .tiercel/tls/NAME")] = None,
-    days: Days = certificates.LEAF_DAYS,
+    days: Days = LEAF_DAYS,
     ca_dir: CaDir = DEFAULT_CA,
 ) -> None:
     """Make a key and a certificate for the cloud, a site or an agent."""
@@ -60,7 +60,7 @@ def issue(
 @commands.command()
 def rotate(
     tls_dir: Annotated[Path, typer.Argument(help="directory that `tiercel cert issue` wrote")],
-    days: Days = certificates.LEAF_DAYS,
+    days: Days = LEAF_DAYS,
     ca_dir: CaDir = DEFAULT_CA,
 ) -> None:
     """Put a new key and certificate in place of those in a directory. Who uses it takes them without a restart."""

@@ -4,11 +4,13 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from edge.driver import EdgeConfig, EdgeNode
+from edge.enrolling.main import command as join
 from sync.actors import configure_logging, run_node, run_until_signalled
 from sync.blobs import STORE_BYTES_MAX
 from sync.identity.files import TLS_DIR_HELP, tls_files
@@ -27,7 +29,19 @@ LISTEN_TOKENS = "address of a second port of the gateway, for agents with a toke
 INSECURE = "listen on addresses that other machines can reach, without authentication"
 
 
-def command(
+class _Edge(TyperGroup):
+    """`tiercel edge` runs a site, unless the first word is a command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args if args and args[0] in self.commands else ["run", *args])
+
+
+command = typer.Typer(cls=_Edge, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+command.command("join")(join)
+
+
+@command.command(epilog="A new site gets its certificate with `tiercel edge join`.")
+def run(
     site: Annotated[str, typer.Option(help="the site's name")],
     cloud: Annotated[str, typer.Option(help="address of the cloud")] = "127.0.0.1:7443",
     data: Annotated[Path | None, typer.Option(help="directory of the log; default .tiercel/SITE")] = None,

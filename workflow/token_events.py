@@ -1,4 +1,4 @@
-"""What can happen to the tokens that agents join with, as facts. A token itself is nowhere: only its SHA-256 (hex)."""
+"""What can happen to the tokens that agents and sites join with, as facts. A token itself is nowhere: only its SHA-256 (hex)."""
 
 from workflow.events import Event, register
 
@@ -29,4 +29,32 @@ class AgentTokenUsed(Event, frozen=True):
     boot: str
 
 
-register(AgentTokenMade, AgentTokenRevoked, AgentTokenUsed)
+class SiteTokenMade(Event, frozen=True):
+    """Whoever shows the token gets one certificate for this site, under these names and addresses beside those that every site's
+    has, until `expires_ms` (UTC). Of the cloud's own stream."""
+
+    sha256: str
+    site: str
+    hosts: list[str]
+    at_ms: int
+    expires_ms: int
+
+
+class SiteTokenUsed(Event, frozen=True):
+    """A certificate has been signed for it: for the public key with this SHA-256 (hex), asked for from `peer`. It is kept, so
+    that who asks again with his key gets the same: the first answer may have been lost on its way."""
+
+    sha256: str
+    key_sha256: str
+    certificate: bytes
+    peer: str
+    at_ms: int
+
+
+class SiteTokenRevoked(Event, frozen=True):
+    """It opens nothing any more, a second time neither."""
+
+    sha256: str
+
+
+register(AgentTokenMade, AgentTokenRevoked, AgentTokenUsed, SiteTokenMade, SiteTokenUsed, SiteTokenRevoked)

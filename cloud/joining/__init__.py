@@ -1,1 +1,2 @@
-"""Tokens with which agents join their site: a Part of the planner that tells the sites of them, and its part of the API."""
+"""Tokens with which agents join their site, and sites the cloud: Parts of the planner, their part of the API, and the
+service that signs a site its certificate."""

@@ -1,8 +1,8 @@
-"""What the API asks of tokens for agents."""
+"""What is asked of tokens, by the API and by sites that join."""
 
 from typing import NamedTuple
 
-from workflow.token_events import AgentTokenMade
+from workflow.token_events import AgentTokenMade, SiteTokenMade
 
 
 class MakeAgentToken(NamedTuple):
@@ -18,3 +18,30 @@ class RevokeAgentToken(NamedTuple):
 
     token: int
     id: str
+
+
+class MakeSiteToken(NamedTuple):
+    """As MakeAgentToken."""
+
+    token: int
+    made: SiteTokenMade
+    ttl_ms: int
+
+
+class RevokeSiteToken(NamedTuple):
+    """As RevokeAgentToken."""
+
+    token: int
+    id: str
+
+
+class UseSiteToken(NamedTuple):
+    """A site wants the certificate that has been signed for its key (SHA-256, hex), asked for from `peer`. The answer is the one
+    that it gets: this, or what it was to get before; or a Problem."""
+
+    token: int
+    sha256: str
+    site: str
+    key_sha256: str
+    certificate: bytes
+    peer: str

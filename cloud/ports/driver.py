@@ -1,10 +1,12 @@
 """The ports of the cloud: sockets and a disk. The simulator of the tests gives the same GlobalPlanner its own."""
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 import grpc
 
 from cloud import api
+from cloud.joining.service import REQUEST_BYTES_MAX, JoinServer, RenewalServer
 from cloud.routes.api import make_routes
 from sync.actors import SystemClock
 from sync.blobs import BlobService, BlobStore
@@ -17,10 +19,13 @@ from sync.ports.log import NodeLog
 from sync.service import SyncServer
 from sync.serving.service import CHANNEL_OPTIONS
 from sync.values import NodeId
-from tiercel.v1 import blob_pb2_grpc, sync_pb2_grpc
+from tiercel.v1 import blob_pb2_grpc, join_pb2_grpc, sync_pb2_grpc
 
 if TYPE_CHECKING:
     from cloud.driver import CloudConfig, GlobalPlanner
+
+JOINING_MAX = 64
+"""So many strangers are answered at once; more are refused."""
 
 
 class CloudPorts(Protocol):
@@ -46,14 +51,23 @@ class OwnPorts:
         self.clock = SystemClock(self.log.boot)
 
     def servers(self, node: "GlobalPlanner") -> Servers:
-        """The address that the sites dial, taken now and served from `start` on."""
+        """The addresses that the sites dial, taken now and served from `start` on."""
         guards = [Guard(nodes_only)] if self._config.tls else []
         server = grpc.aio.server(interceptors=guards, options=CHANNEL_OPTIONS)
         sync_pb2_grpc.add_SyncServiceServicer_to_server(SyncServer(node.exchange, node.papers), server)
         blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(self.blobs, node.fetch_blob), server)
+        join_pb2_grpc.add_RenewalServiceServicer_to_server(RenewalServer(node.signing), server)
         node.health.join(server)
         server_port(server, self._config.sync_listen, self._config.tls)
-        return _Sockets(server)
+        return _Sockets(server, *([self._joining(node)] if self._config.listen_join else []))
+
+    def _joining(self, node: "GlobalPlanner") -> grpc.aio.Server:
+        """A server of its own: strangers reach nothing else."""
+        options = {**dict(CHANNEL_OPTIONS), "grpc.max_receive_message_length": REQUEST_BYTES_MAX}
+        server = grpc.aio.server(options=list(options.items()), maximum_concurrent_rpcs=JOINING_MAX)
+        join_pb2_grpc.add_JoinServiceServicer_to_server(JoinServer(node), server)
+        server_port(server, self._config.listen_join, self._config.tls, is_open=True)
+        return server
 
     async def serve_api(self, node: "GlobalPlanner") -> None:
         """The HTTP API."""
@@ -61,11 +75,12 @@ class OwnPorts:
 
 
 class _Sockets:
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self._server = server
+    def __init__(self, *servers: grpc.aio.Server) -> None:
+        self._servers = servers
 
     async def start(self) -> None:
-        await self._server.start()
+        for server in self._servers:
+            await server.start()
 
     async def stop(self) -> None:
-        await self._server.stop(grace=0.2)
+        await asyncio.gather(*(server.stop(grace=0.2) for server in self._servers))

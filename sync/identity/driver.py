@@ -35,6 +35,7 @@ class Credentials:
     def __init__(self, files: TlsFiles) -> None:
         """Raises ValueError when they cannot be used."""
         self.files = files
+        _mend(files)
         self._state = state_of(files)
         self.pem = _load(files)
 
@@ -112,6 +113,12 @@ def papers(cert: Path) -> tuple[Identity | None, int]:
 
     found = main.read(cert)
     return found.identity, found.not_after_ms
+
+
+def _mend(files: TlsFiles) -> None:
+    from sync.identity import main  # noqa: PLC0415 - as above.
+
+    main.mend(files)
 
 
 def _load(files: TlsFiles) -> tuple[bytes, bytes, bytes]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 TLS_DIR_HELP = "directory with ca.crt, tls.crt and tls.key, as `tiercel cert issue` writes: mutual TLS between machines"
 CA, CERT, KEY = "ca.crt", "tls.crt", "tls.key"
 CA_KEY = "ca.key"
+LEAF_DAYS = 90
 
 
 class TlsFiles(NamedTuple):

@@ -1,7 +1,7 @@
 """The private CA and what it signs (EC P-256), and reading certificates. Needs `cryptography`; imported where TLS is used alone.
 
-A key is written before its certificate, each by a rename: who reads between the two sees a pair that does not match, keeps what
-it had, and looks again.
+A pair lies whole beside its place before the key, and then the certificate, is renamed: who reads between the two sees a pair
+that does not match, keeps what it had, and looks again; and what dies there is mended by who reads next.
 """
 
 import contextlib
@@ -18,11 +18,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from sync.identity.files import CA, CA_KEY, CERT, KEY, TlsFiles
+from sync.identity.files import CA, CA_KEY, CERT, KEY, LEAF_DAYS, TlsFiles
 from sync.identity.names import Identity, capabilities_among, capability_uri, identity_among, server_name
 
 CA_DAYS = 3_650
-LEAF_DAYS = 90
 BACKDATED = dt.timedelta(minutes=5)
 """Clocks of machines differ: what was signed now must be valid now everywhere."""
 
@@ -49,7 +48,7 @@ def init(folder: Path, *, days: int = CA_DAYS, name: str = "Tiercel development 
         if (folder / each).exists():
             raise CertificateProblem(f"{folder / each} exists already: another CA needs another directory")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = new_key()
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     usage = _usage(signs_certificates=True)
     built = (
@@ -58,8 +57,8 @@ def init(folder: Path, *, days: int = CA_DAYS, name: str = "Tiercel development 
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
-    _write(folder / CA_KEY, _pem_of(key), 0o600)
-    _write(folder / CA, built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), 0o644)
+    write(folder / CA_KEY, pem_of_key(key), 0o600)
+    write(folder / CA, pem_of(built.sign(key, hashes.SHA256())), 0o644)
     return folder / CA
 
 
@@ -77,15 +76,32 @@ def issue(
     `hosts`: names and addresses under which others dial this one. `capabilities`: all that an agent may offer; none named: any.
     Raises CertificateProblem.
     """
-    ca, ca_key = _ca_of(ca_folder)
-    key = ec.generate_private_key(ec.SECP256R1())
+    ca, ca_key = ca_of(ca_folder)
+    key = new_key()
     signed = sign(ca, ca_key, key.public_key(), names_for(identity, hosts, capabilities), days=days)
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     files = TlsFiles(out / CA, out / CERT, out / KEY)
-    _write(files.ca, ca.public_bytes(serialization.Encoding.PEM), 0o644)
-    _write(files.key, _pem_of(key), 0o600)
-    _write(files.cert, signed.public_bytes(serialization.Encoding.PEM), 0o644)
+    place(files, pem_of(ca), pem_of_key(key), pem_of(signed))
     return files
+
+
+def place(files: TlsFiles, ca: bytes, key: bytes, cert: bytes) -> None:
+    """Put new PEM files in place of those that are there, if any. Raises OSError."""
+    if not files.ca.exists() or files.ca.read_bytes() != ca:
+        write(files.ca, ca, 0o644)
+    laid = _lay(files.cert, cert, 0o644)
+    write(files.key, key, 0o600)
+    with contextlib.suppress(FileNotFoundError):  # Who read meanwhile has mended the pair.
+        laid.replace(files.cert)
+
+
+def mend(files: TlsFiles) -> None:
+    """Finish what died between the two renames of `place`: the key is the new one, its certificate lies beside the old."""
+    laid = _beside(files.cert)
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        key = serialization.load_pem_private_key(files.key.read_bytes(), None).public_key()
+        if key == x509.load_pem_x509_certificate(laid.read_bytes()).public_key():
+            laid.replace(files.cert)
 
 
 def rotate(ca_folder: Path, folder: Path, *, days: float = LEAF_DAYS) -> TlsFiles:
@@ -95,6 +111,11 @@ def rotate(ca_folder: Path, folder: Path, *, days: float = LEAF_DAYS) -> TlsFile
         raise CertificateProblem(f"{folder / CERT} names no identity of Tiercel: issue one")
     hosts = [name for name in old.names if "://" not in name]
     return issue(ca_folder, folder, old.identity, days=days, hosts=hosts, capabilities=sorted(capabilities_among(old.names)))
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """A private key as all of ours are."""
+    return ec.generate_private_key(ec.SECP256R1())
 
 
 def names_for(identity: Identity, hosts: Iterable[str], capabilities: Iterable[str]) -> list[x509.GeneralName]:
@@ -174,7 +195,8 @@ def load(files: TlsFiles) -> tuple[bytes, bytes, bytes]:
     return ca, cert, key_pem
 
 
-def _ca_of(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+def ca_of(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """The CA in a folder, and the key that signs. Raises CertificateProblem."""
     try:
         ca = x509.load_pem_x509_certificate((folder / CA).read_bytes())
         key = serialization.load_pem_private_key((folder / CA_KEY).read_bytes(), None)
@@ -216,18 +238,32 @@ def _name(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def _pem_of(key: ec.EllipticCurvePrivateKey) -> bytes:
+def pem_of(certificate: x509.Certificate) -> bytes:
+    """As it is written down."""
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def pem_of_key(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """As it is written down, for the owner of the file alone."""
     pem: bytes = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return pem
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """By a rename, and never readable by others in between."""
-    beside = path.with_name(path.name + ".new")
+def write(path: Path, content: bytes, mode: int) -> None:
+    """By a rename, and never readable by others in between. Raises OSError."""
+    _lay(path, content, mode).replace(path)
+
+
+def _lay(path: Path, content: bytes, mode: int) -> Path:
+    beside = _beside(path)
     beside.unlink(missing_ok=True)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    beside.replace(path)
+    return beside
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + ".new")

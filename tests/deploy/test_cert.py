@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from deploy.cert import commands
 from sync.identity import main as certificates
+from sync.identity.driver import Credentials
 from sync.identity.names import Identity, capabilities_among
 
 
@@ -79,3 +80,18 @@ def test_a_key_of_another_certificate_is_not_taken(ca: Path, tmp_path: Path) -> 
     files = certificates.issue(ca, tmp_path / "a", Identity("harbour"))
     with pytest.raises(certificates.CertificateProblem, match=r"b/tls.key is not the key of .*a/tls.crt"):
         certificates.load(files._replace(key=tmp_path / "b" / "tls.key"))
+
+
+def test_a_pair_that_was_left_half_in_place_is_mended_by_who_reads_it(ca: Path, tmp_path: Path) -> None:
+    """Killed between the two renames, the key is the new one and its certificate lies beside: together they are a pair again, and
+    what is no certificate for the key is left alone."""
+    files = certificates.issue(ca, tmp_path / "a", Identity("harbour"))
+    old = files.cert.read_bytes()
+    certificates.rotate(ca, tmp_path / "a")
+    files.cert.with_name("tls.crt.new").write_bytes(new := files.cert.read_bytes())
+    files.cert.write_bytes(old)
+    assert Credentials(files).pem[1] == new
+    assert files.cert.read_bytes() == new
+    files.cert.with_name("tls.crt.new").write_bytes(old)
+    certificates.mend(files)
+    assert files.cert.read_bytes() == new

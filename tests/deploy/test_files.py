@@ -14,7 +14,7 @@ import yaml
 
 from cloud.main import command as cloud
 from deploy.up import command as up
-from edge.main import command as edge
+from edge.main import run as edge
 from sync.listen import ListenRefused, check_address
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"

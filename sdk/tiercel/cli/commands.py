@@ -17,7 +17,7 @@ NOUNS = {
     "definition": ("tiercel.cli.definition:app", "Check, register, look at and compare workflow definitions."),
     "schedule": ("tiercel.cli.schedule:app", "Create schedules, look at them, pause them, make up what they missed."),
     "agent": ("tiercel.cli.tokens:agents", "Look at the agents of all sites, and make the tokens that they join with."),
-    "site": ("tiercel.cli.draining:sites", "Look at the sites, pause and resume them, compare them with the cloud."),
+    "site": ("tiercel.cli.tokens:sites", "Look at the sites, pause and empty them, make the tokens that new ones join with."),
     "rule": ("tiercel.cli.rule:app", "Set rules for the runs of all definitions, look at them, remove them."),
     "document": ("tiercel.cli.document:app", "Look at documents and put values into them."),
     "conflict": ("tiercel.cli.conflict:app", "See what lost against what, bring it back, or accept it."),
