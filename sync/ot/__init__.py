@@ -1,10 +1,10 @@
 """Operational transform: edits of one document made at several places at once, put into one order.
 
     sequencer = Sequencer(Document(), checks=(no_circles,))            # at the document's home
-    here = Client("harbour", Document())                               # wherever somebody edits, cut off or not
-    here.edit([AddNode("pick", {"minutes": 3})])
-    for change in here.to_send():                                      # what the home has not answered yet
-        here.hear(sequencer.submit(change))                            # Accepted or Refused; others hear the Accepted, too
+    here = View(Document(), 0)                                         # wherever somebody edits, cut off or not
+    done = here.edit([AddNode("/pick", {"minutes": 3})], "e1")
+    answer = sequencer.submit(Change("harbour", 1, 0, done, ref="e1"))  # Accepted or Refused; others hear the Accepted, too
+    here.hear(answer.revision, answer.operations, "e1")
 
 The home of a document alone gives it revisions, so two edits only ever have to agree when one is known to come first (TP1);
 nothing here needs more (TP2), and nearly all published algorithms that claim more have been shown to be wrong.

@@ -1,6 +1,7 @@
 """A document of nodes, edges, lists and texts, and what operations make of it."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
@@ -45,6 +46,12 @@ class Document:
         for operation in operations:
             self._do(operation)
 
+    def apply_possible(self, operations: Iterable[Any_]) -> None:
+        """Do those that can be done."""
+        for operation in operations:
+            with suppress(Malformed):
+                self._do(operation)
+
     def transact(
         self,
         operations: Sequence[Any_],
@@ -71,6 +78,27 @@ class Document:
             self.nodes.update(kept)
             self.edges = edges
             raise
+        return done
+
+    def tried(
+        self,
+        operations: Sequence[Any_],
+        judge: Callable[[], None] = lambda: None,
+        each: Callable[[Any_], None] = lambda operation: None,
+    ) -> list[Any_]:
+        """As `transact`, and the document stays what it was."""
+        done: list[Any_] = []
+
+        def note(operation: Any_) -> None:
+            each(operation)
+            done.append(operation)
+
+        def enough() -> None:
+            judge()
+            raise _Tried
+
+        with suppress(_Tried):
+            self.transact(operations, enough, note)
         return done
 
     def _do(self, operation: Any_) -> None:
@@ -115,6 +143,10 @@ class Document:
         return [
             (id, value) for id, (_, value) in sorted(items_of(self._node(node).get(name)).items(), key=lambda i: (i[1][0], i[0]))
         ]
+
+
+class _Tried(Exception):
+    """All of it can be done, and is not to be."""
 
 
 def truthful(document: Document, operation: Any_) -> Any_:

@@ -112,13 +112,17 @@ InField = Put | Inc | Ins | Rem | Move | Text
 
 
 class Change(msgspec.Struct, frozen=True):
-    """Operations made together, by one site: its `number`th change, made on top of revision `base`."""
+    """Operations made together, by one site: its `number`th change. It was made on top of revision `base` and of all changes of
+    the site's own that are not in that, but for the first `refused` that were: those its site had taken back by then."""
 
     site: str
     number: int
     base: int
     operations: tuple[Any_, ...]
     author: str = ""
+    refused: int = 0
+    ref: str = ""
+    at_ms: int = 0
 
 
 class Malformed(Exception):

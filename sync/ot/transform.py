@@ -18,10 +18,6 @@ The table, for operations that touch the same thing (all others leave each other
     del_edge, add_edge of one edge             once is enough
 """
 
-from bisect import insort
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import msgspec
 
 from sync.ot.document import applied, same_json
@@ -161,86 +157,6 @@ def _moved(item: Ins, old: str) -> Move:
     return Move(item.node, item.field, item.id, item.place, old)
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """Of two operations made without knowing of each other one left nothing behind: `loser`, because of `winner`. `is_first`: it
-    came first in the document's order, and lost all the same (deleting beats editing)."""
-
-    loser: Any_
-    winner: Any_
-    is_first: bool
-
-
-class Rebase:
-    """A sequence of operations, `theirs`, that others go behind, one after the other. What touches different things is not
-    compared, so the cost goes by what they have in common."""
-
-    def __init__(self, theirs: Sequence[Any_]) -> None:
-        self._slots: list[Operations] = [(operation,) for operation in theirs]
-        self._at: dict[object, list[int]] = {}
-        self.lost: list[Lost] = []
-        for number, operation in enumerate(theirs):
-            self._note(number, operation)
-
-    @property
-    def theirs(self) -> list[Any_]:
-        """What they have become behind all that went behind them."""
-        return [operation for slot in self._slots for operation in slot]
-
-    def _note(self, number: int, operation: Any_) -> None:
-        for key in _about(operation):
-            places = self._at.setdefault(key, [])
-            if not places or places[-1] != number:
-                places.append(number)
-
-    def through(self, operation: Any_, *, is_first: bool) -> Operations:
-        """`operation` behind all of them; they, from now on, are behind it."""
-        mine: Operations = (operation,)
-        for number in sorted({number for key in _asks(operation) for number in self._at.get(key, ())}):
-            slot = self._slots[number]
-            if not slot or not mine:
-                continue
-            mine, self._slots[number] = self._square(mine, slot, is_first=is_first)
-            for changed in self._slots[number]:
-                if changed not in slot:
-                    self._note_late(number, changed)
-        return mine
-
-    def _note_late(self, number: int, operation: Any_) -> None:
-        for key in _about(operation):
-            places = self._at.setdefault(key, [])
-            if number not in places:
-                insort(places, number)
-
-    def _square(self, mine: Operations, theirs: Operations, *, is_first: bool) -> tuple[Operations, Operations]:
-        """TP1's square, filled in step by step."""
-        if not mine or not theirs:
-            return mine, theirs
-        if len(mine) == len(theirs) == 1:
-            a, b = mine[0], theirs[0]
-            behind, ahead = transformed(a, b, is_first=is_first), transformed(b, a, is_first=not is_first)
-            if not (behind and ahead) and not same(a, b):
-                if not behind and _does(a):
-                    self.lost.append(Lost(a, b, is_first))
-                elif not ahead and _does(b):
-                    self.lost.append(Lost(b, a, not is_first))
-            return behind, ahead
-        if len(mine) > 1:
-            head, theirs = self._square(mine[:1], theirs, is_first=is_first)
-            rest, theirs = self._square(mine[1:], theirs, is_first=is_first)
-            return (*head, *rest), theirs
-        mine, head = self._square(mine, theirs[:1], is_first=is_first)
-        mine, rest = self._square(mine, theirs[1:], is_first=is_first)
-        return mine, (*head, *rest)
-
-
-def transformed_all(mine: Sequence[Any_], theirs: Sequence[Any_], *, is_first: bool) -> tuple[list[Any_], list[Any_], list[Lost]]:
-    """Two sequences, each behind the other, and what was lost. `is_first`: `mine` come first in the document's order."""
-    rebase = Rebase(theirs)
-    done = [each for operation in mine for each in rebase.through(operation, is_first=is_first)]
-    return done, rebase.theirs, rebase.lost
-
-
 def same(one: Any_, other: Any_) -> bool:
     """Do both want the same?"""
     if isinstance(one, Put) and isinstance(other, Put):
@@ -254,32 +170,8 @@ def same(one: Any_, other: Any_) -> bool:
     return type(one) is type(other) and msgspec.json.encode(one) == msgspec.json.encode(other)
 
 
-def _does(operation: Any_) -> bool:
+def does(operation: Any_) -> bool:
     """Does it do anything?"""
     if isinstance(operation, Put | Move):
         return not same_json(operation.new, operation.old)
     return not (isinstance(operation, Inc) and operation.by == 0)
-
-
-def _about(operation: Any_) -> tuple[object, ...]:
-    """By what others find it: what it touches, and the nodes at which it does something."""
-    if isinstance(operation, IN_FIELD):
-        return (operation.node, operation.field), ("at", operation.node)
-    if isinstance(operation, DelNode):
-        ends = {end for edge in operation.edges for end in edge[:2]}
-        return ("gone", operation.id), ("node", operation.id), *(("end", end) for end in sorted(ends))
-    if isinstance(operation, AddNode):
-        return (("node", operation.id),)
-    return touches(operation), ("at", operation.source), ("at", operation.target)
-
-
-def _asks(operation: Any_) -> tuple[object, ...]:
-    """Among which it looks for those that it cannot leave alone."""
-    if isinstance(operation, IN_FIELD):
-        return (operation.node, operation.field), ("gone", operation.node)
-    if isinstance(operation, DelNode):
-        return ("at", operation.id), ("node", operation.id), ("end", operation.id)
-    if isinstance(operation, AddNode):
-        # Fields of both may take each other's place, and then it is about these.
-        return ("node", operation.id), ("at", operation.id)
-    return touches(operation), ("gone", operation.source), ("gone", operation.target)

@@ -44,6 +44,6 @@ def _text_back(spans: Sequence[Span], gone: Sequence[str]) -> tuple[tuple[Span, 
             lost.append(span)
         elif span > 0:
             back.append(span)
-        elif span < 0:
-            back.append(next(deleted))
+        elif span < 0 and (piece := next(deleted, "")):  # Of an edit that lies about what it deletes there is no way back.
+            back.append(piece)
     return tuple(back), tuple(lost)

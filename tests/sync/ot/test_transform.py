@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from sync.ot.document import ITEMS, Document, same_json
 from sync.ot.operations import AddEdge, AddNode, Any_, DelEdge, DelNode, Inc, Ins, Malformed, Move, Put, Rem, Text
 from sync.ot.places import between
-from sync.ot.transform import transformed, transformed_all
+from sync.ot.rebase import transformed_all
+from sync.ot.transform import transformed
 from sync.ot.undo import inverse
 
 NODES = ("a", "b", "c")
