@@ -12,6 +12,7 @@ import structlog
 
 from cloud.admission import RUNS_ACTIVE_MAX, Admission
 from cloud.blobs import Fetching
+from cloud.comparing.service import Comparing
 from cloud.control.inputs import CommandSettled
 from cloud.crossing import blobs_handed
 from cloud.documents.inputs import EditSettled
@@ -93,7 +94,7 @@ class GlobalPlanner:
         self.log, self.blobs = self.ports.log, self.ports.blobs
         self.damaged = ""
         self._era = self.ports.clock.now().wall_ms // 1000
-        self._digests: dict[int, asyncio.Queue[sync_pb2.DigestReply]] = {}
+        self._digests: dict[int, asyncio.Future[sync_pb2.DigestReply]] = {}
         self._digest_count = 0
         self.recovering_from: set[str] = set()
         self.papers = Papers()
@@ -101,6 +102,7 @@ class GlobalPlanner:
         self.watching = Watching(lambda: self.planner)
         self.documents = Documents(self)
         self.feed = Feed(DocumentShelf(self))
+        self.comparing = Comparing(self)
 
     async def serve(self, ready: asyncio.Event | None = None) -> None:
         """Serve until cancelled."""
@@ -122,6 +124,7 @@ class GlobalPlanner:
             self.courier.run(),
             self.fetching.run(),
             self.watching.feed(),
+            self.comparing.run(),
             verify_slowly(self.log, self.damage),
             self.health.keep(),
             warn_of_expiry(self.config.tls),
@@ -202,6 +205,7 @@ class GlobalPlanner:
     def committed(self, rows: list[Row]) -> None:
         """Rows are durable: the links may carry them."""
         self.exchange.committed(rows)
+        self.comparing.committed(rows)
         for row in rows:
             if row.kind == ValueHanded.kind:
                 event = decode(row.kind, row.payload)
@@ -242,6 +246,7 @@ class GlobalPlanner:
             self.recovering_from.discard(peer)
             self._tell_health()
             self.loop.refold_when_idle(StreamRecovered(f"the stream for {peer} is whole again"))
+        self.comparing.greeted(peer)
 
     def diverged(self, peer: str, refused: LinkRefused) -> None:
         """Two histories under one name, or one too old to be healed: that site's link stays down, the others go on."""
@@ -268,8 +273,8 @@ class GlobalPlanner:
             case "document_read" | "read_lease":
                 self.documents.heard(link, message)
             case "digest_reply":
-                if (waiting := self._digests.get(message.digest_reply.id)) is not None:
-                    waiting.put_nowait(message.digest_reply)
+                if (waiting := self._digests.get(message.digest_reply.id)) is not None and not waiting.done():
+                    waiting.set_result(message.digest_reply)
             case _:
                 pass
 
@@ -302,20 +307,23 @@ class GlobalPlanner:
 
     async def digests(self, site: str, timeout_s: float) -> AsyncIterator[sync_pb2.FragmentDigest]:
         """The hashes of the site's fragments, page by page. Raises KeyError if it is not linked, TimeoutError if it is silent."""
+        before, more = "", True
+        while more:
+            reply = await self.digest_page(site, before, 0, timeout_s)
+            for digest in reply.fragments:
+                yield digest
+                before = digest.run
+            more = reply.more
+
+    async def digest_page(self, site: str, before: str, limit: int, timeout_s: float) -> sync_pb2.DigestReply:
+        """The hashes of at most `limit` (0: as many as it likes) fragments of the site, of runs before this one, newest first."""
         self._digest_count += 1
         number = self._digest_count
-        replies = self._digests[number] = asyncio.Queue()
-        before = ""
+        reply = self._digests[number] = asyncio.get_running_loop().create_future()
         try:
-            while True:
-                request = sync_pb2.DigestRequest(id=number, after_run=before)
-                self.exchange.links[site].say(sync_pb2.SyncMessage(digest_request=request))
-                reply = await asyncio.wait_for(replies.get(), timeout_s)
-                for digest in reply.fragments:
-                    yield digest
-                    before = digest.run
-                if not reply.more:
-                    return
+            request = sync_pb2.DigestRequest(id=number, after_run=before, limit=limit)
+            self.exchange.links[site].say(sync_pb2.SyncMessage(digest_request=request))
+            return await asyncio.wait_for(reply, timeout_s)
         finally:
             del self._digests[number]
 

@@ -7,6 +7,7 @@ Times are UTC ms; `staleness_ms` is how long ago the cloud last knew itself leve
 import msgspec
 
 from cloud.contract_views import ContractView
+from sync.link.standing import StatesCompared
 from workflow.fair import PRIORITY
 
 
@@ -289,6 +290,7 @@ class SiteView(msgspec.Struct):
     refused: str = ""
     pause: PauseView | None = None
     certificate: str = ""
+    states: StatesCompared | None = None
 
 
 class DiffView(msgspec.Struct):

@@ -20,6 +20,7 @@ WHY = {
     "time": "bounded: the cloud lacks an event of it for as long as it may",
     "autonomy": "its autonomy lets nothing more begin while the cloud cannot be reached",
     "added": "tasks that were added while cut off wait: it finishes what was released, and no more",
+    "doubted": "an agent has had orders of the run from a later home: the cloud has not said yet whose it is",
     "unconfirmed": "the site was cut off for longer than its horizon: the cloud has not said yet whose it is",
 }
 

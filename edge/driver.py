@@ -12,7 +12,6 @@ import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from heapq import nlargest
 from pathlib import Path
 
 import grpc
@@ -20,6 +19,7 @@ import structlog
 
 from edge.admitting.service import Door
 from edge.alone import alone
+from edge.comparing.service import SiteStates
 from edge.executor import LEASE_MS, Executor
 from edge.inputs import ProgressHeard
 from edge.joining import AgentTokens
@@ -51,11 +51,9 @@ from tiercel.v1 import blob_pb2_grpc, sync_pb2
 from workflow.events import DefinitionRegistered
 from workflow.packing import is_packed
 from workflow.plan import DefinitionError, Plan, plan_from_document
-from workflow.saved import load_saved, state_hash
 
 FIRST_LINK_WAIT_S_MAX = 3_600.0
 RECONNECT_S_MAX = 2.5
-DIGEST_PAGE = 500
 PROGRESS_EVERY_S = 0.5
 REPORTS_MAX = 500
 """Reports of progress in one message to the cloud."""
@@ -149,7 +147,7 @@ class EdgeNode:
             dials=True,
             urgent=URGENT,
         )
-        self.reads, self.feed = SiteReads(self), Feed(SiteShelf(self))
+        self.reads, self.feed, self._states = SiteReads(self), Feed(SiteShelf(self)), SiteStates(self)
         self.loop = Loop(self._make_executor, self.log, self, clock=self.ports.clock)
         self.loop.held = True
         self.gateway.loop = self.exchange.loop = self.loop
@@ -202,7 +200,7 @@ class EdgeNode:
         return executor
 
     def _tokens(self) -> AgentTokens:
-        return self._executor().tokens
+        return self.executor.tokens
 
     def _holds(self, blob: Blob) -> bool:
         return self.blobs.stat(blob).complete
@@ -271,7 +269,7 @@ class EdgeNode:
 
     async def _status(self) -> EdgeStatus:
         standing = await self.exchange.standings.view(CLOUD, (self.stream, self._cloud_stream()), self._now_ms())
-        loads, executor = loads_of(self._executor()), self._executor()
+        loads, executor = loads_of(self.executor), self.executor
         present = len(executor.roster.slots)
         told = alone(executor.home, executor.autonomy.runs, self.loop.clock.now())
         return EdgeStatus(self.config.site, self.log.boot, self.halted, present, loads.running, loads.ready, standing, told)
@@ -293,7 +291,7 @@ class EdgeNode:
     def recovered(self, peer: str) -> None:
         """Our stream is whole."""
         self._last_telemetry = b""  # The peer may have forgotten it.
-        self._executor().home.vigil.tell_all()
+        self.executor.home.vigil.tell_all()
         self._tell_progress()
         if self._recovering:
             self._recovering = False
@@ -305,7 +303,7 @@ class EdgeNode:
     async def prepare(self, events: list[object]) -> None:
         """A large definition has come: it is compiled aside, so that agents are heard meanwhile. The core finds it compiled."""
         for event in events:
-            if type(event) is DefinitionRegistered and is_packed(event.document) and event.ref not in self._executor().plans:
+            if type(event) is DefinitionRegistered and is_packed(event.document) and event.ref not in self.executor.plans:
                 with contextlib.suppress(DefinitionError):  # The core says so, as of any other.
                     self._prepared = await asyncio.to_thread(plan_from_document, event.document)
 
@@ -340,7 +338,7 @@ class EdgeNode:
     def telemetry(self) -> sync_pb2.SyncMessage | None:
         """How busy the agents are; only when it has changed."""
         self.reads.renew()
-        loads = loads_of(self._executor())
+        loads = loads_of(self.executor)
         encoded = loads.SerializeToString()
         if encoded == self._last_telemetry:
             return None
@@ -354,7 +352,7 @@ class EdgeNode:
 
     def _send_progress(self) -> None:
         self._telling = None
-        link, vigil = self.exchange.links.get(CLOUD), self._executor().home.vigil
+        link, vigil = self.exchange.links.get(CLOUD), self.executor.home.vigil
         if link is None or not vigil.untold:
             return  # It is told when the link is up again.
         items = [report_of(*told) for told in vigil.take_untold(REPORTS_MAX)]
@@ -367,8 +365,10 @@ class EdgeNode:
         match message.WhichOneof("kind"):
             case "document_read_reply" | "read_lease_reply":
                 self.reads.heard(message)
+            case "states_compared":
+                self.exchange.standings.of(CLOUD).states = self._states.heard(message.states_compared, self._now_ms())
             case "digest_request":
-                link.say(await self._digest(message.digest_request))
+                link.say(await self._states.page(message.digest_request))
             case "blob_wanted":
                 for blob in message.blob_wanted.blobs:
                     errand = asyncio.ensure_future(self._bring_blob(blob))
@@ -400,29 +400,14 @@ class EdgeNode:
                 raise
             raise BlobAway(f"blob {blob.sha256.hex()}: the link to the cloud broke on the way") from None
 
-    async def _digest(self, request: sync_pb2.DigestRequest) -> sync_pb2.SyncMessage:
-        """The state hashes of this site's fragments in pages, living and ended, ordered by run, newest first."""
-        limit = min(request.limit or DIGEST_PAGE, DIGEST_PAGE)
-        before = request.after_run
-        ended = await asyncio.wrap_future(self.log.read(lambda reader: reader.snapshots(before, limit)))
-        living, tombstones = self._executor().fragments, {s.run: s.body for s in ended if s.ended}
-        newest = nlargest(limit, (run for run in living if not before or run < before))
-        names = sorted({*newest, *tombstones}, reverse=True)[:limit]
-        bodies = ((run, living.packed(run) if run in living else tombstones[run]) for run in names)
-        page = [self._digest_of(run, body) for run, body in bodies]
-        more = len(names) == limit or len(ended) == limit
-        return sync_pb2.SyncMessage(digest_reply=sync_pb2.DigestReply(id=request.id, fragments=page, more=more))
-
-    def _digest_of(self, run: str, body: bytes) -> sync_pb2.FragmentDigest:
-        saved = load_saved(body)
-        return sync_pb2.FragmentDigest(run=run, epoch=saved.epoch, seq=saved.version, state_hash=state_hash(body))
-
     @property
     def book(self) -> DocumentBook:
         """What the site knows of documents, as it is now; a refold makes a new one."""
-        return self._executor().documents.book
+        return self.executor.documents.book
 
-    def _executor(self) -> Executor:
+    @property
+    def executor(self) -> Executor:
+        """The core as it is now; a refold makes a new one."""
         core = self.loop.driver.core
         assert isinstance(core, Executor)
         return core

@@ -144,4 +144,4 @@ async def test_a_site_that_is_away_does_it_when_it_is_back(system: Whole) -> Non
         return str((await system.client.get(answer.headers["location"])).json()["state"]) == "accepted"
 
     await until(is_done)
-    assert system.edges["harbour"]._executor().cache.entries == {}
+    assert system.edges["harbour"].executor.cache.entries == {}

@@ -1,14 +1,11 @@
 """What the cloud knows of its sites and their agents, and how its replicas compare with what the sites hold."""
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from cloud.pausing.views import pause_view
 from cloud.port import Problem
-from cloud.runs import load_saved_run, restore_run
 from cloud.views import AgentView, ClockView, DiffView, SiteView
 from sync.values import stream_writer
-from workflow.saved import state_hash
 
 if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
@@ -58,6 +55,7 @@ class SiteService:
                     cache=site.cache,
                     refused=self._node.refused.get(name, ""),
                     pause=pause_view(site.pause),
+                    states=self._node.exchange.standings.of(name).states,
                     certificate=self._node.papers.problem(name, self._node.loop.clock.now().wall_ms),
                 )
             )
@@ -76,12 +74,12 @@ class SiteService:
         different: list[str] = []
         try:
             async for digest in self._node.digests(site, DIGEST_TIMEOUT_S):
-                ours = await self._replica(digest.run, site)
-                if ours is None or ours[0] != (digest.epoch, digest.seq):
+                ours = await self._node.comparing.replica(digest.run, site)
+                if ours is None or (ours.epoch, ours.seq) != (digest.epoch, digest.seq):
                     behind += 1
                     continue
                 compared += 1
-                if ours[1] == digest.state_hash:
+                if ours.state_hash == digest.state_hash:
                     equal += 1
                 else:
                     different.append(digest.run)
@@ -90,16 +88,3 @@ class SiteService:
             detail = f"site {site} cannot be asked: its link is {link.state}; try again when it is up"
             raise Problem(503, "site_unreachable", detail) from None
         return DiffView(site, compared, equal, behind, different, self._node.loop.clock.now().wall_ms)
-
-    async def _replica(self, run: str, site: str) -> tuple[tuple[int, int], bytes] | None:
-        known = self._node.planner.runs.look(run)
-        if known is None:
-            snapshot = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.snapshot(run)))
-            if snapshot is None:
-                return None
-            saved = load_saved_run(snapshot.body)
-            known = restore_run(run, self._node.planner.plans[saved.definition], saved)
-        fragment = known.fragment(site)
-        if fragment is None:
-            return None
-        return (fragment.epoch, fragment.version), state_hash(fragment.save())

@@ -178,6 +178,7 @@ class Standings:
             telemetry_lost_there=known.telemetry_lost_there,
             clock_offset_ms=known.clock_offset_ms,
             clock_disbelieved=clock_ms,
+            states=known.states,
         )
         view.receives.events, view.receives.bytes = known.received
         if link is not None:

@@ -38,6 +38,16 @@ class Direction(msgspec.Struct):
     bytes: int = 0
 
 
+class StatesCompared(msgspec.Struct):
+    """When the site's runs were last compared with their replicas at the cloud, and what of both sides was equal: `compared` at
+    equal versions. `different` counts those of which the states were not the same; `runs` names some of them."""
+
+    at: int
+    compared: int
+    different: int
+    runs: list[str] = []
+
+
 class LinkStanding(msgspec.Struct):
     """`state`: up, down, refused (it stays down until somebody has looked) or recovering (lost events come back)."""
 
@@ -58,6 +68,7 @@ class LinkStanding(msgspec.Struct):
     clock_disbelieved: int = 0
     protocol: int = 0
     features: list[str] = []
+    states: StatesCompared | None = None
 
 
 @dataclass(slots=True)
@@ -78,6 +89,7 @@ class Standing:
     waiting_there: int = 0
     oldest_there_ms: int = 0
     telemetry_lost_there: int = 0
+    states: StatesCompared | None = None
 
     def hear(self, heartbeat: sync_pb2.SyncHeartbeat) -> None:
         """What the peer tells of its own side; an echo tells only how far its stream is."""

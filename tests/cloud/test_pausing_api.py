@@ -68,7 +68,7 @@ async def test_a_site_that_is_away_learns_of_it_when_it_is_back(system: Whole) -
     await until(is_paused)
     await system.stop("harbour")
     await system.restart("harbour")
-    assert system.edges["harbour"]._executor().home.paused
+    assert system.edges["harbour"].executor.home.paused
     await order(system, "resume")
 
 

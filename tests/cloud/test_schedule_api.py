@@ -194,7 +194,7 @@ async def test_a_schedule_of_a_site_is_decided_there(system: Whole) -> None:
         return (await system.client.get(f"{SCHEDULES}/local")).status_code == 404
 
     await until(is_gone)
-    assert "local" not in system.edges["harbour"]._executor().schedules.book.known
+    assert "local" not in system.edges["harbour"].executor.schedules.book.known
 
 
 async def tiercel(system: Whole, *args: str, code: int = 0) -> str:

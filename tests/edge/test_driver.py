@@ -96,7 +96,7 @@ async def test_a_site_knows_what_it_has_of_its_resources(config: EdgeConfig, sta
     """Two tasks of three get one of the two gates."""
     node = EdgeNode(replace(config, resources={"gate": 2}))
     await stack.enter_async_context(serving(node))
-    resources = node._executor().home.resources
+    resources = node.executor.home.resources
     assert [resources.take(Holder("r1", task), (("gate", 1),), 4, task) for task in range(3)] == [True, True, False]
 
 

@@ -62,11 +62,20 @@ def print_standing(found: dict[str, Any]) -> None:
         behind = each["behind_events"], each["behind_bytes"], age(each["behind_ms"])
         table.rows.append((each["stream"], way, *behind, each["held"], each["head"], each["events"], each["bytes"]))
     table.print()
+    _print_states(found.get("states"))
     if found["state"] != "up" and found["ended"]:
         note(f"the link ended: {found['ended']}")
     if (refusals := found["refusals"])["count"]:
         codes = ", ".join(f"{code} {count}" for code, count in sorted(refusals["by_code"].items()))
         note(f"refused {refusals['count']} times ({codes}); the last at {when(refusals['last_at'])}: {refusals['last']}")
+
+
+def _print_states(found: dict[str, Any] | None) -> None:
+    """What comparing states found, if both sides are of a version that does."""
+    if found is not None:
+        named = ", ".join(found["runs"])
+        row = when(found["at"]), found["compared"], found["different"], named and f"{named}: the logs of both sides say how"
+        Table(("states compared", "at equal versions", "different", "runs"), [row]).print()
 
 
 def _clock(found: dict[str, Any]) -> str:

@@ -39,6 +39,7 @@ class SyncMessage(_message.Message):
     DOCUMENT_READ_REPLY_FIELD_NUMBER: _builtins.int
     READ_LEASE_FIELD_NUMBER: _builtins.int
     READ_LEASE_REPLY_FIELD_NUMBER: _builtins.int
+    STATES_COMPARED_FIELD_NUMBER: _builtins.int
     PACKED_EVENTS_FIELD_NUMBER: _builtins.int
     packed_events: _builtins.bytes
     """An EventBatch, deflated (zlib): only to a peer whose hello names the feature `deflate`."""
@@ -74,6 +75,8 @@ class SyncMessage(_message.Message):
     def read_lease(self) -> Global___ReadLease: ...
     @_builtins.property
     def read_lease_reply(self) -> Global___ReadLeaseReply: ...
+    @_builtins.property
+    def states_compared(self) -> Global___StatesCompared: ...
     def __init__(
         self,
         *,
@@ -93,13 +96,14 @@ class SyncMessage(_message.Message):
         document_read_reply: Global___DocumentReadReply | None = ...,
         read_lease: Global___ReadLease | None = ...,
         read_lease_reply: Global___ReadLeaseReply | None = ...,
+        states_compared: Global___StatesCompared | None = ...,
         packed_events: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "blob_wanted", b"blob_wanted", "credit", b"credit", "digest_reply", b"digest_reply", "digest_request", b"digest_request", "document_read", b"document_read", "document_read_reply", b"document_read_reply", "events", b"events", "fetch", b"fetch", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "loads", b"loads", "packed_events", b"packed_events", "read_lease", b"read_lease", "read_lease_reply", b"read_lease_reply", "refused", b"refused", "reports", b"reports"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "blob_wanted", b"blob_wanted", "credit", b"credit", "digest_reply", b"digest_reply", "digest_request", b"digest_request", "document_read", b"document_read", "document_read_reply", b"document_read_reply", "events", b"events", "fetch", b"fetch", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "loads", b"loads", "packed_events", b"packed_events", "read_lease", b"read_lease", "read_lease_reply", b"read_lease_reply", "refused", b"refused", "reports", b"reports", "states_compared", b"states_compared"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "blob_wanted", b"blob_wanted", "credit", b"credit", "digest_reply", b"digest_reply", "digest_request", b"digest_request", "document_read", b"document_read", "document_read_reply", b"document_read_reply", "events", b"events", "fetch", b"fetch", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "loads", b"loads", "packed_events", b"packed_events", "read_lease", b"read_lease", "read_lease_reply", b"read_lease_reply", "refused", b"refused", "reports", b"reports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "blob_wanted", b"blob_wanted", "credit", b"credit", "digest_reply", b"digest_reply", "digest_request", b"digest_request", "document_read", b"document_read", "document_read_reply", b"document_read_reply", "events", b"events", "fetch", b"fetch", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "loads", b"loads", "packed_events", b"packed_events", "read_lease", b"read_lease", "read_lease_reply", b"read_lease_reply", "refused", b"refused", "reports", b"reports", "states_compared", b"states_compared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "events", "ack", "heartbeat", "fetch", "credit", "blob_wanted", "digest_request", "digest_reply", "refused", "loads", "reports", "document_read", "document_read_reply", "read_lease", "read_lease_reply", "packed_events"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "events", "ack", "heartbeat", "fetch", "credit", "blob_wanted", "digest_request", "digest_reply", "refused", "loads", "reports", "document_read", "document_read_reply", "read_lease", "read_lease_reply", "states_compared", "packed_events"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -370,6 +374,36 @@ class FragmentDigest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FragmentDigest: _TypeAlias = FragmentDigest  # noqa: Y015
+
+@_typing.final
+class StatesCompared(_message.Message):
+    """The cloud has compared its replicas with what the site's digests said: how many at equal versions, and its own hashes of those
+    that differ, as far as they find room.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPARED_FIELD_NUMBER: _builtins.int
+    DIFFERENT_FIELD_NUMBER: _builtins.int
+    FRAGMENTS_FIELD_NUMBER: _builtins.int
+    compared: _builtins.int
+    different: _builtins.int
+    @_builtins.property
+    def fragments(self) -> _containers.RepeatedCompositeFieldContainer[Global___FragmentDigest]: ...
+    def __init__(
+        self,
+        *,
+        compared: _builtins.int = ...,
+        different: _builtins.int = ...,
+        fragments: _abc.Iterable[Global___FragmentDigest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compared", b"compared", "different", b"different", "fragments", b"fragments"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatesCompared: _TypeAlias = StatesCompared  # noqa: Y015
 
 @_typing.final
 class AgentLoads(_message.Message):
