@@ -8,7 +8,7 @@ branches that are alive, without being told which.
 These functions only fold: they change a fragment and decide nothing.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from workflow.extras import Copy, Network, Tally
@@ -309,7 +309,11 @@ def _append(fragment: "Fragment", copy: Copy) -> None:
 
 
 def add_tasks(fragment: "Fragment", tasks: bytes, links: dict[str, list[str]], *, starts: bool = True) -> None:
-    """Append tasks that were added to the run, with the edges between old and new ones; what lacks nothing is ready."""
+    """Append tasks that were added to the run, with the edges between old and new ones; what lacks nothing is ready. Without
+    tasks it draws edges alone."""
+    if not tasks:
+        link_tasks(fragment, links, starts=starts)
+        return
     addition = compile_addition(fragment.plan.document, tasks)
     extras = fragment.more()
     base = len(fragment.states)
@@ -318,10 +322,16 @@ def add_tasks(fragment: "Fragment", tasks: bytes, links: dict[str, list[str]], *
     assert network is not None, "it has just been appended to"
     for edge in addition.edges:
         network.add_edge(fragment.index_of(edge.need), fragment.index_of(edge.task), edge.after)
+    network.read.update(addition.reads)
+    link_tasks(fragment, links, range(base, len(fragment.states)), starts=starts)
+
+
+def link_tasks(fragment: "Fragment", links: dict[str, list[str]], fresh: Sequence[int] = (), *, starts: bool = True) -> None:
+    """Tasks that have not begun wait for others from now on; with them, what was appended just now (`fresh`) is looked at."""
+    network = fragment.network = fragment.network or Network()
     for name, needs in links.items():
         for need in needs:
             network.add_edge(fragment.index_of(need), fragment.index_of(name), After.SUCCESS)
-    network.read.update(addition.reads)
     if not starts:
         return
     linked = [fragment.index_of(name) for name in links]
@@ -330,7 +340,6 @@ def add_tasks(fragment: "Fragment", tasks: bytes, links: dict[str, list[str]], *
         fragment.forget_timer(task)
         fragment.give_back(task)
         fragment.forget_taken(task)
-    fresh = range(base, len(fragment.states))
     fragment.recount([*fresh, *linked])
     for task in (*fresh, *linked):
         if fragment.states[task] == PENDING and judge(fragment, task):

@@ -34,6 +34,7 @@ from workflow.states import (
 from workflow.steering_events import (
     CopiesStarted,
     IncidentOpened,
+    NeedsAdded,
     ResourcesTaken,
     TaskBlocked,
     TaskDegraded,
@@ -262,10 +263,22 @@ def _add(fragment: "Fragment", event: TasksAdded) -> None:
     extras.made.append((-1, len(extras.added), b"", False))
     base = len(fragment.states)
     flow.add_tasks(fragment, event.tasks, event.links)
+    _note_added(fragment, event.tasks, event.links, base)
+
+
+def _link(fragment: "Fragment", event: NeedsAdded) -> None:
+    extras = fragment.more()
+    extras.made.append((-1, len(extras.added), b"", False))
+    flow.link_tasks(fragment, event.links)
+    _note_added(fragment, b"", event.links, len(fragment.states))
+
+
+def _note_added(fragment: "Fragment", tasks: bytes, links: dict[str, list[str]], base: int) -> None:
+    extras = fragment.more()
     if extras.rollback is not None:  # What they wait for may be about to be done anew.
-        fresh = {*range(base, len(fragment.states)), *map(fragment.index_of, event.links)}
+        fresh = {*range(base, len(fragment.states)), *map(fragment.index_of, links)}
         extras.rollback.resets = sorted({*extras.rollback.resets, *fresh})
-    extras.added.append((event.tasks, event.links))
+    extras.added.append((tasks, links))
 
 
 def _skip(fragment: "Fragment", event: TaskSkipped) -> None:
@@ -298,6 +311,7 @@ FOLDS: dict[type[Event], Callable[["Fragment", Any], None]] = {
     TaskDegraded: _degrade,
     TaskSkipped: _skip,
     TasksAdded: _add,
+    NeedsAdded: _link,
     TaskStarted: _start,
     CopiesStarted: _copy,
     TasksStopped: _stop_some,

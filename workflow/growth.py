@@ -114,13 +114,25 @@ def check_addition(fragment: "Fragment", tasks: bytes, links: dict[str, list[str
         if fragment.has(name):
             raise GrowthRefused(f"the run has a task {name} already; allowed: other names")
     outside = {edge.need for edge in addition.edges}
-    for name in sorted(outside | links.keys()):
+    for name in sorted(outside):
         _check_need(fragment, name)
     for read in addition.reads:
         _check_read(fragment, read)
-    for name, needs in links.items():
-        _check_link(fragment, name, needs, names, outside)
+    check_links(fragment, links, names, outside)
     return addition
+
+
+def check_links(fragment: "Fragment", links: dict[str, list[str]], added: set[str], outside: set[str]) -> None:
+    """What old tasks are to wait for from now on: tasks that are `added` with the links (these need the tasks `outside`), and old
+    ones. Raises GrowthRefused."""
+    for name, needs in links.items():
+        _check_need(fragment, name)
+        if not fragment.is_unbegun(fragment.index_of(name)):
+            raise GrowthRefused(f"task {name} has begun, so it cannot wait for more; allowed: tasks that have not started")
+        for need in needs:
+            if need not in added:
+                _check_need(fragment, need)
+    _check_circles(fragment, links, added, outside)
 
 
 def _check_need(fragment: "Fragment", name: str) -> None:
@@ -139,18 +151,22 @@ def _check_read(fragment: "Fragment", read: int) -> None:
         raise GrowthRefused(f"the output of {name} was read by nobody, so it was not kept: give the value itself in `with`")
 
 
-def _check_link(fragment: "Fragment", name: str, needs: list[str], added: set[str], outside: set[str]) -> None:
-    """An old task that is to wait for new ones must not have begun, and nothing that these need may wait for it."""
-    task = fragment.index_of(name)
-    if not fragment.is_unbegun(task):
-        raise GrowthRefused(f"task {name} has begun, so it cannot wait for more; allowed: tasks that have not started")
-    for need in needs:
-        if need not in added:
-            _check_need(fragment, need)
-    after = set(fragment.after(task))
-    old = {fragment.index_of(need) for need in needs if need not in added}
-    for cause in sorted({fragment.index_of(need) for need in outside} | old):
-        if cause in after:
-            between = [] if cause == task or cause in old else [fragment.id_of(cause)]
+def _check_circles(fragment: "Fragment", links: dict[str, list[str]], added: set[str], outside: set[str]) -> None:
+    """Each link may be fine by itself, and two of them close a circle together; so what comes after a task is looked up with all
+    of them. A task that waits for an added one is taken to wait for all that those need."""
+    causes = dict[int, set[int]]()
+    for name, needs in links.items():
+        old = {need for need in needs if need not in added} | (outside if added & set(needs) else set())
+        causes[fragment.index_of(name)] = {fragment.index_of(need) for need in old}
+    for name, needs in links.items():
+        task = fragment.index_of(name)
+        after, ahead = set[int](), [task]
+        while ahead:
+            fresh = set(fragment.after(ahead.pop())) - after
+            after |= fresh
+            ahead += [waiting for waiting, its in causes.items() if waiting not in after and its & fresh]
+        if closing := sorted(causes[task] & after):
+            found = [fragment.id_of(cause) for cause in closing]
+            between = [] if found == [name] or set(found) <= set(needs) else found[:1]
             circle = [name, " and ".join(sorted(needs)), *between, name]
             raise GrowthRefused(f"tasks would need each other in a circle: {' -> '.join(circle)}")

@@ -139,6 +139,21 @@ class AddTasks(_Order, frozen=True, tag="add"):
     links: dict[str, list[str]] = {}
 
 
+class Seen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an editor of a plan saw of the tasks that its edit names: their fields, and the edges at them (need, task, kind)."""
+
+    nodes: dict[str, dict[str, Any]] = {}
+    edges: list[tuple[str, str, str]] = []
+
+
+class EditPlan(_Order, frozen=True, tag="edit"):
+    """Operations on the run's plan (see workflow.planning.editing), made on top of what was `seen`."""
+
+    operations: list[dict[str, Any]]
+    seen: Seen = Seen()
+    by: str = ""
+
+
 class Hold(_Order, frozen=True, tag="hold"):
     """The task (empty: every task that has not begun) may not start until the hold is lifted."""
 
@@ -190,6 +205,7 @@ Order = (
     | Approve
     | Settle
     | AddTasks
+    | EditPlan
     | Hold
     | Lift
     | EndChild

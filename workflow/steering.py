@@ -19,6 +19,7 @@ from workflow.orders import (
     Anew,
     Approve,
     ChangeAutonomy,
+    EditPlan,
     EndChild,
     Hold,
     Lift,
@@ -36,6 +37,7 @@ from workflow.orders import (
     Terminate,
     Update,
 )
+from workflow.planning.editing import edit_plan
 from workflow.refused import Refused
 from workflow.states import (
     ABSENT,
@@ -426,6 +428,7 @@ _DECIDE: dict[type[Order], Callable[["Fragment", Any, str, Now], list[Event]]] =
     Approve: _approve,
     Settle: _settle,
     AddTasks: _add,
+    EditPlan: edit_plan,
     Hold: _hold,
     Lift: _lift,
     EndChild: _end_child,

@@ -311,6 +311,14 @@ class TasksAdded(Event, frozen=True):
     links: dict[str, list[str]] = msgspec.field(default_factory=dict)
 
 
+class NeedsAdded(Event, frozen=True):
+    """By `links`, tasks of the run that have not begun wait for others of its tasks from now on."""
+
+    command: str
+    links: dict[str, list[str]]
+    by: str = ""
+
+
 class FragmentReopened(Event, frozen=True):
     """The fragment had ended, at `version`, and goes on: some of its tasks are done anew."""
 

@@ -31,6 +31,7 @@ from workflow.fragment import Fragment
 from workflow.orders import (
     AddTasks,
     Approve,
+    EditPlan,
     Hold,
     Lift,
     Order,
@@ -272,7 +273,7 @@ def homes_for(run: Run, order: Order) -> list[str]:
         return [home_of(run, order.task)]
     live = live_homes(run) or run.sites
     match order:
-        case AddTasks():
+        case AddTasks() | EditPlan():
             return [home_of_added(run, order, live, home_of)]
         case RollBack() if order.versions:
             return list(order.versions)

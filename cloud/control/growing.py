@@ -8,12 +8,15 @@ from typing import Any
 
 from cloud.port import Problem
 from cloud.runs import Run
-from workflow.orders import AddTasks
+from sync.ot.operations import AddNode
+from workflow.orders import AddTasks, EditPlan
+from workflow.planning.editing import read_operations
+from workflow.planning.picture import named_by
 
 
-def home_of_added(run: Run, order: AddTasks, live: list[str], home_of: Callable[[Run, str], str]) -> str:
-    """The one site that the added tasks are for. Raises Problem: they name tasks of several sites, or of none."""
-    names = dict.fromkeys(name for name in _named(order) if name not in order.tasks)
+def home_of_added(run: Run, order: AddTasks | EditPlan, live: list[str], home_of: Callable[[Run, str], str]) -> str:
+    """The one site that added tasks, or an edit of the plan, are for. Raises Problem: they name tasks of several, or none."""
+    names = _edited(order) if isinstance(order, EditPlan) else [name for name in _named(order) if name not in order.tasks]
     homes: dict[str, str] = {}
     for name in names:
         homes.setdefault(home_of(run, name), name)
@@ -27,6 +30,13 @@ def home_of_added(run: Run, order: AddTasks, live: list[str], home_of: Callable[
     else:
         detail = f"run {run.id} goes on at {', '.join(live)}, and nothing says where the tasks belong"
     raise Problem(409, "command_refused", f"{detail}; allowed: `needs` and `links` that name tasks of one site")
+
+
+def _edited(order: EditPlan) -> list[str]:
+    """The tasks that an edit names and does not add."""
+    operations = read_operations(order.operations)
+    added = {operation.id for operation in operations if isinstance(operation, AddNode)}
+    return [name for name in named_by(operations) if name not in added]
 
 
 def _named(order: AddTasks) -> list[str]:

@@ -54,6 +54,8 @@ def test_what_is_added_is_checked_like_a_definition() -> None:
     assert waiting(chain).order(itself).endswith("in a circle: gate -> x -> gate")
     by_link = AddTasks({"x": W}, "", {"gate": ["end"]})
     assert waiting(chain).order(by_link).endswith("in a circle: gate -> end -> gate")
+    both = AddTasks({"x": W}, "", {"gate": ["side"], "side": ["gate"]})
+    assert "in a circle: gate -> side" in waiting({**chain, "side": {"needs": ["s"]}}).order(both)
     assert "was not kept" in done.order(AddTasks({"x": {**W, "needs": ["a"], "with": {"v": "${{ tasks.a.output }}"}}}))
     assert "has begun" in done.order(AddTasks({"x": W}, "", {"a": ["x"]}))
     assert "TasksAdded" not in done.kinds()
