@@ -32,9 +32,9 @@ from sync.actors import Loop, verify_slowly
 from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobMissing
 from sync.commit import Row
 from sync.driver import StreamRecovered
-from sync.identity.driver import warn_of_expiry
 from sync.identity.files import LEAF_DAYS, TlsFiles
 from sync.identity.service import Papers
+from sync.identity.upkeep.service import Upkeep
 from sync.link.service import Link
 from sync.outputs import Acknowledge, Recall, Reply
 from sync.replication import LinkRefused
@@ -76,6 +76,7 @@ class CloudConfig:
     api_tls: tuple[Path, Path] | None = None  # Certificate and key of the API.
     ca_dir: Path | None = None  # The CA that signs certificates of sites.
     cert_days: float = LEAF_DAYS  # How long these are valid.
+    renews: bool = True  # Does the cloud renew its own certificate, if it has the CA?
     listen_join: str = ""  # Where sites show a token for their first one.
 
     @property
@@ -90,6 +91,8 @@ class GlobalPlanner:
     def __init__(self, config: CloudConfig, ports: CloudPorts | None = None) -> None:
         self.config = config
         self.signing = Signing(config.ca_dir, config.tls, config.listen_join, config.cert_days)
+        self._upkeep = Upkeep(config.tls, self.signing.own if self.signing.signs and config.renews else None)
+        self.look = self._upkeep.look
         self.ports = ports or OwnPorts(config, NODE)
         self.log, self.blobs = self.ports.log, self.ports.blobs
         self.damaged = ""
@@ -127,7 +130,7 @@ class GlobalPlanner:
             self.comparing.run(),
             verify_slowly(self.log, self.damage),
             self.health.keep(),
-            warn_of_expiry(self.config.tls),
+            self._upkeep.keep(),
             self.retention.keep(self.may_cut, self.damage),
         )
         tasks = [asyncio.ensure_future(errand) for errand in errands]

@@ -15,10 +15,12 @@ from sync.log_errors import LogError
 from sync.retention.policy import ARCHIVE_HELP, KEEP_DAYS_HELP, NO_ARCHIVE_HELP, Policy
 
 INSECURE = "listen on addresses that other machines can reach, without authentication"
+NO_RENEW = "do not renew the cloud's own certificate when a third of its life is left, though it has the CA"
 CA_DIR = (
     "directory of the CA (tiercel cert init): the cloud signs and renews the certificates of sites; default: ca in --data, if "
     "there is one"
 )
+CERT_DAYS_MIN = 1 / 24
 LISTEN_JOIN = "address of a port where sites get their first certificate for a token (tiercel site token create)"
 
 
@@ -36,7 +38,8 @@ def command(
     api_tls_key: Annotated[Path | None, typer.Option(help="its key")] = None,
     ca_dir: Annotated[Path | None, typer.Option(help=CA_DIR)] = None,
     listen_join: Annotated[str, typer.Option(help=LISTEN_JOIN)] = "",
-    cert_days: Annotated[float, typer.Option(help="so long certificates are valid that it signs")] = LEAF_DAYS,
+    cert_days: Annotated[float, typer.Option(min=CERT_DAYS_MIN, help="so long certificates are valid that it signs")] = LEAF_DAYS,
+    no_renew: Annotated[bool, typer.Option("--no-renew", help=NO_RENEW)] = False,
     public_url: Annotated[str, typer.Option(help="how others reach the API: links in notifications begin so")] = "",
     keep_ended_days: Annotated[float, typer.Option(help=KEEP_DAYS_HELP)] = 0.0,
     archive_dir: Annotated[Path | None, typer.Option(help=ARCHIVE_HELP)] = None,
@@ -74,6 +77,7 @@ def command(
             ca_dir=ca_dir or _own_ca(data, tls),
             cert_days=cert_days,
             listen_join=listen_join,
+            renews=not no_renew,
             api_tls=(api_tls_cert, api_tls_key) if api_tls_cert and api_tls_key else None,
         )
         run_node(run_until_signalled(lambda: GlobalPlanner(config)))

@@ -13,6 +13,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 import structlog
@@ -34,8 +35,9 @@ from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobError, pull, push
 from sync.commit import Row
 from sync.documents.book import DocumentBook
 from sync.driver import StreamRecovered
-from sync.identity.driver import Renewal, warn_of_expiry
+from sync.identity.driver import Renewal
 from sync.identity.files import TlsFiles
+from sync.identity.upkeep.service import Upkeep, renewed_over
 from sync.link.service import Link
 from sync.outputs import Acknowledge, Recall, Reply
 from sync.replication import LinkRefused
@@ -51,6 +53,9 @@ from tiercel.v1 import blob_pb2_grpc, sync_pb2
 from workflow.events import DefinitionRegistered
 from workflow.packing import is_packed
 from workflow.plan import DefinitionError, Plan, plan_from_document
+
+if TYPE_CHECKING:
+    from sync.identity.signing.main import Signed
 
 FIRST_LINK_WAIT_S_MAX = 3_600.0
 RECONNECT_S_MAX = 2.5
@@ -103,6 +108,7 @@ class EdgeConfig:
     retention: Policy = field(default_factory=Policy)
     tls: TlsFiles | None = None
     listen_tokens: str = ""  # Where agents without a certificate show a token.
+    renews: bool = True  # Does the site have its certificate renewed by the cloud?
 
     def __post_init__(self) -> None:
         if self.listen_tokens and self.tls is None:
@@ -134,6 +140,8 @@ class EdgeNode:
         self._telling: asyncio.TimerHandle | None = None
         self._prepared: Plan | None = None
         self._bringing: set[bytes] = set()
+        self._upkeep = Upkeep(config.tls, self._renewed if config.renews else None)
+        self.look = self._upkeep.look
 
     async def serve(self, ready: asyncio.Event | None = None) -> None:
         """Serve until cancelled."""
@@ -158,7 +166,7 @@ class EdgeNode:
         self.exchange.ring.begin(self.loop.driver.heads)
         link = asyncio.ensure_future(self.loop.guard(self._keep_link()))
         self._errands.add(asyncio.ensure_future(self.health.keep()))
-        self._errands.add(asyncio.ensure_future(warn_of_expiry(self.config.tls)))
+        self._errands.add(asyncio.ensure_future(self._upkeep.keep()))
         servers = self.ports.servers(self.gateway, self.health, self._fetch_blob)
         try:
             with contextlib.suppress(TimeoutError):
@@ -266,6 +274,9 @@ class EdgeNode:
             finally:
                 if self._channel is line.channel:
                     self._channel = None
+
+    async def _renewed(self, request: bytes) -> "Signed":
+        return await renewed_over(self._channel, request)
 
     async def _status(self) -> EdgeStatus:
         standing = await self.exchange.standings.view(CLOUD, (self.stream, self._cloud_stream()), self._now_ms())

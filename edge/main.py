@@ -26,6 +26,7 @@ FIRST_LINK_WAIT = (
 )
 RESOURCE = "how many units the site has of a resource, as in forklift=2; may be repeated; of those not named there is one"
 LISTEN_TOKENS = "address of a second port of the gateway, for agents with a token instead of a certificate; needs --tls-dir"
+NO_RENEW = "do not have the cloud renew our certificate when a third of its life is left"
 INSECURE = "listen on addresses that other machines can reach, without authentication"
 
 
@@ -58,6 +59,7 @@ def run(
     tls_ca: Annotated[Path | None, typer.Option(help="whom to trust, in PEM; default: ca.crt in --tls-dir")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="our certificate; default: tls.crt in --tls-dir")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="its key; default: tls.key in --tls-dir")] = None,
+    no_renew: Annotated[bool, typer.Option("--no-renew", help=NO_RENEW)] = False,
     keep_ended_days: Annotated[float, typer.Option(help=KEEP_DAYS_HELP)] = 0.0,
     archive_dir: Annotated[Path | None, typer.Option(help=ARCHIVE_HELP)] = None,
     no_archive: Annotated[bool, typer.Option("--no-archive", help=NO_ARCHIVE_HELP)] = False,
@@ -88,6 +90,7 @@ def run(
             retention=retention,
             tls=tls,
             listen_tokens=listen_tokens,
+            renews=not no_renew,
         )
         run_node(run_until_signalled(lambda: EdgeNode(config)))
     except (LogError, ValueError, OSError, RuntimeError) as error:

@@ -343,9 +343,10 @@ def run_node(serving: Coroutine[Any, Any, None]) -> None:
 
 
 class Node(Protocol):
-    """Anything that serves until cancelled and says when it has begun."""
+    """Anything that serves until cancelled and says when it has begun; told to, it looks anew at what is in its files."""
 
     async def serve(self, ready: asyncio.Event | None = None) -> None: ...
+    def look(self) -> None: ...
 
 
 class NodeThread:
@@ -406,9 +407,13 @@ class NodeThread:
 
 
 async def run_until_signalled(make_node: Callable[[], Node]) -> None:
-    """Serve in this process until SIGINT or SIGTERM."""
-    task = asyncio.ensure_future(make_node().serve())
+    """Serve in this process until SIGINT or SIGTERM. At SIGHUP the node looks at its certificate anew; at a terminal, which sends
+    that when it closes, it ends the process as ever."""
+    node = make_node()
+    task = asyncio.ensure_future(node.serve())
     loop = asyncio.get_running_loop()
+    if sys.stdin is None or not sys.stdin.isatty():
+        loop.add_signal_handler(signal.SIGHUP, node.look)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):

@@ -40,7 +40,9 @@ class Whole:
         self.client: httpx.AsyncClient
 
     async def start(self, *sites: str) -> None:
-        config = CloudConfig(self._data("cloud"), api_port=self.api_port, sync_listen=self.links, tls=self._tls("cloud"))
+        config = CloudConfig(
+            self._data("cloud"), api_port=self.api_port, sync_listen=self.links, tls=self._tls("cloud"), ca_dir=self._ca()
+        )
         self.cloud = GlobalPlanner(config)
         _ = await self.run(self.cloud.serve())
         address = f"http://127.0.0.1:{self.api_port}"
@@ -102,6 +104,10 @@ class Whole:
     def _tls(self, node: str) -> TlsFiles | None:
         """The node's certificate, if the test has laid some."""
         return tls_files(folder) if (folder := self.folder / "certs" / node).is_dir() else None
+
+    def _ca(self) -> Path | None:
+        """The CA that the test has laid beside, if it has."""
+        return folder if (folder := self.folder / "certs" / "ca").is_dir() else None
 
     def _data(self, name: str) -> Path:
         folder = self.folder / name

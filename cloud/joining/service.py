@@ -18,8 +18,9 @@ from cloud.joining.inputs import UseSiteToken
 from cloud.port import Problem
 from sync.actors import InboxFull
 from sync.identity.files import TlsFiles
-from sync.identity.names import Identity
+from sync.identity.names import CLOUD, Identity
 from sync.identity.service import certificate_at
+from sync.identity.upkeep.service import NotRenewed
 from sync.log_errors import LogError
 from sync.values import site_name_problem
 from tiercel.v1 import join_pb2, join_pb2_grpc
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     from cloud.driver import GlobalPlanner
+    from sync.identity.signing.main import Signed
 
 REQUEST_BYTES_MAX = 64 << 10
 TOKEN_CHARACTERS_MAX = 200
@@ -71,6 +73,24 @@ class Signing:
             detail = "this cloud has no port where sites join: start it with --listen-join HOST:PORT"
             raise Problem(409, "no_join_port", detail)
         return self._authority.fingerprint.removeprefix("sha256:")
+
+    @property
+    def signs(self) -> bool:
+        """Is there a CA?"""
+        return self._authority is not None
+
+    async def own(self, request: bytes) -> "Signed":
+        """The cloud's own certificate again, for a new key. Raises NotRenewed, ValueError."""
+        from sync.identity import main as certificates  # noqa: PLC0415 - as above.
+        from sync.identity.signing.main import Signed, requested  # noqa: PLC0415 - as above.
+
+        assert self._authority is not None
+        assert self._tls is not None
+        old = certificates.read(self._tls.cert)
+        if old.identity != Identity(CLOUD):
+            raise NotRenewed(f"{self._tls.cert} is not the certificate of the cloud", lasting=True)
+        certificate = await asyncio.to_thread(self._authority.certify, requested(request), Identity(CLOUD), old.hosts)
+        return Signed(await self.trusted(), certificate)
 
     async def trusted(self) -> bytes:
         """The CAs of this cloud, in PEM."""
@@ -166,8 +186,7 @@ class RenewalServer(join_pb2_grpc.RenewalServiceServicer):
             whose = old.identity.words if old.identity else "nobody of Tiercel"
             raise Problem(403, "identity", f"the certificate is for {whose}; those of sites are renewed here")
         key = await asyncio.to_thread(_key_of, request)
-        hosts = [name for name in old.names if "://" not in name]
-        return old.identity.site, await self._signing.certify(key, old.identity.site, hosts)
+        return old.identity.site, await self._signing.certify(key, old.identity.site, old.hosts)
 
 
 def peer_of(context: Any) -> str:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sync.identity import main as certificates
 from sync.identity.files import CA, CERT, KEY, TlsFiles
 from sync.identity.names import CLOUD, Identity, server_name
-from sync.identity.signing.main import request_for
+from sync.identity.signing.main import Signed, accepted, request_for
 from sync.serving.service import CHANNEL_OPTIONS
 from tiercel.backoff import Backoff
 from tiercel.v1 import join_pb2, join_pb2_grpc
@@ -92,11 +92,14 @@ async def _attempt(wanted: Enrolment, key: ec.EllipticCurvePrivateKey) -> Joined
             reply = await join_pb2_grpc.JoinServiceStub(channel).Join(request, timeout=ATTEMPT_S_MAX)
         except grpc.aio.AioRpcError as error:
             raise _problem(error, wanted.cloud) from error
-    ends_ms = _check_reply(wanted, key, ca, reply)
+    try:
+        found = accepted(Signed(reply.ca, reply.certificate), Identity(wanted.site), key.public_key(), ca)
+    except certificates.CertificateProblem as error:
+        raise JoinRefused(str(error)) from error
     files = TlsFiles(*(wanted.out / name for name in (CA, CERT, KEY)))
     certificates.place(files, reply.ca, certificates.pem_of_key(key), reply.certificate)
     (wanted.out / JOINING_KEY).unlink(missing_ok=True)
-    return Joined(files, ends_ms, f"{wanted.cloud.rpartition(':')[0]}:{reply.link_port}")
+    return Joined(files, found.not_after_ms, f"{wanted.cloud.rpartition(':')[0]}:{reply.link_port}")
 
 
 # Whom to trust ------------------------------------------------------------------------------------------------------------
@@ -208,18 +211,3 @@ def _key(out: Path) -> ec.EllipticCurvePrivateKey:
     key = certificates.new_key()
     certificates.write(path, certificates.pem_of_key(key), 0o600)
     return key
-
-
-def _check_reply(wanted: Enrolment, key: ec.EllipticCurvePrivateKey, ca: bytes, reply: join_pb2.JoinReply) -> int:
-    """That it is ours, and of the CA; its end (UTC ms)."""
-    try:
-        found = certificates.parsed(reply.certificate)
-        signed = x509.load_pem_x509_certificate(reply.certificate)
-        trusted = x509.load_pem_x509_certificates(reply.ca)
-    except ValueError as error:
-        raise JoinRefused("the cloud answered with what is no certificate") from error
-    if found.identity != Identity(wanted.site) or signed.public_key() != key.public_key():
-        raise JoinRefused("the cloud answered with a certificate that is not for this site's key")
-    if not any(each in trusted for each in x509.load_pem_x509_certificates(ca)):
-        raise JoinRefused("the cloud answered with CAs among which is not the one that it is known by")
-    return found.not_after_ms

@@ -20,7 +20,6 @@ from sync.replication import LinkRefused
 from tiercel.tls import State, state_of
 
 LOOK_S = 2.0
-WARN_EVERY_S = 6 * 3_600.0
 
 log = structlog.get_logger()
 
@@ -187,20 +186,3 @@ class Renewal:
                 except ValueError:
                     continue  # Half of a pair: the other half comes.
                 return True
-
-
-async def warn_of_expiry(files: TlsFiles | None) -> None:
-    """Say in the log, from two weeks before its end on, that the certificate ends; a new one is noticed within a minute."""
-    said_state, said_s = state_of(files) if files else (), -WARN_EVERY_S
-    clock = asyncio.get_running_loop().time
-    while files is not None:
-        if (state := state_of(files)) != said_state or clock() - said_s >= WARN_EVERY_S:
-            said_state, said_s = state, clock()
-            try:
-                identity, not_after_ms = papers(files.cert)
-                problem = expiry_problem(identity, not_after_ms, _now_ms()) if identity else f"{files.cert} names no identity"
-            except ValueError as error:
-                problem = str(error)
-            if problem:
-                log.warning(problem)
-        await asyncio.sleep(60.0)

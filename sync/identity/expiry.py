@@ -8,13 +8,14 @@ GRACE_MS = 3_600_000
 """So long after its certificate's end a connection goes on: clocks differ, and a new one may be on its way."""
 
 
-def expiry_problem(identity: Identity, not_after_ms: int, now_ms: int) -> str:
-    """What a person has to know and do; empty while there is more time than `WARN_MS`. Times are UTC milliseconds."""
+def expiry_problem(identity: Identity, not_after_ms: int, now_ms: int, *, to_itself: bool = False) -> str:
+    """What a person has to know and do; empty while there is more time than `WARN_MS`. Times are UTC milliseconds. In the
+    log of the node itself (`to_itself`) it says, too, what a site can do that has no CA at hand."""
     left_ms = not_after_ms - now_ms
     if left_ms > WARN_MS:
         return ""
     when = f"expired {span(-left_ms)} ago" if left_ms <= 0 else f"expires in {span(left_ms)}"
-    return f"certificate of {identity.words} {when}: {identity.reissue}"
+    return f"certificate of {identity.words} {when}: {identity.again if to_itself and left_ms <= 0 else identity.reissue}"
 
 
 def outlived(not_after_ms: int, now_ms: int) -> str:

@@ -41,6 +41,11 @@ class Certificate(NamedTuple):
     not_after_ms: int
     fingerprint: str
 
+    @property
+    def hosts(self) -> list[str]:
+        """The names and addresses among its names."""
+        return [name for name in self.names if "://" not in name]
+
 
 def init(folder: Path, *, days: int = CA_DAYS, name: str = "Tiercel development CA") -> Path:
     """Make a CA in a folder: ca.key (0600) and ca.crt. Raises CertificateProblem if there is one."""
@@ -109,8 +114,7 @@ def rotate(ca_folder: Path, folder: Path, *, days: float = LEAF_DAYS) -> TlsFile
     old = read(folder / CERT)
     if old.identity is None:
         raise CertificateProblem(f"{folder / CERT} names no identity of Tiercel: issue one")
-    hosts = [name for name in old.names if "://" not in name]
-    return issue(ca_folder, folder, old.identity, days=days, hosts=hosts, capabilities=sorted(capabilities_among(old.names)))
+    return issue(ca_folder, folder, old.identity, days=days, hosts=old.hosts, capabilities=sorted(capabilities_among(old.names)))
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:
@@ -134,12 +138,12 @@ def sign(
     *,
     days: float,
 ) -> x509.Certificate:
-    """A certificate for a key under these names, of which the first is the identity."""
+    """A certificate for a key under these names, of which the first is the identity. It ends with its CA, at the latest."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(names[0].value).removeprefix("tiercel://")[:64])])
     serves = any(isinstance(name, x509.DNSName) for name in names)
     uses = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if serves else [])]
     built = (
-        _builder(subject, ca.subject, public_key, days)
+        _builder(subject, ca.subject, public_key, days, ca.not_valid_after_utc)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
@@ -209,9 +213,13 @@ def ca_of(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     return ca, key
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: float) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: float, until: dt.datetime | None = None
+) -> x509.CertificateBuilder:
     now = dt.datetime.fromtimestamp(time.time(), dt.UTC)
     ends = now + dt.timedelta(days=days)
+    if until is not None:
+        ends = min(ends, until)  # Nobody believes a certificate for longer than its CA.
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
     serial = x509.random_serial_number()
     return builder.serial_number(serial).not_valid_before(min(now, ends) - BACKDATED).not_valid_after(ends)

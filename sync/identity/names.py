@@ -38,6 +38,13 @@ class Identity(NamedTuple):
             return f"tiercel cert issue --site {self.site} --agent {self.agent}"
         return "tiercel cert issue --node cloud" if self.site == CLOUD else f"tiercel cert issue --site {self.site}"
 
+    @property
+    def again(self) -> str:
+        """What a node does whose certificate has ended, so that it cannot renew it."""
+        if self.site == CLOUD:
+            return self.reissue
+        return f"{self.reissue}; or join again: tiercel site token create --site {self.site}, and tiercel edge join"
+
 
 def identity_of(uri: str) -> Identity | None:
     """The identity that a URI names; None if it names none of ours."""

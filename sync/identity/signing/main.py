@@ -8,6 +8,7 @@ import hashlib
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -15,11 +16,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sync.identity.files import CA, CA_KEY
-from sync.identity.main import CertificateProblem, ca_of, names_for, pem_of, read, sign
+from sync.identity.main import Certificate, CertificateProblem, ca_of, names_for, parsed, pem_of, read, sign
 from sync.identity.names import Identity
 
 REQUEST_BYTES_MAX = 16 << 10
 CURVES = (ec.SECP256R1, ec.SECP384R1)
+
+
+class Signed(NamedTuple):
+    """What a request is answered with, in PEM: whom to trust, and the certificate."""
+
+    ca: bytes
+    certificate: bytes
 
 
 def request_for(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -48,6 +56,22 @@ def key_sha256(key: ec.EllipticCurvePublicKey) -> str:
     """By what a public key is known (hex)."""
     described = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(described).hexdigest()
+
+
+def accepted(answer: Signed, identity: Identity, key: ec.EllipticCurvePublicKey, known: bytes) -> Certificate:
+    """What was asked for, once it is what was asked for: for us, for our key, of those whom we know (PEM). Raises
+    CertificateProblem."""
+    try:
+        found = parsed(answer.certificate)
+        signed = x509.load_pem_x509_certificate(answer.certificate)
+        trusted = x509.load_pem_x509_certificates(answer.ca)
+    except ValueError:
+        raise CertificateProblem("the cloud answered with what is no certificate") from None
+    if found.identity != identity or signed.public_key() != key:
+        raise CertificateProblem(f"the cloud answered with a certificate that is not for the key of {identity.words}")
+    if not any(each in trusted for each in x509.load_pem_x509_certificates(known)):
+        raise CertificateProblem("the cloud answered with CAs among which is none that it is known by")
+    return found
 
 
 class Authority:
