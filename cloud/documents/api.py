@@ -1,10 +1,10 @@
 """Documents over HTTP: GET, PUT, PATCH, DELETE /api/v1/documents/{id}, and the list of them."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from cloud.api import answer
 from cloud.bodies.api import body_of
@@ -16,7 +16,9 @@ from cloud.documents.views import DocumentView, document_view, exists, history_v
 from cloud.port import Problem
 from cloud.problems import of_parameters
 from cloud.requests import wait_s
+from cloud.versions.service import LIMIT_MAX, Versions
 from cloud.watching.api import has_changed
+from cloud.watching.asked import version_asked
 from sync.documents.book import ANY_VERSION, VALUE_BYTES_MAX
 from sync.documents.events import EditRefused
 from sync.documents.ids import CLOUD, home_of, id_problem
@@ -27,13 +29,14 @@ if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
 
 EDIT_CHARACTERS_MAX = 200
+Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX)]
 
 
 class Endpoints:
     """What the document's home has not decided in time is answered with 202: the edit is on its way, and shown as pending."""
 
     def __init__(self, node: "GlobalPlanner") -> None:
-        self._node = node
+        self._node, self._versions = node, Versions(node)
 
     async def list(self, prefix: str = "") -> Response:
         await self._node.loop.durable()
@@ -45,6 +48,8 @@ class Endpoints:
     async def get(self, document: str, request: Request) -> Response:
         if "watch" in request.query_params:
             return await self._watch(_checked(document), request.query_params)
+        if (version := request.query_params.get("version")) is not None:
+            return answer(await self._versions.former(_checked(document), version_asked("version", version)))
         try:
             shown = await self._node.documents.get(_checked(document), _asked(request.query_params))
         except StalenessExceeded as exceeded:
@@ -61,7 +66,10 @@ class Endpoints:
         await self._node.loop.durable()
         return self._answer(shown, is_watched=True)
 
-    async def history(self, document: str) -> Response:
+    async def history(self, document: str, values: bool = False, limit: Limit = 20, cursor: str = "") -> Response:
+        """All that is kept in memory, oldest first; with their values page by page from the log, newest first."""
+        if values or cursor:
+            return answer(await self._versions.page(_checked(document), limit, cursor))
         await self._node.loop.durable()
         return answer({"items": history_view(self._node.planner.documents, _checked(document))})
 

@@ -1,9 +1,13 @@
 """What `tiercel.client.Client` does with documents."""
 
+import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import quote, urlencode
+
+from tiercel.answers import ApiError
 
 Params = dict[str, str | float]
 
@@ -32,6 +36,28 @@ class DocumentCalls:
         async with aclosing(self._listen(f"/ws/documents?{urlencode(asked)}", idle_s)) as frames:
             async for frame in frames:
                 yield frame
+
+    def document_version(self: Any, document: str, version: int) -> dict[str, Any]:
+        """A former version with its value, and the `latest`."""
+        return cast(dict[str, Any], self._request("GET", f"/api/v1/documents/{quote(document)}", {"version": str(version)}))
+
+    def document_versions(self: Any, document: str, *, limit: int = 20, cursor: str = "") -> dict[str, Any]:
+        """Versions with their values, the newest first; `next` is the cursor that leads on, empty at the end."""
+        asked: Params = {"values": "true", "limit": limit, "cursor": cursor}
+        return cast(dict[str, Any], self._request("GET", f"/api/v1/document-history/{quote(document)}", asked))
+
+    def restore_document(self: Any, document: str, version: int) -> dict[str, Any]:
+        """Put the value of a former version again, over the latest and nothing that comes meanwhile."""
+        former = self.document_version(document, version)
+        if former["deleted"]:
+            detail = f"version {version} of {document} has no value: it was deleted with it; give another version"
+            raise ApiError(HTTPStatus.CONFLICT, "version_deleted", detail)
+        return cast(dict[str, Any], self.put_document(document, json.dumps(former["value"]), self._present(document, former)))
+
+    def _present(self: Any, document: str, former: dict[str, Any]) -> int:
+        """The version to expect over: that of one which is deleted now does not exist."""
+        latest = former if former["version"] == former["latest"] else self.document_version(document, former["latest"])
+        return 0 if latest["deleted"] else int(former["latest"])
 
     def create_document(self: Any, document: str, text: str, **terms: str) -> dict[str, Any]:
         """Begin a document with a JSON value, on these terms (`level`, `sites`); refused if there is one."""

@@ -6,15 +6,18 @@ from typing import Annotated
 
 import typer
 
+from tiercel.cli.difference import differences
 from tiercel.cli.document_watching import follow
 from tiercel.cli.options import Server, noun
 from tiercel.cli.show import print_json
+from tiercel.cli.text import clean
 from tiercel.client import DEFAULT_SERVER, Client
 
 app = noun("Look at documents and put values into them.")
 
 Id = Annotated[str, typer.Argument(metavar="DOCUMENT", help="shared/NAME or site/SITE/NAME.")]
 Value = Annotated[str, typer.Argument(metavar="JSON")]
+Version = Annotated[int, typer.Argument(metavar="VERSION", min=1)]
 Expected = Annotated[int | None, typer.Option("--expected", help="Only over this version; 0: only if there is none.", min=0)]
 Base = Annotated[int | None, typer.Option("--base", help="The version you saw; what came since is kept as a conflict.", min=0)]
 
@@ -33,9 +36,14 @@ def get(
     max_staleness: Annotated[str, typer.Option(help="Not older than this, such as 2s.")] = "",
     min_version: Annotated[int | None, typer.Option(help="From this version on.", min=0)] = None,
     degrade: Annotated[bool, typer.Option("--degrade", help="Take what there is, marked, if it is outside of that.")] = False,
+    version: Annotated[int | None, typer.Option(help="As it was in this version.", min=1)] = None,
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Show a document as JSON: value, version, how fresh it is, and what is pending."""
+    if version is not None:
+        with Client(server) as client:
+            print_json(client.document_version(document, version))
+        return
     asked = {"consistency": consistency, "max_staleness": max_staleness, "degrade": "eventual" if degrade else ""}
     if min_version is not None:
         asked["min_version"] = str(min_version)
@@ -90,7 +98,36 @@ def watch(
 
 
 @app.command()
-def history(document: Id, server: Server = DEFAULT_SERVER) -> None:
+def history(
+    document: Id,
+    values: Annotated[bool, typer.Option("--values", help="With their values, the newest first.")] = False,
+    limit: Annotated[int, typer.Option(help="So many versions with their values.", min=1, max=100)] = 20,
+    cursor: Annotated[str, typer.Option(help="The next of a page before.")] = "",
+    server: Server = DEFAULT_SERVER,
+) -> None:
     """List the versions that are kept, as JSON: who made them, when, by which edit."""
     with Client(server) as client:
-        print_json(client.document_history(document))
+        if values or cursor:
+            print_json(client.document_versions(document, limit=limit, cursor=cursor))
+        else:
+            print_json(client.document_history(document))
+
+
+@app.command()
+def diff(document: Id, before: Version, after: Version, server: Server = DEFAULT_SERVER) -> None:
+    """Show what differs between two versions, member by member."""
+    with Client(server) as client:
+        versions = [client.document_version(document, version)["value"] for version in (before, after)]
+    for difference in differences(*versions):
+        typer.echo(clean(str(difference)))
+
+
+@app.command()
+def restore(
+    document: Id,
+    version: Annotated[int, typer.Option(help="The version whose value is put again.", min=1)],
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Put the value of a former version again, as a new one; refused if somebody edits it meanwhile."""
+    with Client(server) as client:
+        print_json(client.restore_document(document, version))

@@ -1,0 +1,1 @@
+"""Former versions of documents, with their values: read from the log when somebody asks, and kept nowhere else."""
