@@ -20,6 +20,7 @@ import msgspec
 from edge.driver import RECONNECT_S_MAX, EdgeConfig
 from edge.ports.driver import OwnPorts
 from sync.actors import GC_THRESHOLDS, SWITCH_INTERVAL_S, Loop
+from sync.answering.service import SyncServer
 from sync.commit import Row, Snapshot
 from sync.inputs import FromPeer
 from sync.lag import Lag
@@ -29,7 +30,7 @@ from sync.outputs import Acknowledge, Append, Confirmed, Reply, Save
 from sync.ports.core import Clock
 from sync.ports.log import NodeLog
 from sync.replication import LinkRefused
-from sync.service import Exchange, SyncServer
+from sync.service import Exchange
 from sync.serving.service import CHANNEL_OPTIONS
 from sync.values import NodeId, Now, StreamId
 from tiercel.backoff import Backoff

@@ -26,6 +26,7 @@ from cloud.pausing.inputs import SitePauseSettled
 from cloud.planner import Planner
 from cloud.ports.driver import CloudPorts, OwnPorts
 from cloud.reports import SiteReports, TaskReport, checked
+from cloud.reseeding.inputs import RenewStream
 from cloud.views import CacheView, Freshness, LinkView
 from cloud.watching.service import DocumentShelf, Watching
 from sync.actors import Loop, verify_slowly
@@ -36,13 +37,14 @@ from sync.identity.files import LEAF_DAYS, TlsFiles
 from sync.identity.service import Papers
 from sync.identity.upkeep.service import Upkeep
 from sync.link.service import Link
+from sync.log_errors import LogCut
 from sync.outputs import Acknowledge, Recall, Reply
 from sync.replication import LinkRefused
 from sync.retention.driver import Retention, sweeping
 from sync.retention.policy import Policy
 from sync.service import Exchange
 from sync.serving.service import Health
-from sync.values import SiteId, StreamId, site_name_problem, stream_id, stream_writer
+from sync.values import SiteId, StreamId, latest_incarnation, site_name_problem, stream_id
 from sync.watching.service import Feed
 from sync.watching.unseen import TellWatchers
 from tiercel.v1 import events_pb2, sync_pb2
@@ -110,7 +112,7 @@ class GlobalPlanner:
     async def serve(self, ready: asyncio.Event | None = None) -> None:
         """Serve until cancelled."""
         self.health = Health("tiercel.v1.SyncService")
-        self.exchange = Exchange(NODE, self.log, self, dials=False)
+        self.exchange = Exchange(NODE, self.log, self, dials=False, renew=self.renew)
         self.fetching = Fetching(self.blobs, self.fetch_blob)
         base_url = self.config.public_url.rstrip("/") or self.config.api_url
         self.courier = Courier(self.post, self.ports.clock, base_url, self.config.courier)
@@ -229,12 +231,24 @@ class GlobalPlanner:
     # The links' side --------------------------------------------------------------------------------------------------
 
     def streams(self, peer: str, hello: sync_pb2.PeerHello | None) -> tuple[StreamId, StreamId]:
-        """What we keep for the site, and what the site writes: the incarnation that it names itself."""
+        """What we keep for the site, and what the site writes, in the incarnation that it names. Of ours it may know a later one
+        than we do, if that is among what we have lost."""
         if (wrong := site_name_problem(peer)) is not None:
             raise LinkRefused("invalid_name", wrong, fatal=False)
-        theirs = [head.stream for head in hello.heads if stream_writer(StreamId(head.stream)) == peer] if hello else []
-        receives = StreamId(theirs[0]) if theirs else stream_id(peer, 1)
-        return self.planner.site_stream(peer), receives
+        named = [StreamId(head.stream) for head in hello.heads if head.seq] if hello else []
+        receives = latest_incarnation(named, peer) or stream_id(peer, 1)
+        sends = latest_incarnation((*named, self.planner.site_stream(peer)), NODE, peer)
+        assert sends is not None, "our own name of the stream is among them"
+        return sends, receives
+
+    async def renew(self, peer: str, lacked: LogCut) -> StreamId:
+        """The site lacks what we have cut of its stream: it is told anew what holds, if the operators let it."""
+        stream = StreamId(lacked.stream)
+        if not self.config.retention.reseed_after_days:
+            return stream
+        renewed = await self.loop.ask(lambda token: RenewStream(token, peer, stream, lacked.seq, lacked.cut_seq))
+        log.warning("a site lacks what was cut, and is told anew what holds", site=peer, stream=renewed, reason=str(lacked))
+        return StreamId(str(renewed))
 
     def recovering(self, peer: str) -> None:
         """Events that we wrote for the site come back from it: no work until they have."""

@@ -133,10 +133,10 @@ class Fleet:
             self.version += 1
         return known
 
-    def link(self, site: str, wall_ms: int) -> bool:
-        """The link is up; is it the site's first greeting since the cloud's start?"""
+    def link(self, site: str, wall_ms: int, *, greets: bool = True) -> bool:
+        """The link is up; is it the site's first greeting since the cloud's start? One that is re-seeded greets later."""
         entry = self.site(site)
-        first, entry.greeted = not entry.greeted, True
+        first, entry.greeted = greets and not entry.greeted, entry.greeted or greets
         entry.linked, entry.linked_since_ms = True, wall_ms
         self.version += 1
         return first

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 from cloud import crossing, going_back
 from cloud.control.core import live_homes
 from cloud.control.inputs import CommandSettled
+from cloud.greeting import greet
 from cloud.outcomes import outcome_of
-from cloud.placement import Placement
 from cloud.reports import SiteReports
 from cloud.runs import Run
 from sync.inputs import FromPeer, PeerLinked, PeerLost
 from sync.values import Now, stream_writer
 from workflow.events import (
-    CancelRequested,
     CommandAnswered,
     Event,
     FragmentEnded,
@@ -126,28 +125,9 @@ class Hearing:
 
     def _link(self, input: PeerLinked, now: Now, out: list[object]) -> None:
         planner = self.planner
-        if planner.fleet.link(input.peer, now.wall_ms):
-            self._catch_up(input.peer, now, out)
-            planner.orders.catch_up(input.peer, now, out)
-            planner.schedules.greet(input.peer, now, out)
-            planner.parts.greet(input.peer, now, out)
+        if planner.fleet.link(input.peer, now.wall_ms, greets=not planner.reseeding.is_awaited(input.peer)):
+            greet(planner, input.peer, now, out)
         planner.taking.linked(input.peer, now, out)
-
-    def _catch_up(self, site: str, now: Now, out: list[object]) -> None:
-        """The site may be written to from now on: what was decided for it before, and is not in its stream."""
-        planner = self.planner
-        for _, run in planner.runs.whole():
-            if site not in run.sites:
-                continue
-            if site in run.unreleased:
-                planner.release(run, site, Placement(run.sites, run.places), now, out)
-            view = planner.intents.commands.get(run.cancelling)
-            if view is not None and site not in view.homes and site in live_homes(run):
-                request = CancelRequested(view.id, view.detail)
-                planner.emit(planner.site_stream(site), run.id, RELEASED_EPOCH, request, now, out)
-            planner.children.greet(run, site, now, out)
-            for value in crossing.values_for(run, site):
-                planner.emit(planner.site_stream(site), run.id, RELEASED_EPOCH, value, now, out)
 
     def _note(self, input: SiteReports, now: Now, out: list[object]) -> None:
         for run, task, report in input.reports:

@@ -15,7 +15,8 @@ class Intent(msgspec.Struct, omit_defaults=True):
     """One command. `homes` are the sites whose streams carry it; `state`: pending, accepted or refused.
 
     A cancel is accepted once one home has: the others had ended before. An order is for its `targets`, and accepted once all of
-    them have, refused as soon as one has; `accepted` and `refused` are those that did. It is for the others even then.
+    them have, refused as soon as one has; `accepted` and `refused` are those that did. It is for the others even then. Of a
+    cancel only those that accepted are kept.
     """
 
     id: str
@@ -34,6 +35,10 @@ class Intent(msgspec.Struct, omit_defaults=True):
     def is_open(self) -> bool:
         """Is there a home that has not answered? One that was refused before `refused` was kept waits for nobody."""
         return self.state == "pending" or (bool(self.refused) and not {*self.targets} <= {*self.accepted, *self.refused})
+
+    def is_known_to(self, site: str) -> bool:
+        """Does the stream for the site carry it, or has the site answered it?"""
+        return site in (*self.homes, *self.accepted, *self.refused)
 
 
 @dataclass(slots=True)
@@ -67,7 +72,13 @@ class Intents:
 
     def unsent(self, site: str) -> list[Intent]:
         """Orders for the site that its stream does not carry yet, the oldest first."""
-        return [i for i in self.commands.values() if site in i.targets and site not in i.homes and i.is_open]
+        return [i for i in self.commands.values() if site in i.targets and not i.is_known_to(site) and i.is_open]
+
+    def untell(self, site: str) -> None:
+        """The stream for the site begins anew: what it has not answered, it has not been told."""
+        for intent in self.commands.values():
+            if site in intent.homes and site not in (*intent.accepted, *intent.refused):
+                intent.homes = [home for home in intent.homes if home != site]
 
     def hand_on(self, run: str, old: str, new: str) -> None:
         """The run has a new home: what its old home has not answered is for the new one, whose stream does not carry it yet."""
@@ -85,6 +96,8 @@ class Intents:
         if not intent.targets:
             intent.state = "accepted" if event.accepted or intent.state == "accepted" else "refused"
             intent.detail = event.detail or intent.detail
+            if event.accepted and site not in intent.accepted:
+                intent.accepted.append(site)
         elif not event.accepted:
             if was_pending or (intent.refused and site not in intent.refused):
                 intent.refused.append(site)

@@ -12,7 +12,7 @@ from sync.blobs import STORE_BYTES_MAX
 from sync.identity.files import CA_KEY, LEAF_DAYS, TLS_DIR_HELP, TlsFiles, tls_files
 from sync.listen import check_address
 from sync.log_errors import LogError
-from sync.retention.policy import ARCHIVE_HELP, KEEP_DAYS_HELP, NO_ARCHIVE_HELP, Policy
+from sync.retention.policy import ARCHIVE_HELP, KEEP_DAYS_HELP, NO_ARCHIVE_HELP, RESEED_AFTER_DAYS, RESEED_HELP, Policy
 
 INSECURE = "listen on addresses that other machines can reach, without authentication"
 NO_RENEW = "do not renew the cloud's own certificate when a third of its life is left, though it has the CA"
@@ -44,6 +44,7 @@ def command(
     keep_ended_days: Annotated[float, typer.Option(help=KEEP_DAYS_HELP)] = 0.0,
     archive_dir: Annotated[Path | None, typer.Option(help=ARCHIVE_HELP)] = None,
     no_archive: Annotated[bool, typer.Option("--no-archive", help=NO_ARCHIVE_HELP)] = False,
+    reseed_after_days: Annotated[float, typer.Option(help=RESEED_HELP)] = RESEED_AFTER_DAYS,
     runs_active_max: Annotated[
         int, typer.Option(min=1, help="so many runs are active at once, the others wait for their turn")
     ] = RUNS_ACTIVE_MAX,
@@ -51,7 +52,8 @@ def command(
     """Run the cloud: the planner, its API and the links of all sites. Ctrl-C stops it."""
     configure_logging(None)
     try:
-        retention = Policy(keep_ended_days, archive_dir.resolve() if archive_dir is not None else None, no_archive)
+        archive = archive_dir.resolve() if archive_dir is not None else None
+        retention = Policy(keep_ended_days, archive, no_archive, reseed_after_days)
         tls = tls_files(tls_dir, tls_ca, tls_cert, tls_key)
         if (api_tls_cert is None) != (api_tls_key is None):
             raise ValueError("--api-tls-cert and --api-tls-key are given together")

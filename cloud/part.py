@@ -64,6 +64,9 @@ class Part:
     def greet(self, site: str, now: Now, out: list[object]) -> None:
         """The stream for the site may be written to from now on."""
 
+    def untell(self, site: str) -> None:
+        """The stream for the site begins anew: what the site has not answered, it has not been told."""
+
     def settle(self, now: Now, out: list[object]) -> None:
         """A batch is over."""
 

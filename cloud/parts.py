@@ -34,6 +34,11 @@ class Parts:
         for part in self._parts:
             part.greet(site, now, out)
 
+    def untell(self, site: str) -> None:
+        """The stream for a site begins anew."""
+        for part in self._parts:
+            part.untell(site)
+
     def settle(self, now: Now, out: list[object]) -> None:
         """A batch is over."""
         for part in self._parts:

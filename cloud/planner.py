@@ -34,6 +34,7 @@ from cloud.pausing.core import SitePauses
 from cloud.placement import Placement, Unplaceable, place
 from cloud.registering import keep_definitions, know, register, restore_definitions
 from cloud.reopening import Reopening
+from cloud.reseeding.core import Reseeds
 from cloud.ruling.core import RuleBook
 from cloud.runs import Child, Run, Runs, created_by, load_saved_run
 from cloud.saved import load_saved_node, save_node
@@ -105,6 +106,7 @@ class Planner:
     overdue: Overdue = field(init=False)
     moving: Moving = field(init=False)
     taking: Taking = field(init=False)
+    reseeding: Reseeds = field(init=False)
     parts: Parts = field(init=False)
     unsaved: dict[str, None] = field(default_factory=dict)
     _persisted: set[str] = field(default_factory=set)
@@ -115,7 +117,7 @@ class Planner:
         self.runs, self.reopening, self.orders = Runs(self.plans), Reopening(self), RunOrders(self)
         self.notifications, self.pauses, self.rules = Notifications(self), SitePauses(self), RuleBook(self)
         self.dependencies, self.overdue = Dependencies(self), Overdue(self)
-        self.moving, self.taking = Moving(self), Taking(self)
+        self.moving, self.taking, self.reseeding = Moving(self), Taking(self), Reseeds(self)
         self.documents, self.conflicts = CloudDocuments(self), Conflicts(self)
         self.agent_tokens, self.site_tokens = AgentTokens(self), SiteTokens(self)
         self.parts = Parts(self._make_parts())
@@ -134,7 +136,7 @@ class Planner:
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the runs, in the order in which it sees what happens."""
         first = (self.dependencies, self.notifications, Clearing(self), self.pauses, self.rules)
-        last = (self.documents, self.conflicts, self.agent_tokens, self.site_tokens)
+        last = (self.documents, self.conflicts, self.agent_tokens, self.site_tokens, self.reseeding)
         return (*first, self.overdue, self.moving, self.taking, *last)
 
     @property
@@ -144,7 +146,7 @@ class Planner:
 
     def site_stream(self, site: str) -> StreamId:
         """The stream that the cloud keeps for a site."""
-        return stream_id(self.node, self.incarnation, site)
+        return stream_id(self.node, self.reseeding.incarnation(site), site)
 
     # The Driver's side ------------------------------------------------------------------------------------------------
 
@@ -253,8 +255,9 @@ class Planner:
         return self.reopening.asking()
 
     def wake_mono_ms(self) -> int | None:
-        """When the next run may be taken from a site that is not heard."""
-        return self.taking.wake_mono_ms()
+        """When the next run may be taken from a site that is not heard; at once, while a site is still to be given more."""
+        wakes = self.taking.wake_mono_ms(), self.reseeding.wake_mono_ms()
+        return min((wake for wake in wakes if wake is not None), default=None)
 
     # An event's payload and back; called for every event of a node.
     encode = staticmethod(encode)

@@ -137,8 +137,16 @@ class Run:
         if fragment.inputs == self.inputs:
             fragment.inputs = self.inputs  # One copy.
         self.fragments[self.sites.index(event.site)] = fragment
+        self.unreleased = tuple(site for site in self.unreleased if site != event.site)
         if self.origin is not None and None not in self.fragments:
             self.origin = self.origin.without_seeds()
+
+    def untell(self, site: str) -> None:
+        """The stream for the site begins anew: what it has not answered, it has not been told."""
+        if site in self.sites and self.fragment(site) is None and site not in self.unreleased:
+            self.unreleased = (*self.unreleased, site)
+        for child in self.children.values():
+            child.is_told = child.is_told and child.site != site
 
     def move(self, event: FragmentMoved) -> None:
         """The stream for another site gives it the run with its whole state."""

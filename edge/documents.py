@@ -33,6 +33,7 @@ from sync.watching.unseen import TellWatchers
 from workflow import conflict_events as _conflicts  # noqa: F401 (makes the events known)
 from workflow import document_events as _codec  # noqa: F401 (makes the events known)
 from workflow.event import Event
+from workflow.reseed_events import StateTold
 
 LATER = ("unavailable", "bound_reached")
 """Refusals that are none for ever: nothing was recorded, and a moment later the same edit may be taken."""
@@ -62,7 +63,7 @@ class SiteDocuments(Part):
         return dict.fromkeys(EVENTS, self._fold)
 
     def hears(self) -> dict[type, Hear]:
-        return {EditProposed: self._hear}
+        return {EditProposed: self._hear, StateTold: self._ask_again}
 
     def linked(self, now: Now, out: list[object]) -> None:
         """What was fetched back after a loss was heard by nobody."""
@@ -171,6 +172,11 @@ class SiteDocuments(Part):
 
     def _hear(self, run: str, event: Event, now: Now, out: list[object]) -> None:
         self._decide_waiting(now, out)
+
+    def _ask_again(self, run: str, event: Event, now: Now, out: list[object]) -> None:
+        """The cloud's answers may be among what it has cut."""
+        for edit in [each for each in self.book.pending.values() if home_of(each.document) == CLOUD]:
+            self._home.note(edit, out)
 
     def _decide_waiting(self, now: Now, out: list[object]) -> None:
         self._held = False

@@ -45,7 +45,7 @@ from sync.retention.driver import Retention, sweeping
 from sync.retention.policy import Policy
 from sync.service import Exchange
 from sync.serving.service import Health
-from sync.values import SiteId, StreamId, stream_id, stream_writer
+from sync.values import SiteId, StreamId, latest_incarnation, stream_id
 from sync.watching.service import Feed
 from sync.watching.unseen import TellWatchers
 from tiercel.backoff import Backoff
@@ -281,6 +281,7 @@ class EdgeNode:
     async def _status(self) -> EdgeStatus:
         standing = await self.exchange.standings.view(CLOUD, (self.stream, self._cloud_stream()), self._now_ms())
         loads, executor = loads_of(self.executor), self.executor
+        standing.reseeding = executor.reseeding.view(self._cloud_stream())
         present = len(executor.roster.slots)
         told = alone(executor.home, executor.autonomy.runs, self.loop.clock.now())
         return EdgeStatus(self.config.site, self.log.boot, self.halted, present, loads.running, loads.ready, standing, told)
@@ -290,8 +291,8 @@ class EdgeNode:
         return self.stream, self._cloud_stream()
 
     def _cloud_stream(self) -> StreamId:
-        held = [s for s in self.loop.driver.heads if stream_writer(s) == CLOUD]
-        return max(held) if held else stream_id(CLOUD, 1, self.config.site)
+        held = latest_incarnation(self.loop.driver.heads, CLOUD, self.config.site)
+        return held or stream_id(CLOUD, 1, self.config.site)
 
     def recovering(self, peer: str) -> None:
         """Events of our own stream come back from the cloud: no work until they have."""

@@ -28,6 +28,7 @@ from edge.part import Part
 from edge.parts import Parts
 from edge.pausing import SitePause
 from edge.reopening import Reopening, keep_unheard
+from edge.reseeding import SiteReseeding
 from edge.roster import Roster
 from edge.saved import load_saved_site, save_site
 from edge.schedules import SiteSchedules
@@ -103,6 +104,7 @@ class Executor:
     autonomy: SiteAutonomy = field(init=False)
     documents: SiteDocuments = field(init=False)
     tokens: AgentTokens = field(init=False)
+    reseeding: SiteReseeding = field(init=False)
     lag: Lag = field(init=False)
     _unheard: Unheard = field(default_factory=Unheard)
     _begun_ms: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -140,7 +142,7 @@ class Executor:
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the fragments, in the order in which it sees what happens."""
         pause, rules = SitePause(self.home, self.schedules), StandingRules(self.home)
-        self.documents, self.tokens = SiteDocuments(self.home), AgentTokens(self.home)
+        self.documents, self.tokens, self.reseeding = SiteDocuments(self.home), AgentTokens(self.home), SiteReseeding(self.home)
         return (
             self.autonomy,
             self.heartbeats,
@@ -151,6 +153,7 @@ class Executor:
             self.yielding,
             self.documents,
             self.tokens,
+            self.reseeding,
         )
 
     # The Driver's side ------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from edge.part import Fold, Part, Step
 from sync.outputs import Reply
 from sync.values import Now
 from workflow.event import Event
+from workflow.reseed_events import StateTold
 from workflow.token_events import AgentTokenMade, AgentTokenRevoked, AgentTokenUsed
 
 
@@ -38,7 +39,12 @@ class AgentTokens(Part):
         return {UseToken: self._use}
 
     def folds(self) -> dict[type, Fold]:
-        return {AgentTokenMade: self._fold_made, AgentTokenRevoked: self._fold_revoked, AgentTokenUsed: self._fold_used}
+        return {
+            AgentTokenMade: self._fold_made,
+            AgentTokenRevoked: self._fold_revoked,
+            AgentTokenUsed: self._fold_used,
+            StateTold: self._fold_told,
+        }
 
     def problem(self, sha256: str, wall_ms: int) -> str:
         """Why a token does not hold, empty if it does."""
@@ -76,8 +82,16 @@ class AgentTokens(Part):
 
     def _fold_revoked(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         assert isinstance(event, AgentTokenRevoked)
-        self._tokens.pop(event.sha256, None)
-        self._boots.pop(event.sha256, None)
+        self._revoke(event.sha256)
+
+    def _fold_told(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
+        assert isinstance(event, StateTold)
+        for sha256 in self._tokens.keys() - set(event.tokens):
+            self._revoke(sha256)
+
+    def _revoke(self, sha256: str) -> None:
+        self._tokens.pop(sha256, None)
+        self._boots.pop(sha256, None)
 
     def _fold_used(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         assert isinstance(event, AgentTokenUsed)

@@ -11,6 +11,7 @@ from edge.part import Fold, Hear, Part
 from sync.values import Now
 from workflow.event import Event
 from workflow.problems import DefinitionError
+from workflow.reseed_events import StateTold
 from workflow.rule_events import RuleRefused, RuleRegistered, RuleRemoved
 from workflow.standing import Standing, standing_from_document
 
@@ -27,7 +28,7 @@ class StandingRules(Part):
         self._unusable: dict[str, str] = {}
 
     def folds(self) -> dict[type, Fold]:
-        return {RuleRegistered: self._fold, RuleRemoved: self._fold}
+        return {RuleRegistered: self._fold, RuleRemoved: self._fold, StateTold: self._fold_told}
 
     def hears(self) -> dict[type, Hear]:
         return {RuleRegistered: self._hear}
@@ -48,10 +49,18 @@ class StandingRules(Part):
         if isinstance(event, RuleRegistered):
             self._put(event.name, event.document)
         elif isinstance(event, RuleRemoved):
-            self._documents.pop(event.name, None)
-            self._unusable.pop(event.name, None)
-            self._standing.remove(event.name)
-            self._home.standing = self._standing or None
+            self._remove(event.name)
+
+    def _fold_told(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
+        assert isinstance(event, StateTold)
+        for name in self._documents.keys() - set(event.rules):
+            self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        self._documents.pop(name, None)
+        self._unusable.pop(name, None)
+        self._standing.remove(name)
+        self._home.standing = self._standing or None
 
     def _put(self, name: str, document: bytes) -> None:
         self._documents[name] = document

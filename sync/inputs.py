@@ -67,6 +67,12 @@ class PeerLinked(NamedTuple):
     peer: str
 
 
+class PeerLevel(NamedTuple):
+    """For the first time over this link all is here that the peer had when it was asked: what the greeting let it tell, too."""
+
+    peer: str
+
+
 class PeerHolds(NamedTuple):
     """The peer has acknowledged events of watched runs: what was held back for it may go on."""
 

@@ -17,14 +17,14 @@ from google.protobuf.message import DecodeError
 from sync.chain import GENESIS, Head, record_hash
 from sync.commit import Row, make_row
 from sync.log_errors import LogCut
-from sync.values import StreamId
+from sync.values import StreamId, latest_incarnation, stream_incarnation, stream_reader, stream_writer
 from tiercel.v1 import events_pb2, sync_pb2
 
 PROTOCOL_VERSION = 2
 PROTOCOL_OLDEST = 1
 # Both sides name what they can do; used is what both can. `bytes`: credit counts bytes, too; `deflate`: batches may be
-# compressed; `lag`: heartbeats tell how far the sender's stream is.
-FEATURES = ("columns", "digest", "blobs", "bytes", "deflate", "lag")
+# compressed; `lag`: heartbeats tell how far the sender's stream is; `renew`: a stream may go on in a new incarnation.
+FEATURES = ("columns", "digest", "blobs", "bytes", "deflate", "lag", "renew")
 BATCH_EVENTS_MAX = 1_000
 BATCH_BYTES_MAX = 1 << 20
 CREDITS = 16_384
@@ -122,6 +122,13 @@ class Session:
         self.credits = min(hello.credits, CREDITS_MAX)
         self.credit_bytes = min(hello.credit_bytes, CREDIT_BYTES) if "bytes" in self.features else CREDIT_BYTES
         self.greeted = True
+
+    def renewed(self, hello: sync_pb2.PeerHello) -> StreamId | None:
+        """A later incarnation of the peer's stream than the one that we know, if its hello names one."""
+        named = (StreamId(head.stream) for head in hello.heads)
+        newest = latest_incarnation(named, stream_writer(self.receives), stream_reader(self.receives))
+        is_newer = newest is not None and stream_incarnation(newest) > stream_incarnation(self.receives)
+        return newest if is_newer else None
 
     @property
     def recovering(self) -> bool:

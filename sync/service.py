@@ -13,29 +13,26 @@ import grpc
 import structlog
 
 from sync.actors import Loop
-from sync.chain import Head
 from sync.commit import Row
-from sync.identity.service import Papers, vouched
-from sync.inputs import PeerHolds, PeerLinked, PeerLost, Recovered, Replicated
+from sync.inputs import PeerHolds, PeerLevel, PeerLinked, PeerLost, Recovered, Replicated
 from sync.link.pulse import HEARTBEAT_S, SILENCE_S_MAX, Pulse
 from sync.link.service import Link, Moved, Standings
 from sync.link.standing import count
 from sync.log_errors import LogCut
 from sync.ports.log import NodeLog
 from sync.replication import (
-    BATCH_BYTES_MAX,
     CREDITS,
     LinkRefused,
     Session,
-    behind_retention,
     deflated,
     events_message,
     head_in,
     inflated,
 )
 from sync.ring import Ring
+from sync.streams.service import Streams
 from sync.values import StreamId
-from tiercel.v1 import sync_pb2, sync_pb2_grpc
+from tiercel.v1 import sync_pb2
 
 # What nobody waits for goes together, and spares both nodes commits. What somebody waits for goes at once, unless something has
 # gone just before: under load that would be nearly always.
@@ -60,11 +57,22 @@ class NodeSide(Protocol):
     def telemetry(self) -> sync_pb2.SyncMessage | None: ...
 
 
+# (peer, what it lacks that was cut here): the stream for it that begins anew, or the same one if it may not.
+Renew = Callable[[str, LogCut], Awaitable[StreamId]]
+
+
 class Exchange:
     """A node's side of all its links. Made inside the running loop."""
 
     def __init__(
-        self, node: str, event_log: NodeLog, side: NodeSide, *, dials: bool, urgent: frozenset[str] | None = None
+        self,
+        node: str,
+        event_log: NodeLog,
+        side: NodeSide,
+        *,
+        dials: bool,
+        urgent: frozenset[str] | None = None,
+        renew: Renew | None = None,
     ) -> None:
         self.node = node
         self.links: dict[str, Link] = {}
@@ -73,6 +81,7 @@ class Exchange:
         self.standings = Standings(event_log, self.ring, self.links, self.acked, self._now_ms)
         self.loop: Loop  # Given by the node once the Loop, which needs us as its Out, has been made.
         self._log, self._side, self._dials, self._urgent = event_log, side, dials, urgent
+        self._streams, self._renew = Streams(node, event_log, self.ring), renew
         self._clock = asyncio.get_running_loop().time
 
     # The Driver's side ------------------------------------------------------------------------------------------------
@@ -144,9 +153,16 @@ class Exchange:
         before = link.acked_here.get(stream, seq)
         link.acked_here[stream] = max(before, seq)
         if link.pulse.holds(seq):
-            self.standings.levelled(link)
+            self._levelled(link)
         for message in session.durable(stream, seq, max(seq - before, 0)):
             link.say(message)
+
+    def _levelled(self, link: Link) -> None:
+        """All that the peer had when it was asked is here."""
+        self.standings.levelled(link)
+        if not link.is_level and link.pulse.level_s is not None:
+            link.is_level = True
+            self.loop.post(PeerLevel(link.peer))
 
     def _schedule(self, link: Link, urgent: bool) -> None:
         if link.wake.is_set():
@@ -230,17 +246,22 @@ class Exchange:
             hello = await self._expect_hello(incoming)
             peer = hello.node
         sends, receives = self._side.streams(peer, hello)
+        if hello is not None:
+            sends = await self._still(sends, hello)
         self.ring.send(sends)
-        session = Session(self.node, peer, sends, receives, await self._head(sends), await self._head(receives))
+        session = Session(self.node, peer, sends, receives, await self._streams.head(sends), await self._streams.head(receives))
         # The side that answers knows already whether it has lost events. Then it takes none of the peer's over this connection:
         # they tell of what our own, once they are back, have ordered.
         lost = hello is not None and head_in(hello, sends).seq > session.sends_head.seq
         await write(session.hello(self._log.boot, self.loop.clock.now().wall_ms, 0 if lost else CREDITS))
         if hello is None:
             hello = await self._expect_hello(incoming)
+            receives = await self._turn_to(session, hello)
         theirs_of_ours, theirs = head_in(hello, sends), head_in(hello, receives)
         try:
-            session.greet(hello, await self._hash(sends, theirs_of_ours.seq), await self._hash(receives, theirs.seq))
+            session.greet(
+                hello, await self._streams.hash(sends, theirs_of_ours.seq), await self._streams.hash(receives, theirs.seq)
+            )
         except LinkRefused as refused:
             refused.peer = peer
             if refused.code in ("diverged", "behind_retention"):
@@ -260,6 +281,19 @@ class Exchange:
             self.loop.post(PeerLinked(peer))
         link.wake.set()
         return link
+
+    async def _still(self, sends: StreamId, hello: sync_pb2.PeerHello) -> StreamId:
+        """The stream for the peer, or, if it lacks of that what was cut here and can follow, a new incarnation."""
+        if self._renew is None or "renew" not in hello.features:
+            return sends
+        lacked = await self._streams.lacked(sends, head_in(hello, sends).seq)
+        return sends if lacked is None else await self._renew(hello.node, lacked)
+
+    async def _turn_to(self, session: Session, hello: sync_pb2.PeerHello) -> StreamId:
+        """The peer's stream as its hello names it: it may have begun another incarnation of it for us."""
+        if (newer := session.renewed(hello)) is not None:
+            session.receives, session.receives_head = newer, await self._streams.head(newer)
+        return session.receives
 
     async def _expect_hello(self, incoming: AsyncIterator[sync_pb2.SyncMessage]) -> sync_pb2.PeerHello:
         try:
@@ -291,7 +325,8 @@ class Exchange:
                 case "heartbeat":
                     if not link.compared and not session.recover_to:
                         await link.compare(self.loop.caught_up())
-                    self.standings.heard(link, message.heartbeat)
+                    if self.standings.heard(link, message.heartbeat):
+                        self._levelled(link)
                     if (pause_s := link.pulse.throttle_s(self._clock())) > 0:
                         await asyncio.sleep(pause_s)
                 case "fetch" if not session.lends:
@@ -363,7 +398,7 @@ class Exchange:
             while session.lends:
                 await self._lend(link, write)
             while (wants := session.wants(self.ring.durable.get(session.sends, 0))) is not None:
-                rows = await self._rows(wants.stream, wants.after_seq, wants.limit, link.pace.batch_bytes)
+                rows = await self._streams.rows(wants.stream, wants.after_seq, wants.limit, link.pace.batch_bytes)
                 batch = session.batch(rows)
                 began_s = self._clock()
                 await write(deflated(batch) if link.deflates(batch) else batch)
@@ -376,19 +411,9 @@ class Exchange:
     async def _lend(self, link: Link, write: Callable[..., Any]) -> None:
         stream, after, left = link.session.lends.pop(0)
         while left > 0:
-            rows = await self._rows(stream, after, min(left, 1_000))
+            rows = await self._streams.rows(stream, after, min(left, 1_000))
             await write(events_message(rows))
             after, left = rows[-1].seq, left - len(rows)
-
-    async def _rows(self, stream: StreamId, after: int, limit: int, bytes_max: int = BATCH_BYTES_MAX) -> list[Row]:
-        rows = self.ring.after(stream, after, limit, bytes_max)
-        if rows:
-            return rows
-        read = self._log.read(lambda reader: reader.events(stream, after, limit, bytes_max))
-        try:
-            return await asyncio.wrap_future(read)
-        except LogCut as cut:
-            raise behind_retention(self.node, cut) from cut
 
     async def _beat(self, link: Link) -> None:
         """Application heartbeats, telemetry beside them."""
@@ -409,40 +434,9 @@ class Exchange:
     def _now_ms(self) -> int:
         return self.loop.clock.now().wall_ms
 
-    async def _head(self, stream: StreamId) -> Head:
-        seq = self.ring.durable.get(stream, 0)
-        digest = await self._hash(stream, seq)
-        assert digest is not None, f"stream {stream} is durable to {seq} and cannot be read there"
-        return Head(seq, digest)
-
-    async def _hash(self, stream: StreamId, seq: int) -> bytes | None:
-        """The chain's hash after event `seq`, None beyond what is durable here."""
-        if seq > self.ring.durable.get(stream, 0):
-            return None
-        if seq and (rows := self.ring.after(stream, seq - 1, 1, BATCH_BYTES_MAX)):
-            return rows[0].hash
-        try:
-            return await asyncio.wrap_future(self._log.read(lambda reader: reader.hash(stream, seq)))
-        except LogCut as cut:
-            raise behind_retention(self.node, cut) from cut
-
     async def _refuse(self, write: Callable[..., Any], refused: LinkRefused) -> None:
         with contextlib.suppress(grpc.RpcError, OSError, asyncio.InvalidStateError):
             await write(refused.message())
-
-
-class SyncServer(sync_pb2_grpc.SyncServiceServicer):
-    """The cloud's side: takes the links that edges dial."""
-
-    def __init__(self, exchange: Exchange, papers: Papers | None = None) -> None:
-        self._exchange, self._papers = exchange, papers
-
-    async def Exchange(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802 - writes through context
-        """One edge's link, for as long as it lasts."""
-        try:
-            await self._exchange.converse(vouched(aiter(request_iterator), context, self._papers), context.write)
-        except LinkRefused as refused:
-            log.warning("link refused", code=refused.code, reason=str(refused))
 
 
 def _said(error: BaseException) -> str:

@@ -5,6 +5,7 @@ All ids are strings with a type of their own. A stream id says who writes it, fo
 """
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NewType
 
@@ -56,3 +57,17 @@ def stream_writer(stream: StreamId) -> NodeId:
 def stream_reader(stream: StreamId) -> NodeId:
     """For whom the stream is kept; empty if for everybody."""
     return NodeId(stream.partition("@")[0].partition(">")[2])
+
+
+@lru_cache(maxsize=4096)
+def stream_incarnation(stream: StreamId) -> int:
+    """Which incarnation of its writer's stream it is; 0 of a name that does not say so."""
+    number = stream.rpartition("@")[2]
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 0
+
+
+def latest_incarnation(streams: Iterable[StreamId], writer: str, reader: str = "") -> StreamId | None:
+    """The last incarnation among these of the stream that `writer` keeps (for `reader`); None if none of them is one."""
+    name = f"{writer}>{reader}" if reader else writer
+    found = (stream for stream in streams if stream.partition("@")[0] == name and stream_incarnation(stream))
+    return max(found, key=stream_incarnation, default=None)

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from cloud.explain.core import explained
 from cloud.port import Problem
+from cloud.reseeding.inputs import RenewStream
 from cloud.runs import Run, load_saved_run, restore_run
 from cloud.views import LinkView
 from edge.executor import Executor
 from edge.inputs import AssignTasks
-from sync.inputs import PeerHolds, PeerLinked, PeerLost, Recovered, Replicated
+from sync.inputs import PeerHolds, PeerLevel, PeerLinked, PeerLost, Recovered, Replicated
 from sync.replication import Session, head_in
 from sync.values import StreamId
 from tests.cloud.control import Control
@@ -34,7 +35,8 @@ from workflow.tasks import Kind
 
 SITES = {"harbour": {"anna": ("pick",), "ben": ("pick", "pack")}, "airport": {"cleo": ("pack",), "dora": ("pick", "pack")}}
 AGENTS = ("finish", "finish", "finish", "fail", "stop", "decline", "join", "lose_line", "reboot")
-WORLD = ("start", "send", "send", "send", "cut", "link", "link", "restart_cloud", "restart_site", "lose", "copy", "pass_much")
+LINKS = ("send", "send", "send", "cut", "link", "link", "forget")
+WORLD = ("start", *LINKS, "restart_cloud", "restart_site", "lose", "copy", "pass_much")
 Happening = tuple[str, str, int, int]
 happenings: st.SearchStrategy[list[Happening]] = st.lists(
     st.tuples(
@@ -78,10 +80,12 @@ class Wire:
     cloud: Control
     ends: tuple[Session, Session] | None = None
     told: list[tuple[bool, bytes]] = field(default_factory=list)  # To the cloud?
+    is_behind: bool = False  # Has the cloud cut all of the site's stream, while that was away?
+    level_at: int = 0  # Of the site's stream: when the cloud has so much, all is there that it had to tell (0: it is).
 
     @property
     def streams(self) -> tuple[StreamId, StreamId]:
-        return self.site.stream, StreamId(f"cloud>{self.site.name}@1")
+        return self.site.stream, self.cloud.planner.site_stream(self.site.name)
 
     def cut(self) -> None:
         """All that is under way is lost, and both ends notice."""
@@ -95,8 +99,10 @@ class Wire:
         """Both greet. A site that has lost events fetches them back before it does anything."""
         if self.ends is not None:
             return
-        own, given = self.streams
         here, there = self.site.log.disk, self.cloud.log.disk
+        if self.is_behind:
+            self._renew()
+        own, given = self.streams
         up = Session(self.site.name, "cloud", own, given, head(here, own), head(here, given))
         down = Session("cloud", self.site.name, given, own, head(there, given), head(there, own))
         hello, answer = up.hello(1, 0).hello, down.hello(1, 0).hello
@@ -110,6 +116,25 @@ class Wire:
         self.site.driver.held_by_peer(up.sends, up.acked_seq, greeted=True)
         self.cloud.turn(PeerLinked(self.site.name))
         self.site.turn(PeerLinked("cloud"))
+        self.level_at = head(here, own).seq
+        self._look()
+
+    def forget(self) -> None:
+        """The link is cut, and then all that the cloud keeps of the site's stream: what is under way gets there no more."""
+        self.cut()
+        self.is_behind = True
+
+    def _renew(self) -> None:
+        self.is_behind = False
+        given = self.streams[1]
+        held, cut = head(self.site.log.disk, given).seq, head(self.cloud.log.disk, given).seq
+        renewed = self.cloud.ask(lambda token: RenewStream(token, self.site.name, given, held, cut))
+        assert renewed == self.streams[1] != given, f"{renewed} goes on from {given}"
+
+    def _look(self) -> None:
+        if self.level_at and head(self.cloud.log.disk, self.site.stream).seq >= self.level_at:
+            self.level_at = 0
+            self.cloud.turn(PeerLevel(self.site.name))
 
     def _recover(self, up: Session) -> None:
         driver, lost_to = self.site.driver, up.recover_to
@@ -146,6 +171,7 @@ class Wire:
         elif rows := end.receive(message.events):
             said = Replicated(rows[0].stream, rows)
             self.cloud.turn(said) if to_cloud else self.site.turn(said)
+            self._look()
             for answer in end.durable(rows[0].stream, rows[-1].seq, len(rows)):
                 self.told.append((not to_cloud, answer.SerializeToString()))
 
@@ -240,6 +266,8 @@ class Tiers:
                 wire.cut()
             case "link":
                 wire.link()
+            case "forget":
+                wire.forget()
             case "restart_cloud":
                 for each in self.wires.values():
                     each.ends = None

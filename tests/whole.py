@@ -15,6 +15,7 @@ import httpx
 from cloud.driver import CloudConfig, GlobalPlanner
 from edge.driver import EdgeConfig, EdgeNode
 from sync.identity.files import TlsFiles, tls_files
+from sync.retention.policy import Policy
 from tiercel import Agent
 
 PATIENCE_S = 60.0
@@ -29,27 +30,48 @@ def free_port() -> int:
 class Whole:
     """The system. `client` speaks to its API; agents are joined by tests."""
 
-    def __init__(self, folder: Path, run_dir: Path, stack: AsyncExitStack) -> None:
-        self.folder, self.run_dir, self._stack = folder, run_dir, stack
+    def __init__(self, folder: Path, run_dir: Path, stack: AsyncExitStack, retention: Policy) -> None:
+        self.folder, self.run_dir, self._stack, self.retention = folder, run_dir, stack, retention
         self.links = f"127.0.0.1:{free_port()}"
         self.api_port = free_port()
         self.edges: dict[str, EdgeNode] = {}
         self._sites: dict[str, asyncio.Task[None]] = {}
         self._ended: set[asyncio.Task[None]] = set()
         self.cloud: GlobalPlanner
+        self._cloud: asyncio.Task[None]
         self.client: httpx.AsyncClient
 
     async def start(self, *sites: str) -> None:
-        config = CloudConfig(
-            self._data("cloud"), api_port=self.api_port, sync_listen=self.links, tls=self._tls("cloud"), ca_dir=self._ca()
-        )
-        self.cloud = GlobalPlanner(config)
-        _ = await self.run(self.cloud.serve())
+        await self.start_cloud()
         address = f"http://127.0.0.1:{self.api_port}"
         self.client = await self._stack.enter_async_context(httpx.AsyncClient(base_url=address, timeout=PATIENCE_S))
         await until(self._answers)
         for site in sites:
             await self._start_site(site)
+
+    async def start_cloud(self) -> None:
+        config = CloudConfig(
+            self._data("cloud"),
+            api_port=self.api_port,
+            sync_listen=self.links,
+            tls=self._tls("cloud"),
+            ca_dir=self._ca(),
+            retention=self.retention,
+        )
+        self.cloud = GlobalPlanner(config)
+        self._cloud = await self.run(self.cloud.serve())
+
+    async def stop_cloud(self) -> None:
+        """The cloud goes down, in order."""
+        self._ended.add(self._cloud)
+        self._cloud.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._cloud
+
+    async def restart_cloud(self) -> None:
+        """A cloud that was stopped starts again, from its log."""
+        await self.start_cloud()
+        await until(self._answers)
 
     async def _start_site(self, site: str) -> None:
         edge = self.edges[site] = EdgeNode(EdgeConfig(site, self._data(site), self.run_dir, self.links, tls=self._tls(site)))
@@ -144,12 +166,12 @@ class Whole:
 
 
 @asynccontextmanager
-async def whole(folder: Path, *sites: str) -> AsyncIterator[Whole]:
+async def whole(folder: Path, *sites: str, retention: Policy = Policy()) -> AsyncIterator[Whole]:  # noqa: B008 - It is frozen.
     """A running system; afterwards nothing of it is left."""
     run_dir = Path(tempfile.mkdtemp(prefix="tcl-", dir="/tmp"))  # Socket paths end at 107 bytes.
     try:
         async with AsyncExitStack() as stack:
-            system = Whole(folder, run_dir, stack)
+            system = Whole(folder, run_dir, stack, retention)
             await system.start(*sites)
             yield system
     finally:

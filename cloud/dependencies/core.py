@@ -72,7 +72,7 @@ class Dependencies(Part):
         }
 
     def site_folds(self) -> dict[type, Fold]:
-        return {CommandAnswered: self._fold_answered}
+        return {CommandAnswered: self._fold_answered, HoldLifted: self._fold_lifted}
 
     def hears(self) -> dict[type, Hear]:
         return {
@@ -140,7 +140,6 @@ class Dependencies(Part):
             known.told.append(site)
         if isinstance(order, Lift):
             known.lifted.append(site)
-            known.value = b""
             if known.state == WAITING:
                 self._close(known, MET if order.met else HOPELESS, "its home was told so", time_ms)
 
@@ -150,6 +149,13 @@ class Dependencies(Part):
             answers = known.held if event.accepted else known.refused
             if site not in answers:
                 answers.append(site)
+
+    def _fold_lifted(self, site: str, run: str, event: Event, time_ms: int) -> None:
+        assert isinstance(event, HoldLifted)
+        self.records.give(run, event.hold)
+
+    def untell(self, site: str) -> None:
+        self.telling.untell(self.records, site)
 
     def _fold_ended(self, site: str, run: str, event: Event, time_ms: int) -> None:
         self.records.forget(run)

@@ -169,6 +169,12 @@ class Records:
         """Those of the run that wait and that its homes know by this name."""
         return [each for each in self.of(run) if each.hold == hold and each.state == WAITING]
 
+    def give(self, run: str, hold: str) -> None:
+        """Nothing of the run is held by this name any more: what its task was to be given went there with the order."""
+        for each in self.of(run):
+            if each.hold == hold:
+                each.value = b""
+
     def runs(self) -> list[str]:
         """The runs that wait, or did."""
         return list(self._of)

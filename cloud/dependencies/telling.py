@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cloud.control.core import home_of, live_homes
-from cloud.dependencies.records import HOPELESS, MET, REMOVED, WAITING, Dependency
+from cloud.dependencies.ends import is_held
+from cloud.dependencies.records import HOPELESS, MET, REMOVED, WAITING, Dependency, Records
 from cloud.runs import Run
 from sync.values import Now
 from workflow.orders import Hold, Lift, Order, Update, encode_order
@@ -45,6 +46,15 @@ class Telling:
                     update = Update(known.task, {known.into: msgspec.Raw(known.value)})
                     self._write(known, site, UPDATE, update, now, out)
                 self._write(known, site, LIFT, Lift(known.task, known.hold, known.state != HOPELESS), now, out)
+
+    def untell(self, records: Records, site: str) -> None:
+        """The stream for the site begins anew: what the site has not answered, it has not been told."""
+        for known in records.known.values():
+            if site in known.told and site not in (*known.held, *known.refused):
+                known.told.remove(site)
+            run = self.planner.runs.look(known.run) if site in known.lifted else None
+            if run is not None and is_held(run, known.hold):
+                known.lifted.remove(site)
 
     def _write(self, known: Dependency, site: str, verb: str, order: Order, now: Now, out: list[object]) -> None:
         request = CommandRequested(f"{verb}/{known.id}", verb, encode_order(order))

@@ -99,6 +99,11 @@ class CloudDocuments(Part):
         self._tell(site, now, out)
         self._send(site, now, out)
 
+    def untell(self, site: str) -> None:
+        self.told.pop(site, None)
+        self._told_to.pop(site, None)
+        self.sent -= {edit.edit for edit in self.book.pending.values() if home_of(edit.document) == site}
+
     def restored(self, now: Now, out: list[object]) -> None:
         self.book.take_news()
         if any(known.terms.level.versions for name, known in self.book.documents.items() if name.startswith(SHARED)):
@@ -169,8 +174,20 @@ class CloudDocuments(Part):
     def _hear_edit(self, site: str, run: str, event: Event, time_ms: int, now: Now, out: list[object]) -> None:
         """A site wants a shared document changed."""
         assert isinstance(event, EditProposed)
-        if event.edit in self.book.pending and home_of(event.document) == CLOUD:
+        if home_of(event.document) != CLOUD:
+            return
+        if event.edit in self.book.pending:
             self._decide_for(site, event, now, out)
+        elif (answered := self.book.answer(event.document, event.edit)) is not None:
+            self._answer_again(site, event, answered, now, out)
+
+    def _answer_again(self, site: str, edit: EditProposed, answer: int | EditRefused, now: Now, out: list[object]) -> None:
+        """The site asks again: the answer never got there. It is told no more than that the edit is not pending."""
+        if isinstance(answer, int):
+            known, who = self.book.get(edit.document), (edit.author, edit.edit, edit.at_ms)
+            self._planner.note(site, DocumentChanged(edit.document, answer, known.epoch, known.value, *who), now, out)
+        else:
+            self._planner.note(site, answer, now, out)
 
     def _decide_for(self, site: str, edit: EditProposed, now: Now, out: list[object]) -> None:
         """The cloud decides, and the site is told either way; or it waits until no lease stands in the way."""

@@ -59,6 +59,9 @@ class AgentTokens(TokenPart[AgentTokenMade]):
     def revoked(self, sha256: str) -> Event:
         return AgentTokenRevoked(sha256)
 
+    def untell(self, site: str) -> None:
+        self.held.pop(site, None)
+
     def told(self, site: str, now: Now, out: list[object]) -> None:
         """Write into the stream for the site what it does not hold yet, if that may be written to."""
         if site not in self._planner.fleet.sites or not self._planner.fleet.site(site).greeted:

@@ -67,6 +67,14 @@ class Moving(Part):
             if move.site == site and not move.is_sent and move.stage == "ordered":
                 self._send(run, move, now, out)
 
+    def untell(self, site: str) -> None:
+        for move in self.moves.values():
+            move.is_sent = move.is_sent and move.site != site
+
+    def on_their_way(self, site: str) -> list[str]:
+        """Runs that were given to the site, and that it has not taken."""
+        return [run for run, move in self.moves.items() if move.stage == "given" and move.to == site]
+
     def settle(self, now: Now, out: list[object]) -> None:
         for run in list(self._yielded) if self._yielded else ():
             self._give(self._planner.runs[run], self.moves[run], now, out)
@@ -209,6 +217,15 @@ class Moving(Part):
         old.let_go(len(run.places))
         found.take_on(len(run.places))
         self.send_on(run, found.id, epoch, now, out)
+
+    def give_again(self, run: Run, site: str, now: Now, out: list[object]) -> None:
+        """What gave the run to the site never got there, and is told once more."""
+        planner, fragment = self._planner, run.fragments[0]
+        assert fragment is not None, "what was given is known here"
+        planner.acquaint(site, run.plan, now, out)
+        body, taken_from = state_for(fragment, site, run.epoch), next(iter(planner.taking.superseded.get(run.id, ())), "")
+        moved = FragmentMoved(self.moves[run.id].command, site, run.epoch, body, run.created(), taken_from)
+        planner.emit(planner.site_stream(site), run.id, run.epoch, moved, now, out)
 
     def send_on(self, run: Run, site: str, epoch: int, now: Now, out: list[object]) -> None:
         """What was asked of the run, and its old home has not answered, is asked of the new one."""

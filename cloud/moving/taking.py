@@ -98,6 +98,8 @@ class Taking(Part):
         """The site greets: it is told what is its no longer, and what still is."""
         self._silent.pop(site, None)
         self._look()
+        if not self._planner.fleet.site(site).greeted:
+            return
         for run in list(self.superseded):
             self._tell_superseded(run, site, now, out)
         for run in list(self._horizons):
@@ -109,6 +111,11 @@ class Taking(Part):
                 self._planner.emit(self._planner.site_stream(site), run, fragment.epoch, confirmed, now, out)
         for run in list(self._facts):
             self._tell_facts(run, now, out)
+
+    def untell(self, site: str) -> None:
+        for known in self.superseded.values():
+            if site in known:
+                known[site].is_told = False
 
     def lost(self, site: str, now: Now) -> None:
         """The site is not heard any more."""

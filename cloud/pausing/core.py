@@ -50,6 +50,11 @@ class SitePauses(Part):
     def greet(self, site: str, now: Now, out: list[object]) -> None:
         self._send(site, now, out)
 
+    def untell(self, site: str) -> None:
+        pause = self._planner.fleet.site(site).pause
+        if pause is not None and not pause.is_taken:
+            pause.is_sent = False
+
     def is_settled(self, site: str, command: str) -> bool:
         """Has the site taken the order, or has another one come since?"""
         pause = self._planner.fleet.site(site).pause

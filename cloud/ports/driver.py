@@ -9,6 +9,7 @@ from cloud import api
 from cloud.joining.service import REQUEST_BYTES_MAX, JoinServer, RenewalServer
 from cloud.routes.api import make_routes
 from sync.actors import SystemClock
+from sync.answering.service import SyncServer
 from sync.blobs import BlobService, BlobStore
 from sync.identity.driver import server_port
 from sync.identity.service import Guard, nodes_only
@@ -16,7 +17,6 @@ from sync.log import EventLog
 from sync.ports.core import Clock
 from sync.ports.driver import Servers
 from sync.ports.log import NodeLog
-from sync.service import SyncServer
 from sync.serving.service import CHANNEL_OPTIONS
 from sync.values import NodeId
 from tiercel.v1 import blob_pb2_grpc, join_pb2_grpc, sync_pb2_grpc

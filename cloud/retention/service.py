@@ -10,6 +10,7 @@ from sync.cut import Segment
 from sync.log_reader import LogReader
 from sync.ports.log import NodeLog
 from sync.retention.driver import Pass, Retention
+from sync.retention.policy import CLOUD, lacking
 
 SEGMENTS_SHOWN_MAX = 100
 
@@ -48,6 +49,8 @@ class RetentionService:
             floor=floor,
             running=self._running is not None and not self._running.done(),
             last=_pass_view(last) if last.at_ms else None,
+            reseed_after_days=policy.reseed_after_days,
+            will_be_reseeded=await asyncio.wrap_future(log.read(lambda reader: lacking(reader, CLOUD))),
             segments=[segment_view(segment) for segment in segments[: -SEGMENTS_SHOWN_MAX - 1 : -1]],
         )
 

@@ -32,7 +32,8 @@ class PassView(msgspec.Struct):
 
 
 class RetentionView(msgspec.Struct):
-    """The policy, what the log holds, and what has left it: the last 100 segments, the newest first."""
+    """The policy, what the log holds, and what has left it: the last 100 segments, the newest first. `will_be_reseeded`: sites
+    that lack what was cut, and are told anew what holds when they are back."""
 
     keep_ended_days: float
     archive_dir: str
@@ -45,6 +46,8 @@ class RetentionView(msgspec.Struct):
     running: bool
     last: PassView | None
     segments: list[SegmentView]
+    reseed_after_days: float = 0.0
+    will_be_reseeded: list[str] = []
 
 
 def segment_view(segment: Segment) -> SegmentView:

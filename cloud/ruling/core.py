@@ -99,6 +99,9 @@ class RuleBook(Part):
         self._tell_all(now, out)
         out.append(Reply(input.token, None))
 
+    def untell(self, site: str) -> None:
+        self.told.pop(site, None)
+
     def unknown(self, name: str) -> Problem:
         """The refusal of a name that no rule has."""
         known = ", ".join(sorted(self.rules)[:20]) or "none"

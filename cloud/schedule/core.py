@@ -127,6 +127,13 @@ class CloudSchedules:
             for key in gone:
                 del self.unsent[key]
 
+    def untell(self, site: str) -> None:
+        """The stream for the site begins anew: what it has not answered, it has not been told."""
+        asked = [id for id, state in self.asked.items() if state.spec.site == site]
+        made = [f"create/{id}" for id in asked if id not in self.sited.known]
+        orders = [f"order/{command}" for command, order in self.orders.items() if order.schedule in asked]
+        self.unsent |= dict.fromkeys((*made, *orders))
+
     def _note_unsent(self, key: str, reader: str) -> None:
         if reader:
             self.unsent.pop(key, None)

@@ -13,7 +13,7 @@ from cloud.problems import of_shape
 from cloud.requests import wait_s
 from sync.link.service import Moved
 from sync.link.standing import LinkStanding
-from sync.values import StreamId, stream_id, stream_writer
+from sync.values import StreamId, latest_incarnation, stream_id
 
 if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
@@ -65,11 +65,14 @@ class Endpoints:
         ahead = self._node.loop.driver.clocks.writers.get(site)
         streams = self._node.planner.site_stream(site), self._stream_of(site)
         refused, clock_ms = self._node.refused.get(site, ""), ahead.ahead_ms if ahead is not None else 0
-        return await self._node.exchange.standings.view(site, streams, self._now_ms(), refused=refused, clock_ms=clock_ms)
+        view = await self._node.exchange.standings.view(site, streams, self._now_ms(), refused=refused, clock_ms=clock_ms)
+        view.reseeding = self._node.planner.reseeding.view(site)
+        if view.state == "up" and view.reseeding is not None and not view.reseeding.taken:
+            view.state = "reseeding"
+        return view
 
     def _stream_of(self, site: str) -> StreamId:
-        held = [stream for stream in self._node.exchange.ring.durable if str(stream_writer(stream)) == site]
-        return max(held, default=stream_id(site, 1))
+        return latest_incarnation(self._node.exchange.ring.durable, site) or stream_id(site, 1)
 
     def _now_ms(self) -> int:
         return self._node.loop.clock.now().wall_ms

@@ -39,6 +39,7 @@ class Link:
     flushed_s: float = 0.0
     fetching: bool = False
     whole: bool = False
+    is_level: bool = False  # Was all here once that the peer had when it was asked over this link?
     compared: bool = False  # Is what the greeting let us tell durable in our stream?
 
     def say(self, message: sync_pb2.SyncMessage) -> None:
@@ -105,19 +106,20 @@ class Standings:
         beat.telemetry_lost = self.of(link.peer).telemetry_lost + link.control.lost
         link.say(sync_pb2.SyncMessage(heartbeat=beat))
 
-    def heard(self, link: Link, heartbeat: sync_pb2.SyncHeartbeat) -> None:
-        """A heartbeat came: a question, which is answered, or the answer to ours."""
+    def heard(self, link: Link, heartbeat: sync_pb2.SyncHeartbeat) -> bool:
+        """A heartbeat came: a question, which is answered, or the answer to ours. Is it an answer, so that we may be level?"""
         known, now_s = self.of(link.peer), self._clock()
         known.hear(heartbeat)
         if link.session.recover_to:
-            return  # What comes now is stored and not acted upon, and nothing is told: nobody is level.
+            return False  # What comes now is stored and not acted upon, and nothing is told: nobody is level.
+        asked_s = None
         if heartbeat.echo:
             held = self._ring.durable.get(link.session.receives, 0)
             if (asked_s := link.pulse.answered(heartbeat.echo, heartbeat.head_seq, held, now_s)) is not None:
                 known.clock_offset_ms = heartbeat.wall_ms - self._now_ms() + int((now_s - asked_s) * 500)
-                self.levelled(link)
         if heartbeat.id and link.compared:
             self._say(link, sync_pb2.SyncHeartbeat(echo=heartbeat.id))
+        return asked_s is not None
 
     def levelled(self, link: Link) -> None:
         """What the peer told that it had may all be here now."""

@@ -48,8 +48,21 @@ class StatesCompared(msgspec.Struct):
     runs: list[str] = []
 
 
+class Reseeding(msgspec.Struct):
+    """The site lacked what the cloud had cut (`reason`), so it is told anew what holds. `state`: begun (the site tells first what
+    it has done), telling (`left` runs are to come, and what is behind in `sends`), told, or taken: it has all. UTC ms."""
+
+    stream: str
+    state: str
+    reason: str
+    begun: int
+    told: int = 0
+    taken: int = 0
+    left: int = 0
+
+
 class LinkStanding(msgspec.Struct):
-    """`state`: up, down, refused (it stays down until somebody has looked) or recovering (lost events come back)."""
+    """`state`: up, down, refused (it stays down until somebody has looked), recovering (lost events come back) or reseeding."""
 
     peer: str
     state: str
@@ -69,6 +82,7 @@ class LinkStanding(msgspec.Struct):
     protocol: int = 0
     features: list[str] = []
     states: StatesCompared | None = None
+    reseeding: Reseeding | None = None
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from sync.cut import CutHead, Segment, begin_cut, drop_cut
 from sync.log_errors import LogClosed, LogCorrupt, LogError
 from sync.ports.log import NodeLog
 from sync.retention.blobs import Swept, sweep
-from sync.retention.policy import Limits, Policy, acknowledged
+from sync.retention.policy import Limits, Policy, acknowledged, ended
 from sync.retention.segment import SUFFIX, Header, SegmentTotals, SegmentWriter, verify_segment
 from sync.values import StreamId
 from sync.verify import ChainBroken, ChainCheck
@@ -122,9 +122,10 @@ class Retention:
             return done
 
     def _limits(self) -> Limits:
-        floor, positions = self.log.read(lambda reader: (reader.floor, reader.positions())).result()
-        node = str(self.log.node)
-        return Limits(node, self.policy.horizon_ms(self.now_ms()), floor, acknowledged(positions, node))
+        floor, held, streams = self.log.read(lambda reader: (reader.floor, reader.positions(), reader.streams())).result()
+        node, now_ms, policy = str(self.log.node), self.now_ms(), self.policy
+        reach = acknowledged(held, node)
+        return Limits(node, policy.horizon_ms(now_ms), floor, reach, policy.unread_ms(now_ms), ended(streams))
 
     def _build(self, done: Pass) -> tuple[Segment, dict[StreamId, CutHead]] | None:
         """The next segment, read, verified and archived; None if nothing may go."""

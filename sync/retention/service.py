@@ -11,7 +11,7 @@ from sync.log import EventLog, inspect
 from sync.log_errors import LogError
 from sync.log_reader import LogReader
 from sync.retention.driver import Retention, sweeping
-from sync.retention.policy import Limits, Policy, acknowledged
+from sync.retention.policy import Limits, Policy, acknowledged, ended, lacking
 from sync.retention.segment import run_events, verify_segment
 from sync.values import NodeId
 
@@ -29,10 +29,12 @@ class _Held(NamedTuple):
     oldest_ms: int
 
 
-def status(path: Path, keep_days: float = 0.0) -> dict[str, Any]:
-    """What a log holds, what has left it, and how many events may go if they are kept for `keep_days` (0: of any age)."""
+def status(path: Path, keep_days: float = 0.0, reseed_after_days: float = 0.0) -> dict[str, Any]:
+    """What a log holds, what has left it, and how many events may go if they are kept for `keep_days` (0: of any age) and wait
+    `reseed_after_days` for sites that are away (0: for ever). `will_be_reseeded`: those that lack already what was cut."""
     found = inspect(path, _look)
-    may_go, held_by = inspect(path, lambda reader: _may_go(reader, found.node, keep_days))
+    policy = Policy(keep_days, no_archive=True, reseed_after_days=reseed_after_days)
+    may_go, held_by = inspect(path, lambda reader: _may_go(reader, found.node, policy))
     last = found.segments[-1] if found.segments else None
     return {
         "log": str(path),
@@ -44,6 +46,7 @@ def status(path: Path, keep_days: float = 0.0) -> dict[str, Any]:
         "cut": found.cut,
         "may_go": may_go,
         "held_by": held_by,
+        "will_be_reseeded": inspect(path, lambda reader: lacking(reader, found.node)),
         "last_cut": last.cut_ms if last else 0,
         "last_archive": last.file if last else "",
     }
@@ -137,11 +140,11 @@ def _look(reader: LogReader) -> _Held:
     return _Held(reader.node(), reader.counts(), reader.cut, heads, reader.floor, reader.segments(), oldest_ms)
 
 
-def _may_go(reader: LogReader, node: str, keep_days: float) -> tuple[int, str]:
+def _may_go(reader: LogReader, node: str, policy: Policy) -> tuple[int, str]:
     now_ms = time.time_ns() // 1_000_000
-    limits = Limits(
-        node, Policy(keep_days, no_archive=True).horizon_ms(now_ms), reader.floor, acknowledged(reader.positions(), node)
-    )
+    held = acknowledged(reader.positions(), node)
+    horizon_ms, unread_ms = policy.horizon_ms(now_ms), policy.unread_ms(now_ms)
+    limits = Limits(node, horizon_ms, reader.floor, held, unread_ms, ended(reader.streams()))
     count, after, held_by = 0, reader.cut, ""
     while not held_by and (rows := reader.all_events(after, PAGE)):
         reach, held_by = limits.reach(rows)

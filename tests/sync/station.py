@@ -11,13 +11,14 @@ from typing import Any
 import grpc
 
 from sync.actors import Loop
+from sync.answering.service import SyncServer
 from sync.commit import Row
 from sync.driver import StreamRecovered
 from sync.link.service import Link
 from sync.log import EventLog
 from sync.outputs import Acknowledge, Reply
 from sync.replication import LinkRefused
-from sync.service import Exchange, SyncServer
+from sync.service import Exchange
 from sync.serving.service import CHANNEL_OPTIONS
 from sync.values import NodeId, StreamId
 from tests.sync.notebook import Note, Notebook

@@ -5,16 +5,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.listen import ListenRefused, check_address
-from sync.values import StreamId, stream_id, stream_reader, stream_writer
+from sync.values import StreamId, latest_incarnation, stream_id, stream_incarnation, stream_reader, stream_writer
 
 names = st.from_regex(r"[a-z][a-z0-9-]{0,10}", fullmatch=True)
 
 
 @given(names, st.integers(1, 99), st.just("") | names)
 def test_a_stream_says_who_writes_it_and_for_whom(writer: str, incarnation: int, reader: str) -> None:
-    """Writer and reader come back from the id; a stream for everybody has no reader."""
+    """Writer, reader and incarnation come back from the id; a stream for everybody has no reader."""
     stream = stream_id(writer, incarnation, reader)
-    assert (stream_writer(stream), stream_reader(stream)) == (writer, reader)
+    assert (stream_writer(stream), stream_reader(stream), stream_incarnation(stream)) == (writer, reader, incarnation)
+
+
+@pytest.mark.parametrize("name", ["harbour", "harbour@", "harbour@x", "harbour@-1", "harbour@٣", "harbour@12345678901"])
+def test_a_name_that_says_no_incarnation_has_none(name: str) -> None:
+    """It comes from a peer, and what is no number, or too large for one, counts as none."""
+    assert stream_incarnation(StreamId(name)) == 0
+
+
+def test_the_last_incarnation_is_the_one_with_the_largest_number() -> None:
+    """Counted as numbers, of that writer and reader alone."""
+    streams = [StreamId(name) for name in ("cloud>harbour@9", "cloud>harbour@10", "cloud>pier@11", "harbour@12", "cloud@13")]
+    assert latest_incarnation(streams, "cloud", "harbour") == "cloud>harbour@10"
+    assert latest_incarnation(streams, "cloud") == "cloud@13"
+    assert latest_incarnation(streams, "pier") is None
 
 
 def test_streams_are_named_as_people_read_them() -> None:

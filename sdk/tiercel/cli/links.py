@@ -65,6 +65,9 @@ def print_standing(found: dict[str, Any]) -> None:
     _print_states(found.get("states"))
     if found["state"] != "up" and found["ended"]:
         note(f"the link ended: {found['ended']}")
+    if (reseeding := found["reseeding"]) is not None:
+        left = f", {reseeding['left']} runs to come" if reseeding["left"] else ""
+        note(f"re-seeded since {when(reseeding['begun'])} ({reseeding['state']}{left}): {reseeding['reason']}")
     if (refusals := found["refusals"])["count"]:
         codes = ", ".join(f"{code} {count}" for code, count in sorted(refusals["by_code"].items()))
         note(f"refused {refusals['count']} times ({codes}); the last at {when(refusals['last_at'])}: {refusals['last']}")

@@ -42,17 +42,21 @@ def offline(work: Callable[[Any], list[dict[str, Any]]]) -> list[dict[str, Any]]
 def status(
     data: Data,
     keep_ended_days: Days = 0.0,
+    reseed_after_days: Annotated[
+        float, typer.Option("--reseed-after-days", min=0, help="Days that events wait for a site that is away; 0: for ever.")
+    ] = 0.0,
     output: Output = Format.TABLE,
 ) -> None:
     """Show what logs hold, how far they were cut, and how many events may go at that age."""
-    found = offline(lambda platform: [platform.status(path, keep_ended_days) for path in logs_at(data)])
+    found = offline(lambda platform: [platform.status(path, keep_ended_days, reseed_after_days) for path in logs_at(data)])
     if output is Format.JSON:
         print_json(found)
         return
     table = Table(("log", "node", "events", "bytes", "oldest", "cut to", "may go", "held back by", "last archive"))
     for each in found:
         sizes = each["events"], each["bytes"], when(each["oldest"]) if each["oldest"] else ""
-        table.rows.append((each["log"], each["node"], *sizes, each["cut"], each["may_go"], each["held_by"], each["last_archive"]))
+        held_by = "; ".join((*filter(None, (each["held_by"],)), *map("{} will be re-seeded".format, each["will_be_reseeded"])))
+        table.rows.append((each["log"], each["node"], *sizes, each["cut"], each["may_go"], held_by, each["last_archive"]))
     table.print()
 
 

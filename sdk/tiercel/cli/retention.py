@@ -51,6 +51,8 @@ def _print(found: dict[str, Any], output: Format) -> None:
         note(f"last pass {when(last['at'])}: {last['events']} events and {last['blobs']} blobs have left{held}")
         if last["problem"]:
             note(f"it stopped: {last['problem']}")
+    for site in found["will_be_reseeded"]:
+        note(f"{site} lacks what was cut: it will be re-seeded when it is back")
     if found["running"]:
         note("a pass is under way")
     table = Table(("cut", "events", "from", "to", "archive"))

@@ -1,0 +1,1 @@
+"""Sites that lack what the cloud has cut: their stream begins anew, and tells them what holds."""

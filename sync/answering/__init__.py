@@ -1,0 +1,1 @@
+"""The side of links that is dialled."""
