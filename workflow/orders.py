@@ -147,11 +147,13 @@ class Seen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EditPlan(_Order, frozen=True, tag="edit"):
-    """Operations on the run's plan (see workflow.planning.editing), made on top of what was `seen`."""
+    """Operations on the run's plan (see workflow.planning.editing), made on top of what was `seen`; `latest`: on whatever is
+    there when they are decided."""
 
     operations: list[dict[str, Any]]
     seen: Seen = Seen()
     by: str = ""
+    latest: bool = False
 
 
 class Hold(_Order, frozen=True, tag="hold"):

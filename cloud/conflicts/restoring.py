@@ -8,11 +8,14 @@ Each rule by which something loses may have its own way; whoever adds a rule reg
 from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
+
 from sync.conflicts.events import ConflictRecorded
 from sync.documents.book import ANY_VERSION
 from sync.documents.inputs import EditDocument
 from sync.documents.losing import FIRST_AT_HOME, LAST_AT_HOME, REFUSED_AT_HOME
-from workflow.orders import Order
+from workflow.orders import EditPlan, Order
+from workflow.planning.editing import PLAN_RULE
 
 
 class Wanted(NamedTuple):
@@ -69,6 +72,13 @@ def restore_edit(wanted: Wanted) -> Restoring:
     return EditDocument(0, said.subject, wanted.edit, operation, said.loses.value, wanted.expected, wanted.by)
 
 
+def restore_operation(wanted: Wanted) -> Restoring:
+    """What an edit of a plan has lost is done again, on the plan as it is when its home decides."""
+    operation = msgspec.json.decode(wanted.conflict.loses.value)
+    return RunOrder(wanted.run, EditPlan([operation], by=wanted.by, latest=True))
+
+
 RESTORERS = Restorers()
 for _rule in (FIRST_AT_HOME, LAST_AT_HOME, REFUSED_AT_HOME):
     RESTORERS.register(_rule, restore_edit)
+RESTORERS.register(PLAN_RULE, restore_operation)

@@ -20,6 +20,7 @@ from cloud.views import RunSummary, RunView
 from sync.clock import wall_ms
 from sync.commit import Row, Snapshot
 from sync.cut import Segment
+from workflow.fragment import Fragment
 
 if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
@@ -87,6 +88,19 @@ class LookingService:
             raise _no_such_version(past.run, version)
         fragment = past.run.fragments[0] if past.run.fragments else None
         return fragment is not None and fragment.version == version
+
+    async def fragment_at(self, run: str, site: str, version: int) -> Fragment:
+        """What one home has of a run, as it was at a version. Raises Problem: 404, 410 if that has left the log, 422."""
+        _, last = await self._find(run)
+        past = self._past(run)
+        async for row in self._rows(last):
+            if past.fold(row) != site:
+                continue
+            assert past.run is not None, "something of it was folded"
+            fragment = past.run.fragment(site)
+            if fragment is not None and fragment.version == version:
+                return fragment
+        raise Problem(422, "no_such_version", f"run {run} never had version {version} at {site}")
 
     async def checkpoints(self, run: str) -> CheckpointsView:
         """The checkpoints that a run can be taken back to, newest first. Where its early history has left the log, what the

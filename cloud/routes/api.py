@@ -22,6 +22,8 @@ from cloud.moving.api import moving_routes
 from cloud.notifying.api import notification_routes
 from cloud.notifying.service import NotificationService
 from cloud.pausing.api import pausing_routes
+from cloud.planning.api import planning_routes
+from cloud.planning.service import PlanService
 from cloud.retention.api import retention_routes
 from cloud.retention.service import RetentionService
 from cloud.ruling.api import rule_routes
@@ -39,11 +41,13 @@ def make_routes(node: "GlobalPlanner") -> FastAPI:
     """The application that answers for this cloud."""
     runs = PlannerService(node)
     forks = ForkService(runs, node.fetching)
+    control = ControlService(node, runs, forks)
     more = (
         dependency_routes(DependencyService(node, runs)),
         forking_routes(forks),
         moving_routes(node),  # Before the orders, which take any verb.
-        control_routes(ControlService(node, runs, forks), runs),
+        control_routes(control, runs),
+        planning_routes(PlanService(runs, control)),
         schedule_routes(ScheduleService(node)),
         notification_routes(NotificationService(node)),
         pausing_routes(node),

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from workflow.fragment import Fragment
 
 OPERATIONS_MAX = 1_000
+PLAN_RULE = "plan"
+"""As conflicts name it."""
 _OPERATIONS = msgspec.json.Decoder(list[Any_])
 _ALLOWED = "add_node (a task), add_edge (it waits for another), put (of with.NAME, a parameter), del_node (skip it)"
 
@@ -73,11 +75,12 @@ def edit_plan(fragment: "Fragment", order: EditPlan, command: str, now: Now) -> 
     """Decide an edit at the home. Raises Refused."""
     try:
         wanted = read_operations(order.operations)
-        seen = Document({**order.seen.nodes}, dict.fromkeys(order.seen.edges))
+        there = plan_around(fragment, named_by(wanted))
+        seen = there if order.latest else Document({**order.seen.nodes}, dict.fromkeys(order.seen.edges))
         mine = seen.copy().transact(wanted)
     except Malformed as wrong:
         raise Refused(f"it does not fit the plan that it was made on: {wrong}") from None
-    since = difference(seen, plan_around(fragment, named_by(wanted)).copy())
+    since = difference(seen, there)
     left, _, lost = transformed_all(mine, [each for each in since if _is_about(each, named_by(wanted))], is_first=False)
     events = _events(fragment, _sorted_out(left), order.by, command)
     return [*events, *(_conflict(fragment, each, order, command, now) for each in lost)]
@@ -153,7 +156,7 @@ def _conflict(fragment: "Fragment", lost: Lost, order: EditPlan, command: str, n
     loses = Side("cloud", order.by, f"{command}/{_said(lost.loser)}", _said(lost.loser), msgspec.json.encode(lost.loser))
     reason = "skipping a task beats editing it" if isinstance(lost.winner, DelNode) else "its home had decided the other before"
     id = conflict_id(f"{fragment.run}/{subject}", name, stands.ref, loses.ref)
-    return ConflictRecorded(id, "data", subject, name, stands, loses, "ot", "left out", reason, now.wall_ms)
+    return ConflictRecorded(id, "data", subject, name, stands, loses, PLAN_RULE, "left out", reason, now.wall_ms)
 
 
 def _said(operation: Any_) -> str:

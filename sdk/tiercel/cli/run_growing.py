@@ -31,7 +31,7 @@ def add(
     output: Output = Format.TABLE,
 ) -> None:
     """Add tasks to a run that is under way. Its definition stays as it is."""
-    tasks, links = added(_text(file), file), linked(link or [])
+    tasks, links = added(text_of(file), file), linked(link or [])
     with Client(server) as client:
         outcome = client.order(run, "add", wait_s=wait, tasks=tasks, by=by, links=links)
     print_outcome(outcome, output)
@@ -63,7 +63,8 @@ def linked(texts: list[str]) -> dict[str, list[str]]:
     return links
 
 
-def _text(file: str) -> str:
+def text_of(file: str) -> str:
+    """What a file holds, or the input. Raises BadParameter."""
     if file == "-":
         return sys.stdin.read()
     try:

@@ -6,7 +6,7 @@ import typer
 
 from tiercel.cli.options import Format, Output, Server
 from tiercel.cli.run import RunArgument
-from tiercel.cli.run_growing import app
+from tiercel.cli.run_planning import app
 from tiercel.cli.show import Table, note, print_json
 from tiercel.client import DEFAULT_SERVER, Client
 

@@ -81,10 +81,22 @@ def test_of_two_values_the_one_that_the_home_decided_first_stands_and_the_other_
     done.order(Update("end", {"n": 5}))
     assert edit(done, PUT, on=before) == ""
     (lost,) = conflicts(done)
-    assert (lost.subject, lost.field, lost.rule, lost.loses.by) == ("end", "with.n", "ot", "ann")
+    assert (lost.subject, lost.field, lost.rule, lost.loses.by) == ("end", "with.n", "plan", "ann")
     assert (msgspec.json.decode(lost.stands.value)["new"], msgspec.json.decode(lost.loses.value)["new"]) == (5, 7)
     done.order(Signal("go"))
     assert done.run().parameters["end"] == {"n": 5}
+
+
+def test_what_lost_is_done_again_on_the_plan_as_it_is() -> None:
+    """A person wants it after all, and need not know what is there now."""
+    done = waiting()
+    before = seen(done, PUT)
+    done.order(Update("end", {"n": 5}))
+    edit(done, PUT, on=before)
+    (lost,) = conflicts(done)
+    assert done.order(EditPlan([msgspec.json.decode(lost.loses.value)], by="dora", latest=True)) == ""
+    assert plan_of(done.fragment).nodes["end"] == {"with.n": 7}
+    assert len(conflicts(done)) == 1
 
 
 def test_what_touches_something_else_is_done_all_the_same() -> None:
