@@ -228,6 +228,7 @@ class AgentView(msgspec.Struct):
     """An agent as its site last reported it. `state`: available, unreachable or left.
 
     `health`: ok, degraded (its last attempts failed) or open (it gets no work until `open_until`, UTC ms, as it kept failing).
+    `documents`: the ids of those that are its own.
     """
 
     id: str
@@ -241,6 +242,7 @@ class AgentView(msgspec.Struct):
     labels: dict[str, str] = {}
     health: str = "ok"
     open_until: int = 0
+    documents: list[str] = []
 
 
 class ClockView(msgspec.Struct):

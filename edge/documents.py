@@ -24,6 +24,7 @@ from sync.documents.events import EVENTS, DocumentCreated, EditProposed, EditRef
 from sync.documents.ids import CLOUD, home_of
 from sync.documents.inputs import EditDocument
 from sync.documents.losing import conflict_of, with_base
+from sync.documents.owners import stranger_problem
 from sync.documents.reading import shown_of
 from sync.documents.terms import PLAIN, Terms
 from sync.lag import DOCUMENT
@@ -117,6 +118,8 @@ class SiteDocuments(Part):
         home = home_of(edit.document)
         if home not in (CLOUD, self._home.site):
             return self._refuse(edit, "no_replica", f"{edit.document} is not kept at {self._home.site}")
+        if foreign := stranger_problem(edit, by_agent=True):
+            return self._refuse(edit, "not_yours", foreign)
         if barred := self._bar(edit, now):
             return barred
         if home == CLOUD:
@@ -184,7 +187,10 @@ class SiteDocuments(Part):
             if self._bar(edit, now):
                 self._held = True
                 continue
-            self._settle(edit, self.book.decide(edit, now.wall_ms), CLOUD, now, out)
+            if foreign := stranger_problem(edit, by_agent=False):
+                self._home.note(self._refuse(edit, "not_yours", foreign), out)
+            else:
+                self._settle(edit, self.book.decide(edit, now.wall_ms), CLOUD, now, out)
 
     def _fold(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         self.book.fold(event)

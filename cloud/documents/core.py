@@ -28,6 +28,7 @@ from sync.documents.events import (
 from sync.documents.ids import CLOUD, SHARED, home_of
 from sync.documents.inputs import EditDocument
 from sync.documents.losing import conflict_of, with_base
+from sync.documents.owners import stranger_problem
 from sync.documents.terms import PLAIN
 from sync.outputs import Reply
 from sync.values import Now, SiteId
@@ -36,7 +37,14 @@ from workflow import conflict_events as _conflicts  # noqa: F401 (makes the even
 from workflow import document_events as _codec  # noqa: F401 (makes the events known)
 from workflow.event import Event
 
-STATUS = {"version_conflict": 412, "document_unknown": 404, "document_too_large": 413, "invalid_terms": 422, "bound_reached": 503}
+STATUS = {
+    "not_yours": 403,
+    "version_conflict": 412,
+    "document_unknown": 404,
+    "document_too_large": 413,
+    "invalid_terms": 422,
+    "bound_reached": 503,
+}
 
 
 class Planning(Protocol):
@@ -145,6 +153,8 @@ class CloudDocuments(Part):
                 return refusal(decided)
             self._record(edit, decided, CLOUD, now, out)
             return Edited(edit.edit, decided.changed.version)
+        if foreign := stranger_problem(edit, by_agent=False):
+            return Problem(STATUS["not_yours"], "not_yours", foreign)
         if (problem := self._unfit(home)) is not None:
             return problem
         self._planner.note("", with_base(edit, self.book.get(edit.document)), now, out)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from cloud.pausing.views import pause_view
 from cloud.port import Problem
 from cloud.views import AgentView, ClockView, DiffView, SiteView
+from sync.documents.ids import home_of, owner_of
 from sync.values import stream_writer
 
 if TYPE_CHECKING:
@@ -21,15 +22,25 @@ class SiteService:
 
     def agents(self) -> list[AgentView]:
         """All agents of all sites."""
+        documents = self._documents()
         return [
             AgentView(
                 *(a.id, site.id, a.kind, a.state, a.capabilities, a.capacity, a.running, a.since, a.labels),
                 health=a.health,
                 open_until=a.open_until_ms,
+                documents=documents.get((site.id, a.id), []),
             )
             for _, site in sorted(self._node.planner.fleet.sites.items())
             for _, a in sorted(site.agents.items())
         ]
+
+    def _documents(self) -> dict[tuple[str, str], list[str]]:
+        """The ids of what agents have written down of themselves, by site and agent."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for name, known in sorted(self._node.planner.documents.book.documents.items()):
+            if known.value and (owner := owner_of(name)):
+                found.setdefault((home_of(name), owner), []).append(name)
+        return found
 
     def site_views(self) -> list[SiteView]:
         """All sites, without waiting."""

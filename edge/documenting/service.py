@@ -15,6 +15,7 @@ from sync.documents.book import ANY_VERSION, VALUE_BYTES_MAX
 from sync.documents.events import EditRefused
 from sync.documents.ids import id_problem
 from sync.documents.inputs import EditDocument
+from sync.documents.owners import author_of
 from sync.documents.reading import Asked, OutcomeUnknown, StalenessExceeded, Unavailable
 from sync.watching.service import Feed, TooManyWatchers
 from tiercel.v1 import document_pb2, document_pb2_grpc
@@ -64,7 +65,7 @@ class DocumentServer(document_pb2_grpc.DocumentServiceServicer):
         value = b"" if request.operation == "delete" else _canonical(request.value)
         base = request.version_base if request.HasField("version_base") else ANY_VERSION
         said = request.document, request.edit, request.operation, value, expected
-        edit = EditDocument(0, *said, f"agent:{request.agent}", base=base)
+        edit = EditDocument(0, *said, author_of(request.agent), base=base)
         try:
             decided = await reads.edit(edit, _wait_s(request.wait_ms))
         except (Unavailable, OutcomeUnknown) as why:

@@ -248,6 +248,7 @@ class AgentStatus(TypedDict):
     labels: dict[str, str]
     health: NotRequired[str]
     open_until: NotRequired[int]
+    documents: NotRequired[list[str]]
 
 
 class Clock(TypedDict):

@@ -20,6 +20,7 @@ import grpc
 
 from tiercel.document_watching import Watch
 from tiercel.errors import DocumentRefused, DocumentStale, DocumentUnavailable, DocumentUnknown
+from tiercel.one_document import OneBlockingDocument, OneDocument
 from tiercel.v1 import document_pb2, document_pb2_grpc
 
 WAIT_S = 2.0
@@ -69,6 +70,7 @@ class Channel:
 
     def __init__(self) -> None:
         self.stub: document_pb2_grpc.DocumentServiceAsyncStub | None = None
+        self.site = ""  # Whose gateway it is, once that has said so.
 
     def use(self, channel: grpc.aio.Channel) -> None:
         self.stub = document_pb2_grpc.DocumentServiceStub(channel)
@@ -86,6 +88,12 @@ class Documents:
     def blocking(self) -> "BlockingDocuments":
         """The same for functions that run in a thread."""
         return BlockingDocuments(self, self._loop)
+
+    def agent(self, name: str, agent: str = "") -> OneDocument:
+        """What this agent (or another of the site, to read it) has written down of itself under this name."""
+        if not self._channel.site:
+            raise DocumentUnavailable(f"{name}: not connected to a gateway yet", code="unavailable")
+        return OneDocument(self, f"agent/{self._channel.site}/{agent or self._agent}/{name}")
 
     async def get(
         self,
@@ -238,6 +246,10 @@ class BlockingDocuments:
                 yield shown
         finally:
             self._wait(_close(told))
+
+    def agent(self, name: str, agent: str = "") -> OneBlockingDocument:
+        """As `Documents.agent`."""
+        return OneBlockingDocument(self, self._documents.agent(name, agent).id)
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -186,7 +186,7 @@ class Runtime:
         )
 
     def _welcomed(self, welcome: agent_pb2.Welcome) -> None:
-        self._was_welcomed = True
+        self._was_welcomed, self._documents.site = True, welcome.site
         # Who was told that the session was lost is told that it is back, however quiet the logging is.
         level, again = (logging.WARNING, " again") if self._said_lost else (logging.INFO, "")
         self._said_lost = False
