@@ -24,6 +24,7 @@ from cloud.joining.core import AgentTokens
 from cloud.joining.sites import SiteTokens
 from cloud.measures import Measures
 from cloud.moving.core import Moving
+from cloud.moving.lifetimes import Lifetimes
 from cloud.moving.taking import Taking
 from cloud.notifying.core import Notifications
 from cloud.outcomes import Outcome, outcome_of
@@ -105,6 +106,7 @@ class Planner:
     site_tokens: SiteTokens = field(init=False)
     overdue: Overdue = field(init=False)
     moving: Moving = field(init=False)
+    lifetimes: Lifetimes = field(init=False)
     taking: Taking = field(init=False)
     reseeding: Reseeds = field(init=False)
     parts: Parts = field(init=False)
@@ -117,7 +119,8 @@ class Planner:
         self.runs, self.reopening, self.orders = Runs(self.plans), Reopening(self), RunOrders(self)
         self.notifications, self.pauses, self.rules = Notifications(self), SitePauses(self), RuleBook(self)
         self.dependencies, self.overdue = Dependencies(self), Overdue(self)
-        self.moving, self.taking, self.reseeding = Moving(self), Taking(self), Reseeds(self)
+        self.moving, self.taking, self.lifetimes = Moving(self), Taking(self), Lifetimes(self)
+        self.reseeding = Reseeds(self)
         self.documents, self.conflicts = CloudDocuments(self), Conflicts(self)
         self.agent_tokens, self.site_tokens = AgentTokens(self), SiteTokens(self)
         self.parts = Parts(self._make_parts())
@@ -137,7 +140,7 @@ class Planner:
         """What stands beside the runs, in the order in which it sees what happens."""
         first = (self.dependencies, self.notifications, Clearing(self), self.pauses, self.rules)
         last = (self.documents, self.conflicts, self.agent_tokens, self.site_tokens, self.reseeding)
-        return (*first, self.overdue, self.moving, self.taking, *last)
+        return (*first, self.overdue, self.moving, self.taking, self.lifetimes, *last)
 
     @property
     def stream(self) -> StreamId:

@@ -34,7 +34,7 @@ from edge.saved import load_saved_site, save_site
 from edge.schedules import SiteSchedules
 from edge.sessions import Sessions
 from edge.standing import StandingRules
-from edge.unheard import UNHEARD, Unheard
+from edge.unheard import ANSWERED, UNHEARD, Unheard
 from edge.yielding import Yielding
 from sync.commit import Snapshot
 from sync.inputs import LACKS_TO, Due, FromPeer, PeerLinked, PeerLost, Recalled
@@ -188,11 +188,9 @@ class Executor:
                 self.fragments[run] = Fragment.adopt(RunId(run), self.plans[event.definition], event)
                 if time_ms:  # Of the log: what has just been decided has its timers by what was decided with it.
                     self._begun_ms[(run, -1)] = time_ms
-            case FragmentReleased() | CancelRequested() | CommandRequested():
+            case Event() if type(event) in ANSWERED:
                 self._unheard.note(run, event)
-            case home_events.FragmentMoved() | home_events.YieldRequested() | home_events.FragmentSuperseded():
-                self._unheard.note(run, event)
-            case home_events.FactTold() | home_events.HomeConfirmed():
+            case home_events.FactTold() | home_events.FailureTold() | home_events.HomeConfirmed():
                 pass  # What comes of it is recorded as it is heard.
             case ValueHanded() if stream != self.stream:
                 self._unheard.note(run, event)
@@ -201,7 +199,7 @@ class Executor:
                 self.home.changed[run] = None
                 self.fragments[run] = restore_moved(run, self.plans[definition_of(event.body)], event.body)
                 if time_ms:
-                    self._begun_ms[(run, -1)] = time_ms
+                    self._begun_ms[(run, -1)] = event.begun_ms or time_ms
             case home_events.FragmentYielded() | home_events.FragmentDropped():
                 self._unheard.answer(run, event)
                 self.fragments.pop(run, None)

@@ -210,14 +210,14 @@ class Home:
             out.append(SetTimer(fragment.run, "run", now.wall_ms + fragment.plan.timeout_ms))
         self.record(fragment, events, now, out)
 
-    def take_in(self, fragment: Fragment, now: Now, out: list[object]) -> None:
-        """A run has come from another site with all its state, by an event that is recorded already. Its waits and its time begin
-        here as they were; the time of the whole run begins anew, for nobody told how much of it is over."""
+    def take_in(self, fragment: Fragment, begun_ms: int, now: Now, out: list[object]) -> None:
+        """A run has come from another site with all its state, by an event that is recorded already. Its waits go on as they
+        were, and so does the time of the whole run, which counts since `begun_ms` (UTC)."""
         self.fragments[fragment.run] = fragment
         if fragment.contract is not None:
             self.watch(fragment, now)
         if fragment.plan.timeout_ms:
-            out.append(SetTimer(fragment.run, "run", now.wall_ms + fragment.plan.timeout_ms))
+            out.append(SetTimer(fragment.run, "run", begun_ms + fragment.plan.timeout_ms))
         out += timers_of(fragment)
         wake_all(fragment)
         for task, state in enumerate(fragment.states):

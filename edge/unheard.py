@@ -23,12 +23,22 @@ from workflow.events import (
     decode,
     encode,
 )
-from workflow.home_events import FragmentDropped, FragmentMoved, FragmentTaken, FragmentYielded, FragmentYielding, YieldRequested
+from workflow.home_events import (
+    FragmentDropped,
+    FragmentMoved,
+    FragmentSuperseded,
+    FragmentTaken,
+    FragmentYielded,
+    FragmentYielding,
+    YieldRequested,
+)
 from workflow.schedule_events import ScheduleEvent, ScheduleFired
 from workflow.steering_events import ChildRequested, CommandRequested, RollbackBegun
 
 UNHEARD = "unheard"
 _ASKED = CancelRequested | CommandRequested
+ANSWERED = frozenset((FragmentReleased, CancelRequested, CommandRequested, FragmentMoved, YieldRequested, FragmentSuperseded))
+"""What the cloud says of runs and is answered by an event of this site, whatever else there is."""
 
 
 @dataclass(slots=True)

@@ -19,11 +19,13 @@ from sync.values import Now
 from workflow.commands import Complete, Decline
 from workflow.event import Event
 from workflow.events import FragmentEnded
-from workflow.facts import adopt
+from workflow.facts import adopt, adopt_failure, failure_of
 from workflow.fragment import Fragment
 from workflow.home_events import (
     FactFound,
     FactTold,
+    FailureFound,
+    FailureTold,
     FragmentDropped,
     FragmentMoved,
     FragmentSuperseded,
@@ -64,6 +66,7 @@ class Yielding(Part):
             FragmentMoved: self._take,
             FragmentSuperseded: self._drop,
             FactTold: self._settle_fact,
+            FailureTold: self._settle_fact,
         }
 
     def settle(self, now: Now, out: list[object]) -> None:
@@ -155,12 +158,11 @@ class Yielding(Part):
                 out.append(ClearTimer(run, f"deadline/{task}"))
 
     def hear_agent(self, run: str, said: object, now: Now, out: list[object]) -> None:
-        """An agent is done with what it had of a run that was taken away: a fact that its present home may wait for. Or it knows
-        a later home of a run that is here."""
+        """An agent has ended what it had of a run that was taken away: a fact that its present home may wait for. Or it knows a
+        later home of a run that is here."""
         if isinstance(said, Outrun):
             self._outrun(run, said, now, out)
-        elif run in self.taken and isinstance(said, Complete):
-            found = FactFound(said.task, said.attempt, said.agent, said.output, said.blob)
+        elif run in self.taken and (found := _found(said)) is not None:
             out.append(Append(self._home.stream, run, self.taken[run], found))
             self._home.tell(run, found)
 
@@ -183,11 +185,15 @@ class Yielding(Part):
         return True
 
     def _settle_fact(self, run: str, event: Event, now: Now, out: list[object]) -> None:
-        assert isinstance(event, FactTold)
-        fragment = self._home.fragments.get(run)
-        if fragment is None or event.task >= len(fragment.states):
+        fragment, chance = self._home.fragments.get(run), self._home.chance.random()
+        if fragment is None:
             return
-        if events := adopt(fragment, event, now, self._home.chance.random()):
+        if isinstance(event, FailureTold):
+            events = adopt_failure(fragment, event, now, chance)
+        else:
+            assert isinstance(event, FactTold)
+            events = adopt(fragment, event, now, chance) if event.task < len(fragment.states) else []
+        if events:
             self._home.record(fragment, events, now, out)
 
     # Coming -----------------------------------------------------------------------------------------------------------
@@ -198,10 +204,10 @@ class Yielding(Part):
         if run in home.fragments:
             return  # Said again.
         fragment = restore_moved(run, home.plans[definition_of(event.body)], event.body)
-        taken = FragmentTaken(event.epoch, event.body)
+        taken = FragmentTaken(event.epoch, event.body, event.begun_ms)
         out.append(Append(home.stream, run, event.epoch, taken))
         home.tell(run, taken)
-        home.take_in(fragment, now, out)
+        home.take_in(fragment, min(event.begun_ms or now.wall_ms, now.wall_ms), now, out)
 
     # Folding ----------------------------------------------------------------------------------------------------------
 
@@ -231,3 +237,11 @@ class Yielding(Part):
                 pass
             case _:
                 self._leaving.pop(run, None)
+
+
+def _found(said: object) -> Event | None:
+    """What an agent says, as a fact for another home."""
+    if isinstance(said, Complete):
+        return FactFound(said.task, said.attempt, said.agent, said.output, said.blob)
+    failure = failure_of(said)
+    return FailureFound(failure) if failure is not None else None

@@ -22,7 +22,7 @@ from workflow.events import (
     decode,
 )
 from workflow.fragment import Fragment
-from workflow.home_events import FactFound, FragmentDropped, FragmentTaken, FragmentYielded
+from workflow.home_events import FactFound, FailureFound, FragmentDropped, FragmentTaken, FragmentYielded
 from workflow.moving import definition_of, restore_moved
 from workflow.plan import Plan
 from workflow.rule_events import RuleRegistered
@@ -146,4 +146,4 @@ def check_told(rows: list[Row], plan_of: Callable[[str], Plan]) -> None:
             fragment.quiet()
             fragment.news = None
         else:
-            assert run not in gone or isinstance(event, FactFound), f"{event} of {run}, which is another site's"
+            assert run not in gone or isinstance(event, FactFound | FailureFound), f"{event} of {run}, which is another site's"

@@ -8,12 +8,20 @@ from cloud.moving.inputs import MoveRun
 from cloud.port import Problem
 from sync.inputs import PeerLost
 from tests.edge.site import Robot
-from tests.test_moving import hands, other, where
+from tests.test_moving import hands, move, other, where
 from tests.two_tiers import Tiers
 from tests.workflow.plans import plan_of
 from workflow.attempts import LOCK_DELAY_MS
 from workflow.events import TaskAssigned, TaskCompleted, decode
-from workflow.home_events import DecisionRefused, FactRefused, FactTold, FragmentDropped, FragmentTaken, HomeConfirmed
+from workflow.home_events import (
+    DecisionRefused,
+    FactRefused,
+    FactTold,
+    FailureTold,
+    FragmentDropped,
+    FragmentTaken,
+    HomeConfirmed,
+)
 from workflow.orders import Settle
 
 T = TypeVar("T")
@@ -21,10 +29,11 @@ HORIZON_MS = 60_000
 AUTONOMY = {"when_cut": "continue", "horizon": "60s"}
 
 
-def chain(effect: str, **contract: Any) -> Tiers:
+def chain(effect: str, retry: dict[str, Any] | None = None, **contract: Any) -> Tiers:
     """A cloud and two sites, and a run of three tasks, one after the other."""
+    more = {"retry": retry} if retry else {}
     tasks = {
-        name: {"capability": "pick", "effect": effect, "needs": [need] if need else []}
+        name: {"capability": "pick", "effect": effect, "needs": [need] if need else [], **more}
         for name, need in (("a", ""), ("b", "a"), ("c", "b"))
     }
     return Tiers([plan_of(tasks, **contract)])
@@ -233,3 +242,90 @@ def test_a_run_that_was_taken_may_come_back_once_its_old_home_has_dropped_it() -
     world.finish()
     assert [event.epoch for event in told(world, run, FragmentTaken)] == [3, 4]
     assert {event.agent for event in told(world, run, TaskAssigned)}
+
+
+@pytest.mark.parametrize("restarted", ["", "old", "new", "cloud"])
+@pytest.mark.parametrize("how", ["fails", "declines", "stops"])
+def test_an_attempt_that_was_not_done_at_the_old_home_is_not_waited_for(how: str, restarted: str) -> None:
+    """Whoever had it tells when the run was taken already: after the site has dropped it, or before and the word was on its way.
+    The present home then gives the task out anew, and nobody has to settle it."""
+    for before in (True, False):
+        world = chain("once", retry={"max_attempts": 3, "delay": 1})
+        run, old = begun(world)
+        world.wires[old].cut()
+        force(world, run)
+        world.drain()
+        if not before:
+            world.wires[old].link()
+            world.drain()
+        ((_, robot),) = hands(world, run)
+        key = robot.key(run)
+        getattr(robot, {"fails": "fail", "declines": "decline", "stops": "stop"}[how])(key)
+        world.wires[old].site.report(robot)
+        restart(world, restarted, old, is_saved=before)
+        if how == "stops" and before:
+            continue  # The old home gives it out again: nobody had asked for the stop, so its outcome is unknown there, too.
+        for wire in world.wires.values():
+            wire.link()
+            for robot in wire.site.robots.values():
+                wire.site.join(robot.name)
+        world.drain()
+        world.pass_ms(4_000)
+        world.drain()
+        told_of = told(world, run, FailureTold)
+        assert [(each.site, each.failure.task, each.failure.attempt) for each in told_of] == [(old, 0, 1)]
+        assert told_of[0].failure.never_begun is (how != "fails")
+        assert [name for name, _ in hands(world, run)] == [other(old)]
+        world.finish()
+        assert world.cloud.outcome(run) == "completed"
+
+
+def test_a_failure_of_an_attempt_that_nobody_waits_for_changes_nothing() -> None:
+    """The present home does the task itself, and hears of no other attempt."""
+    world = chain("repeatable", retry={"max_attempts": 3, "delay": 1})
+    run, old = begun(world)
+    world.wires[old].cut()
+    force(world, run)
+    world.drain()
+    ((_, robot),) = [(name, robot) for name, robot in hands(world, run) if name == old]
+    robot.fail(robot.key(run))
+    world.wires[old].site.report(robot)
+    world.wires[old].link()
+    world.drain()
+    assert not told(world, run, FailureTold)
+    assert [finish_at(world, other(old), run) for _ in "abc"] == ["a", "b", "c"]
+    assert world.cloud.outcome(run) == "completed"
+
+
+@pytest.mark.parametrize("restarted", ["", "old", "cloud"])
+@pytest.mark.parametrize("is_saved", [True, False])
+@pytest.mark.parametrize("is_forced", [True, False])
+def test_a_move_is_no_new_life(restarted: str, is_saved: bool, is_forced: bool) -> None:
+    """The time of the whole run goes on over two moves: what was left of it is left."""
+    world = Tiers([plan_of({"a": {"capability": "pick", "effect": "repeatable"}}, timeout=100)])
+    run, old = begun(world)
+    for away, to in ((40_000, other(old)), (40_000, old)):
+        pass_ms(world, away)
+        if is_forced:
+            assert isinstance(force(world, run, to), str)
+        else:
+            ((site, robot),) = hands(world, run)
+            assert isinstance(move(world, run, to), str)
+            world.drain()
+            robot.fail(robot.key(run))
+            world.wires[site].site.report(robot)
+        world.drain()
+        assert where(world, run) == to
+    restart(world, restarted, old, is_saved=is_saved)
+    for wire in world.wires.values():
+        wire.link()
+        for robot in wire.site.robots.values():
+            wire.site.join(robot.name)
+    pass_ms(world, 15_000)
+    world.drain()
+    assert world.cloud.outcome(run) == ""
+    pass_ms(world, 10_000)
+    for robot in list(world.wires[old].site.robots.values()):
+        world.wires[old].site.stop_all(robot, run)
+    world.drain()
+    assert world.cloud.outcome(run) == "failed"

@@ -32,6 +32,7 @@ LOCK_DELAY_MS = 30_000
 # A task that ends every agent that takes it must not go round for ever.
 DELIVERIES_MAX = 100
 DECLINES_MAX = 3_600
+STOPPED_BY_AGENT = "stopped by its agent"
 
 
 def complete(fragment: "Fragment", said: Complete, now: Now, chance: float) -> list[Event]:
@@ -252,7 +253,7 @@ def stopped(fragment: "Fragment", said: CancelDone, now: Now, chance: float) -> 
         if fragment.task(task).effect is not Effect.REPEATABLE:  # In reconcile it says nothing new.
             return lose(fragment, Lose(task, attempt, False, "its agent stopped it in the middle, unasked"), now)
         return failure(fragment, Fail(task, attempt, agent, "stopped", "its agent stopped it, unasked", True), now, chance)
-    return [TaskCancelled(task, attempt, "stopped by its agent")]
+    return [TaskCancelled(task, attempt, STOPPED_BY_AGENT)]
 
 
 def decline(fragment: "Fragment", said: Decline, now: Now) -> list[Event]:

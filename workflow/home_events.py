@@ -1,5 +1,7 @@
 """A run moves from one site to another, as facts: it is asked for, given up, given, and taken."""
 
+import msgspec
+
 from workflow.event import Blob
 from workflow.events import Event, RunCreated, register
 
@@ -35,7 +37,8 @@ class FragmentYielded(Event, frozen=True):
 class FragmentMoved(Event, frozen=True):
     """The cloud gave the run to another site under a new epoch, with its whole state (see workflow.moving). `created` says what
     RunCreated said: a cloud that has lost its own stream knows the run from here. `taken_from`: the site that had the run and has
-    not given it up (a forced move); what was in its agents' hands has an unknown outcome in `body`."""
+    not given it up (a forced move); what was in its agents' hands has an unknown outcome in `body`. `begun_ms`:
+    since when (UTC) the run's whole time counts, if it has a timeout; 0 from a cloud of the version before."""
 
     command: str
     site: str
@@ -43,13 +46,16 @@ class FragmentMoved(Event, frozen=True):
     body: bytes
     created: RunCreated
     taken_from: str = ""
+    begun_ms: int = 0
 
 
 class FragmentTaken(Event, frozen=True):
-    """The site became the run's home under `epoch`, beginning with this state, and decides for it from here on."""
+    """The site became the run's home under `epoch`, beginning with this state, and decides for it from here on. `begun_ms` as in
+    FragmentMoved."""
 
     epoch: int
     body: bytes
+    begun_ms: int = 0
 
 
 class FragmentSuperseded(Event, frozen=True):
@@ -93,6 +99,33 @@ class FactTold(Event, frozen=True):
     blob: Blob | None = None
 
 
+class Failure(msgspec.Struct, array_like=True, frozen=True):
+    """How an attempt ended that was not done. `never_begun`: it had no effect at all, and `message` says why."""
+
+    task: int
+    attempt: int
+    agent: str  # Empty: whoever the home knows to have had it.
+    message: str
+    code: str = ""
+    retryable: bool = False
+    recoverable: bool = False
+    retry_after_ms: int = 0
+    never_begun: bool = False
+
+
+class FailureFound(Event, frozen=True):
+    """At a site that has dropped the run, an agent has ended what it still had in hand without having done it."""
+
+    failure: Failure
+
+
+class FailureTold(Event, frozen=True):
+    """The cloud tells the run's home how an attempt ended at an earlier one, `site`: it was not done."""
+
+    site: str
+    failure: Failure
+
+
 class FactRefused(Event, frozen=True):
     """The home cannot take what came of an attempt at an earlier home: `theirs` is what was done there, `ours` how the task
     stands here. Both have happened: a person sees to it."""
@@ -134,3 +167,4 @@ class SiteDrainOrdered(Event, frozen=True):
 
 register(YieldRequested, FragmentYielding, FragmentYielded, FragmentMoved, FragmentTaken, SiteDrainOrdered)
 register(FragmentSuperseded, FragmentDropped, HomeConfirmed, FactFound, FactTold, FactRefused, DecisionRefused, HomeDoubted)
+register(FailureFound, FailureTold)

@@ -212,7 +212,8 @@ class Moving(Part):
             move.why, move.to = f"it is too large to be sent ({len(body):,} bytes, compressed)", ""
             return
         planner.acquaint(found.id, run.plan, now, out)
-        moved = FragmentMoved(move.command, found.id, epoch, body, run.created())
+        begun_ms = planner.lifetimes.begun_ms(run.id)
+        moved = FragmentMoved(move.command, found.id, epoch, body, run.created(), begun_ms=begun_ms)
         planner.emit(planner.site_stream(found.id), run.id, epoch, moved, now, out)
         old.let_go(len(run.places))
         found.take_on(len(run.places))

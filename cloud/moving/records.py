@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from cloud.fleet import SiteDrain
-from workflow.home_events import FactTold
+from workflow.home_events import FactTold, FailureTold
 
 Stage = Literal["ordered", "yielded", "given"]
 
@@ -45,6 +45,7 @@ class Taken(msgspec.Struct, array_like=True):
 
     superseded: dict[str, dict[str, Superseded]]
     facts: dict[str, list[FactTold]]
+    failures: dict[str, list[FailureTold]] = {}
 
 
 class Saved(msgspec.Struct, array_like=True):

@@ -7,7 +7,7 @@ the present home; decisions are refused, and recorded. The site drops the run wh
 all that it wrote under the old epoch stands before that in its stream, so until then it is no home for the run again.
 """
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import msgspec
 
@@ -23,10 +23,13 @@ from workflow.attempts import LOCK_DELAY_MS
 from workflow.contract import taken_after_ms
 from workflow.event import Event
 from workflow.events import FragmentEnded, RunCreated, RunEnded, TaskAssigned, TaskCompleted, TaskFailed, TaskLost
+from workflow.facts import failure_of, waits_for
 from workflow.home_events import (
     DecisionRefused,
     FactFound,
     FactTold,
+    FailureFound,
+    FailureTold,
     FragmentDropped,
     FragmentMoved,
     FragmentSuperseded,
@@ -41,6 +44,7 @@ from workflow.steering_events import ContractChanged
 if TYPE_CHECKING:
     from cloud.planner import Planner
 
+T = TypeVar("T", FactTold, FailureTold)
 REFUSED_MAX = 100
 """Decisions of one earlier home that are recorded one by one; all stand in its stream."""
 RETRY_MS = 10_000
@@ -57,7 +61,7 @@ class Taking(Part):
     def __init__(self, planner: "Planner") -> None:
         self._planner = planner
         self.superseded: dict[str, dict[str, Superseded]] = {}
-        self._facts: dict[str, list[FactTold]] = {}
+        self._facts: dict[str, list[FactTold | FailureTold]] = {}
         self._horizons: dict[str, None] = {}  # Runs whose contract lets the cloud take them.
         self._silent: dict[str, int] = {}  # Since when (monotonic ms) sites are not heard.
         self._due: int | None = None
@@ -68,6 +72,7 @@ class Taking(Part):
             FragmentMoved: self._fold_moved,
             FragmentSuperseded: self._fold_told,
             FactTold: self._fold_fact_told,
+            FailureTold: self._fold_fact_told,
             RunEnded: lambda site, run, event, time_ms: self._forget(run),
         }
 
@@ -76,11 +81,13 @@ class Taking(Part):
             RunCreated: lambda site, run, event, time_ms: self._watch(run),
             ContractChanged: lambda site, run, event, time_ms: self._watch(run),
             FactFound: self._fold_found,
+            FailureFound: self._fold_found,
         }
 
     def hears(self) -> dict[type, Hear]:
         return {
             FactFound: self._hear_home,
+            FailureFound: self._hear_home,
             FragmentTaken: self._hear_home,
             HomeDoubted: self._hear_doubt,
             ContractChanged: self._hear_contract,
@@ -138,11 +145,18 @@ class Taking(Part):
         if not self.superseded and not self._facts:
             return b""
         superseded = {run: dict(sorted(self.superseded[run].items())) for run in sorted(self.superseded)}
-        return msgspec.msgpack.encode(Taken(superseded, {run: self._facts[run] for run in sorted(self._facts)}))
+        return msgspec.msgpack.encode(Taken(superseded, self._untold(FactTold), self._untold(FailureTold)))
+
+    def _untold(self, kind: type[T]) -> dict[str, list[T]]:
+        found = ((run, [fact for fact in self._facts[run] if isinstance(fact, kind)]) for run in sorted(self._facts))
+        return {run: facts for run, facts in found if facts}
 
     def restore(self, body: bytes) -> None:
         saved = _TAKEN.decode(body)
-        self.superseded, self._facts = saved.superseded, saved.facts
+        self.superseded, self._facts = saved.superseded, {}
+        for told in (saved.facts, saved.failures):
+            for run, facts in told.items():
+                self._facts.setdefault(run, []).extend(facts)
 
     # Taken ------------------------------------------------------------------------------------------------------------
 
@@ -164,7 +178,8 @@ class Taking(Part):
             return Problem(409, "cannot_move", f"its state is too large to be sent ({len(body):,} bytes, compressed)")
         command = planner.ids.next("c")
         planner.acquaint(found.id, run.plan, now, out)
-        moved = FragmentMoved(command, found.id, epoch, body, run.created(), old)
+        begun_ms = planner.lifetimes.begun_ms(run.id)
+        moved = FragmentMoved(command, found.id, epoch, body, run.created(), old, begun_ms)
         planner.emit(planner.site_stream(found.id), run.id, epoch, moved, now, out)
         planner.fleet.site(old).let_go(len(run.places))
         found.take_on(len(run.places))
@@ -221,6 +236,8 @@ class Taking(Part):
             self._dropped(run, site)
         elif isinstance(event, TaskCompleted) and event.agent and event.task < known.tasks:
             self._note_fact(run, FactTold(site, event.task, event.attempt, event.agent, event.output, event.blob))
+        elif (failure := failure_of(event)) is not None and failure.task < known.tasks:
+            self._note_failure(run, FailureTold(site, failure))
         elif not isinstance(event, FACTS):
             known.refused += 1
 
@@ -291,10 +308,20 @@ class Taking(Part):
             del self.superseded[run]
 
     def _fold_found(self, site: str, run: str, event: Event, time_ms: int) -> None:
-        assert isinstance(event, FactFound)
-        self._note_fact(run, FactTold(site, event.task, event.attempt, event.agent, event.output, event.blob))
+        if isinstance(event, FailureFound):
+            self._note_failure(run, FailureTold(site, event.failure))
+        else:
+            assert isinstance(event, FactFound)
+            self._note_fact(run, FactTold(site, event.task, event.attempt, event.agent, event.output, event.blob))
 
-    def _note_fact(self, run: str, fact: FactTold) -> None:
+    def _note_failure(self, run: str, told: FailureTold) -> None:
+        """Worth telling only where that attempt is waited for, as far as is known here."""
+        known = self._planner.runs.get(run)
+        fragment = known.fragments[0] if known is not None and known.fragments else None
+        if fragment is not None and waits_for(fragment, told.failure.task, told.failure.attempt):
+            self._note_fact(run, told)
+
+    def _note_fact(self, run: str, fact: FactTold | FailureTold) -> None:
         if run in self._planner.runs:
             self._facts.setdefault(run, []).append(fact)
 
