@@ -71,6 +71,8 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     `functions`    capability name -> "python:module.function"
     `settings`     handed to the modules: directories, addresses, names
     `tls`          files by which gateway and agents know each other, when it is on another machine
+    `tls_dir`      instead: a directory with one for each agent, by its id, as `tiercel cert issue` writes it
+    `tls_server`   the name that the gateway's certificate must have then (SITE.tiercel)
     `token_file`   a file (mode 0600) with the token of the one agent, instead of a certificate
     """
 
@@ -86,6 +88,15 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     settings: dict[str, str] = {}
     tls: Tls | None = None
     token_file: Path | None = None
+    tls_dir: Path | None = None
+    tls_server: str = ""
+
+    def tls_of(self, agent: str) -> Tls | None:
+        """By what the gateway knows an agent."""
+        if self.tls_dir is None:
+            return self.tls
+        folder = self.tls_dir / agent
+        return Tls(folder / "ca.crt", folder / "tls.crt", folder / "tls.key", self.tls_server)
 
     def validate(self) -> None:
         """Raises HostConfigError with all problems that show without touching the world."""
@@ -96,6 +107,8 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             problems.append("no agents are described")
         if self.token_file is not None and (self.tls is None or len(self.agents) != 1):
             problems.append("a token is one agent's, and shown over TLS alone: with token_file describe one agent, and tls.ca")
+        if self.tls_dir is not None and (self.tls is not None or self.token_file is not None):
+            problems.append("tls_dir has a certificate for each agent: give it, or tls, or a token")
         if not self.gateway:
             problems.append("no gateway is named; it is unix:/path or host:port")
         path = self.gateway.removeprefix("unix:")

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import threading
+from itertools import cycle
 
 from agents.config import HostConfig
 from agents.local import LocalAgent
@@ -90,12 +91,20 @@ class AgentHost:
         self._loop = asyncio.get_running_loop()
         config = self._config
         token = "" if config.token_file is None else (await asyncio.to_thread(config.token_file.read_text)).strip()
-        async with Line(config.gateway, config.tls, token) as line:
+        async with contextlib.AsyncExitStack() as stack:
+            lines = [await stack.enter_async_context(line) for line in self._lines(token)]
             self._running.set()
             try:
-                await asyncio.gather(*(agent.serve(line) for agent in self._agents))
+                await asyncio.gather(*(agent.serve(line) for agent, line in zip(self._agents, cycle(lines), strict=False)))
             finally:
                 await self._registry.close()
+
+    def _lines(self, token: str) -> list[Line]:
+        """One for all; where each agent has a certificate of its own, one for each: who speaks is what the connection shows."""
+        config = self._config
+        if config.tls_dir is None:
+            return [Line(config.gateway, config.tls, token)]
+        return [Line(config.gateway, config.tls_of(agent.id)) for agent in self._agents]
 
     def _stop_agents(self) -> None:
         for agent in self._agents:

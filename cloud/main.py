@@ -62,7 +62,8 @@ def command(
         if listen_join:
             check_address(listen_join, insecure=insecure or tls is not None)
         if insecure:
-            typer.echo("WARNING: --insecure: connections are not authenticated; whoever reaches them can run work", err=True)
+            who = "the API does" if tls else "connections do"
+            typer.echo(f"WARNING: --insecure: {who} not ask who calls; whoever reaches it can run work", err=True)
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         host, _, port = api.rpartition(":")
         config = CloudConfig(

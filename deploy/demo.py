@@ -20,7 +20,7 @@ from deploy.orders import Order, OrdersUnusable, read_orders
 from deploy.proxy import CuttingProxy
 from deploy.screen import Screen
 from deploy.story import Story, Wrong
-from deploy.up import EXAMPLES, example_settings, interrupts, refuse
+from deploy.up import EXAMPLES, TLS, example_settings, interrupts, refuse
 from deploy.watching import Watcher
 from tiercel.answers import ApiError, ServerUnreachable
 from tiercel.cli.options import INTERRUPTED
@@ -35,6 +35,7 @@ Team = dict[str, tuple[AgentDescription, ...]]
 def command(
     orders: Annotated[Path, typer.Option(help="CSV file of orders.")] = EXAMPLES / "orders.csv",
     report: Annotated[Path | None, typer.Option(help="Where to write the report. Default: reports/demo-TIME.csv.")] = None,
+    tls: Annotated[bool, typer.Option("--tls", help=TLS[0].upper() + TLS[1:] + ".")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the data directory with its logs, journals and ledgers.")] = False,
 ) -> None:
     """Fulfil a few hundred orders at two sites, cut the link of one halfway, and report what came of each order.
@@ -52,7 +53,7 @@ def command(
     with interrupts(), Screen() as screen:
         screen.say(f"Tiercel: {len(taken)} orders, {len(team)} sites, {sum(map(len, team.values()))} agents.", "bold")
         try:
-            problems = _play(screen, data, taken, team, path)
+            problems = _play(screen, data, taken, team, path, tls=tls)
         except KeyboardInterrupt:
             screen.say("Interrupted; everything is stopped.")
             shutil.rmtree(data, ignore_errors=True)
@@ -62,7 +63,7 @@ def command(
     raise typer.Exit(1 if problems else 0)
 
 
-def _play(screen: Screen, data: Path, orders: Sequence[Order], team: Team, report: Path) -> list[str]:
+def _play(screen: Screen, data: Path, orders: Sequence[Order], team: Team, report: Path, *, tls: bool) -> list[str]:
     """What went wrong, in sentences. Everything is stopped when it returns or raises."""
     from deploy.cluster import ClusterFailed  # noqa: PLC0415 - Brings Ray along, which takes a second to import.
     from deploy.nodes import StartFailed  # noqa: PLC0415 - As above.
@@ -71,7 +72,7 @@ def _play(screen: Screen, data: Path, orders: Sequence[Order], team: Team, repor
     api_port, sync_port, *gateways = _free_ports(2 + len(team))
     with CuttingProxy(f"{LOOPBACK}:{sync_port}") as proxy:
         sites = [_site(data, name, port, team, proxy) for name, port in zip(team, gateways, strict=True)]
-        config = SystemConfig(data, tuple(sites), LOOPBACK, api_port, sync_port)
+        config = SystemConfig(data, tuple(sites), LOOPBACK, api_port, sync_port, tls=tls)
         system = LocalSystem(config)
         try:
             system.start(lambda line: screen.say(f"{line} ..."))

@@ -42,7 +42,8 @@ FIRST_LINK_WAIT_S_MAX = 30.0
 
 @dataclass(frozen=True, slots=True)
 class SystemConfig:
-    """What runs, and where. All ports listen on `host`, which is of this machine only unless `insecure`.
+    """What runs, and where. All ports listen on `host`, which is of this machine only unless `insecure`. With `tls` cloud,
+    sites and agents know each other by certificates, so theirs may listen anywhere, and the API, which asks nobody, stays here.
 
     `first_link_wait_s`: how long each site waits for the cloud at its start before it goes on without it.
     """
@@ -55,15 +56,25 @@ class SystemConfig:
     insecure: bool = False
     first_link_wait_s: float = 1.0
     runs_active_max: int = RUNS_ACTIVE_MAX
+    tls: bool = False
+
+    @property
+    def api_host(self) -> str:
+        """Where the API listens."""
+        return "127.0.0.1" if self.tls and not self.insecure else self.host
 
     @property
     def api_url(self) -> str:
         """Where clients of this machine find the API."""
-        return f"http://{self.reach(self.api_port)}"
+        return f"http://{self._local(self.api_host)}:{self.api_port}"
 
     def reach(self, port: int) -> str:
         """The address by which processes of this machine reach one of the ports."""
-        return f"{'127.0.0.1' if self.host in ('0.0.0.0', '::') else self.host}:{port}"
+        return f"{self._local(self.host)}:{port}"
+
+    @staticmethod
+    def _local(host: str) -> str:
+        return "127.0.0.1" if host in ("0.0.0.0", "::") else host
 
     def ports(self) -> dict[int, str]:
         """Every port, and what it is for. Raises ValueError if one has two uses."""
@@ -80,29 +91,32 @@ class SystemConfig:
     def validate(self) -> None:
         """Raises ValueError, and ListenRefused for an address that others could reach."""
         names = [site.name for site in self.sites]
+        reserved = (*_RESERVED, "ca", "tls") if self.tls else _RESERVED
         for name in names:
-            if not _SITE.fullmatch(name) or name in _RESERVED or names.count(name) > 1:
+            if not _SITE.fullmatch(name) or name in reserved or names.count(name) > 1:
                 raise ValueError(
                     f"site {name!r}: a site has a name of its own, of up to 40 small letters, digits and -, "
-                    f"and not {' or '.join(_RESERVED)}"
+                    f"and not {' or '.join(reserved)}"
                 )
         if not 0 <= self.first_link_wait_s <= FIRST_LINK_WAIT_S_MAX:
             longest = f"0 to {FIRST_LINK_WAIT_S_MAX:g} seconds"
             raise ValueError(f"first link wait: {longest}, not {self.first_link_wait_s:g}; a start must come to its end")
         for port in self.ports():
-            check_address(f"{self.host}:{port}", insecure=self.insecure)
+            host = self.api_host if port == self.api_port else self.host
+            check_address(f"{host}:{port}", insecure=self.insecure or self.tls)
 
 
 def check_ports(config: SystemConfig) -> None:
     """Raises PortsTaken that names every port that cannot be had, and who has it."""
     taken = []
     for port, use in config.ports().items():
-        with socket.socket(socket.AF_INET6 if ":" in config.host else socket.AF_INET) as probe:
+        host = config.api_host if port == config.api_port else config.host
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((config.host, port))
+                probe.bind((host, port))
             except OSError as error:
-                taken.append(f"{config.host}:{port} for {use}: {(error.strerror or str(error)).lower()}{_owner(port)}")
+                taken.append(f"{host}:{port} for {use}: {(error.strerror or str(error)).lower()}{_owner(port)}")
     if taken:
         lines = "".join(f"\n  {line}" for line in taken)
         raise PortsTaken(f"some ports cannot be had: stop who has them, or choose others (--help shows how){lines}")

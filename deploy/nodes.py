@@ -16,8 +16,10 @@ from agents.config import HostConfig, load_reach
 from cloud.actors import planner_actor
 from cloud.driver import CloudConfig
 from deploy.layout import SiteConfig, SystemConfig
+from deploy.papers import LocalPapers
 from edge.actors import edge_actor
 from edge.driver import EdgeConfig
+from sync.identity.names import server_name
 
 STARTED_S_MAX = 60.0
 STOPPED_S_MAX = 12.0
@@ -100,13 +102,16 @@ def stop_all(nodes: Sequence[Node], *arguments: float) -> None:
 
 def start_cloud(config: SystemConfig, data: Path, log_file: Path) -> Node:
     """The planner with its API."""
+    papers = LocalPapers(config, data)
     cloud = CloudConfig(
         data_dir=_made(data / "cloud"),
-        api_host=config.host,
+        api_host=config.api_host,
         api_port=config.api_port,
         sync_listen=f"{config.host}:{config.sync_port}",
         insecure=config.insecure,
         runs_active_max=config.runs_active_max,
+        tls=papers.node("cloud") if config.tls else None,
+        ca_dir=papers.ca if config.tls else None,
     )
     return Node("cloud", lambda: planner_actor.remote(cloud, str(log_file)))
 
@@ -121,16 +126,19 @@ def start_edge(config: SystemConfig, site: SiteConfig, data: Path, run_dir: Path
         listen=f"{config.host}:{site.gateway_port}",
         first_link_wait_s=config.first_link_wait_s,
         insecure=config.insecure,
+        tls=LocalPapers(config, data).node(site.name) if config.tls else None,
     )
     return Node(site.name, lambda: edge_actor.remote(edge, str(log_file)))
 
 
-def start_agents(site: SiteConfig, data: Path, run_dir: Path, log_file: Path) -> Node:
-    """The local agents of a site, in one process."""
+def start_agents(config: SystemConfig, site: SiteConfig, data: Path, run_dir: Path, log_file: Path) -> Node:
+    """The local agents of a site, in one process: over its Unix socket, or, with TLS, each with its certificate over its port."""
     home = data / site.name
     reach = load_reach(home / "actions.yaml")
     host = HostConfig(
-        gateway=f"unix:{run_dir / f'{site.name}.sock'}",
+        gateway=config.reach(site.gateway_port) if config.tls else f"unix:{run_dir / f'{site.name}.sock'}",
+        tls_dir=LocalPapers(config, data).agents(site.name) if config.tls else None,
+        tls_server=server_name(site.name) if config.tls else "",
         data_dir=_made(home / "journals"),
         agents=site.agents,
         secrets=_secrets_file(home),

@@ -11,16 +11,20 @@ Ray places and supervises the processes. It carries no work: agents reach their 
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from deploy.cluster import Cluster, end, processes_of
 from deploy.directories import DataDirectory, RunDirectory, sweep
 from deploy.layout import SystemConfig, check_ports
-from deploy.nodes import Change, Node, start_agents, start_cloud, start_edge, stop_all
+from deploy.nodes import Change, Node, StartFailed, start_agents, start_cloud, start_edge, stop_all
+from deploy.papers import LocalPapers
 
 AGENTS_FINISH_S_MAX = 3.0
 """How long agents get to finish what they have begun when the system stops. What takes longer is resumed by the next start."""
+
+LAY_EVERY_S = 3_600.0
 
 Tell = Callable[[str], None]
 
@@ -42,6 +46,7 @@ class LocalSystem:
         self._cloud: list[Node] = []
         self._edges: list[Node] = []
         self._agents: list[Node] = []
+        self._laid_s = time.monotonic()
 
     def start(self, tell: Tell = lambda _: None) -> None:
         """Serve: the API, the gateways, the agents. Resumes every unfinished run of the data directory.
@@ -53,6 +58,10 @@ class LocalSystem:
             self.data.hold()
             check_ports(self.config)
             sweep(lambda directory: end(processes_of(directory)))
+            try:
+                self._lay_papers()
+            except ValueError as error:
+                raise StartFailed(f"the certificates in {self.data.path} cannot be used: {error}") from error
             self._run = RunDirectory()
             tell("Starting Ray, which supervises the processes")
             self._cluster = Cluster(self._run.path, self.data.logs / "ray.log", workers=1 + 2 * len(self.config.sites))
@@ -69,6 +78,9 @@ class LocalSystem:
         assert self._cluster is not None, "poll() is for a system that runs"
         if lost := self._cluster.lost():
             raise ClusterLost(f"Ray's {lost} has ended")
+        if time.monotonic() - self._laid_s > LAY_EVERY_S:
+            with contextlib.suppress(ValueError, OSError):  # Their end is far away yet; at the next look it may be mended.
+                self._lay_papers()
         changes = [change for node in self._nodes() if (change := node.look_after()) is not None]
         if changes:
             self._cluster.keep_spare()
@@ -94,12 +106,18 @@ class LocalSystem:
             with _deaf_to_interrupts():
                 self._clear_away()
 
+    def _lay_papers(self) -> None:
+        """Sites and the cloud renew their certificates themselves; for their agents it is done here."""
+        self._laid_s = time.monotonic()
+        if self.config.tls:
+            LocalPapers(self.config, self.data.path).lay()
+
     def _start_nodes(self, run_dir: Path) -> None:
         config, data, logs = self.config, self.data.path, self.data.logs
         self._cloud = [start_cloud(config, data, logs / "cloud.log")]
         self._edges = [start_edge(config, site, data, run_dir, logs / f"{site.name}.log") for site in config.sites]
         self._agents = [
-            start_agents(site, data, run_dir, logs / f"{site.name}-agents.log") for site in config.sites if site.agents
+            start_agents(config, site, data, run_dir, logs / f"{site.name}-agents.log") for site in config.sites if site.agents
         ]
         for node in self._nodes():
             node.await_start()

@@ -26,6 +26,7 @@ POLL_S = 2.0
 LINKED_S_MAX = 15.0
 AGENT_CAPACITY = 4
 SITES = ["harbour", "airport"]
+TLS = "cloud, sites and agents know each other by certificates of a CA of their own, in --data; the API stays on this machine"
 INSECURE = "needed with a --host that others can reach: whoever reaches the ports can run work, for nobody is asked who he is"
 
 
@@ -49,6 +50,7 @@ def command(
         float, typer.Option(help="Seconds that a site waits for the cloud at its start before it goes on without it.")
     ] = 1.0,
     insecure: Annotated[bool, typer.Option("--insecure", help=INSECURE[0].upper() + INSECURE[1:] + ".")] = False,
+    tls: Annotated[bool, typer.Option("--tls", help=TLS[0].upper() + TLS[1:] + ".")] = False,
     runs_active_max: Annotated[
         int, typer.Option(min=1, help="So many runs are active at once; the others wait for their turn.")
     ] = RUNS_ACTIVE_MAX,
@@ -59,7 +61,7 @@ def command(
     try:
         names = _sites(site or SITES, gateway_port)
         sites = tuple(_site(data.resolve(), name, port, agents, modules) for name, port in names.items())
-        config = SystemConfig(data, sites, host, api_port, sync_port, insecure, first_link_wait, runs_active_max=runs_active_max)
+        config = SystemConfig(data, sites, host, api_port, sync_port, insecure, first_link_wait, runs_active_max, tls)
         config.validate()
     except (ValueError, OSError) as error:
         refuse(error)
@@ -164,6 +166,9 @@ def _hints(config: SystemConfig) -> Iterator[str]:
     yield "tiercel run list; tiercel agent list; tiercel site list"
     if config.sites:
         address = config.reach(config.sites[0].gateway_port)
+        if config.tls:
+            issue = f"tiercel cert issue --ca-dir {_shown(config.data_dir / 'ca')} --site {config.sites[0].name} --agent NAME"
+            yield f"{issue}; then TIERCEL_TLS_CA, _CERT and _KEY for it"
         yield f'your own agent, from any process: agent.run("{address}"); see {examples}/agent.py'
     yield ""
 

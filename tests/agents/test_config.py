@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from agents.config import AgentDescription, HostConfig, HostConfigError, load_agents, load_reach
+from tiercel import Tls
 
 
 def test_all_problems_at_once() -> None:
@@ -77,3 +78,16 @@ def test_what_may_be_reached_is_read_strictly(tmp_path: Path, text: str, said: s
     with pytest.raises(HostConfigError, match=said) as caught:
         load_reach(tmp_path / "actions.yaml")
     assert "actions.yaml" in str(caught.value)
+
+
+def test_a_host_has_one_kind_of_paper(tmp_path: Path) -> None:
+    """A certificate for each agent, or one for all: with a directory, each agent's files are in it under its id."""
+    agents = tuple(AgentDescription(id=name, capabilities=("lift",)) for name in ("a", "b"))
+    host = HostConfig(
+        gateway="harbour:7444", data_dir=tmp_path, agents=agents, tls_dir=tmp_path / "tls", tls_server="harbour.tiercel"
+    )
+    host.validate()
+    folder = tmp_path / "tls" / "b"
+    assert host.tls_of("b") == Tls(folder / "ca.crt", folder / "tls.crt", folder / "tls.key", "harbour.tiercel")
+    with pytest.raises(HostConfigError, match="give it, or tls, or a token"):
+        msgspec.structs.replace(host, tls=host.tls_of("a")).validate()

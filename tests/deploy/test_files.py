@@ -13,8 +13,11 @@ import typer
 import yaml
 
 from cloud.main import command as cloud
+from deploy import papers
 from deploy.up import command as up
 from edge.main import run as edge
+from sync.identity import main as certificates
+from sync.identity.names import Identity
 from sync.listen import ListenRefused, check_address
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -45,6 +48,8 @@ def test_the_containers_run_commands_that_exist() -> None:
     """Image and compose file together make a command line that `tiercel` takes, and the sites dial the cloud's port."""
     started = {}
     for name, service in compose()["services"].items():
+        if "entrypoint" in service:
+            continue
         started[name] = parsed([*entrypoint(service["build"]["dockerfile"].removeprefix("deploy/")), *service["command"]])
     assert started.keys() == {"cloud", "harbour", "airport"}
     port = started["cloud"]["listen"].rpartition(":")[2]
@@ -55,13 +60,61 @@ def test_the_containers_run_commands_that_exist() -> None:
 
 
 def test_only_loopback_ports_are_published() -> None:
-    """What listens with --insecure inside is reached from outside over loopback alone."""
-    for service in compose()["services"].values():
-        assert "--insecure" in service["command"]
-        for published in service["ports"]:
+    """The API alone asks nobody: it is reached from outside over loopback. All else listens with certificates."""
+    for name, service in compose()["services"].items():
+        assert ("--insecure" in service["command"]) == (name == "cloud")
+        for published in service.get("ports", ()):
             check_address(published.rpartition(":")[0], insecure=False)
     with pytest.raises(ListenRefused):
         check_address("0.0.0.0:8003", insecure=False)
+
+
+def test_each_container_has_its_own_certificate_and_the_cloud_alone_the_ca(tmp_path: Path) -> None:
+    """What `certs` makes is in the volumes that the nodes look into, made once, and what each says is its node's name."""
+    services = compose()["services"]
+    _, _, module, folder, *nodes = services["certs"]["entrypoint"]
+    assert (module, folder) == ("deploy.papers", "/certs")
+    volumes = {name: dict(volume.split(":") for volume in service["volumes"]) for name, service in services.items()}
+    papers.main(tmp_path, nodes)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    papers.main(tmp_path, nodes)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    for name in nodes:
+        (volume,) = [volume for volume, place in volumes[name].items() if place == "/tls"]
+        assert volumes["certs"][volume] == f"/certs/{name}"
+        assert certificates.read(tmp_path / name / "tls.crt").identity == Identity(name)
+        assert parsed([*entrypoint(f"Dockerfile.{'cloud' if name == 'cloud' else 'edge'}"), *services[name]["command"]])[
+            "tls_dir"
+        ] == Path("/tls")
+    assert [name for name in nodes if "ca" in volumes[name]] == ["cloud"]
+    assert volumes["cloud"]["ca"] == "/ca"
+    assert volumes["certs"]["ca"] == "/certs/ca"
+
+
+def test_papers_are_made_anew_when_they_are_due_or_say_something_else(tmp_path: Path) -> None:
+    """A name more, another capability, a third of its life left, another CA, half a pair: else they stay as they are."""
+    ca, folder = tmp_path / "ca", tmp_path / "crane"
+    papers.lay_ca(ca)
+    crane = Identity("harbour", "crane-1")
+
+    def is_new(*, hosts: Sequence[str] = (), capabilities: Sequence[str] = ("lift",), identity: Identity = crane) -> bool:
+        before = (folder / "tls.crt").read_bytes() if (folder / "tls.crt").exists() else b""
+        return papers.lay(ca, folder, identity, hosts, capabilities).cert.read_bytes() != before
+
+    assert is_new()
+    assert not is_new()
+    assert is_new(capabilities=("lift", "weld"))
+    assert is_new()
+    certificates.issue(ca, folder, crane, days=0.001, capabilities=["lift"])
+    assert is_new()
+    (folder / "tls.key").write_bytes((ca / "ca.key").read_bytes())
+    assert is_new()
+    assert not is_new()
+    assert is_new(identity=Identity("harbour"), capabilities=())
+    assert is_new(identity=Identity("harbour"), capabilities=(), hosts=["gateway.example"])
+    shutil.rmtree(ca)
+    papers.lay_ca(ca)
+    assert is_new(identity=Identity("harbour"), capabilities=(), hosts=["gateway.example"])
 
 
 def test_the_images_hold_every_package() -> None:
@@ -85,6 +138,7 @@ def test_the_service_runs_a_command_that_exists() -> None:
     options = parsed(shlex.split(found[1]))
     assert options["site"] == "${TIERCEL_SITE}"
     assert options["insecure"] is False
+    assert options["tls_dir"] == Path("/var/lib/tiercel/tls")
 
 
 def test_the_commands_take_a_wait_for_the_first_link() -> None:

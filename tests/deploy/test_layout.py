@@ -54,3 +54,15 @@ def test_a_taken_port_is_named() -> None:
         with pytest.raises(PortsTaken) as refused:
             check_ports(system(api_port=port))
     assert f"127.0.0.1:{port} for the API: address already in use, by process {os.getpid()}" in str(refused.value)
+
+
+def test_with_certificates_all_but_the_api_may_listen_anywhere() -> None:
+    """The API asks nobody who he is, so it stays on this machine; names of directories that certificates need are no sites'."""
+    sites = (SiteConfig("harbour", 7444),)
+    config = SystemConfig(Path("data"), sites, host="0.0.0.0", tls=True)
+    config.validate()
+    assert (config.api_host, config.api_url) == ("127.0.0.1", "http://127.0.0.1:8003")
+    assert SystemConfig(Path("data"), sites, host="0.0.0.0", tls=True, insecure=True).api_host == "0.0.0.0"
+    with pytest.raises(ValueError, match="not cloud or logs or ca or tls"):
+        SystemConfig(Path("data"), (SiteConfig("tls", 7444),), tls=True).validate()
+    SystemConfig(Path("data"), (SiteConfig("tls", 7444),)).validate()

@@ -14,8 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from deploy import health
 from deploy.cluster import processes_of
 from tiercel.client import Client
+from tiercel.tls import Tls
 
 TIERCEL = [sys.executable, "-c", "from tiercel.cli.main import main; main()"]
 PATIENCE_S = 100.0
@@ -31,7 +33,7 @@ def free_ports(count: int) -> list[int]:
 class Up:
     """One `tiercel up` with one site, and all it prints."""
 
-    def __init__(self, data: Path, ports: list[int]) -> None:
+    def __init__(self, data: Path, ports: list[int], *more: str) -> None:
         self.api = f"http://127.0.0.1:{ports[0]}"
         options = [
             "--data",
@@ -42,6 +44,7 @@ class Up:
             str(ports[1]),
             "--site",
             f"harbour={ports[2]}",
+            *more,
         ]
         self.process = subprocess.Popen([*TIERCEL, "up", *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.printed = ""
@@ -68,8 +71,8 @@ class Up:
 
 
 @contextmanager
-def running(data: Path, ports: list[int]) -> Iterator[Up]:
-    up = Up(data, ports)
+def running(data: Path, ports: list[int], *more: str) -> Iterator[Up]:
+    up = Up(data, ports, *more)
     try:
         yield up
     finally:
@@ -125,6 +128,29 @@ def test_it_starts_says_what_runs_and_leaves_nothing(tmp_path: Path, run_home: P
         assert [process for process in up.family if process.is_running()] == []
         assert processes_of(directory) == set()
         assert run_directories(run_home) == []
+
+
+@pytest.mark.timeout(300)
+def test_with_tls_every_port_but_the_api_asks_who_is_there(tmp_path: Path, run_home: Path) -> None:
+    """Cloud, site and agents work together by certificates of a CA that it made; without one, neither port says a word."""
+    ports = free_ports(3)
+    data = tmp_path / "data"
+    with running(data, ports, "--tls") as up:
+        up.await_line("All sites are linked.")
+        with Client(up.api) as client:
+            say = {"capability": "json.render", "with": {"value": 1}}
+            definition: dict[str, object] = {"name": "hello", "version": "1.0.0", "tasks": {"say": say}}
+            run = client.start(definition)["id"]
+            assert client.run(run, wait_s=60)["run"]["state"] == "completed"
+        for address, node in ((f"127.0.0.1:{ports[1]}", "cloud"), (f"127.0.0.1:{ports[2]}", "harbour")):
+            assert "does not answer" in health.main(address)
+            folder = data / "tls" / node
+            tls = Tls(folder / "ca.crt", folder / "tls.crt", folder / "tls.key")
+            assert health.main(address, tls) == ""
+        agents = sorted(path.name for path in (data / "tls" / "harbour.agents").iterdir())
+        assert agents == ["harbour-1", "harbour-2"]
+        assert up.end(signal.SIGINT) == 0
+        assert [process for process in up.family if process.is_running()] == []
 
 
 @pytest.mark.timeout(300)
