@@ -128,6 +128,7 @@ class Hearing:
         if planner.fleet.link(input.peer, now.wall_ms, greets=not planner.reseeding.is_awaited(input.peer)):
             greet(planner, input.peer, now, out)
         planner.taking.linked(input.peer, now, out)
+        planner.merging.linked(input.peer, now, out)
 
     def _note(self, input: SiteReports, now: Now, out: list[object]) -> None:
         for run, task, report in input.reports:

@@ -23,6 +23,7 @@ from cloud.intents import Intents
 from cloud.joining.core import AgentTokens
 from cloud.joining.sites import SiteTokens
 from cloud.measures import Measures
+from cloud.merging.core import CloudMerging
 from cloud.moving.core import Moving
 from cloud.moving.lifetimes import Lifetimes
 from cloud.moving.taking import Taking
@@ -102,6 +103,7 @@ class Planner:
     rules: RuleBook = field(init=False)
     documents: CloudDocuments = field(init=False)
     conflicts: Conflicts = field(init=False)
+    merging: CloudMerging = field(init=False)
     agent_tokens: AgentTokens = field(init=False)
     site_tokens: SiteTokens = field(init=False)
     overdue: Overdue = field(init=False)
@@ -121,7 +123,7 @@ class Planner:
         self.dependencies, self.overdue = Dependencies(self), Overdue(self)
         self.moving, self.taking, self.lifetimes = Moving(self), Taking(self), Lifetimes(self)
         self.reseeding = Reseeds(self)
-        self.documents, self.conflicts = CloudDocuments(self), Conflicts(self)
+        self.documents, self.conflicts, self.merging = CloudDocuments(self), Conflicts(self), CloudMerging(self)
         self.agent_tokens, self.site_tokens = AgentTokens(self), SiteTokens(self)
         self.parts = Parts(self._make_parts())
         self._steps = {
@@ -139,7 +141,7 @@ class Planner:
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the runs, in the order in which it sees what happens."""
         first = (self.dependencies, self.notifications, Clearing(self), self.pauses, self.rules)
-        last = (self.documents, self.conflicts, self.agent_tokens, self.site_tokens, self.reseeding)
+        last = (self.documents, self.conflicts, self.merging, self.agent_tokens, self.site_tokens, self.reseeding)
         return (*first, self.overdue, self.moving, self.taking, self.lifetimes, *last)
 
     @property

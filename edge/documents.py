@@ -18,6 +18,7 @@ An edit of a shared one is an event of the site's stream, and pending until the 
 from typing import ClassVar, NamedTuple
 
 from edge.home import Home
+from edge.merging import SiteMerging
 from edge.part import Fold, Hear, Part, Step
 from sync.documents.book import PENDING_MAX, Decision, DocumentBook
 from sync.documents.events import EVENTS, DocumentCreated, EditProposed, EditRefused
@@ -52,8 +53,8 @@ class SiteDocuments(Part):
 
     name: ClassVar[str] = "documents"
 
-    def __init__(self, home: Home) -> None:
-        self._home = home
+    def __init__(self, home: Home, merging: SiteMerging) -> None:
+        self._home, self._merging = home, merging
         self.book = DocumentBook(home.site)
         self._held = False
 
@@ -93,6 +94,9 @@ class SiteDocuments(Part):
     def _edit(self, input: EditDocument, now: Now, out: list[object]) -> None:
         """The answer is the version that it made, an EditRefused, or, while its home has not decided, the EditProposed."""
         edit = EditProposed(*input[1:7], now.wall_ms, input.terms, input.base)
+        if self._merging.takes(edit.document):
+            out.append(Reply(input.token, self._merging.answer(edit, input, now, out)))
+            return
         answer = self._answer(edit, now, out)
         self._reply(input.token, answer, edit.document, out)
 

@@ -39,6 +39,7 @@ from sync.identity.driver import Renewal
 from sync.identity.files import TlsFiles
 from sync.identity.upkeep.service import Upkeep, renewed_over
 from sync.link.service import Link
+from sync.merging.book import MergeBook
 from sync.outputs import Acknowledge, Recall, Reply
 from sync.replication import LinkRefused
 from sync.retention.driver import Retention, sweeping
@@ -416,6 +417,11 @@ class EdgeNode:
     def book(self) -> DocumentBook:
         """What the site knows of documents, as it is now; a refold makes a new one."""
         return self.executor.documents.book
+
+    @property
+    def merging(self) -> MergeBook:
+        """What it knows of documents of several writers; a refold makes a new one."""
+        return self.executor.merging.book
 
     @property
     def executor(self) -> Executor:

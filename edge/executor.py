@@ -24,6 +24,7 @@ from edge.heartbeats import Heartbeats
 from edge.home import Chance, Home, deadline_of, timers_of
 from edge.inputs import AcknowledgeResults, AgentReported, Outrun
 from edge.joining import AgentTokens
+from edge.merging import SiteMerging
 from edge.part import Part
 from edge.parts import Parts
 from edge.pausing import SitePause
@@ -103,6 +104,7 @@ class Executor:
     parts: Parts = field(init=False)
     autonomy: SiteAutonomy = field(init=False)
     documents: SiteDocuments = field(init=False)
+    merging: SiteMerging = field(init=False)
     tokens: AgentTokens = field(init=False)
     reseeding: SiteReseeding = field(init=False)
     lag: Lag = field(init=False)
@@ -142,19 +144,10 @@ class Executor:
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the fragments, in the order in which it sees what happens."""
         pause, rules = SitePause(self.home, self.schedules), StandingRules(self.home)
-        self.documents, self.tokens, self.reseeding = SiteDocuments(self.home), AgentTokens(self.home), SiteReseeding(self.home)
-        return (
-            self.autonomy,
-            self.heartbeats,
-            self.cache,
-            self.children,
-            pause,
-            rules,
-            self.yielding,
-            self.documents,
-            self.tokens,
-            self.reseeding,
-        )
+        self.merging, self.tokens, self.reseeding = SiteMerging(self.home), AgentTokens(self.home), SiteReseeding(self.home)
+        self.documents = SiteDocuments(self.home, self.merging)
+        first = (self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding)
+        return (*first, self.documents, self.merging, self.tokens, self.reseeding)
 
     # The Driver's side ------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from cloud.consistency.requests import fresh
 from cloud.documents.core import refusal
 from cloud.documents.terms import terms_asked
 from cloud.documents.views import DocumentView, document_view, exists, history_view
+from cloud.merging.asked import context_asked
 from cloud.port import Problem
 from cloud.problems import of_parameters
 from cloud.requests import wait_s
@@ -40,10 +41,11 @@ class Endpoints:
 
     async def list(self, prefix: str = "") -> Response:
         await self._node.loop.durable()
-        documents = self._node.planner.documents
-        names = sorted({*documents.book.documents, *(edit.document for edit in documents.book.pending.values())})
+        documents, merging = self._node.planner.documents, self._node.planner.merging.book
+        names = {*documents.book.documents, *(edit.document for edit in documents.book.pending.values())}
         found = [name for name in names if name.startswith(prefix) and exists(documents, name)]
-        return answer({"items": [self._view(self._node.documents.look(name)) for name in found]})
+        found += [name for name, known in merging.documents.items() if name.startswith(prefix) and known.terms and known.exists]
+        return answer({"items": [self._view(self._node.documents.look(name)) for name in sorted(found)]})
 
     async def get(self, document: str, request: Request) -> Response:
         if "watch" in request.query_params:
@@ -96,7 +98,7 @@ class Endpoints:
             raise Problem(503, "not_ready", "the cloud does not take work now: GET /readyz says why")
         terms = terms_asked(query) if operation == "put" else None
         said = _checked(document), edit, operation, value, expected, author or "api", terms
-        wanted = EditDocument(0, *said, _base(query.get("base")))
+        wanted = EditDocument(0, *said, _base(query.get("base")), context_asked(query.get("context", "")))
         edited = await self._node.documents.edit(wanted, wait)
         decided = edited.version or self._node.planner.documents.book.answer(document, edited.edit)
         if isinstance(decided, EditRefused):
@@ -107,7 +109,7 @@ class Endpoints:
 
     def _answer(self, shown: Shown, status: int = 200, *, is_watched: bool = False) -> Response:
         view = self._view(shown, is_watched=is_watched)
-        return answer(view, status, {"ETag": f'"{view.version}"'})
+        return answer(view, status, {"ETag": f'"{view.version if view.merging is None else view.merging.tag}"'})
 
     def _view(self, shown: Shown, *, is_watched: bool = False) -> DocumentView:
         home = home_of(shown.document)

@@ -12,6 +12,7 @@ from cloud.documents.inputs import Edited, EditSettled, LeaseAsked
 from cloud.documents.leases import TTL_MS_MAX, Leases
 from cloud.fleet import Fleet
 from cloud.ids import Ids
+from cloud.merging.core import CloudMerging
 from cloud.part import Fold, Hear, Part, Step
 from cloud.port import Problem
 from sync.conflicts.events import ConflictRecorded
@@ -54,6 +55,8 @@ class Planning(Protocol):
     def fleet(self) -> Fleet: ...
     @property
     def ids(self) -> Ids: ...
+    @property
+    def merging(self) -> CloudMerging: ...
     def note(self, reader: str, event: Event, now: Now, out: list[object]) -> None: ...
 
 
@@ -135,6 +138,9 @@ class CloudDocuments(Part):
         edit = EditProposed(*input[1:7], now.wall_ms, input.terms, input.base)
         if not edit.edit:
             edit = msgspec.structs.replace(edit, edit=self._planner.ids.next("e"))
+        if self._planner.merging.takes(edit):
+            out.append(Reply(input.token, self._planner.merging.answer(edit, input, now, out)))
+            return
         out.append(Reply(input.token, self._answer(home, edit, now, out)))
 
     def _answer(self, home: str, edit: EditProposed, now: Now, out: list[object]) -> Edited | Problem:
@@ -207,6 +213,9 @@ class CloudDocuments(Part):
         if not self.book.get(edit.document).terms.reaches(site):
             reason = f"{edit.document} has no replica at {site}, so it is not changed from there"
             self._refuse(site, edit, EditRefused(edit.document, edit.edit, "no_replica", reason, 0), now, out)
+            return
+        if (barred := self._planner.merging.bars(edit, site)) is not None:
+            self._refuse(site, edit, barred, now, out)
             return
         decided = self.book.decide(edit, now.wall_ms)
         if isinstance(decided, EditRefused):

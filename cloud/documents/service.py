@@ -15,7 +15,7 @@ from cloud.port import Problem
 from sync.actors import InboxFull
 from sync.documents.ids import CLOUD, home_of
 from sync.documents.inputs import EditDocument
-from sync.documents.reading import Asked, Bounds, Shown, StalenessExceeded, bounds_of, shown_of
+from sync.documents.reading import Asked, Bounds, Shown, StalenessExceeded, bounds_of, merged_of, merged_problem, shown_of
 from sync.documents.terms import PLAIN
 from sync.driver import StreamRecovered
 from sync.levels import Level
@@ -44,6 +44,8 @@ class Documents:
 
     async def get(self, document: str, asked: Asked = Asked(), wait_s: float = READ_WAIT_S) -> Shown:  # noqa: B008 - immutable
         """The document inside what is asked for and what its level promises. Raises StalenessExceeded."""
+        if self._node.planner.merging.book.get(document) is not None:
+            return await self._merged(document, asked, wait_s)
         known, clock = self._node.planner.documents.book.get(document), asyncio.get_running_loop().time
         bounds, home = bounds_of(known.terms.level, asked, is_known=True), home_of(document)
         began_s, asked_s = clock(), float("-inf")
@@ -62,6 +64,18 @@ class Documents:
         await self._node.loop.durable()
         return shown
 
+    async def _merged(self, document: str, asked: Asked, wait_s: float) -> Shown:
+        """A document of several writers, from the version on that is asked for."""
+        until_s, shown = asyncio.get_running_loop().time() + wait_s, self.look(document)
+        while (problem := merged_problem(shown, asked)) and not asked.degrades:
+            if shown.version >= asked.version or asyncio.get_running_loop().time() >= until_s:
+                bounds = bounds_of(shown.terms.level, asked, is_known=True)
+                raise StalenessExceeded(shown, bounds, problem)
+            await asyncio.sleep(LOOK_S)
+            shown = self.look(document)
+        await self._node.loop.durable()
+        return shown._replace(degraded=bool(problem))
+
     def _is_inside(self, document: str, bounds: Bounds, began_s: float) -> bool:
         known, home = self._node.planner.documents.book.get(document), home_of(document)
         if known.version < bounds.version:
@@ -76,6 +90,8 @@ class Documents:
     def look(self, document: str) -> Shown:
         """The document as it is known here, whatever was promised."""
         book, home, now = self._node.planner.documents.book, home_of(document), self._node.loop.clock.now()
+        if (merged := merged_of(self._node.planner.merging.book, document, now.wall_ms)) is not None:
+            return merged
         known, pending = book.get(document), tuple(book.waiting(document))
         if home == CLOUD:
             return shown_of(document, known, "home", now.wall_ms, 0, 0)._replace(pending=pending)

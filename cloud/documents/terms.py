@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 
+from cloud.merging.asked import rules_asked
 from cloud.problems import of_parameters
-from sync.documents.terms import RESOLVERS, Terms, terms_problem
+from sync.documents.terms import MERGING, RESOLVERS, Terms, terms_problem
 from sync.levels import Level
 from workflow.durations import DURATION_RULE, parse_duration
 
-NAMES = ("level", "versions", "time", "when_cut", "level_wait", "resolver", "sites", "multi_writer")
+NAMES = ("level", "versions", "time", "when_cut", "level_wait", "resolver", "sites", "multi_writer", "rules")
 VERSIONS_MAX = 1_000_000
 
 
@@ -31,7 +32,8 @@ def terms_asked(parameters: Mapping[str, str]) -> Terms | None:
         raise of_parameters(errors)
     sites = tuple(sorted(filter(None, said.get("sites", "").split(","))))
     level = Level(kind, versions, time_ms, when_cut, wait_ms)  # type: ignore[arg-type]
-    terms = Terms(level, resolver, said.get("multi_writer", str(resolver != "home")).lower() == "true", sites)
+    is_shared = said.get("multi_writer", str(resolver in MERGING)).lower() == "true"
+    terms = Terms(level, resolver, is_shared, sites, rules_asked(parameters.get("rules", "")))
     if problem := terms_problem(terms):
         raise of_parameters([("level", problem)])
     return terms

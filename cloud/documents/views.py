@@ -9,6 +9,7 @@ from sync.documents.events import EditProposed
 from sync.documents.ids import CLOUD, home_of
 from sync.documents.reading import Shown
 from sync.documents.terms import Terms
+from sync.merging.showing import MergedShown
 
 
 class PendingView(msgspec.Struct):
@@ -34,13 +35,15 @@ class TermsView(msgspec.Struct, omit_defaults=True):
     wait_ms: int = 0
     multi_writer: bool = False
     sites: tuple[str, ...] = ()
+    rules: dict[str, str] = {}
 
 
 class DocumentView(msgspec.Struct):
     """A document as the cloud knows it. `source`: decided here ("home"), or folded from what its site has told ("replica", which
     lags behind while `link` is down). `changed_at`: UTC ms, by the clock of its home. `staleness_ms`: how old this may be, and
     `versions_behind`: how many versions there may be beyond it (-1: nobody knows). `degraded`: it is not what was asked for.
-    `deleted`: there is none any more; only who watches is shown that."""
+    `deleted`: there is none any more; only who watches is shown that. `merging`: of a document of several writers what stands
+    beside its value."""
 
     id: str
     home: str
@@ -57,6 +60,7 @@ class DocumentView(msgspec.Struct):
     link: LinkView | None = None
     degraded: bool = False
     deleted: bool = False
+    merging: MergedShown | None = None
 
 
 class ChangeView(msgspec.Struct):
@@ -84,9 +88,11 @@ def document_view(shown: Shown, link: LinkView | None, *, deleted_too: bool = Fa
     value, terms = msgspec.Raw(shown.value or b"null"), _terms(shown.terms)
     who = shown.author, shown.changed_at_ms
     age = shown.as_of_ms, shown.staleness_ms, shown.versions_behind
-    source = "home" if home_of(name) == CLOUD else "replica"
+    source = "home" if home_of(name) == CLOUD and shown.merged is None else "replica"
     marks = shown.degraded, bool(shown.version) and not shown.value
-    return DocumentView(name, home_of(name), source, shown.version, value, *who, pending, *age, terms, link, *marks)
+    view = DocumentView(name, home_of(name), source, shown.version, value, *who, pending, *age, terms, link, *marks)
+    view.merging = shown.merged
+    return view
 
 
 def history_view(documents: CloudDocuments, name: str) -> list[ChangeView]:
@@ -98,7 +104,7 @@ def history_view(documents: CloudDocuments, name: str) -> list[ChangeView]:
 def _terms(terms: Terms) -> TermsView:
     level = terms.level
     bounds = level.versions, level.time_ms, level.when_cut, level.wait_ms
-    return TermsView(level.kind, terms.resolver, *bounds, terms.multi_writer, terms.sites)
+    return TermsView(level.kind, terms.resolver, *bounds, terms.multi_writer, terms.sites, dict(terms.rules))
 
 
 def _pending(edit: EditProposed) -> PendingView:

@@ -1,5 +1,7 @@
 """Documents as agents are shown them."""
 
+import msgspec
+
 from sync.documents.reading import Shown
 from tiercel.v1 import document_pb2
 
@@ -18,4 +20,5 @@ def shown_message(shown: Shown) -> document_pb2.DocumentShown:
         versions_behind=shown.versions_behind,
         pending=len(shown.pending),
         degraded=shown.degraded,
+        merging=msgspec.json.encode(shown.merged) if shown.merged is not None else b"",
     )

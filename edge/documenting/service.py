@@ -65,7 +65,7 @@ class DocumentServer(document_pb2_grpc.DocumentServiceServicer):
         value = b"" if request.operation == "delete" else _canonical(request.value)
         base = request.version_base if request.HasField("version_base") else ANY_VERSION
         said = request.document, request.edit, request.operation, value, expected
-        edit = EditDocument(0, *said, author_of(request.agent), base=base)
+        edit = EditDocument(0, *said, author_of(request.agent), base=base, context=_seen(request))
         try:
             decided = await reads.edit(edit, _wait_s(request.wait_ms))
         except (Unavailable, OutcomeUnknown) as why:
@@ -75,7 +75,7 @@ class DocumentServer(document_pb2_grpc.DocumentServiceServicer):
         if isinstance(decided, EditRefused):
             return _refused(decided.code, decided.reason, decided.version)
         if isinstance(decided, int):
-            return document_pb2.DocumentAnswer(version=decided)
+            return document_pb2.DocumentAnswer(version=decided, dot=reads.dot_of(request.edit))
         return document_pb2.DocumentAnswer(pending=True)
 
     async def List(self, request: document_pb2.DocumentPrefix, context: Any) -> document_pb2.DocumentNames:  # noqa: N802
@@ -118,12 +118,24 @@ def _problem_of(request: document_pb2.DocumentEdit) -> str:
         return f"an edit has an id of 1 to {EDIT_CHARACTERS_MAX} characters, this one {len(request.edit)}"
     if len(request.value) > VALUE_BYTES_MAX:
         return f"a value has at most {VALUE_BYTES_MAX:,} bytes, this one {len(request.value):,}"
+    try:
+        _seen(request)
+    except msgspec.DecodeError as error:
+        return f"the context is no JSON object of writers and counters: {error}"
     if request.operation != "delete":
         try:
             _canonical(request.value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return f"the value is not JSON: {error}"
     return ""
+
+
+def _seen(request: document_pb2.DocumentEdit) -> dict[str, int] | None:
+    """What the edit's maker had seen of a document of several writers; None: nobody says."""
+    return _CONTEXT.decode(request.context) if request.context else None
+
+
+_CONTEXT = msgspec.json.Decoder(dict[str, int])
 
 
 def _canonical(value: bytes) -> bytes:

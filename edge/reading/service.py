@@ -15,9 +15,21 @@ from sync.documents.book import Document, DocumentBook
 from sync.documents.events import EditProposed, EditRefused
 from sync.documents.ids import CLOUD, home_of
 from sync.documents.inputs import EditDocument
-from sync.documents.reading import Asked, Bounds, OutcomeUnknown, Shown, StalenessExceeded, Unavailable, bounds_of, shown_of
+from sync.documents.reading import (
+    Asked,
+    Bounds,
+    OutcomeUnknown,
+    Shown,
+    StalenessExceeded,
+    Unavailable,
+    bounds_of,
+    merged_of,
+    merged_problem,
+    shown_of,
+)
 from sync.documents.terms import PLAIN
 from sync.levels import Level
+from sync.merging.book import MergeBook
 from sync.service import Exchange
 from tiercel.v1 import sync_pb2
 
@@ -35,6 +47,8 @@ class Site(Protocol):
 
     @property
     def book(self) -> DocumentBook: ...
+    @property
+    def merging(self) -> MergeBook: ...
 
 
 class SiteReads:
@@ -50,8 +64,15 @@ class SiteReads:
 
     def names(self, prefix: str) -> list[str]:
         """The ids of the documents that are known here, have a value, and begin so; in order."""
-        known = self._site.book.documents
-        return sorted(name for name, document in known.items() if name.startswith(prefix) and document.value)
+        known, merging = self._site.book.documents, self._site.merging.documents
+        names = [name for name, document in known.items() if name.startswith(prefix) and document.value]
+        names += [name for name, document in merging.items() if name.startswith(prefix) and document.terms and document.exists]
+        return sorted(names)
+
+    def dot_of(self, edit: str) -> str:
+        """Which write of a document of several writers the edit has made here; empty if it is none of such."""
+        made = self._site.merging.edits.get(edit)
+        return str(made.dot) if made is not None else ""
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
@@ -63,6 +84,8 @@ class SiteReads:
         book, home = self._site.book, home_of(document)
         if home not in (CLOUD, book.home):
             raise Unavailable(f"{document} is at home at {home}, and not kept at {book.home}: ask the cloud")
+        if self._site.merging.get(document) is not None:
+            return await self._merged(document, asked, wait_s)
         known = book.get(document)
         bounds = bounds_of(known.terms.level, asked, is_known=bool(known.value) or home == book.home)
         try:
@@ -75,6 +98,17 @@ class SiteReads:
             if bounds.strong:
                 raise Unavailable(f"{document} cannot be read as strong: {said}") from None
             raise StalenessExceeded(shown, bounds, said) from None
+
+    async def _merged(self, document: str, asked: Asked, wait_s: float) -> Shown:
+        """A document of several writers, of which this site is one, from the version on that is asked for."""
+        until_s, shown = self._clock() + wait_s, self._shown(document)
+        while (problem := merged_problem(shown, asked)) and not asked.degrades:
+            if shown.version >= asked.version or self._clock() >= until_s:
+                raise StalenessExceeded(shown, bounds_of(shown.terms.level, asked, is_known=True), problem)
+            await asyncio.sleep(LOOK_S)
+            shown = self._shown(document)
+        await self._site.loop.durable()
+        return shown._replace(degraded=bool(problem))
 
     async def _inside(self, document: str, bounds: Bounds) -> Shown:
         """A read of a strong document that says `wait` waits for the link; one that says `fail` does not."""
@@ -146,6 +180,8 @@ class SiteReads:
     def _shown(self, document: str) -> Shown:
         """What is known here, and how old that may be."""
         book, now = self._site.book, self._site.loop.clock.now()
+        if (merged := merged_of(self._site.merging, document, now.wall_ms)) is not None:
+            return merged
         known, pending = book.get(document), tuple(book.waiting(document))
         if home_of(document) == book.home:
             return shown_of(document, known, "home", now.wall_ms, 0, 0)._replace(pending=pending)

@@ -60,7 +60,8 @@ class DocumentCalls:
         return 0 if latest["deleted"] else int(former["latest"])
 
     def create_document(self: Any, document: str, text: str, **terms: str) -> dict[str, Any]:
-        """Begin a document with a JSON value, on these terms (`level`, `sites`); refused if there is one."""
+        """Begin a document with a JSON value, on these terms (`level`, `sites`; `resolver` and `rules`, a JSON object of fields,
+        of one that several nodes write to); refused if there is one."""
         at = f"/api/v1/documents/{quote(document)}"
         return cast(dict[str, Any], self._request("POST", at, dict(terms), content=text.encode()))
 

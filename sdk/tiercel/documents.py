@@ -34,7 +34,8 @@ class Document:
 
     `source`: "home", "cloud" or "replica"; `staleness_ms` and `versions_behind` say how far it may be behind, -1: nobody knows.
     `pending`: so many edits wait for its home. `degraded`: it is outside what was asked for.
-    `gap`: of one that is watched, versions before this one were left out.
+    `gap`: of one that is watched, versions before this one were left out. `merging`: of a document of several writers what stands
+    beside its value, and the `context` that says what of it is known here.
     """
 
     id: str
@@ -50,14 +51,17 @@ class Document:
     pending: int
     degraded: bool
     gap: bool = False
+    merging: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """What became of an edit: the `version` that it made, or 0 while it is pending at a home that is away."""
+    """What became of an edit: the `version` that it made, or 0 while it is pending at a home that is away. `dot` says which write
+    it is of a document of several writers."""
 
     edit: str
     version: int
+    dot: str = ""
 
     @property
     def pending(self) -> bool:
@@ -124,13 +128,15 @@ class Documents:
         *,
         expected: int | None = None,
         base: int | None = None,
+        context: dict[str, int] | None = None,
         edit: str = "",
         wait_s: float = WAIT_S,
     ) -> Edited:
         """Give the document this value; with `expected` only over that version (0: only if there is none). `base` is the version
-        that you have seen: what came since and is overwritten is kept as a conflict. Raises DocumentRefused,
+        that you have seen: what came since and is overwritten is kept as a conflict; `context` is the same of a document of
+        several writers, as its `merging` has it: without it an edit has seen all that the site knows. Raises DocumentRefused,
         DocumentUnavailable (nothing was recorded) and DocumentUnknown (ask again under its `edit`)."""
-        return await self._edit(document, "put", json.dumps(value).encode(), expected, base, edit, wait_s)
+        return await self._edit(document, "put", json.dumps(value).encode(), expected, base, context, edit, wait_s)
 
     async def patch(
         self,
@@ -139,17 +145,25 @@ class Documents:
         *,
         expected: int | None = None,
         base: int | None = None,
+        context: dict[str, int] | None = None,
         edit: str = "",
         wait_s: float = WAIT_S,
     ) -> Edited:
         """Replace members (JSON Merge Patch, RFC 7396); None removes one. `base` and what it raises: as `put`."""
-        return await self._edit(document, "merge", json.dumps(changes).encode(), expected, base, edit, wait_s)
+        return await self._edit(document, "merge", json.dumps(changes).encode(), expected, base, context, edit, wait_s)
 
     async def delete(
-        self, document: str, *, expected: int | None = None, base: int | None = None, edit: str = "", wait_s: float = WAIT_S
+        self,
+        document: str,
+        *,
+        expected: int | None = None,
+        base: int | None = None,
+        context: dict[str, int] | None = None,
+        edit: str = "",
+        wait_s: float = WAIT_S,
     ) -> Edited:
         """Take the document away. `base` and what it raises: as `put`."""
-        return await self._edit(document, "delete", b"", expected, base, edit, wait_s)
+        return await self._edit(document, "delete", b"", expected, base, context, edit, wait_s)
 
     async def list(self, prefix: str = "") -> list[str]:
         """The ids of the documents that are known at the site and begin so."""
@@ -176,7 +190,15 @@ class Documents:
                 yield replace(_document(message.shown), gap=message.gap)
 
     async def _edit(
-        self, document: str, operation: str, value: bytes, expected: int | None, base: int | None, edit: str, wait_s: float
+        self,
+        document: str,
+        operation: str,
+        value: bytes,
+        expected: int | None,
+        base: int | None,
+        context: dict[str, int] | None,
+        edit: str,
+        wait_s: float,
     ) -> Edited:
         self._count += 1
         edit = edit or (f"{self._name}/{self._count}" if self._name else uuid.uuid4().hex)
@@ -188,9 +210,11 @@ class Documents:
             value=value,
             version_expected=expected,
             version_base=base,
+            context=json.dumps(context).encode() if context is not None else b"",
             wait_ms=int(wait_s * 1000),
         )
-        return Edited(edit, (await self._ask("Edit", request, wait_s, document)).version)
+        answer = await self._ask("Edit", request, wait_s, document)
+        return Edited(edit, answer.version, answer.dot)
 
     async def _ask(self, method: str, request: Any, wait_s: float, document: str) -> document_pb2.DocumentAnswer:
         answer: document_pb2.DocumentAnswer = await self._call(method, request, wait_s, document)
@@ -277,6 +301,7 @@ def _document(shown: document_pb2.DocumentShown) -> Document:
         shown.versions_behind,
         shown.pending,
         shown.degraded,
+        merging=json.loads(shown.merging) if shown.merging else None,
     )
 
 

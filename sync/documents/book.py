@@ -123,7 +123,7 @@ class DocumentBook:
             return self._refuse(edit, "document_unknown", f"there is no document {edit.document}: put a value first")
         if actual and edit.terms is not None and edit.terms != known.terms:
             return self._refuse(edit, "terms_fixed", f"{edit.document} exists on other terms, and these are fixed when it begins")
-        if edit.terms is not None and (problem := terms_problem(edit.terms)):
+        if edit.terms is not None and (problem := terms_problem(edit.terms) or _several(edit.terms)):
             return self._refuse(edit, "invalid_terms", problem)
         value = self._outcome(known, edit)
         if problem := self._too_much(known, edit.document, value):
@@ -233,6 +233,10 @@ class DocumentBook:
         for name, each in saved.documents.items():
             self._note_terms(name, each.terms)
         self._bytes, self._count = sum(len(each.value) for each in own), len(own)
+
+
+def _several(terms: Terms) -> str:
+    return "a document of several writers is shared/NAME, and begins at the cloud" if terms.multi_writer else ""
 
 
 _SAVED = msgspec.msgpack.Decoder(Saved)

@@ -4,8 +4,10 @@ from typing import NamedTuple
 
 from sync.documents.book import Document
 from sync.documents.events import EditProposed
-from sync.documents.terms import Terms
+from sync.documents.terms import PLAIN, Terms
 from sync.levels import Level
+from sync.merging.book import MergeBook
+from sync.merging.showing import MergedShown, look, merged_shown
 
 
 class Asked(NamedTuple):
@@ -37,7 +39,8 @@ class Bounds(NamedTuple):
 class Shown(NamedTuple):
     """A document as a node shows it. `source`: "home", "cloud" (asked just now), or "replica"; `staleness_ms`: how old it may be
     (-1: nobody knows); `versions_behind`: how many versions of it may exist beyond (-1: nobody knows). `degraded`: it is outside
-    what was asked for, and the reader has said that this will do."""
+    what was asked for, and the reader has said that this will do. `merged`: what stands beside, of a document of several writers;
+    of such a one nobody knows what its writers have not told yet."""
 
     document: str
     version: int
@@ -51,6 +54,7 @@ class Shown(NamedTuple):
     versions_behind: int
     pending: tuple[EditProposed, ...] = ()
     degraded: bool = False
+    merged: MergedShown | None = None
 
 
 class StalenessExceeded(Exception):
@@ -92,3 +96,19 @@ def shown_of(document: str, known: Document, source: str, as_of_ms: int, stalene
     last = known.history[-1] if known.history else None
     who = (last.author, last.at_ms) if last is not None else ("", 0)
     return Shown(document, known.version, known.value, known.terms, *who, source, max(as_of_ms, who[1]), staleness_ms, behind)
+
+
+def merged_of(book: MergeBook, document: str, as_of_ms: int) -> Shown | None:
+    """A document of several writers as it is known here; None if it is none."""
+    if (known := look(book, document)) is None:
+        return None
+    terms, merged = known.known.terms or PLAIN, merged_shown(book, document)
+    who = known.author, known.at_ms
+    return Shown(document, known.known.version, known.value, terms, *who, "replica", as_of_ms, -1, -1, (), False, merged)
+
+
+def merged_problem(shown: Shown, asked: Asked) -> str:
+    """Why a document of several writers is not inside what is asked for; empty if it is."""
+    if asked.consistency in ("strong", "bounded") or asked.staleness_ms >= 0:
+        return "it has several writers, and what these have not told yet nobody knows"
+    return f"it has version {shown.version} here" if shown.version < asked.version else ""

@@ -3,9 +3,11 @@
 import msgspec
 
 from sync.levels import EVENTUAL, Level
+from sync.merging.rules import RULES_MAX, read_rule
 
-RESOLVERS = ("home",)
-"""Documents that several sites write to at once (`multi_writer`) are refused until their merging is there."""
+MERGING = ("lww", "semantic")
+"""Of documents that several nodes write to at once (`sync.merging`): of each field the latest stands, or what its rule says."""
+RESOLVERS = ("home", *MERGING)
 SITES_MAX = 64
 
 
@@ -33,10 +35,25 @@ def terms_problem(terms: Terms) -> str:
         return f"resolver {terms.resolver!r} is none; allowed: {', '.join(RESOLVERS)}"
     if terms.multi_writer and terms.level.kind != "eventual":
         return f"a document that many write to is eventual, not {terms.level.kind}"
-    if terms.multi_writer != (terms.resolver != "home"):
-        return "documents that many write to at once are not there yet: leave out multi_writer"
+    if terms.multi_writer != (terms.resolver in MERGING):
+        return f"a document has several writers (multi_writer) if its resolver is {' or '.join(MERGING)}, and only then"
+    if problem := _rules_problem(terms):
+        return problem
     if len(terms.sites) > SITES_MAX:
         return f"replicas at {len(terms.sites)} sites; allowed: {SITES_MAX}, or all of them (name none)"
     if terms.level.kind == "bounded" and not (terms.level.versions or terms.level.time_ms):
         return "bounded by what? allowed: versions, time, or both"
+    return ""
+
+
+def _rules_problem(terms: Terms) -> str:
+    if terms.rules and terms.resolver != "semantic":
+        return f"fields have rules if the resolver is semantic, and it is {terms.resolver}"
+    if len(terms.rules) > RULES_MAX:
+        return f"{len(terms.rules)} fields have rules; allowed: {RULES_MAX}"
+    for name, text in terms.rules:
+        try:
+            read_rule(text)
+        except ValueError as error:
+            return f"field {name!r}: {error}"
     return ""

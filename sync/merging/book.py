@@ -10,7 +10,7 @@ import msgspec
 from sync.documents.book import ANY_VERSION
 from sync.documents.events import EditProposed, EditRefused
 from sync.documents.forgotten import Forgotten
-from sync.documents.terms import Terms
+from sync.documents.terms import PLAIN, Terms
 from sync.event import Event
 from sync.merging.dots import Dot, Vector
 from sync.merging.events import DocumentWritten, MergingBegun, WriteQuarantined
@@ -68,10 +68,14 @@ class MergeBook:
     # Deciding ---------------------------------------------------------------------------------------------------------
 
     def decide(self, edit: EditProposed, now_ms: int, context: Vector | None = None) -> DocumentWritten | EditRefused | Made:
-        """This node's word on an edit of a document that has begun; nothing is changed before it is folded."""
+        """This node's word on an edit of a document that has begun, or is to begin on the edit's terms; nothing is changed before
+        it is folded."""
         if (made := self.edits.get(edit.edit)) is not None:
             return made
-        known, wish = self.documents[edit.document], Wish(*_wish(edit), context)
+        known, wish = self.get(edit.document), Wish(*_wish(edit), context)
+        if known is None:
+            known = Merged()
+            known.begin(edit.terms or PLAIN)
         try:
             self._check(known, edit)
             return written(known, wish, self.desk, now_ms)

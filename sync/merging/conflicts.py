@@ -16,6 +16,7 @@ from sync.merging.merged import ROOT, Key, Merged
 from sync.merging.rules import Evaluate
 
 VALUE_SHOWN_CHARACTERS = 80
+OVER_DELETE = "edit_over_delete"
 
 
 def conflicts_of(document: str, known: Merged, dot: Dot, now_ms: int, evaluate: Evaluate | None) -> Iterator[ConflictRecorded]:
@@ -46,7 +47,7 @@ def _about_existence(document: str, known: Merged, write: DocumentWritten, now_m
     for other in heads:
         edited, deleted = (other, write) if write.deletes else (write, other)
         stands, loses = _side(edited, "", b"", known), _side(deleted, "", b"", known)
-        yield _recorded(document, "", stands, loses, "edit_over_delete", "it was edited by somebody who did not know", now_ms)
+        yield _recorded(document, "", stands, loses, OVER_DELETE, "it was edited by somebody who did not know", now_ms)
 
 
 def _side(write: DocumentWritten, name: str, value: bytes, known: Merged) -> Side:

@@ -121,9 +121,3 @@ async def test_the_command_line_begins_patches_and_deletes(system: Whole) -> Non
     assert seen["terms"]["versions"] == 3
     assert "deleted" in await command(system, "document", "delete", "shared/cli")
     assert len(json.loads(await command(system, "document", "history", "shared/cli"))) == 3
-
-
-async def test_what_is_not_there_yet_is_refused(system: Whole) -> None:
-    """A document that many write to at once would be a promise that nobody keeps."""
-    refused = await system.client.put(f"{DOCUMENTS}/shared/many", json=1, params={"resolver": "lww"})
-    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_parameter")

@@ -56,11 +56,22 @@ def create(
     document: Id,
     value: Value,
     level: Annotated[str, typer.Option(help="eventual, strong, or bounded,versions=10,time=5s.")] = "eventual",
+    resolver: Annotated[str, typer.Option(help="home; lww or semantic if every site may write at once.")] = "home",
+    rule: Annotated[list[str] | None, typer.Option(metavar="FIELD=RULE", help="Of semantic: speed=safety,run,slow,stop.")] = None,
+    sites: Annotated[str, typer.Option(help="Who holds a shared one, such as harbour,airport; without it all sites.")] = "",
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Begin a document on terms that stay as long as it exists."""
     with Client(server) as client:
-        print_json(client.create_document(document, value, level=level))
+        print_json(client.create_document(document, value, **_terms(level, resolver, rule or [], sites)))
+
+
+def _terms(level: str, resolver: str, rules: list[str], sites: str) -> dict[str, str]:
+    terms = {"level": level, "resolver": resolver if resolver != "home" else "", "sites": sites}
+    if rules:
+        named = dict(rule.partition("=")[::2] for rule in rules)
+        terms["rules"] = json.dumps(named)
+    return {name: value for name, value in terms.items() if value}
 
 
 @app.command()

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tiercel/v1/document.proto\x12\ntiercel.v1\"\xc5\x01\n\rDocumentQuery\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\t\x12\x13\n\x0b\x63onsistency\x18\x03 \x01(\t\x12\x1d\n\x10staleness_ms_max\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0bversion_min\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07\x64\x65grade\x18\x06 \x01(\x08\x12\x0f\n\x07wait_ms\x18\x07 \x01(\x03\x42\x13\n\x11_staleness_ms_maxB\x0e\n\x0c_version_min\"\xd0\x01\n\x0c\x44ocumentEdit\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\t\x12\x0c\n\x04\x65\x64it\x18\x03 \x01(\t\x12\x11\n\toperation\x18\x04 \x01(\t\x12\r\n\x05value\x18\x05 \x01(\x0c\x12\x1d\n\x10version_expected\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07wait_ms\x18\x07 \x01(\x03\x12\x19\n\x0cversion_base\x18\x08 \x01(\x03H\x01\x88\x01\x01\x42\x13\n\x11_version_expectedB\x0f\n\r_version_base\"\x9a\x01\n\x0e\x44ocumentAnswer\x12*\n\x05shown\x18\x01 \x01(\x0b\x32\x19.tiercel.v1.DocumentShownH\x00\x12\x11\n\x07version\x18\x02 \x01(\x04H\x00\x12\x11\n\x07pending\x18\x03 \x01(\x08H\x00\x12.\n\x07refused\x18\x04 \x01(\x0b\x32\x1b.tiercel.v1.DocumentRefusedH\x00\x42\x06\n\x04kind\"\xdc\x01\n\rDocumentShown\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\r\n\x05value\x18\x03 \x01(\x0c\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\t\x12\x15\n\rchanged_at_ms\x18\x05 \x01(\x03\x12\x0e\n\x06source\x18\x06 \x01(\t\x12\x10\n\x08\x61s_of_ms\x18\x07 \x01(\x03\x12\x14\n\x0cstaleness_ms\x18\x08 \x01(\x03\x12\x17\n\x0fversions_behind\x18\t \x01(\x03\x12\x0f\n\x07pending\x18\n \x01(\r\x12\x10\n\x08\x64\x65graded\x18\x0b \x01(\x08\"A\n\x0f\x44ocumentRefused\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\"/\n\x0e\x44ocumentPrefix\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\"\"\n\rDocumentNames\x12\x11\n\tdocuments\x18\x01 \x03(\t\"`\n\rDocumentWatch\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12.\n\tdocuments\x18\x02 \x03(\x0b\x32\x1b.tiercel.v1.WatchedDocument\x12\x10\n\x08prefixes\x18\x03 \x03(\t\"O\n\x0fWatchedDocument\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x19\n\x0cversion_from\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x0f\n\r_version_from\"E\n\x0c\x44ocumentNews\x12(\n\x05shown\x18\x01 \x01(\x0b\x32\x19.tiercel.v1.DocumentShown\x12\x0b\n\x03gap\x18\x02 \x01(\x08\x32\x8c\x02\n\x0f\x44ocumentService\x12<\n\x03Get\x12\x19.tiercel.v1.DocumentQuery\x1a\x1a.tiercel.v1.DocumentAnswer\x12<\n\x04\x45\x64it\x12\x18.tiercel.v1.DocumentEdit\x1a\x1a.tiercel.v1.DocumentAnswer\x12=\n\x04List\x12\x1a.tiercel.v1.DocumentPrefix\x1a\x19.tiercel.v1.DocumentNames\x12>\n\x05Watch\x12\x19.tiercel.v1.DocumentWatch\x1a\x18.tiercel.v1.DocumentNews0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19tiercel/v1/document.proto\x12\ntiercel.v1\"\xc5\x01\n\rDocumentQuery\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\t\x12\x13\n\x0b\x63onsistency\x18\x03 \x01(\t\x12\x1d\n\x10staleness_ms_max\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0bversion_min\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07\x64\x65grade\x18\x06 \x01(\x08\x12\x0f\n\x07wait_ms\x18\x07 \x01(\x03\x42\x13\n\x11_staleness_ms_maxB\x0e\n\x0c_version_min\"\xe1\x01\n\x0c\x44ocumentEdit\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\t\x12\x0c\n\x04\x65\x64it\x18\x03 \x01(\t\x12\x11\n\toperation\x18\x04 \x01(\t\x12\r\n\x05value\x18\x05 \x01(\x0c\x12\x1d\n\x10version_expected\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07wait_ms\x18\x07 \x01(\x03\x12\x19\n\x0cversion_base\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07\x63ontext\x18\x0f \x01(\x0c\x42\x13\n\x11_version_expectedB\x0f\n\r_version_base\"\xa7\x01\n\x0e\x44ocumentAnswer\x12*\n\x05shown\x18\x01 \x01(\x0b\x32\x19.tiercel.v1.DocumentShownH\x00\x12\x11\n\x07version\x18\x02 \x01(\x04H\x00\x12\x11\n\x07pending\x18\x03 \x01(\x08H\x00\x12.\n\x07refused\x18\x04 \x01(\x0b\x32\x1b.tiercel.v1.DocumentRefusedH\x00\x12\x0b\n\x03\x64ot\x18\x0f \x01(\tB\x06\n\x04kind\"\xed\x01\n\rDocumentShown\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\r\n\x05value\x18\x03 \x01(\x0c\x12\x0e\n\x06\x61uthor\x18\x04 \x01(\t\x12\x15\n\rchanged_at_ms\x18\x05 \x01(\x03\x12\x0e\n\x06source\x18\x06 \x01(\t\x12\x10\n\x08\x61s_of_ms\x18\x07 \x01(\x03\x12\x14\n\x0cstaleness_ms\x18\x08 \x01(\x03\x12\x17\n\x0fversions_behind\x18\t \x01(\x03\x12\x0f\n\x07pending\x18\n \x01(\r\x12\x10\n\x08\x64\x65graded\x18\x0b \x01(\x08\x12\x0f\n\x07merging\x18\x0f \x01(\x0c\"A\n\x0f\x44ocumentRefused\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x04\"/\n\x0e\x44ocumentPrefix\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\"\"\n\rDocumentNames\x12\x11\n\tdocuments\x18\x01 \x03(\t\"`\n\rDocumentWatch\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12.\n\tdocuments\x18\x02 \x03(\x0b\x32\x1b.tiercel.v1.WatchedDocument\x12\x10\n\x08prefixes\x18\x03 \x03(\t\"O\n\x0fWatchedDocument\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x19\n\x0cversion_from\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x0f\n\r_version_from\"E\n\x0c\x44ocumentNews\x12(\n\x05shown\x18\x01 \x01(\x0b\x32\x19.tiercel.v1.DocumentShown\x12\x0b\n\x03gap\x18\x02 \x01(\x08\x32\x8c\x02\n\x0f\x44ocumentService\x12<\n\x03Get\x12\x19.tiercel.v1.DocumentQuery\x1a\x1a.tiercel.v1.DocumentAnswer\x12<\n\x04\x45\x64it\x12\x18.tiercel.v1.DocumentEdit\x1a\x1a.tiercel.v1.DocumentAnswer\x12=\n\x04List\x12\x1a.tiercel.v1.DocumentPrefix\x1a\x19.tiercel.v1.DocumentNames\x12>\n\x05Watch\x12\x19.tiercel.v1.DocumentWatch\x1a\x18.tiercel.v1.DocumentNews0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,23 +34,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOCUMENTQUERY']._serialized_start=42
   _globals['_DOCUMENTQUERY']._serialized_end=239
   _globals['_DOCUMENTEDIT']._serialized_start=242
-  _globals['_DOCUMENTEDIT']._serialized_end=450
-  _globals['_DOCUMENTANSWER']._serialized_start=453
-  _globals['_DOCUMENTANSWER']._serialized_end=607
-  _globals['_DOCUMENTSHOWN']._serialized_start=610
-  _globals['_DOCUMENTSHOWN']._serialized_end=830
-  _globals['_DOCUMENTREFUSED']._serialized_start=832
-  _globals['_DOCUMENTREFUSED']._serialized_end=897
-  _globals['_DOCUMENTPREFIX']._serialized_start=899
-  _globals['_DOCUMENTPREFIX']._serialized_end=946
-  _globals['_DOCUMENTNAMES']._serialized_start=948
-  _globals['_DOCUMENTNAMES']._serialized_end=982
-  _globals['_DOCUMENTWATCH']._serialized_start=984
-  _globals['_DOCUMENTWATCH']._serialized_end=1080
-  _globals['_WATCHEDDOCUMENT']._serialized_start=1082
-  _globals['_WATCHEDDOCUMENT']._serialized_end=1161
-  _globals['_DOCUMENTNEWS']._serialized_start=1163
-  _globals['_DOCUMENTNEWS']._serialized_end=1232
-  _globals['_DOCUMENTSERVICE']._serialized_start=1235
-  _globals['_DOCUMENTSERVICE']._serialized_end=1503
+  _globals['_DOCUMENTEDIT']._serialized_end=467
+  _globals['_DOCUMENTANSWER']._serialized_start=470
+  _globals['_DOCUMENTANSWER']._serialized_end=637
+  _globals['_DOCUMENTSHOWN']._serialized_start=640
+  _globals['_DOCUMENTSHOWN']._serialized_end=877
+  _globals['_DOCUMENTREFUSED']._serialized_start=879
+  _globals['_DOCUMENTREFUSED']._serialized_end=944
+  _globals['_DOCUMENTPREFIX']._serialized_start=946
+  _globals['_DOCUMENTPREFIX']._serialized_end=993
+  _globals['_DOCUMENTNAMES']._serialized_start=995
+  _globals['_DOCUMENTNAMES']._serialized_end=1029
+  _globals['_DOCUMENTWATCH']._serialized_start=1031
+  _globals['_DOCUMENTWATCH']._serialized_end=1127
+  _globals['_WATCHEDDOCUMENT']._serialized_start=1129
+  _globals['_WATCHEDDOCUMENT']._serialized_end=1208
+  _globals['_DOCUMENTNEWS']._serialized_start=1210
+  _globals['_DOCUMENTNEWS']._serialized_end=1279
+  _globals['_DOCUMENTSERVICE']._serialized_start=1282
+  _globals['_DOCUMENTSERVICE']._serialized_end=1550
 # @@protoc_insertion_point(module_scope)

@@ -78,6 +78,7 @@ class DocumentEdit(_message.Message):
     VERSION_EXPECTED_FIELD_NUMBER: _builtins.int
     WAIT_MS_FIELD_NUMBER: _builtins.int
     VERSION_BASE_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     document: _builtins.str
     edit: _builtins.str
@@ -91,6 +92,8 @@ class DocumentEdit(_message.Message):
     wait_ms: _builtins.int
     version_base: _builtins.int
     """The version that its maker had seen: what came since and is overwritten is kept as a conflict."""
+    context: _builtins.bytes
+    """Of a document of several writers: what its maker had seen, as `merging` of what was shown has it (JSON)."""
     def __init__(
         self,
         *,
@@ -102,10 +105,11 @@ class DocumentEdit(_message.Message):
         version_expected: _builtins.int | None = ...,
         wait_ms: _builtins.int = ...,
         version_base: _builtins.int | None = ...,
+        context: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_version_base", b"_version_base", "_version_expected", b"_version_expected", "version_base", b"version_base", "version_expected", b"version_expected"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version_base", b"_version_base", "_version_expected", b"_version_expected", "agent", b"agent", "document", b"document", "edit", b"edit", "operation", b"operation", "value", b"value", "version_base", b"version_base", "version_expected", b"version_expected", "wait_ms", b"wait_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version_base", b"_version_base", "_version_expected", b"_version_expected", "agent", b"agent", "context", b"context", "document", b"document", "edit", b"edit", "operation", b"operation", "value", b"value", "version_base", b"version_base", "version_expected", b"version_expected", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__version_base: _TypeAlias = _typing.Literal["version_base"]  # noqa: Y015
     _WhichOneofArgType__version_base: _TypeAlias = _typing.Literal["_version_base", b"_version_base"]  # noqa: Y015
@@ -126,10 +130,13 @@ class DocumentAnswer(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     PENDING_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
+    DOT_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """The version that the edit made."""
     pending: _builtins.bool
     """Its home has not decided: the edit is recorded, and shown as pending."""
+    dot: _builtins.str
+    """Of a document of several writers: which write it is."""
     @_builtins.property
     def shown(self) -> Global___DocumentShown: ...
     @_builtins.property
@@ -141,10 +148,11 @@ class DocumentAnswer(_message.Message):
         version: _builtins.int = ...,
         pending: _builtins.bool = ...,
         refused: Global___DocumentRefused | None = ...,
+        dot: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "pending", b"pending", "refused", b"refused", "shown", b"shown", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "pending", b"pending", "refused", b"refused", "shown", b"shown", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dot", b"dot", "kind", b"kind", "pending", b"pending", "refused", b"refused", "shown", b"shown", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["shown", "version", "pending", "refused"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
@@ -167,6 +175,7 @@ class DocumentShown(_message.Message):
     VERSIONS_BEHIND_FIELD_NUMBER: _builtins.int
     PENDING_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
+    MERGING_FIELD_NUMBER: _builtins.int
     document: _builtins.str
     version: _builtins.int
     value: _builtins.bytes
@@ -180,6 +189,8 @@ class DocumentShown(_message.Message):
     versions_behind: _builtins.int
     pending: _builtins.int
     degraded: _builtins.bool
+    merging: _builtins.bytes
+    """JSON, of a document of several writers: what stands beside its value."""
     def __init__(
         self,
         *,
@@ -194,10 +205,11 @@ class DocumentShown(_message.Message):
         versions_behind: _builtins.int = ...,
         pending: _builtins.int = ...,
         degraded: _builtins.bool = ...,
+        merging: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "author", b"author", "changed_at_ms", b"changed_at_ms", "degraded", b"degraded", "document", b"document", "pending", b"pending", "source", b"source", "staleness_ms", b"staleness_ms", "value", b"value", "version", b"version", "versions_behind", b"versions_behind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_ms", b"as_of_ms", "author", b"author", "changed_at_ms", b"changed_at_ms", "degraded", b"degraded", "document", b"document", "merging", b"merging", "pending", b"pending", "source", b"source", "staleness_ms", b"staleness_ms", "value", b"value", "version", b"version", "versions_behind", b"versions_behind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,35 @@
+"""What an expression makes of two values of a field that several nodes have written (`sync.merging.rules`): CEL over `mine` and
+`theirs`, which are given in the order of their dots, so that every replica asks the same and is told the same.
+"""
+
+from functools import lru_cache
+
+from workflow.expression import Expression, bind, read_expression
+from workflow.scope import Scope
+
+WORDS = ("mine", "theirs")
+
+
+def evaluate(expression: str, mine: object, theirs: object) -> bytes:
+    """The value as JSON. Raises ValueError if it has none."""
+    bound = _bound(expression)
+    return bound.write(bound.value(Scope(locals={"mine": mine, "theirs": theirs})))
+
+
+def expression_problem(expression: str) -> str:
+    """Why nobody could evaluate this; empty if it can be tried."""
+    try:
+        _bound(expression)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+@lru_cache(maxsize=256)
+def _bound(expression: str) -> Expression:
+    syntax = read_expression(expression)
+    if expression[syntax.end :].strip():
+        raise ValueError(f"there is something behind the expression: {expression[syntax.end :].strip()[:40]!r}")
+    if others := sorted({reference.root for reference in syntax.references} - {*WORDS}):
+        raise ValueError(f"it reads {', '.join(others)}; it may read mine and theirs")
+    return bind(syntax, expression, {})
