@@ -43,6 +43,7 @@ from cloud.saved import load_saved_node, save_node
 from cloud.schedule.core import CloudSchedules
 from cloud.starting import start
 from sync.commit import Snapshot
+from sync.conflicts.events import ConflictRecorded
 from sync.inputs import Due
 from sync.outputs import Append, Save
 from sync.values import Now, StreamId, stream_id, stream_reader, stream_writer
@@ -180,6 +181,8 @@ class Planner:
             self._evolve_own(stream_reader(stream), run, event, time_ms)
         elif self.taking.superseded and self.taking.is_late(writer, run):
             self.taking.fold_late(writer, run, event)
+            if isinstance(event, ConflictRecorded):
+                self.conflicts.record(writer, run, event)
             return
         elif run and (known := self.runs.get(run)) is not None:
             self._evolve_fragment(known, writer, event)
@@ -340,6 +343,8 @@ class Planner:
         elif isinstance(event, ChildRequested):
             run.children.setdefault(event.child, Child(event.task, site, event.waits, here=event.here))
         fragment = run.fragment(site)
+        if kind is ConflictRecorded and fragment is not None and fragment.outcome:
+            return  # The site had ended its part by then, and counts it no more.
         if fragment is not None and task_of(event) < len(fragment.states):
             fragment.evolve(event)  # type: ignore[arg-type]
             fragment.quiet()

@@ -15,6 +15,7 @@ from coordination.lease import LeaseTable
 from edge.autonomy import CUT, SiteAutonomy
 from edge.cache import ResultCache
 from edge.children import SiteChildren
+from edge.conflicts import SiteConflicts
 from edge.deadlines import Deadlines
 from edge.definitions import Definitions
 from edge.dispatch import Dispatch
@@ -101,6 +102,7 @@ class Executor:
     heartbeats: Heartbeats = field(init=False)
     sessions: Sessions = field(init=False)
     yielding: Yielding = field(init=False)
+    conflicts: SiteConflicts = field(init=False)
     parts: Parts = field(init=False)
     autonomy: SiteAutonomy = field(init=False)
     documents: SiteDocuments = field(init=False)
@@ -127,7 +129,7 @@ class Executor:
         self.home.children = self.children = SiteChildren(self.home, self.definitions)
         self.lag, self.autonomy = self.home.gate.lag, SiteAutonomy(self.home, self.home.gate)
         self.home.watch = self.autonomy.watch
-        self.yielding = Yielding(self.home)
+        self.yielding, self.conflicts = Yielding(self.home), SiteConflicts(self.home)
         self.sessions, self.parts = Sessions(self), Parts(self._make_parts())
         self.home.folds = self.parts.folds
         self._steps = {
@@ -147,7 +149,7 @@ class Executor:
         self.merging, self.tokens, self.reseeding = SiteMerging(self.home), AgentTokens(self.home), SiteReseeding(self.home)
         self.documents = SiteDocuments(self.home, self.merging)
         first = (self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding)
-        return (*first, self.documents, self.merging, self.tokens, self.reseeding)
+        return (*first, self.conflicts, self.documents, self.merging, self.tokens, self.reseeding)
 
     # The Driver's side ------------------------------------------------------------------------------------------------
 
@@ -217,6 +219,8 @@ class Executor:
                     # Folding too: what a start folds must be in the next snapshots, for the floor moves past its events.
                     self.home.changed[run] = None
                     fragment.evolve(event)
+                    if fragment.freed or self.home.withdrawn.runs:
+                        self.home.withdrawn.fold(fragment, event)
                     if type(event) is TaskAssigned or type(event) is AttemptResumed:
                         self._begun_ms[(run, event.task)] = time_ms
                         if fragment.contract is not None and type(event) is TaskAssigned:
@@ -413,10 +417,12 @@ class Executor:
             command = outcome.command
             fragment = self.fragments.get(outcome.run)
             if fragment is None or isinstance(command, Outrun):
-                self.yielding.hear_agent(outcome.run, command, now, out)
-                continue  # It has ended here; the result was adopted before, or came too late to matter.
+                if not self.yielding.hear_agent(outcome.run, command, now, out):
+                    self.conflicts.hear(outcome.run, command, now, out)
+                continue  # It has ended here; the result was adopted before, or is on record now.
             if command.task >= len(fragment.states) or not self.home.decide(fragment, command, now, out):
                 slot.refused += 1
+                self.conflicts.hear(outcome.run, command, now, out)
         acknowledged = AcknowledgeResults(session, agent, receipt)
         out.append(Confirmed(acknowledged) if is_awaited else acknowledged)
 

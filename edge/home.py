@@ -12,12 +12,13 @@ from edge.meetings import Meetings
 from edge.part import Fold
 from edge.roster import Roster
 from edge.vigil import Vigil
+from edge.withdrawn import Withdrawn
 from sync.lag import Lag
 from sync.outputs import Append, ClearTimer, Confirmed, Save, SetTimer
 from sync.values import Now, RunId, SiteId, StreamId
 from workflow.attempts import failure
 from workflow.attending import holds_resources
-from workflow.commands import Block, Fail, FragmentCommand, Lose
+from workflow.commands import Block, Complete, Fail, FragmentCommand, Lose
 from workflow.event import Event
 from workflow.events import FragmentAdopted, FragmentCancelling, FragmentEnded, TaskCompleted
 from workflow.extras import NOBODY, Attempt
@@ -85,6 +86,7 @@ class Home:
     resources: Resources = field(default_factory=Resources)
     meetings: Meetings = field(default_factory=Meetings)
     vigil: Vigil = field(default_factory=Vigil)
+    withdrawn: Withdrawn = field(default_factory=Withdrawn)
     claims: dict[str, set[int]] = field(default_factory=dict)
     claimed: int = 0  # Who came first to a line is told by the number of its claim.
     standing: Standing | None = None  # None without any, so that nobody pays for what is not there.
@@ -157,7 +159,9 @@ class Home:
         self, fragment: Fragment, events: list[Event], command: FragmentCommand | None, now: Now, out: list[object]
     ) -> None:
         """What comes of events for agents, resources and timers; then what the fragment does next by itself."""
-        self._free(fragment, command, now, out)
+        self._free(fragment, events, command, now, out)
+        if self.withdrawn.runs:
+            self.withdrawn.follow(fragment.run, events)
         if fragment.run in self.claims:
             self._give_up_claims(fragment)
         if fragment.run in self.meetings:
@@ -180,7 +184,7 @@ class Home:
         if following := fragment.decide_ending():
             self.fold(fragment, following, out)
             if fragment.outcome:
-                self._end(fragment, out)
+                self._end(fragment, following, out)
             else:
                 self._follow(fragment, following, None, now, out)
 
@@ -237,7 +241,9 @@ class Home:
         """See what the fragment does next by itself: nothing was decided just now."""
         self._follow(fragment, [], None, now, out)
 
-    def _free(self, fragment: Fragment, command: FragmentCommand | None, now: Now, out: list[object]) -> None:
+    def _free(
+        self, fragment: Fragment, events: list[Event], command: FragmentCommand | None, now: Now, out: list[object]
+    ) -> None:
         """Agents have hands free, and resources are given back; who still works on what is over is told to stop."""
         freed, fragment.freed = fragment.freed, None
         if not freed:
@@ -255,7 +261,10 @@ class Home:
                 out.append(ClearTimer(fragment.run, f"deadline/{task}"))
             if plan.resources and fragment.states[task] != RECONCILE:
                 self.give_back(fragment.run, task)
-            if getattr(command, "agent", "") != held.agent and type(command) is not Lose:
+            if type(command) is Complete and (command.agent, command.attempt) == (held.agent, held.number):
+                continue
+            self.withdrawn.note(fragment, task, held, events)
+            if type(command) is not Lose and not _is_about(command, held):
                 self.stop(held.agent, [self.key(fragment, task, held)], "done otherwise", out)
 
     def _give_up_claims(self, fragment: Fragment) -> None:
@@ -328,7 +337,8 @@ class Home:
         for agent, keys in stops.items():
             self.stop(agent, keys, fragment.detail or "no longer wanted", out)
 
-    def _end(self, fragment: Fragment, out: list[object]) -> None:
+    def _end(self, fragment: Fragment, events: list[Event], out: list[object]) -> None:
+        self.withdrawn.follow(fragment.run, events)
         # Whatever waited was cancelled, and its timers with it.
         if fragment.plan.timeout_ms:
             out.append(ClearTimer(fragment.run, "run"))
@@ -361,6 +371,12 @@ def deadline_of(fragment: Fragment, task: int, begun_ms: int) -> SetTimer:
 def timers_of(fragment: Fragment) -> list[SetTimer]:
     """The timers of a fragment's waiting tasks: kept in the log, but not by a peer that a lost stream was fetched back from."""
     return [SetTimer(fragment.run, due_key(task), due_ms) for task, due_ms in (fragment.due or {}).items()]
+
+
+def _is_about(command: FragmentCommand | None, held: Attempt) -> bool:
+    """Does its agent itself tell of this very attempt?"""
+    said = getattr(command, "agent", ""), getattr(command, "attempt", 0)
+    return said == (held.agent, held.number)
 
 
 @lru_cache(maxsize=4_096)

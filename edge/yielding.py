@@ -157,14 +157,15 @@ class Yielding(Part):
             if fragment.task(task).timeout_ms:
                 out.append(ClearTimer(run, f"deadline/{task}"))
 
-    def hear_agent(self, run: str, said: object, now: Now, out: list[object]) -> None:
+    def hear_agent(self, run: str, said: object, now: Now, out: list[object]) -> bool:
         """An agent has ended what it had of a run that was taken away: a fact that its present home may wait for. Or it knows a
-        later home of a run that is here."""
+        later home of a run that is here. False if it tells of something else."""
         if isinstance(said, Outrun):
             self._outrun(run, said, now, out)
         elif run in self.taken and (found := _found(said)) is not None:
             out.append(Append(self._home.stream, run, self.taken[run], found))
             self._home.tell(run, found)
+        return isinstance(said, Outrun) or run in self.taken
 
     def _outrun(self, run: str, said: Outrun, now: Now, out: list[object]) -> None:
         """What this home ordered was not begun, and the run waits until the cloud has said whose it is."""

@@ -16,6 +16,7 @@ from workflow.expression import ExpressionError
 from workflow.generations import recovery_key
 from workflow.growth import GrowthRefused, check_addition
 from workflow.looking import scope_of
+from workflow.losing import outran
 from workflow.stage_marks import enter_stage
 from workflow.states import ENDED, RECONCILE, VALIDATING, VOID
 from workflow.steering_events import IncidentOpened, TaskDegraded, TasksAdded, TaskSettled, TaskValidating
@@ -42,7 +43,7 @@ def complete(fragment: "Fragment", said: Complete, now: Now, chance: float) -> l
         return []
     done = TaskCompleted(task, said.attempt, said.agent, said.output, said.blob)
     if fragment.plan.is_plain and fragment.extras is None:  # What is added to a plain run need not be plain.
-        return [done]
+        return [done, *outran(fragment, said, now)] if fragment.stopping else [done]
     plan = fragment.task(task)
     if plan.role is Role.VALIDATE:
         return [done, *_judge(fragment, fragment.base_of(task) + plan.owner, said.output, now, chance)]
@@ -52,7 +53,8 @@ def complete(fragment: "Fragment", said: Complete, now: Now, chance: float) -> l
         return failure(fragment, Fail(task, said.attempt, said.agent, *wrong, True, True), now, chance)
     if plan.validator >= 0 and fragment.is_wanted(task):
         return [TaskValidating(task, said.attempt, said.agent, said.output, said.blob)]
-    return finish(fragment, done, now, chance)
+    outrun = [] if fragment.is_wanted(task) else outran(fragment, said, now)
+    return [*finish(fragment, done, now, chance), *outrun]
 
 
 def finish(fragment: "Fragment", done: TaskCompleted, now: Now, chance: float, stage: str = "") -> list[Event]:

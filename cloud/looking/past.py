@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from cloud.runs import Child, Run, created_by
 from sync.clock import wall_ms
 from sync.commit import Row
+from sync.conflicts.events import ConflictRecorded
 from sync.values import StreamId, stream_reader, stream_writer
 from workflow.between_events import ChildEnded
 from workflow.event import Event
@@ -91,6 +92,8 @@ class Past:
         fragment = run.fragment(site)
         if fragment is None or task_of(event) >= len(fragment.states):
             return False
+        if isinstance(event, ConflictRecorded) and fragment.outcome:
+            return True  # Its site had ended, and counts it no more.
         fragment.evolve(event)
         fragment.quiet()
         fragment.news = None

@@ -17,6 +17,7 @@ from cloud.moving.records import Superseded, Taken
 from cloud.part import Fold, Hear, Part
 from cloud.port import Problem
 from cloud.runs import Run
+from sync.conflicts.events import ConflictRecorded
 from sync.inputs import FromPeer
 from sync.values import Now, stream_writer
 from workflow.attempts import LOCK_DELAY_MS
@@ -49,7 +50,7 @@ REFUSED_MAX = 100
 """Decisions of one earlier home that are recorded one by one; all stand in its stream."""
 RETRY_MS = 10_000
 """After which a run that no site could take is looked at again."""
-FACTS = (TaskCompleted, TaskFailed, TaskLost, TaskAssigned, HomeDoubted)
+FACTS = (TaskCompleted, TaskFailed, TaskLost, TaskAssigned, HomeDoubted, ConflictRecorded)
 
 
 class Taking(Part):
@@ -247,7 +248,7 @@ class Taking(Part):
         if not self.is_late(site, run):
             return False
         known = self.superseded[run][site]
-        self.fold_late(site, run, event)
+        self._planner.evolve(input.stream, run, event, input.time_ms)
         is_fact = isinstance(event, (*FACTS, FragmentDropped))
         if verdict(known.epoch - 1, known.epoch, is_fact=is_fact) == "refuse" and known.refused <= REFUSED_MAX:
             what = type(event).__name__

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sync.conflicts.events import ConflictRecorded
 from sync.values import Now, RunId
 from tests.workflow.plans import adopted, plan_of
 from workflow.attempts import DELIVERIES_MAX
@@ -296,11 +297,14 @@ def test_a_cancelled_fragment_stops_what_has_not_begun() -> None:
 
 
 def test_a_cancelled_fragment_waits_for_what_runs() -> None:
-    """A running attempt ends as it ends: stopped, or done all the same."""
+    """A running attempt ends as it ends: stopped, or done all the same, for which the cancel came too late: that is on record."""
     fragment = begin(plan_of({"a": {}, "b": {}}))
     do(fragment, assign(0), assign(1), Cancel("c1", "not wanted"))
     assert do(fragment, CancelDone(0, 1, "anna")) == [TaskCancelled(0, 1, "stopped by its agent")]
-    assert do(fragment, complete(1)) == [TaskCompleted(1, 1, "anna", b"1"), FragmentEnded("cancelled", "not wanted")]
+    done, lost, ended = do(fragment, complete(1))
+    assert (done, ended) == (TaskCompleted(1, 1, "anna", b"1"), FragmentEnded("cancelled", "not wanted"))
+    assert isinstance(lost, ConflictRecorded)
+    assert (lost.rule, lost.subject, lost.stands.by, lost.loses.what) == ("cancel_complete", "b", "anna", "cancel: not wanted")
     assert list(fragment.states) == [CANCELLED, COMPLETED]
 
 
