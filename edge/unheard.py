@@ -80,7 +80,11 @@ class Unheard:
             case RollbackBegun(elsewhere=tasks) if tasks:
                 # It was of what begins anew there; what is said after that is handed over again.
                 self._drop(run, lambda said: isinstance(said, ValueHanded) and said.task in tasks)
-            case FragmentEnded() | FragmentYielded() | FragmentDropped():
+            case FragmentEnded():
+                # Not what was asked: that is answered by its own answer alone. It may have been asked after this end, for what
+                # the cloud had said comes back first.
+                self._drop(run, lambda said: not isinstance(said, _ASKED))
+            case FragmentYielded() | FragmentDropped():
                 self.said.pop(run, None)
             case FragmentYielding(command):
                 self._drop(run, lambda said: isinstance(said, YieldRequested) and said.command == command)

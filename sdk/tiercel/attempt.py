@@ -7,7 +7,6 @@ from tiercel.capability import Capability
 from tiercel.context import TaskContext, correlation_id_of
 from tiercel.encoding import Key, encode
 from tiercel.errors import Superseded, TaskCancelled, TaskError
-from tiercel.lease import now_s
 from tiercel.secrets import redact
 from tiercel.v1 import agent_pb2
 
@@ -69,7 +68,7 @@ class Attempt:
 
     def begin(self) -> None:
         """The function is about to be called, perhaps in a thread."""
-        self.heard_s, self.is_begun = now_s(), True
+        self.heard_s, self.is_begun = self._work.now_s(), True
 
     def forget_timers(self) -> None:
         """It is over."""

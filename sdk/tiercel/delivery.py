@@ -13,25 +13,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tiercel.attempt import failed
-from tiercel.backoff import Backoff
 from tiercel.blobs import Blobs, reference_of
 from tiercel.encoding import Key, key_of
 from tiercel.errors import BlobUnavailable
 from tiercel.fences import Fences
 from tiercel.journal import Journal
+from tiercel.machine import Machine
 from tiercel.outbox import Outbox
 from tiercel.parcel import Parcel, packed
 from tiercel.spool import Spool
-from tiercel.threads import Threads
 from tiercel.v1 import agent_pb2
 
 REWRITE_AGAIN_S = 1.0
 UPLOADS_AT_ONCE = 4
 
 log = logging.getLogger("tiercel.delivery")
-
-disk = Threads(1, "tiercel-disk")
-"""One thread for the journals of all agents of this process: it mostly waits for the disk, which is one as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +42,9 @@ class Batch:
 class Delivery:
     """Every result is sent until it is acknowledged, by this process or by the one that opens its journal next."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, journal: Journal, outbox: Outbox, blobs: Blobs) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, machine: Machine, journal: Journal, outbox: Outbox, blobs: Blobs) -> None:
         self._loop = loop
+        self._machine = machine
         self._journal = journal
         self._outbox = outbox
         self._blobs = blobs
@@ -239,7 +236,7 @@ class Delivery:
 
     async def _upload(self, key: Key, result: agent_pb2.TaskResult) -> None:
         """The bytes first, then the result that names them. Goes on over lost sessions until the gateway has them."""
-        backoff = Backoff()
+        backoff = self._machine.backoff()
         try:
             data = self._unspooled.get(result.blob.sha256)
             if data is None:
@@ -329,4 +326,4 @@ class Delivery:
             except RuntimeError:
                 log.debug("the loop closed while the disk was busy")
 
-        disk.submit(run)
+        self._machine.on_disk(run)

@@ -15,22 +15,19 @@ process. A record that was cut off by either is removed when the file is opened.
 damage: what is readable beyond it is kept, and the damaged file is set aside for a person to look at.
 
 A Journal is not thread-safe: `append`, `forget` and `trim` belong to one thread; `sync` and `compact` may run in
-another as long as `compact` runs alone. The lock is on a file of its own, because compaction replaces the journal and
-a lock stays with the file.
+another as long as `compact` runs alone.
 """
 
-import fcntl
 import logging
-import os
-import shutil
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tiercel.encoding import Key, key_of
-from tiercel.errors import JournalInUse, JournalUnusable
+from tiercel.errors import JournalUnusable
 from tiercel.fences import Fences, message_of
+from tiercel.journal_file import JournalFile
 from tiercel.parcel import Parcel
 from tiercel.v1 import agent_pb2
 
@@ -46,9 +43,10 @@ class Journal:
     """The journal at `path`, open and locked. `held`: the attempts done and not yet forgotten, oldest first; `fences`: the latest
     homes of runs."""
 
-    def __init__(self, path: Path, *, dead_bytes_max: int = 1024 * 1024) -> None:
+    def __init__(self, file: Path | JournalFile, *, dead_bytes_max: int = 1024 * 1024) -> None:
         """Open or create it. Raises JournalInUse when another process has it, JournalUnusable when it is no journal."""
-        self.path = path
+        self._file = file if isinstance(file, JournalFile) else JournalFile(file)
+        self.path = self._file.path
         self.held: dict[Key, agent_pb2.TaskResult] = {}
         self.fences = Fences()
         self._dead_bytes_max = dead_bytes_max
@@ -58,17 +56,12 @@ class Journal:
         self._broken = False
         self._size = 0
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = _lock(path.with_name(path.name + ".lock"))
+            self._open()
         except OSError as error:
-            raise JournalUnusable(f"the journal {path} cannot be opened: {error.strerror}") from error
-        try:
-            self._fd = self._open()
-        except OSError as error:
-            os.close(self._lock)
-            raise JournalUnusable(f"the journal {path} cannot be opened: {error.strerror}") from error
-        except JournalUnusable:
-            os.close(self._lock)
+            self._file.close()
+            raise JournalUnusable(f"the journal {self.path} cannot be opened: {error.strerror}") from error
+        except BaseException:
+            self._file.close()
             raise
         if self._broken:
             self.compact(self.held.values())
@@ -105,7 +98,7 @@ class Journal:
     def sync(self) -> None:
         """Everything appended so far is on disk when this returns. Raises OSError; the journal is then `broken`."""
         try:
-            _sync(self._fd)
+            self._file.sync()
         except OSError:
             # The kernel may have dropped the pages that it could not write: the file is no longer what we think.
             self._broken = True
@@ -120,7 +113,7 @@ class Journal:
     def trim(self) -> None:
         """Empty the file when nothing is in it any more and it has grown: the cheap way to stay small."""
         if not self.held and not self.fences.highest and not self._broken and self._size > self._dead_bytes_max:
-            os.ftruncate(self._fd, len(MAGIC))
+            self._file.cut(len(MAGIC))
             self._size = len(MAGIC)
             self._written.clear()
             self._forgotten.clear()
@@ -145,18 +138,8 @@ class Journal:
             _add_record(data, DONE, agent_pb2.Results(items=(result,)).SerializeToString())
         if self.fences.highest:
             _add_record(data, FENCED, self.fences.message().SerializeToString())
-        fresh = self.path.with_name(self.path.name + ".new")
-        fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            write_all(fd, data)
-            os.fsync(fd)
-            fresh.replace(self.path)
-            sync_directory(self.path.parent)
-        except OSError:
-            os.close(fd)
-            raise
-        os.close(self._fd)
-        self._fd, self._size, self._broken = fd, len(data), False
+        self._file.replace(data)
+        self._size, self._broken = len(data), False
         self._written.clear()
 
     def close(self) -> None:
@@ -166,33 +149,19 @@ class Journal:
                 self.append(())
         except OSError:
             log.warning("the journal %s could not note what was acknowledged; it will be sent once more", self.path)
-        os.close(self._fd)
-        os.close(self._lock)
-        # Whoever still writes must fail: the numbers may be those of other files by then.
-        self._fd = self._lock = -1
+        self._file.close()
 
-    def _open(self) -> int:
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            os.fchmod(fd, 0o600)
-            with open(fd, "rb", closefd=False) as file:
-                data = file.read()
-            whole = MAGIC.startswith(data) or data.startswith(MAGIC)
-            if not whole:
-                raise JournalUnusable(f"{self.path} is not a tiercel journal: move it away or name another file")
-            self._size = self._recover(fd, data)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
+    def _open(self) -> None:
+        data = self._file.read()
+        whole = MAGIC.startswith(data) or data.startswith(MAGIC)
+        if not whole:
+            raise JournalUnusable(f"{self.path} is not a tiercel journal: move it away or name another file")
+        self._size = self._recover(data)
 
-    def _recover(self, fd: int, data: bytes) -> int:
+    def _recover(self, data: bytes) -> int:
         """Fold the records into `held` and cut a torn tail; the size of what stays."""
         if len(data) < len(MAGIC):
-            os.ftruncate(fd, 0)
-            write_all(fd, MAGIC)
-            os.fsync(fd)
-            sync_directory(self.path.parent)
+            self._file.begin(MAGIC)
             return len(MAGIC)
         end, damaged = len(MAGIC), False
         parcels: dict[int, dict[Key, agent_pb2.TaskResult]] = {}
@@ -202,13 +171,12 @@ class Journal:
             end = stop
         self._number = max(parcels, default=0)
         if damaged:
-            aside = self.path.with_name(self.path.name + ".damaged")
-            shutil.copy(self.path, aside)
+            aside = self._file.set_aside()
             log.error("the journal %s is damaged; a copy is in %s; what it lost is reconciled", self.path, aside)
             self._broken = True
         if end < len(data):
             log.warning("the journal %s: cut off %d bytes of an unfinished write at %d", self.path, len(data) - end, end)
-            os.ftruncate(fd, end)
+            self._file.cut(end)
         return end
 
     def _apply(self, kind: int, payload: bytes, parcels: dict[int, dict[Key, agent_pb2.TaskResult]]) -> None:
@@ -253,7 +221,7 @@ class Journal:
         if self._broken:
             raise OSError(f"the journal {self.path} is waiting to be written anew")
         try:
-            write_all(self._fd, data)
+            self._file.append(data)
         except OSError:
             self._broken = True
             raise
@@ -279,30 +247,3 @@ def _add_record(data: bytearray, kind: int, payload: bytes) -> None:
     assert len(body) <= RECORD_BYTES_MAX, f"a journal record of {len(body)} bytes would not be read again"
     data += _FRAME.pack(len(body), zlib.crc32(body))
     data += body
-
-
-def _lock(path: Path) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        raise JournalInUse(f"another process has the journal of this agent open (lock {path}): stop it first") from None
-    return fd
-
-
-def write_all(fd: int, data: bytes | bytearray) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
-
-
-def sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-_sync = getattr(os, "fdatasync", os.fsync)

@@ -25,11 +25,11 @@ _CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 class Lease:
     """One session's lease; it survives a reconnect and is renewed by the next session."""
 
-    __slots__ = ("_clock", "_renewed_s", "lease_ms")
+    __slots__ = ("_renewed_s", "lease_ms", "now_s")
 
     def __init__(self, clock: Callable[[], float] = now_s) -> None:
         self.lease_ms = 0
-        self._clock = clock
+        self.now_s = clock
         self._renewed_s = -math.inf
 
     def renew(self, sent_s: float) -> None:
@@ -38,11 +38,11 @@ class Lease:
 
     def stop_in_s(self) -> float:
         """Seconds until physical work must have stopped; zero or less when it must stop now."""
-        return self._renewed_s + self.lease_ms / 1000 * STOP_SHARE - self._clock()
+        return self._renewed_s + self.lease_ms / 1000 * STOP_SHARE - self.now_s()
 
     def overdue(self) -> bool:
         """Nothing was acknowledged for a whole lease: the gateway is gone, or the way to it."""
-        return self._clock() - self._renewed_s > self.lease_ms / 1000
+        return self.now_s() - self._renewed_s > self.lease_ms / 1000
 
     @property
     def stopped(self) -> bool:

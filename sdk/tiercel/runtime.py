@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import secrets as random_bytes
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,6 @@ from urllib.parse import quote
 
 import grpc
 
-from tiercel.backoff import Backoff
 from tiercel.blobs import Blobs
 from tiercel.capability import Capability
 from tiercel.channel import Line
@@ -20,6 +18,7 @@ from tiercel.documents import Channel
 from tiercel.errors import SessionLost
 from tiercel.journal import Journal
 from tiercel.lease import Lease
+from tiercel.machine import Machine
 from tiercel.outbox import Outbox
 from tiercel.secrets import Secrets
 from tiercel.session import PROTOCOL_VERSION, Session
@@ -68,22 +67,22 @@ class Settings:
 class Runtime:
     """One `serve`: from opening the journal to the goodbye. Belongs to the loop that it is built in."""
 
-    def __init__(self, settings: Settings, capabilities: Mapping[str, Capability]) -> None:
+    def __init__(self, settings: Settings, capabilities: Mapping[str, Capability], machine: Machine | None = None) -> None:
         """Raises JournalInUse and JournalUnusable."""
         loop = asyncio.get_running_loop()
         self._settings = settings
         self._capabilities = capabilities
-        # Tells the gateway a reconnect from a restart. Not drawn at import, for then forked processes would share it: what one of
-        # them had in its hands when it died would pass for never delivered when the next registers.
-        self._boot = random_bytes.token_hex(8)
-        self._lease = Lease()
+        machine = machine or Machine()
+        self._boot = machine.draw_boot()
+        self._lease = Lease(machine.clock)
         self._outbox = Outbox(loop)
         self._blobs, self._documents = Blobs(), Channel()
-        self._backoff = Backoff()
+        self._backoff = machine.backoff()
         self._stop = asyncio.Event()
         self._said_lost = False
         self._was_welcomed = False
-        self._delivery = Delivery(loop, Journal(settings.journal), self._outbox, self._blobs)
+        journal = Journal(machine.open_file(settings.journal), dead_bytes_max=machine.journal_dead_bytes_max)
+        self._delivery = Delivery(loop, machine, journal, self._outbox, self._blobs)
         threads = Threads(settings.threads, f"tiercel-{settings.name}")
         tools = Tools(
             agent=settings.name,

@@ -13,7 +13,7 @@ import grpc
 
 from tiercel.delivery import Delivery
 from tiercel.errors import AgentRefused, SessionLost
-from tiercel.lease import Lease, now_s
+from tiercel.lease import Lease
 from tiercel.outbox import Outbox
 from tiercel.v1 import agent_pb2
 from tiercel.work import BATCH, Work
@@ -67,7 +67,7 @@ class Session:
 
     async def _open(self, call: "Call") -> None:
         """Register, and everything that waits for an acknowledgement once more."""
-        sent_s = now_s()
+        sent_s = self._lease.now_s()
         try:
             async with asyncio.timeout(WELCOME_TIMEOUT_S):
                 await call.write(agent_pb2.AgentMessage(register=self._register).SerializeToString())
@@ -126,17 +126,17 @@ class Session:
                 await asyncio.Event().wait()
 
     async def _beat(self) -> None:
-        count, due_s = 0, now_s()
+        count, due_s = 0, self._lease.now_s()
         while True:
             # A loop that was blocked has not read the acknowledgements that wait for it: it must not judge by them.
-            if self._lease.overdue() and now_s() - due_s < self._heartbeat_s:
+            if self._lease.overdue() and self._lease.now_s() - due_s < self._heartbeat_s:
                 raise SessionLost(f"no heartbeat was acknowledged within the lease of {self._lease.lease_ms} ms")
             count += 1
-            self._sent_s[count] = now_s()
+            self._sent_s[count] = self._lease.now_s()
             if len(self._sent_s) > HEARTBEATS_UNANSWERED_MAX:
                 del self._sent_s[min(self._sent_s)]
             self._outbox.add_heartbeat(count)
-            due_s = now_s() + self._heartbeat_s
+            due_s = self._lease.now_s() + self._heartbeat_s
             await asyncio.sleep(self._heartbeat_s)
 
     def _renew(self, id: int) -> None:

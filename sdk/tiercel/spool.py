@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tiercel.journal import sync_directory, write_all
+from tiercel.journal_file import sync_directory, write_all
 from tiercel.v1 import events_pb2
 
 

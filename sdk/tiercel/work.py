@@ -24,7 +24,7 @@ from tiercel.documents import Channel, Documents
 from tiercel.encoding import Key, decode, key_of
 from tiercel.errors import BlobUnavailable, SecretUnavailable, SessionLost, TaskCancelled, TaskError
 from tiercel.fences import home_of
-from tiercel.lease import Lease, now_s
+from tiercel.lease import Lease
 from tiercel.outbox import Outbox
 from tiercel.secrets import PREFIX, Secrets, redact
 from tiercel.stepping import Stepper
@@ -114,6 +114,10 @@ class Work:
     def holding(self) -> list[agent_pb2.AttemptKey]:
         """Every attempt in the agent's hands: running, or done and not acknowledged."""
         return [attempt.assignment.key for attempt in self._running.values()] + self._delivery.unacknowledged()
+
+    def now_s(self) -> float:
+        """The agent's clock. Any thread may look at it."""
+        return self._tools.lease.now_s()
 
     def settled(self, attempt: Attempt, value: Any, error: BaseException | None) -> None:
         """The function of an attempt ended; called in the loop."""
@@ -321,7 +325,7 @@ class Work:
             self._report(attempt.key, agent_pb2.Progress(key=attempt.assignment.key, beat=True))
             self._watch_heartbeat(attempt, allowed_s)
             return
-        left_s = attempt.heard_s + allowed_s - now_s()
+        left_s = attempt.heard_s + allowed_s - self.now_s()
         if left_s > 0:
             self._watch_heartbeat(attempt, max(0.001, left_s))
             return
@@ -347,7 +351,7 @@ class Work:
 
     def _context_of(self, attempt: Attempt) -> TaskContext:
         def report(fraction: float | None, note: str) -> None:
-            attempt.heard_s = now_s()
+            attempt.heard_s = self.now_s()
             progress = agent_pb2.Progress(key=attempt.assignment.key)
             if fraction is None:
                 progress.beat = True

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from edge.unheard import Unheard
 from sync.driver import SNAPSHOT_EVERY
 from sync.inputs import PeerLinked
 from tests.edge.site import Robot, Site
 from tests.workflow.plans import plan_of
-from workflow.events import CommandAnswered, FragmentEnded
-from workflow.orders import Pause, Rerun, Retry, RollBack
-from workflow.steering_events import FragmentReopened
+from workflow.events import CommandAnswered, FragmentEnded, ValueHanded
+from workflow.orders import Pause, Rerun, Retry, RollBack, encode_order
+from workflow.steering_events import CommandRequested, FragmentReopened
 
 FAILING: dict[str, dict[str, Any]] = {"a": {}, "b": {"needs": ["a"], "retry": {"max_attempts": 1}}, "c": {"needs": ["b"]}}
 
@@ -39,6 +40,17 @@ def test_a_failed_run_is_retried_and_ends_well() -> None:
     site.done(anna, task=2)
     assert site.outcome() == "completed"
     assert [end.outcome for end in site.events(FragmentEnded)] == ["failed", "completed"]
+
+
+def test_what_was_asked_after_an_end_outlives_that_end() -> None:
+    """After a loss the cloud's order comes back before the end that it followed: it is still answered, and only by its answer."""
+    unheard, retry = Unheard(), CommandRequested("c1", "retry", encode_order(Retry()), ["harbour"])
+    unheard.note("r1", ValueHanded(0, b"1", None))
+    unheard.note("r1", retry)
+    unheard.answer("r1", FragmentEnded("failed", ""))
+    assert unheard.said == {"r1": [retry]}
+    unheard.answer("r1", CommandAnswered("c1", True))
+    assert unheard.take() == []
 
 
 def test_a_restart_folds_a_reopened_run_onto_its_tombstone() -> None:

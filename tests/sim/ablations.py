@@ -3,21 +3,28 @@
 Each safeguard is taken away by a subclass that stands in the place of the production class while a seed runs.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from unittest.mock import patch
 
 from cloud.service import PlannerService, Starting
+from edge.doubts import Attempt, Doubts
 from edge.driver import EdgeConfig, EdgeNode
 from edge.inputs import AcknowledgeResults, AssignTasks
 from sync.commit import Commit
 from sync.driver import Driver
+from sync.inputs import Recovered, Replicated
 from sync.values import Now
 from tests.sim.agent import SimAgent
-from tests.sim.network import Connection
-from tests.sim.plan import Plan
-from tests.sim.world import Outcome, World, run_seed
+from tests.sim.agent_machine import Life, machine_of
+from tests.sim.plan import Plan, draw_plan, storm
+from tests.sim.world import Outcome, World, run_plan
+from tiercel.delivery import Delivery
+from tiercel.encoding import Key
+from tiercel.journal import Journal
+from tiercel.machine import Machine
 from tiercel.v1 import agent_pb2
 from workflow.commands import Lose
 
@@ -51,6 +58,22 @@ class Stubborn(Driver):
         Driver.finished(self, batch, None)
 
 
+class Credulous(Driver):
+    """Stores what a peer sends, held already or not."""
+
+    def _replicate(self, input: Replicated | Recovered, now: Now, commit: Commit, effects: list[object]) -> None:
+        tip = self._tips.get(input.stream) or self._tip(input.stream)
+        tip.seq = min(tip.seq, input.rows[0].seq - 1)
+        Driver._replicate(self, input, now, commit, effects)
+
+
+class Certain(Doubts):
+    """Doubts nothing."""
+
+    def cast(self, live: Iterable[Attempt]) -> None:
+        pass
+
+
 class WithoutKeys(PlannerService):
     """Remembers no idempotency key."""
 
@@ -58,40 +81,41 @@ class WithoutKeys(PlannerService):
         return await start(None)
 
 
-class WithoutJournal(SimAgent):
-    """Forgets with its connection what it has done."""
+class Forgetful(Delivery):
+    """Of an agent that forgets with its connection what it has done."""
 
-    def _register(self) -> agent_pb2.Register:
-        self.journal.clear()
-        return super()._register()
+    def known(self, key: Key) -> bool:
+        return False
 
-    async def _converse(self, connection: Connection, welcome: agent_pb2.Welcome) -> None:
-        self.journal.clear()
-        await super()._converse(connection, welcome)
+    def unacknowledged(self) -> list[agent_pb2.AttemptKey]:
+        return []
+
+    def send_all_again(self) -> None:
+        self._sent.clear()
 
 
-class Silent(SimAgent):
-    """Does not say again over a new connection what it has done."""
+class Silent(Delivery):
+    """Does not say again over a new connection what the agent has done."""
 
-    def _say_again(self) -> None:
+    def send_all_again(self) -> None:
+        self._sent.clear()
+
+
+class Trusting(Journal):
+    """Takes for written what the kernel was given."""
+
+    def sync(self) -> None:
         pass
+
+
+def one_machine(agent: SimAgent, life: Life, boot: str) -> Machine:
+    """Calls each process of an agent the first."""
+    return machine_of(agent, life, f"{agent.name}-1")
 
 
 def lost_for_certain(task: int, attempt: int, certain: bool, reason: str) -> Lose:
     """Whatever became of the attempt, it counts as never delivered."""
     return Lose(task, attempt, True, reason)
-
-
-def agents_are(kind: type[SimAgent]) -> Callable[[Plan], World]:
-    """A world whose agents are of this kind."""
-
-    class Otherwise(World):
-        def make_agent(self, name: str, site: str, capabilities: tuple[str, ...]) -> SimAgent:
-            agent = super().make_agent(name, site, capabilities)
-            agent.__class__ = kind
-            return agent
-
-    return Otherwise
 
 
 class ImpatientCopies(World):
@@ -101,27 +125,47 @@ class ImpatientCopies(World):
         return super().make_edge(EdgeConfig(config.site, config.data_dir, config.run_dir, "", first_link_wait_s=0), ports)
 
 
-Swap = tuple[str, object]
-ABLATIONS: dict[str, tuple[list[Swap], Callable[[Plan], World]]] = {
-    "acknowledgements_held_until_durable": ([("sync.actors.Driver", HastyAcknowledgements)], World),
-    "assignments_held_until_durable": ([("sync.actors.Driver", HastyAssignments)], World),
-    "refold_after_a_failed_commit": ([("sync.actors.Driver", Stubborn)], World),
-    "idempotency_keys": ([("tests.sim.process.PlannerService", WithoutKeys)], World),
-    "unknown_outcomes_are_reconciled": ([("edge.sessions.Lose", lost_for_certain)], World),
-    "journal_of_agents": ([], agents_are(WithoutJournal)),
-    "results_are_said_again": ([], agents_are(Silent)),
-    "old_copies_wait_for_the_link": ([], ImpatientCopies),
+@dataclass(frozen=True)
+class Ablation:
+    """What stands where instead of what production has there, and which faults show it best (none: those of any seed)."""
+
+    swaps: dict[str, object] = field(default_factory=dict)
+    make: Callable[[Plan], World] = World
+    faults: tuple[str, ...] = ()
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """While this lasts, the safeguard is gone."""
+        with ExitStack() as stack:
+            for place, other in self.swaps.items():
+                stack.enter_context(patch(place, other))
+            yield
+
+    def plan(self, seed: int) -> Plan:
+        return storm(seed, self.faults) if self.faults else draw_plan(seed)
+
+
+FAILING = ("disk_slow", "disk_stall", "disk_fail", "power_site")
+LIVES = ("kill_site", "kill_agent", "power_site", "agent_line")
+ABLATIONS: dict[str, Ablation] = {
+    "acknowledgements_held_until_durable": Ablation({"sync.actors.Driver": HastyAcknowledgements}, faults=FAILING),
+    "assignments_held_until_durable": Ablation({"sync.actors.Driver": HastyAssignments}),
+    "refold_after_a_failed_commit": Ablation({"sync.actors.Driver": Stubborn}),
+    "idempotency_keys": Ablation({"tests.sim.process.PlannerService": WithoutKeys}),
+    "unknown_outcomes_are_reconciled": Ablation({"edge.sessions.Lose": lost_for_certain}, faults=LIVES),
+    "journal_of_agents": Ablation({"tiercel.runtime.Delivery": Forgetful}),
+    "results_are_said_again": Ablation({"tiercel.runtime.Delivery": Silent}),
+    "events_held_are_not_stored_again": Ablation(
+        {"sync.actors.Driver": Credulous}, faults=("silence", "disk_stall", "disk_slow")
+    ),
+    "doubts_after_a_loss": Ablation({"edge.executor.Doubts": Certain}, faults=("lost_tail", "cut")),
+    "silence_ends_a_link": Ablation({"sync.service.SILENCE_S_MAX": 1e9}, faults=("silence",)),
+    "processes_of_an_agent_are_told_apart": Ablation(
+        {"tests.sim.agent.machine_of": one_machine}, faults=("kill_agent", "power_agent")
+    ),
+    "journal_is_synced": Ablation({"tiercel.runtime.Journal": Trusting}, faults=("power_agent", "agent_line")),
+    "old_copies_wait_for_the_link": Ablation(make=ImpatientCopies, faults=("old_copy",)),
 }
-
-
-@contextmanager
-def without(name: str) -> Iterator[Callable[[Plan], World]]:
-    """The world without this safeguard, while the context lasts."""
-    swaps, make = ABLATIONS[name]
-    with ExitStack() as stack:
-        for place, other in swaps:
-            stack.enter_context(patch(place, other))
-        yield make
 
 
 SEEDS_TRIED = 25
@@ -129,8 +173,9 @@ SEEDS_TRIED = 25
 
 def hunt(name: str, first: int, guarantee: str) -> Outcome:
     """The first seed from `first` on that breaks this guarantee without the safeguard; if none does, the last that was tried."""
-    seed = first
-    with without(name) as make:
-        while not (outcome := run_seed(seed, make)).broken.startswith(guarantee) and seed < first + SEEDS_TRIED:
-            seed += 1
+    seed, ablation = first, ABLATIONS[name]
+    with ablation.in_place():
+        while not (outcome := run_plan(ablation.plan(seed), ablation.make)).broken.startswith(guarantee):
+            if (seed := seed + 1) > first + SEEDS_TRIED:
+                break
     return outcome

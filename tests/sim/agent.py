@@ -1,218 +1,172 @@
-"""An agent: works, keeps a journal of what it has done, talks to its gateway, dies, comes back, says things twice."""
+"""An agent: the production SDK on a machine of the simulator, with capabilities that take their time, jam, and have real effects.
+
+It works, keeps its journal, talks to its gateway, dies, comes back. The world sees what it says and what it is told.
+"""
 
 import asyncio
-import contextlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from tests.sim.network import Broken
-from tests.sim.oracle import Done, Told
-from tiercel.backoff import Backoff
+from tests.sim.agent_machine import REGISTER, RESULTS, AgentChannel, Disk, Life, machine_of
+from tests.sim.ambush import Ambush
+from tests.sim.oracle import Broke, Done, Told
+from tiercel import TaskContext
+from tiercel.capability import capability_of
+from tiercel.encoding import Key, key_of
+from tiercel.errors import RetryableError
+from tiercel.runtime import Runtime, Settings
 from tiercel.v1 import agent_pb2
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-WELCOME_S = 5.0
-
-
-class Key(NamedTuple):
-    """One attempt."""
-
-    run: str
-    task: int
-    attempt: int
-    epoch: int
-
-
-def key_of(message: agent_pb2.AttemptKey) -> Key:
-    return Key(message.run, message.task, message.attempt, message.epoch)
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """What it works on: before its effect it can still be stopped."""
-
-    assignment: agent_pb2.Assignment
-    task: "asyncio.Task[None] | None" = None
-    is_done: bool = False
-
 
 class SimAgent:
-    """One agent of a site. The journal outlives its process; its hands do not."""
+    """One agent of a site. Its disk outlives its process; its hands do not."""
 
     def __init__(
         self, world: "World", name: str, site: str, capabilities: tuple[str, ...], capacity: int, chance: Random
     ) -> None:
         self.world, self.name, self.site = world, name, site
-        self.capabilities, self.capacity, self.chance = capabilities, capacity, chance
-        self.boot = 0
-        self.hands: dict[Key, Job] = {}
-        self.journal: dict[Key, agent_pb2.TaskResult] = {}
-        self.alive = self.connected = False
-        self.slowness = 1.0
-        self.deaf = False
-        self._life: asyncio.Task[None] | None = None
-        self._outgoing: list[agent_pb2.AgentMessage] = []
-        self._wake = asyncio.Event()
-        self._heard_s = 0.0
-        self.backoff = Backoff(chance=chance)
+        self.chance, self.boot, self.slowness = chance, 0, 1.0
+        self.ambush = Ambush(world.loop, chance, world.trace)
+        self.disk = Disk(world.loop, chance, world.trace)
+        self._settings = Settings(
+            name=name,
+            kind=agent_pb2.AGENT_KIND_ROBOT,
+            capacity=capacity,
+            threads=1,
+            grace_s=5.0,
+            journal=Path(f"/sim/{name}.journal"),
+            secrets=None,
+            labels={},
+        )
+        self._capabilities = {each: capability_of(each, self._work, inline=False) for each in capabilities}
+        self._life: Life | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._working: dict[Key, None] = {}
+        # What it has done and must not do again, by attempt; what of that the gateway was sent and has not acknowledged.
+        self._once: dict[Key, None] = {}
+        self._owed: dict[Key, None] = {}
+        self._numbers: dict[int, list[agent_pb2.TaskResult]] = {}
+
+    @property
+    def alive(self) -> bool:
+        return self._life is not None and self._life.alive
+
+    @property
+    def idle_capacity(self) -> int:
+        """How much more it could do at once."""
+        return self._settings.capacity - len(self._working) if self.alive else 0
 
     def start(self) -> None:
+        """A new process on what its disk holds."""
         self.boot += 1
-        self.alive = True
-        self._life = asyncio.ensure_future(self._live())
+        life = self._life = Life(self.disk)
+        runtime = Runtime(self._settings, self._capabilities, machine_of(self, life, f"{self.name}-{self.boot}"))
+        self._serving = asyncio.ensure_future(runtime.serve(AgentChannel(self, life)))  # type: ignore[arg-type]
+        self._serving.add_done_callback(lambda done: self._ended(life, done))
 
-    def kill(self) -> None:
-        """The process dies: what it worked on is forgotten, what it had done may have been done and not be in the journal."""
-        self.alive = self.connected = False
+    def kill(self, *, power: bool = False) -> None:
+        """The process dies: what it worked on is forgotten, what it had done may have been done and not be in the journal.
+        With the power, what was not synced is lost, too, and its gateway does not hear of it."""
         assert self._life is not None
-        self._life.cancel()
-        for job in self.hands.values():
-            if job.task is not None:
-                job.task.cancel()
-        if self.hands:
+        assert self._serving is not None
+        self._life.alive = False
+        if self._working:
             self.world.trace.note("killed_at_work")
-        self.hands.clear()
-
-    # The line to the gateway
-
-    async def _live(self) -> None:
-        while True:
-            with contextlib.suppress(Broken, TimeoutError):
-                await self._session()
-            await asyncio.sleep(self.backoff.next_s())
-
-    async def _session(self) -> None:
-        connection = await self.world.dial_gateway(self)
-        try:
-            await connection.up.write(agent_pb2.AgentMessage(register=self._register()))
-            answer = await asyncio.wait_for(connection.down.read(), WELCOME_S)
-            if answer is None or answer.WhichOneof("kind") != "welcome":
-                self.world.trace.note("agent_refused")
-                return
-            self.backoff.reset()
-            self.connected, self._outgoing = True, []
-            self._say_again()
-            await self._converse(connection, answer.welcome)
-        finally:
-            self.connected = False
-            connection.up.end()
+        self._working.clear()
+        if power:
+            self.disk.lose_power()
+        for connection in list(self._life.connections):
             connection.down.break_reader()
+            if power:
+                self.world.trace.note("half_open")
+                connection.up.break_writer()
+            else:
+                connection.up.end()
+        self._serving.cancel()
 
-    def _register(self) -> agent_pb2.Register:
-        holding = [agent_pb2.AttemptKey(**key._asdict()) for key in (*self.hands, *self.journal)]
-        return agent_pb2.Register(
-            protocol_version=1,
-            agent=self.name,
-            agent_kind=agent_pb2.AGENT_KIND_ROBOT,
-            boot=f"{self.name}-{self.boot}",
-            capabilities=self.capabilities,
-            capacity=self.capacity,
-            holding=holding,
-        )
-
-    async def _converse(self, connection: "Connection", welcome: agent_pb2.Welcome) -> None:
-        self._heard_s = self.world.loop.now_s
-        parts = [self._read(connection), self._write(connection), self._beat(welcome)]
-        tasks = [asyncio.ensure_future(part) for part in parts]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _beat(self, welcome: agent_pb2.Welcome) -> None:
-        count = 0
-        while self.world.loop.now_s - self._heard_s < welcome.lease_ms / 1000:
-            count += 1
-            self._say(agent_pb2.AgentMessage(heartbeat=agent_pb2.Heartbeat(id=count)))
-            await asyncio.sleep(welcome.heartbeat_ms / 1000)
-        self.world.trace.note("agent_lease_over")
-
-    async def _write(self, connection: "Connection") -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            outgoing, self._outgoing = self._outgoing, []
-            for message in outgoing:
-                await connection.up.write(message)
-
-    async def _read(self, connection: "Connection") -> None:
-        while (message := await connection.down.read()) is not None:
-            self._heard_s = self.world.loop.now_s
-            match message.WhichOneof("kind"):
-                case "assignments":
-                    for item in message.assignments.items:
-                        self._take(item)
-                case "result_acks":
-                    for key in message.result_acks.items:
-                        self._forget(key_of(key))
-                case "cancels":
-                    for key in message.cancels.items:
-                        self._stop(key_of(key))
-                case "refused":
-                    self.world.trace.note(f"session_{message.refused.code}")
-                    return
-
-    def _say(self, message: agent_pb2.AgentMessage) -> None:
-        self._outgoing.append(message)
-        self._wake.set()
-
-    def _say_again(self) -> None:
-        if self.journal:
-            self.world.trace.note("reported_again", len(self.journal))
-            self._say(agent_pb2.AgentMessage(results=agent_pb2.Results(items=list(self.journal.values()))))
+    def _ended(self, life: Life, done: "asyncio.Task[None]") -> None:
+        if life.alive and not self.world.is_cleared:
+            self.world.unexpected(self.name, None if done.cancelled() else done.exception())
 
     # Work
 
-    def _take(self, assignment: agent_pb2.Assignment) -> None:
+    async def _work(self, task: TaskContext, **_: object) -> str:
+        life, chance, assignment = self._life, self.chance, task._assignment
+        assert life is not None
         key = key_of(assignment.key)
-        if key in self.hands or key in self.journal:
-            self.world.trace.note("assigned_again")
-            return
-        job = self.hands[key] = Job(assignment)
-        job.task = asyncio.ensure_future(self._work(key, job))
+        self._working[key] = None
+        try:
+            await asyncio.sleep(chance.uniform(0.05, 3.0) * self.slowness)
+            if not life.alive:
+                raise asyncio.CancelledError
+            if assignment.capability == "jam" and chance.random() < 0.5:
+                raise RetryableError("the belt is jammed", code="jam")
+            self._do(task, key)
+            if chance.random() < 0.5:
+                self.ambush.now()
+            try:
+                await asyncio.sleep(chance.uniform(0.0, 0.02))  # Done, and not yet in the journal.
+            except asyncio.CancelledError:
+                if not life.alive:
+                    raise
+        except asyncio.CancelledError:
+            if life.alive:
+                self.world.trace.note("stopped_at_work")
+            raise
+        finally:
+            if life is self._life:
+                self._working.pop(key, None)
+        return f"{key[0]}/{key[1]}"
 
-    async def _work(self, key: Key, job: Job) -> None:
-        chance, assignment = self.chance, job.assignment
-        await asyncio.sleep(chance.uniform(0.05, 3.0) * self.slowness)
-        if assignment.capability == "jam" and chance.random() < 0.5:
-            failure = agent_pb2.TaskFailure(code="jam", message="the belt is jammed", retryable=True, recoverable=True)
-            self._report(key, agent_pb2.TaskResult(key=assignment.key, failure=failure))
-            return
-        done = Done(key.run, key.task, assignment.generation)
-        job.is_done = True
-        self.world.check(lambda: self.world.oracle.effect(self.name, done, assignment.effect, key.attempt))
-        await asyncio.sleep(chance.uniform(0.0, 0.02))  # Done, and not yet in the journal.
-        output = b'"%s/%d"' % (key.run.encode(), key.task)
-        self._report(key, agent_pb2.TaskResult(key=assignment.key, output=output))
+    def _do(self, task: TaskContext, key: Key) -> None:
+        """The effect."""
+        run, number, attempt = key
+        done = Done(run, number, task._assignment.generation)
+        if task.effect != "repeatable":
+            self._once[key] = None
+        self.world.check(lambda: self.world.oracle.effect(self.name, done, task._assignment.effect, attempt))
 
-    def _report(self, key: Key, result: agent_pb2.TaskResult) -> None:
-        self.hands.pop(key, None)
-        self.journal[key] = result
-        if self.connected:
-            twice = 1 + (self.chance.random() < 0.05)
-            for _ in range(twice):
-                self._say(agent_pb2.AgentMessage(results=agent_pb2.Results(items=[result])))
-            if twice > 1:
+    # What the world sees of the line
+
+    def says(self, message: bytes) -> Iterator[bytes]:
+        """It says this, sometimes twice."""
+        yield message
+        if message[0] == REGISTER:
+            self._numbers = {}
+            self.world.check(lambda: self._check_kept(agent_pb2.AgentMessage.FromString(message).register))
+        elif message[0] == RESULTS:
+            results = agent_pb2.AgentMessage.FromString(message).results
+            keys = [key_of(item.key) for item in results.items]
+            if any(key in self._owed for key in keys):
+                self.world.trace.note("reported_again")
+            self.ambush.now()
+            self._owed.update((key, None) for key in keys if key in self._once)
+            for number in results.numbers:  # Those of several parcels that left as one are told apart by nobody.
+                self._numbers[number] = list(results.items)
+            if self.chance.random() < 0.05:
                 self.world.trace.note("reported_twice")
+                yield message
 
-    def _stop(self, key: Key) -> None:
-        job = self.hands.get(key)
-        if job is not None and not job.is_done and job.task is not None:
-            job.task.cancel()
-            self.world.trace.note("stopped_at_work")
-            self._report(key, agent_pb2.TaskResult(key=job.assignment.key, cancelled=True))
+    def _check_kept(self, register: agent_pb2.Register) -> None:
+        """What the gateway was told was on the disk before, so the agent still knows it, whatever it went through."""
+        holding = {key_of(key) for key in register.holding}
+        if forgotten := [key for key in self._owed if key not in holding]:
+            raise Broke("what was told is kept", f"{self.name}, boot {self.boot}, has told {forgotten}, and knows it no longer")
 
-    def _forget(self, key: Key) -> None:
-        result = self.journal.pop(key, None)
-        if result is not None and result.WhichOneof("outcome") == "output":
-            seq = self.world.sites[self.site].durable_seq
-            self.world.oracle.forgotten.append(Told(self.site, key.run, key.task, key.attempt, seq, self.world.loop.now_s))
-
-
-if TYPE_CHECKING:
-    from tests.sim.network import Connection
+    def is_told(self, acks: agent_pb2.ResultAcks) -> None:
+        """The gateway says what it has: the agent forgets it."""
+        if acks.items:
+            raise Broke("acknowledgements by number", f"{self.name} gave numbers, and is answered with {acks.items}")
+        for number in acks.numbers:
+            for item in self._numbers.pop(number, []):
+                key = run, task, attempt = key_of(item.key)
+                self._owed.pop(key, None)
+                self._once.pop(key, None)
+                if item.WhichOneof("outcome") == "output":
+                    seq = self.world.sites[self.site].durable_seq
+                    self.world.oracle.forgotten.append(Told(self.site, run, task, attempt, seq, self.world.loop.now_s))

@@ -23,8 +23,12 @@ SAFEGUARDS = (
     "message_lost",
     "session_lease_expired",
     "session_refolded",
-    "agent_refused",
-    "agent_lease_over",
+    "session_not_ready",
+    "agent_lost_unsynced",
+    "agent_torn_write",
+    "agent_disk_refused",
+    "ambushed",  # A fault struck its victim while it wrote or spoke.
+    "lost_for_good",  # What the cloud did not hold yet.
     "killed_at_work",
     "reported_again",  # From the journal.
     "reported_twice",

@@ -157,8 +157,11 @@ class SimLog:
         self._failure: BaseException | None = None
         self._busy = self.dead = False
         self.under_way_max = 0
+        self.writes: Callable[[], object] = bool  # Told when there is something to be written.
 
     def submit(self, commit: Commit, done: Done) -> None:
+        if commit.rows:
+            self.writes()
         self._put((commit, done))
 
     def reset(self) -> None:

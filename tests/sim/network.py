@@ -58,6 +58,10 @@ class Pipe:
         way.pipes.append(self)
 
     async def write(self, message: Any) -> None:
+        """The same for what is not encoded yet."""
+        await self.write_bytes(message.SerializeToString(deterministic=True))
+
+    async def write_bytes(self, message: bytes) -> None:
         """Raises Broken. Waits while too much is on the way."""
         while True:
             if self.writer_broken:
@@ -67,7 +71,7 @@ class Pipe:
             self.net.trace.note("writer_waits")
             self._writing.append(writing := self.net.loop.create_future())
             await writing
-        self._send(message.SerializeToString(deterministic=True))
+        self._send(message)
 
     def end(self) -> None:
         """No more will be written: the reader finds the end behind what is on the way."""

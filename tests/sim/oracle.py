@@ -2,9 +2,14 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from sync.values import stream_id
 from tests.sim.trace import Trace
+from workflow.events import TaskAssigned, decode
+
+if TYPE_CHECKING:
+    from tests.sim.process import SiteProcess
 
 
 class Broke(AssertionError):
@@ -43,6 +48,8 @@ class Oracle:
     blind: set[Done] = field(default_factory=set)  # Those that may be repeated.
     forgotten: list[Told] = field(default_factory=list)
     started: dict[str, str] = field(default_factory=dict)  # By idempotency key.
+    excused: set[tuple[str, int]] = field(default_factory=set)  # Tasks of which it was lost for good that they had begun.
+    lost: set[tuple[str, int]] = field(default_factory=set)  # Tasks of which it was lost for good how an attempt had ended.
     answered: list[tuple[str, str, str]] = field(default_factory=list)  # Commands that were acknowledged: run, verb, command.
 
     def effect(self, agent: str, what: Done, effect: int, attempt: int) -> None:
@@ -54,8 +61,22 @@ class Oracle:
             self.blind.add(what)
             if self.effects[what] > 1:
                 self.trace.note("repeated_effect")
+        elif self.effects[what] > 1 and (what.run, what.task) in self.excused:
+            self.trace.note("excused_effect")
         elif self.effects[what] > 1:
             raise Broke("effects once", f"{what} was done {self.effects[what]} times, last by {agent} as attempt {attempt}")
+
+    def excuse(self, site: "SiteProcess", held: int) -> None:
+        """The site loses for good what of its stream is behind `held`: what began there may be done again, and what was told
+        of what ended there, on its way to an agent even now, is not in its log."""
+        for place in site.platter.places[stream_id(site.name, 1)][held:]:
+            row = site.platter.rows[place - 1]
+            event = decode(row.kind, row.payload)
+            if isinstance(event, TaskAssigned):
+                self.excused.add((row.run, event.task))
+            elif (task := getattr(event, "task", None)) is not None:
+                self.lost.add((row.run, task))
+        self.forgotten = [told for told in self.forgotten if told.site != site.name or told.seq <= held]
 
     def accepted(self, key: str, run: str) -> None:
         """The API said that a run was started. Raises Broke if it said another one under the same key."""

@@ -34,6 +34,9 @@ KINDS = {
     "clock_rate": 2,
     "clock_far_ahead": 1,
     "old_copy": 2,
+    "power_agent": 4,
+    "agent_disk": 3,
+    "lost_tail": 1,
 }
 
 
@@ -63,6 +66,17 @@ class Plan(NamedTuple):
 
 def _drawn(chance: Random, weights: dict[str, int], count: int) -> list[str]:
     return chance.choices(list(weights), list(weights.values()), k=count)
+
+
+def storm(seed: int, kinds: tuple[str, ...], faults: int = 40) -> Plan:
+    """The story of this seed with many faults of these kinds, and no others."""
+    chance = Random(f"{seed}/storm")
+    calm = [step for step in draw_plan(seed).steps if not step.is_fault]
+    drawn = [
+        Step(chance.uniform(5.0, DURATION_S * 0.95), kind, chance.randrange(1 << 16), chance.random(), chance.uniform(0.3, 20.0))
+        for kind in chance.choices(kinds, k=faults)
+    ]
+    return Plan(seed, tuple(sorted([*calm, *drawn])))
 
 
 def draw_plan(seed: int, *, commands: int = COMMANDS, duration_s: float = DURATION_S) -> Plan:

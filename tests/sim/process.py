@@ -18,6 +18,7 @@ from sync.chain import GENESIS
 from sync.ports.driver import Line
 from sync.replication import LinkRefused
 from sync.values import stream_id
+from tests.sim.ambush import Ambush
 from tests.sim.disk import DiskNature, Platter, SimLog
 from tests.sim.network import Broken, Connection
 from tests.sim.virtual import ClockOf, OwnClock
@@ -61,6 +62,7 @@ class Process(ABC):
         self.alive = self.serving = False
         self.tasks: dict[asyncio.Task[Any], None] = {}
         self.connections: list[Connection] = []
+        self.ambush = Ambush(world.loop, chance, world.trace)
         self.log: SimLog
         self.starts = 0
 
@@ -71,7 +73,8 @@ class Process(ABC):
         self.starts += 1
         self.platter.boot += 1
         self.alive = True
-        self.log = SimLog(self.name, self.platter, self.nature, self.platter.boot, self.world.loop, self.world.trace)
+        log = SimLog(self.name, self.platter, self.nature, self.platter.boot, self.world.loop, self.world.trace)
+        log.writes, self.log = self.ambush.now, log
         self.world.trace.step(f"{self.name} starts, boot {self.platter.boot}")
         task = self.spawn(self.serve())
         task.add_done_callback(self._ended)

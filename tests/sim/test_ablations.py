@@ -10,10 +10,15 @@ CAUGHT = {
     "assignments_held_until_durable": (1, "every run ends"),
     "refold_after_a_failed_commit": (2, "dense streams"),
     "idempotency_keys": (1, "one run per key"),
-    "unknown_outcomes_are_reconciled": (16, "effects once"),
+    "unknown_outcomes_are_reconciled": (1, "effects once"),
+    "events_held_are_not_stored_again": (2, "dense streams"),
+    "doubts_after_a_loss": (3, "effects once"),
+    "silence_ends_a_link": (1, "every run ends"),
+    "processes_of_an_agent_are_told_apart": (3, "effects once"),
     "journal_of_agents": (3, "effects once"),
     "results_are_said_again": (3, "every run ends"),
-    "old_copies_wait_for_the_link": (4, "effects once"),
+    "journal_is_synced": (1, "what was told is kept"),
+    "old_copies_wait_for_the_link": (1, "effects once"),
 }
 
 

@@ -1,11 +1,11 @@
 """Virtual time: an event loop that never sleeps and never leaves its thread, and clocks of which each process has its own."""
 
 import asyncio
-import contextvars
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
-from contextvars import Context
+from contextvars import Context, copy_context
+from functools import partial
 from heapq import heappop, heappush
 from typing import Any
 
@@ -23,11 +23,15 @@ class _Call(asyncio.TimerHandle):
 
     __slots__ = ()
 
-    def __init__(self, when: float, call: Callable[..., object], args: Any, loop: "VirtualLoop", context: Context | None) -> None:
-        self._when, self._callback, self._args, self._loop = when, call, args, loop
-        self._context = contextvars.copy_context() if context is None else context
-        self._cancelled = self._scheduled = False
-        self._source_traceback = self._repr = None
+    def __init__(self, when: float, call: Callable[..., object], args: Any, context: Context | None) -> None:
+        self._when, self._callback, self._args, self._cancelled = when, call, args, False
+        self._context = copy_context() if context is None else context
+
+    def cancel(self) -> None:
+        self._cancelled, self._callback, self._args = True, bool, ()
+
+    def __repr__(self) -> str:
+        return f"<{self._callback!r} at {self._when:.6f}>"
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -44,6 +48,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.now_s = 0.0
         self._timers: list[tuple[float, int, _Call]] = []
         self._timers_set = 0
+        self.create_future = partial(asyncio.Future, loop=self)  # type: ignore[method-assign]
         self.get_debug = bool  # type: ignore[method-assign] # Never. Futures ask for it as they are made.
 
     def time(self) -> float:
@@ -79,14 +84,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.now_s = max(self.now_s, timers[0][0])
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:  # type: ignore[override]
-        call = _Call(self.now_s, callback, args, self, context)
+        call = _Call(self.now_s, callback, args, context)
         self._ready.append(call)
         return call
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        call = _Call(when, callback, args, self, context)
+        call = _Call(when, callback, args, context)
         self._timers_set += 1
         heappush(self._timers, (when, self._timers_set, call))
         return call

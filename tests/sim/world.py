@@ -11,6 +11,7 @@ import asyncio
 import functools
 import gc
 import json
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -162,7 +163,7 @@ class World:
             process.clock.turn_to(1.0)
             process.start()
         for agent in self.agents.values():
-            agent.slowness = 1.0
+            agent.slowness, agent.disk.stalled_until_s, agent.disk.fails = 1.0, 0.0, 0
             if not agent.alive:
                 agent.start()
 
@@ -247,15 +248,18 @@ def run_seed(seed: int, make: Callable[[Plan], World] = World) -> Outcome:
 
 def run_plan(plan: Plan, make: Callable[[Plan], World] = World) -> Outcome:
     """Without what would make it differ from time to time: the collector of garbage rests, and what nodes log is only counted."""
-    before = structlog.get_config()
+    before, sdk_log = structlog.get_config(), logging.getLogger("tiercel")
+    sdk_level = sdk_log.level
     collects = gc.isenabled()
     gc.disable()
     try:
+        sdk_log.setLevel(logging.CRITICAL)
         world = make(plan)
         structlog.configure(processors=[functools.partial(_count, world.trace)])
         return world.run()
     finally:
         structlog.configure(**before)
+        sdk_log.setLevel(sdk_level)
         if collects:
             gc.enable()
 

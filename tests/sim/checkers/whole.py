@@ -33,7 +33,8 @@ async def check_whole(world: "World") -> None:
     for name, site in world.sites.items():
         events = site_events(site.platter, StreamId(f"{name}@1"))
         check_attempts(name, events)
-        check_told([told for told in world.oracle.forgotten if told.site == name], events)
+        lost = world.oracle.lost | world.oracle.excused
+        check_told([told for told in world.oracle.forgotten if told.site == name and (told.run, told.task) not in lost], events)
     await check_started(world)
     await check_replicas(world)
 
