@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from sync.chain import GENESIS, Head
 from sync.commit import Answer, Commit, Row, Snapshot
-from sync.cut import Segment
+from sync.cut import CutHead, Segment
 from sync.log_errors import CommitSuperseded, LogClosed, LogError, LogFull
 from sync.log_reader import LogReader
 from sync.values import StreamId
@@ -77,8 +77,15 @@ class PlatterReader(LogReader):
     def cut(self) -> int:
         return 0
 
+    @property
+    def cut_heads(self) -> dict[StreamId, CutHead]:
+        return {}
+
     def segments(self) -> list[Segment]:
         return []
+
+    def all_events(self, after_pos: int, limit: int, bytes_max: int = 4 << 20) -> list[Row]:
+        return self._platter.rows[after_pos : after_pos + limit]
 
     def head(self, stream: StreamId) -> Head:
         return self._platter.heads.get(stream, GENESIS)
