@@ -401,7 +401,7 @@ class Executor:
             self.home.decide(fragment, Steer(request.command, order), now, out)
 
     def _recall(self, input: Recalled, now: Now, out: list[object]) -> None:
-        self.reopening.recalled(input, self._unheard, now, out)
+        self.reopening.recalled(input, self._unheard, now, out, is_gone=input.run in self.yielding.gone)
 
     # From agents ------------------------------------------------------------------------------------------------------
 

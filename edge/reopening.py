@@ -65,9 +65,15 @@ class Reopening:
             out.append(Recall(run))
         self._waiting.setdefault(run, []).append((request, order))
 
-    def recalled(self, input: Recalled, unheard: Unheard, now: Now, out: list[object]) -> None:
+    def recalled(self, input: Recalled, unheard: Unheard, now: Now, out: list[object], *, is_gone: bool) -> None:
         """Decide what has waited for it. The first order may have opened the run for those that follow, and it may have ended
-        again by that: what follows is decided on that end, not on the one that was read."""
+        again by that: what follows is decided on that end, not on the one that was read. If the run has another home by now, the
+        cloud asks that one."""
+        if is_gone and input.run not in self.home.fragments:
+            self._waiting.pop(input.run, None)
+            unheard.said.pop(input.run, None)
+            keep_unheard(unheard, out)
+            return
         latest = self.home.fragments.get(input.run)
         for request, order in self._waiting.pop(input.run, ()):
             steer = Steer(request.command, order)

@@ -6,23 +6,25 @@ import pytest
 
 from cloud.moving.inputs import MoveRun
 from cloud.port import Problem
-from sync.inputs import PeerLost
+from sync.inputs import FromPeer, PeerLost
 from tests.edge.site import Robot
 from tests.test_moving import hands, move, other, where
 from tests.two_tiers import Tiers
 from tests.workflow.plans import plan_of
 from workflow.attempts import LOCK_DELAY_MS
-from workflow.events import TaskAssigned, TaskCompleted, decode
+from workflow.events import CommandAnswered, TaskAssigned, TaskCompleted, decode
 from workflow.home_events import (
     DecisionRefused,
     FactRefused,
     FactTold,
     FailureTold,
     FragmentDropped,
+    FragmentSuperseded,
     FragmentTaken,
     HomeConfirmed,
 )
-from workflow.orders import Settle
+from workflow.orders import Rerun, Settle, encode_order
+from workflow.steering_events import CommandRequested
 
 T = TypeVar("T")
 HORIZON_MS = 60_000
@@ -329,3 +331,21 @@ def test_a_move_is_no_new_life(restarted: str, is_saved: bool, is_forced: bool) 
         world.wires[old].site.stop_all(robot, run)
     world.drain()
     assert world.cloud.outcome(run) == "failed"
+
+
+def test_what_was_asked_of_a_run_that_had_ended_is_not_done_by_a_home_that_it_has_left() -> None:
+    """A site that hears of an order and then that the run is another's, before it has read how it ended, leaves it alone."""
+    world = chain("repeatable")
+    run, old = begun(world)
+    for _ in "abc":
+        finish_at(world, old, run)
+    site = world.wires[old].site
+    assert world.cloud.outcome(run) == "completed"
+    site.reads = False
+    body = encode_order(Rerun("a"))
+    site.turn(FromPeer(site.stream, run, CommandRequested("c9", "rerun", body), site.clock.wall_ms))
+    site.turn(FromPeer(site.stream, run, FragmentSuperseded(3, other(old)), site.clock.wall_ms))
+    site.reads = True
+    site.turn()
+    assert run not in site.core.fragments
+    assert not site.events(CommandAnswered)
