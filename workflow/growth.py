@@ -4,7 +4,7 @@ They are compiled as if the definition had ended with a `repeat` of one round ar
 and can say all that a definition can. What they need outside is kept apart, as edges that were drawn at run time.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -104,6 +104,16 @@ def _outer_reads(tasks: Iterable[TaskPlan]) -> set[int]:
     return found
 
 
+def _ending_after(fragment: "Fragment", task: int) -> Iterator[int]:
+    """What ends after the task: all that comes after it, and the groups around that, which end with their members."""
+    for following in fragment.after(task):
+        yield following
+        parent = fragment.parent_of(following)
+        while parent >= 0:
+            yield parent
+            parent = fragment.parent_of(parent)
+
+
 def check_addition(fragment: "Fragment", tasks: bytes, links: dict[str, list[str]]) -> Addition:
     """The addition, if the run can take it: known needs, outputs that are still at hand, no circle. Raises GrowthRefused."""
     addition = compile_addition(fragment.plan.document, tasks)
@@ -162,7 +172,7 @@ def _check_circles(fragment: "Fragment", links: dict[str, list[str]], added: set
         task = fragment.index_of(name)
         after, ahead = set[int](), [task]
         while ahead:
-            fresh = set(fragment.after(ahead.pop())) - after
+            fresh = set(_ending_after(fragment, ahead.pop())) - after
             after |= fresh
             ahead += [waiting for waiting, its in causes.items() if waiting not in after and its & fresh]
         if closing := sorted(causes[task] & after):

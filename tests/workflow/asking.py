@@ -9,6 +9,7 @@ from workflow.fragment import Fragment
 from workflow.orders import (
     AddTasks,
     Approve,
+    EditPlan,
     EndChild,
     Hold,
     Lift,
@@ -19,6 +20,7 @@ from workflow.orders import (
     Resume,
     Retry,
     RollBack,
+    Seen,
     Settle,
     Signal,
     Skip,
@@ -26,12 +28,13 @@ from workflow.orders import (
     Terminate,
     Update,
 )
+from workflow.planning.editing import read_operations, seen_by
 from workflow.states import ABSENT, RECONCILE, STUCK, WAITING
 from workflow.tasks import Role
 
 PEOPLE = (
     *("pause", "resume", "signal", "skip", "retry", "rerun", "steps", "version", "back", "named", "update", "hold", "lift"),
-    *("settle", "checkpoint", "approve", "child", "priority", "terminate", "cancel", "add", "add"),
+    *("settle", "checkpoint", "approve", "child", "priority", "terminate", "cancel", "add", "add", "edit", "edit"),
 )
 
 
@@ -61,6 +64,7 @@ def random_order(fragment: Fragment, what: str, number: int, variant: int) -> Or
         "priority": lambda: Prioritise(variant % 10),
         "terminate": lambda: Terminate() if variant == 0 else None,
         "add": lambda: addition(fragment, name, number, variant),
+        "edit": lambda: edit(fragment, shown, number, variant),
     }
     return orders[what]() if what in orders else None
 
@@ -92,6 +96,24 @@ def addition(fragment: Fragment, name: str, number: int, variant: int) -> Order:
     unbegun = [fragment.id_of(t) for t in range(len(fragment.states)) if fragment.is_unbegun(t) and fragment.parent_of(t) < 0]
     links = {unbegun[number % len(unbegun)]: [fresh]} if unbegun and number % 2 else {}
     return AddTasks(tasks, "ann", links)
+
+
+def edit(fragment: Fragment, shown: list[str], number: int, variant: int) -> Order:
+    """Operations on the plan: a new task between two that there are, an edge, a parameter, a skip; some on what was never so."""
+    fresh, name, other = f"e{fragment.version}", shown[number % len(shown)], shown[(number + 1 + variant) % len(shown)]
+    operations: list[dict[str, Any]] = [
+        {"op": "add_edge", "source": name, "target": other},
+        {"op": "put", "node": name, "field": "with.x", "new": variant},
+        {"op": "add_node", "id": fresh, "fields": grown(fresh, variant)[fresh]},
+        {"op": "add_edge", "source": name, "target": fresh},
+        {"op": "add_edge", "source": fresh, "target": other},
+        {"op": "del_node", "id": other},
+    ]
+    chosen = (operations[:1], operations[1:2], operations[2:5], operations[5:], operations[:2])[variant % 5]
+    seen = seen_by(fragment, read_operations(chosen))
+    if number % 4 == 0:  # It looked otherwise to whoever edits.
+        seen = Seen({node: {**fields, "with.x": -1} for node, fields in seen.nodes.items()}, seen.edges[:1])
+    return EditPlan(chosen, seen, "ann", latest=number % 4 == 1)
 
 
 def grown(fresh: str, variant: int) -> dict[str, Any]:

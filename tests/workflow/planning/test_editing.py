@@ -163,6 +163,23 @@ def test_an_edit_that_cannot_be_done_is_refused_as_a_whole(operations: list[dict
     assert done.fragment.version == version + 1, "the answer alone"
 
 
+def test_a_member_cannot_wait_for_its_own_group() -> None:
+    """The end of a group comes after that of its members, so this would be a circle, also by way of what follows the group."""
+    tasks = {
+        **OPEN,
+        "both": {"needs": ["gate"], "parallel": {"tasks": {"left": W, "right": W}}},
+        "last": {**W, "needs": ["both"]},
+    }
+    for need in ("both", "last"):
+        operation = {"op": "add_edge", "source": need, "target": "both.left"}
+        assert "in a circle: both.left -> " in edit(waiting(tasks), operation)
+    among = {"op": "add_edge", "source": "both.right", "target": "both.left"}
+    done = waiting(tasks)
+    assert edit(done, among) == ""
+    done.order(Signal("go"))
+    assert [name for name in done.run().done if name.startswith("both.")] == ["both.right", "both.left"]
+
+
 def test_a_task_that_has_begun_meanwhile_refuses_the_edit() -> None:
     """The site went on while it was cut off."""
     done = waiting({**OPEN, "rest": {"needs": ["end"], "wait": {"for": 60}}})
@@ -212,9 +229,10 @@ def test_no_operation_of_an_edit_vanishes(theirs: list[list[dict[str, Any]]], mi
         plan, lost = plan_of(done.fragment), [each.loses.what for each in conflicts(done)[told:]]
         last = {(o["op"], o.get("id") or o.get("node") or (o["source"], o["target"])): o for o in mine}
         taken_out = {o["id"] for o in mine if o["op"] == "del_node"}
+        added = {o["id"] for o in mine if o["op"] == "add_node"}  # These get parameters from the beginning.
         for operation in last.values():
             match operation:
-                case {"op": "put", "node": node, "new": new} if node not in taken_out:
+                case {"op": "put", "node": node, "new": new} if node not in taken_out | added:
                     assert plan.nodes.get(node, {}).get("with.n") == new or f"put with.n of {node}" in lost
                 case {"op": "add_node", "id": id} if id not in taken_out:
                     assert id in plan.nodes or f"add task {id}" in lost
