@@ -35,7 +35,7 @@ from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobError, pull, push
 from sync.commit import Row
 from sync.documents.book import DocumentBook
 from sync.driver import StreamRecovered
-from sync.identity.driver import Renewal
+from sync.identity.driver import CERTIFICATE, Renewal
 from sync.identity.files import TlsFiles
 from sync.identity.upkeep.service import Upkeep, renewed_over
 from sync.link.service import Link
@@ -260,8 +260,10 @@ class EdgeNode:
                 await renewal.over(self._converse)
             except LinkRefused as refused:
                 log.warning("link ended", site=self.config.site, code=refused.code, reason=str(refused))
+                if refused.code == CERTIFICATE:  # There was no link yet that could have noted it.
+                    self.exchange.standings.of(CLOUD).refuse(refused.code, str(refused), self._now_ms(), fatal=False)
             except (grpc.RpcError, OSError, asyncio.InvalidStateError) as error:
-                renewal.no_line(error)
+                self.exchange.standings.of(CLOUD).unreached(renewal.no_line(error))
             if clock() - self._linked_s > RECONNECT_S_MAX:
                 backoff.reset()
             await asyncio.sleep(backoff.next_s())

@@ -1,6 +1,7 @@
 """TLS between cloud, sites and agents over real sockets: who is let in, who is refused and told why, and new certificates."""
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from cloud.driver import CloudConfig, GlobalPlanner
 from edge.driver import EdgeConfig, EdgeNode
 from sync.identity import main as certificates
 from sync.identity.driver import Credentials
-from sync.identity.files import TlsFiles
+from sync.identity.files import TlsFiles, tls_files
 from sync.identity.names import Identity
 from sync.serving.service import CHANNEL_OPTIONS
 from tests.test_well import ended, served
@@ -75,9 +76,9 @@ def expired(certs: Path) -> TlsFiles:
 @pytest.mark.parametrize(
     ("shows", "told"),
     [
-        (of_another_ca, "no link over TLS"),
-        (self_signed, "no link over TLS"),
-        (trusting_another_ca, "no link over TLS"),
+        (of_another_ca, "most likely it does not take our certificate"),
+        (self_signed, "most likely it does not take our certificate"),
+        (trusting_another_ca, "the cloud's certificate is not of a CA that we trust"),
         (of_another_site, "certificate is for site airport, hello says harbour"),
         (of_an_agent, "certificate is for agent crane-1 of site harbour"),
         (expired, "certificate of site harbour expired 3 h ago: tiercel cert issue --site harbour"),
@@ -86,7 +87,8 @@ def expired(certs: Path) -> TlsFiles:
 async def test_who_is_refused_says_why_and_works_on_alone(
     tmp_path: Path, certs: Path, shows: Callable[[Path], TlsFiles], told: str
 ) -> None:
-    """A site with a wrong certificate gets no link, its log says what is wrong, and its gateway takes agents all the same."""
+    """A site with a wrong certificate gets no link, its log and its status say what is wrong, and its gateway takes agents all
+    the same."""
     with capture_logs() as lines:
         async with nodes(tmp_path, certs, shows(certs)) as (cloud, edge):
 
@@ -94,12 +96,39 @@ async def test_who_is_refused_says_why_and_works_on_alone(
                 return any(told in str(line) for line in lines)
 
             await until(is_told)
+            link = (await edge._status()).link
+            assert link.state == "down"
+            assert told in f"{link.ended} {link.refusals.last}"
             assert cloud.exchange.links == {}
             assert edge.gateway.accepting
 
 
+async def test_a_refused_hello_is_counted_where_one_looks_for_it(tmp_path: Path, certs: Path) -> None:
+    """At the cloud, of the site that it names."""
+    async with nodes(tmp_path, certs, of_another_site(certs)) as (cloud, _):
+
+        async def is_counted() -> bool:
+            return cloud.exchange.standings.of("harbour").refusals.by_code.get("identity", 0) > 0
+
+        await until(is_counted)
+        said = cloud.exchange.standings.of("harbour").refusals.last
+        assert said == "certificate is for site airport, hello says harbour"
+
+
 async def test_a_site_without_tls_gets_no_link_to_a_cloud_with_it(tmp_path: Path, certs: Path) -> None:
-    """Plain text against TLS is no connection; the site goes on."""
+    """Plain text against TLS is no connection; the site says what may be missing, and goes on."""
+    with capture_logs() as lines:
+        async with nodes(tmp_path, certs, None) as (_, edge):
+
+            async def is_told() -> bool:
+                return any("it wants TLS, perhaps (--tls-dir)" in str(line.get("reason")) for line in lines)
+
+            await until(is_told)
+            assert "it wants TLS" in (await edge._status()).link.ended
+
+
+async def test_plain_text_is_no_connection_to_a_cloud_with_tls(tmp_path: Path, certs: Path) -> None:
+    """Nothing is answered to it."""
     async with nodes(tmp_path, certs, None) as (cloud, edge):
         async with grpc.aio.insecure_channel(cloud.config.sync_listen) as channel:
             with pytest.raises(grpc.RpcError):
@@ -211,12 +240,39 @@ async def test_the_api_speaks_https_to_who_trusts_its_ca(tmp_path: Path, certs: 
     await ended(serving)
 
 
+@pytest.mark.parametrize(
+    ("makes", "told"),
+    [
+        (lambda certs: certificates.issue(certs / "ca", certs / "cloud", Identity("cloud"), days=-1), "certificate has expired"),
+        (
+            lambda certs: certificates.issue(certs / "ca", certs / "cloud", Identity("airport")),
+            "is not the cloud's (cloud.tiercel)",
+        ),
+        (lambda certs: shutil.rmtree(certs / "cloud"), "does not speak TLS: is the cloud started with --tls-dir?"),
+    ],
+)
+async def test_a_site_says_what_is_wrong_with_its_cloud(
+    tmp_path: Path, certs: Path, makes: Callable[[Path], object], told: str
+) -> None:
+    """An expired certificate, that of another node, none at all: each in its own words, in log and status."""
+    makes(certs)
+    files = tls_files(certs / "harbour")
+    with capture_logs() as lines:
+        async with nodes(tmp_path, certs, files) as (_, edge):
+
+            async def is_told() -> bool:
+                return any(told in str(line.get("reason")) for line in lines)
+
+            await until(is_told)
+            assert told in (await edge._status()).link.ended
+
+
 class nodes:  # noqa: N801 - used as a context manager
     """A cloud with TLS and a site with these files, running."""
 
     def __init__(self, folder: Path, certs: Path, files: TlsFiles | None) -> None:
         self._folder, self._files = folder, files
-        self._cloud_files = TlsFiles(*(certs / "cloud" / name for name in ("ca.crt", "tls.crt", "tls.key")))
+        self._cloud_files = tls_files(certs / "cloud") if (certs / "cloud").is_dir() else None
         self._serving: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> tuple[GlobalPlanner, EdgeNode]:

@@ -57,7 +57,7 @@ class OwnPorts:
         """A new channel each time, so that a dead connection is never waited for."""
         async with channel_to_cloud(self.cloud, self._config.tls, CHANNEL_OPTIONS) as channel:
             connecting = connect(channel, self._patience.next_s())
-            self._patience.connected(await (told(channel, connecting) if self._config.tls else connecting))
+            self._patience.connected(await told(channel, connecting))
             call = sync_pb2_grpc.SyncServiceStub(channel).Exchange()
             yield Line(aiter(call), call.write, channel)
 

@@ -15,11 +15,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sync.identity.expiry import expiry_problem
 from sync.identity.files import TlsFiles
+from sync.identity.handshake import handshake_problem
 from sync.identity.names import CLOUD, Identity, server_name
 from sync.replication import LinkRefused
 from tiercel.tls import State, state_of
 
 LOOK_S = 2.0
+CERTIFICATE = "certificate"
+"""The code of a link that was not tried, for our own certificate cannot be shown."""
 
 log = structlog.get_logger()
 
@@ -79,10 +82,10 @@ def channel_to_cloud(address: str, files: TlsFiles | None, options: tuple[tuple[
     try:
         credentials = Credentials(files)
     except ValueError as error:
-        raise LinkRefused("certificate", str(error), fatal=False) from error
+        raise LinkRefused(CERTIFICATE, str(error), fatal=False) from error
     identity, not_after_ms = papers(files.cert)
     if identity is not None and not_after_ms <= _now_ms():
-        raise LinkRefused("certificate", expiry_problem(identity, not_after_ms, _now_ms()), fatal=False)
+        raise LinkRefused(CERTIFICATE, expiry_problem(identity, not_after_ms, _now_ms()), fatal=False)
     named = (*options, ("grpc.ssl_target_name_override", server_name(CLOUD)))
     return grpc.aio.secure_channel(address, credentials.client(), options=named)
 
@@ -133,14 +136,22 @@ class Renewal:
         self._files, self._look_s = files, look_s
         self._said = ""
 
-    def no_line(self, error: BaseException) -> None:
-        """The other side could not be had. With TLS the reason is said once, for it may be a matter of certificates."""
-        reason = str(getattr(error, "details", lambda: None)() or error)
-        if self._files is None or reason == self._said:
-            log.debug("no link", reason=reason)
-        else:
-            self._said = reason
-            log.warning("no link over TLS: it is tried again, and local work goes on", cert=str(self._files.cert), reason=reason)
+    def no_line(self, error: BaseException) -> str:
+        """The other side could not be had: why. It is said once if it may be a matter of certificates."""
+        said = str(getattr(error, "details", lambda: None)() or error)
+        problem = handshake_problem(said, is_tls=self._files is not None)
+        reason = problem or said
+        if reason == self._said or (self._files is None and not problem):
+            log.debug("no link", reason=said)
+            return reason
+        self._said = reason
+        log.warning(
+            "no link: it is tried again, and local work goes on",
+            reason=reason,
+            said=said,
+            cert=str(self._files.cert) if self._files else "",
+        )
+        return reason
 
     async def over(self, once: Callable[[], Awaitable[None]]) -> None:
         """Run `once` to its end, as if there were one line: it ends or raises as the last of them does."""

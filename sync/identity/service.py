@@ -12,9 +12,11 @@ import structlog
 from sync.identity.expiry import expiry_problem
 from sync.identity.names import Identity, capabilities_among, identity_among
 from sync.replication import LinkRefused
+from sync.values import site_name_problem
 from tiercel.v1 import sync_pb2
 
 log = structlog.get_logger()
+NODE_CHARACTERS_MAX = 80
 HEALTH = "/grpc.health.v1.Health/"
 
 
@@ -91,11 +93,14 @@ async def vouched(
 
 
 def check_node(identity: Identity | None, node: str) -> None:
-    """Raises LinkRefused if the certificate is of somebody else."""
-    if identity is None:
-        raise LinkRefused("identity", f"the certificate names no identity of Tiercel, hello says {node}", fatal=False)
-    if identity.agent or identity.site != node:
-        raise LinkRefused("identity", f"certificate is for {identity.words}, hello says {node}", fatal=False)
+    """Raises LinkRefused if the certificate is of somebody else. It is counted for the site that the hello names: there somebody
+    looks who wonders why it has no link."""
+    if identity is not None and not identity.agent and identity.site == node:
+        return
+    whose = f"certificate is for {identity.words}" if identity else "the certificate names no identity of Tiercel"
+    refused = LinkRefused("identity", f"{whose}, hello says {node[:NODE_CHARACTERS_MAX]}", fatal=False)
+    refused.peer = node if site_name_problem(node) is None else ""
+    raise refused
 
 
 def impostor(context: Any, site: str, agent: str, capabilities: Iterable[str]) -> str:

@@ -120,6 +120,10 @@ class Standing:
         """It is down."""
         self.since_ms, self.ended, self.telemetry_lost = now_ms, reason, self.telemetry_lost + lost
 
+    def unreached(self, reason: str) -> None:
+        """An attempt to dial the peer has failed: what is shown of a link that is down is why it does not come back."""
+        self.ended = reason
+
     def refuse(self, code: str, words: str, now_ms: int, *, fatal: bool) -> None:
         """One side refused to go on."""
         said = self.refusals
