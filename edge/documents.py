@@ -24,7 +24,7 @@ from sync.documents.book import PENDING_MAX, Decision, DocumentBook
 from sync.documents.events import EVENTS, DocumentCreated, EditProposed, EditRefused
 from sync.documents.ids import CLOUD, home_of
 from sync.documents.inputs import EditDocument
-from sync.documents.losing import conflict_of, with_base
+from sync.documents.overtaken import conflicts_of
 from sync.documents.owners import stranger_problem
 from sync.documents.reading import shown_of
 from sync.documents.terms import PLAIN, Terms
@@ -130,9 +130,10 @@ class SiteDocuments(Part):
             if len(self.book.pending) >= PENDING_MAX:
                 reason = f"{PENDING_MAX:,} edits wait for the cloud already: ask again once it has answered some"
                 return self._refuse(edit, "too_many_pending", reason)
-            edit = with_base(edit, self.book.get(edit.document))
-            self._home.note(edit, out)
-            return edit
+            proposed = self.book.proposed(edit)
+            if isinstance(proposed, EditProposed):
+                self._home.note(proposed, out)
+            return proposed
         decided = self.book.decide(edit, now.wall_ms)
         if isinstance(decided, EditRefused):
             return decided
@@ -160,13 +161,13 @@ class SiteDocuments(Part):
 
     def _settle(self, edit: EditProposed, decided: Decision | EditRefused, at: str, now: Now, out: list[object]) -> None:
         """Record what was decided of an edit that was made at the node `at`, and what loses by it."""
-        lost = conflict_of(self.book, edit, decided, at, now.wall_ms)
+        lost = conflicts_of(self.book, edit, decided, at, now.wall_ms)
         if isinstance(decided, EditRefused):
             self._home.note(decided, out)
         else:
             self._record(decided, out)
-        if lost is not None:
-            self._home.note(lost, out)
+        for conflict in lost:
+            self._home.note(conflict, out)
 
     def _record(self, decided: Decision, out: list[object]) -> None:
         changed = decided.changed
@@ -197,7 +198,7 @@ class SiteDocuments(Part):
                 self._settle(edit, self.book.decide(edit, now.wall_ms), CLOUD, now, out)
 
     def _fold(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
-        self.book.fold(event)
+        self.book.fold(event, "" if is_own else CLOUD)
         if type(event) is DocumentCreated:
             self._watch(event.document, event.terms)
 

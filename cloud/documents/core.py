@@ -21,14 +21,14 @@ from sync.documents.events import (
     EVENTS,
     Changed,
     DocumentChanged,
-    DocumentCreated,
     DocumentDeleted,
     EditProposed,
     EditRefused,
+    begun,
 )
 from sync.documents.ids import CLOUD, SHARED, home_of
 from sync.documents.inputs import EditDocument
-from sync.documents.losing import conflict_of, with_base
+from sync.documents.overtaken import conflicts_of
 from sync.documents.owners import stranger_problem
 from sync.documents.terms import PLAIN
 from sync.outputs import Reply
@@ -104,10 +104,11 @@ class CloudDocuments(Part):
         return {EditProposed: self._hear_edit, DocumentChanged: answered, DocumentDeleted: answered, EditRefused: answered}
 
     def greet(self, site: str, now: Now, out: list[object]) -> None:
-        """What is undecided of the site's edits (they came back after a loss, when nobody was there to hear) is decided."""
+        """It is told what it lacks, before anything of its own counts; and what is undecided of its edits (they came back after a
+        loss, when nobody was there to hear) is decided."""
+        self._tell(site, now, out)
         for edit in [self.book.pending[name] for name, by in self.proposers.items() if by == site and name in self.book.pending]:
             self._decide_for(site, edit, now, out)
-        self._tell(site, now, out)
         self._send(site, now, out)
 
     def untell(self, site: str) -> None:
@@ -163,7 +164,10 @@ class CloudDocuments(Part):
             return Problem(STATUS["not_yours"], "not_yours", foreign)
         if (problem := self._unfit(home)) is not None:
             return problem
-        self._planner.note("", with_base(edit, self.book.get(edit.document)), now, out)
+        proposed = self.book.proposed(edit)
+        if isinstance(proposed, EditRefused):
+            return refusal(proposed)
+        self._planner.note("", proposed, now, out)
         self._send(home, now, out)
         return Edited(edit.edit, 0)
 
@@ -206,8 +210,9 @@ class CloudDocuments(Part):
             self._planner.note(site, answer, now, out)
 
     def _decide_for(self, site: str, edit: EditProposed, now: Now, out: list[object]) -> None:
-        """The cloud decides, and the site is told either way; or it waits until no lease stands in the way."""
-        if self._bar(edit, now):
+        """The cloud decides, and the site is told either way; or it waits until no lease stands in the way, behind those of the
+        same site that wait already: what is made on top of others counts after them."""
+        if self._bar(edit, now) or self._is_behind(edit, site):
             self._held[edit.edit] = None
             return
         if not self.book.get(edit.document).terms.reaches(site):
@@ -223,22 +228,26 @@ class CloudDocuments(Part):
         else:
             self._record(edit, decided, site, now, out)
 
+    def _is_behind(self, edit: EditProposed, site: str) -> bool:
+        held = (self.book.pending.get(name) for name in self._held if name != edit.edit and self.proposers.get(name) == site)
+        return any(other is not None and other.document == edit.document for other in held)
+
     def _refuse(self, site: str, edit: EditProposed, refused: EditRefused, now: Now, out: list[object]) -> None:
-        lost = conflict_of(self.book, edit, refused, site, now.wall_ms)
+        lost = conflicts_of(self.book, edit, refused, site, now.wall_ms)
         self._planner.note("", refused, now, out)
         self._planner.note(site, refused, now, out)
         self._note_lost(lost, now, out)
 
     def _record(self, edit: EditProposed, decided: Decision, at: str, now: Now, out: list[object]) -> None:
-        lost = conflict_of(self.book, edit, decided, at, now.wall_ms)
+        lost = conflicts_of(self.book, edit, decided, at, now.wall_ms)
         for event in decided.events:
             self._planner.note("", event, now, out)
         self._note_lost(lost, now, out)
         self._tell_all(now, out)
 
-    def _note_lost(self, lost: ConflictRecorded | None, now: Now, out: list[object]) -> None:
-        if lost is not None:
-            self._planner.note("", lost, now, out)
+    def _note_lost(self, lost: list[ConflictRecorded], now: Now, out: list[object]) -> None:
+        for conflict in lost:
+            self._planner.note("", conflict, now, out)
 
     def _hear_answer(self, site: str, run: str, event: Event, time_ms: int, now: Now, out: list[object]) -> None:
         assert isinstance(event, DocumentChanged | DocumentDeleted | EditRefused)
@@ -272,10 +281,10 @@ class CloudDocuments(Part):
         last, terms = known.history[-1], known.terms
         who = last.author, last.edit, last.at_ms
         if terms != PLAIN:
-            promised = terms.level, terms.resolver, terms.multi_writer, terms.sites
-            begun = DocumentCreated(name, CLOUD, *promised, *who, known.version - 1, known.epoch)
-            self._planner.note(site, begun, now, out)
-        change: Changed = DocumentChanged(name, known.version, known.epoch, known.value, *who)
+            self._planner.note(site, begun(name, CLOUD, terms, who, known.version - 1, known.epoch), now, out)
+        after = self.told.get(site, {}).get(name, 0)
+        operations = self.book.transforming.since(name, after)
+        change: Changed = DocumentChanged(name, known.version, known.epoch, known.value, *who, operations, after)
         if not known.value:
             change = DocumentDeleted(name, known.version, known.epoch, *who)
         self._planner.note(site, change, now, out)
@@ -306,7 +315,7 @@ class CloudDocuments(Part):
     def _fold_site(self, site: str, run: str, event: Event, time_ms: int) -> None:
         assert isinstance(event, EVENTS)
         if home_of(event.document) == site or isinstance(event, EditProposed):
-            self.book.fold(event)
+            self.book.fold(event, site)
             self.sent.discard(event.edit)
         if isinstance(event, EditProposed) and event.edit in self.book.pending:
             self.proposers[event.edit] = site

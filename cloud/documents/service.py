@@ -92,7 +92,7 @@ class Documents:
         book, home, now = self._node.planner.documents.book, home_of(document), self._node.loop.clock.now()
         if (merged := merged_of(self._node.planner.merging.book, document, now.wall_ms)) is not None:
             return merged
-        known, pending = book.get(document), tuple(book.waiting(document))
+        known, pending = book.seen(document), tuple(book.waiting(document))
         if home == CLOUD:
             return shown_of(document, known, "home", now.wall_ms, 0, 0)._replace(pending=pending)
         fresh = self._node.freshness(home)

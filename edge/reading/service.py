@@ -182,7 +182,7 @@ class SiteReads:
         book, now = self._site.book, self._site.loop.clock.now()
         if (merged := merged_of(self._site.merging, document, now.wall_ms)) is not None:
             return merged
-        known, pending = book.get(document), tuple(book.waiting(document))
+        known, pending = book.seen(document), tuple(book.waiting(document))
         if home_of(document) == book.home:
             return shown_of(document, known, "home", now.wall_ms, 0, 0)._replace(pending=pending)
         staleness_ms = self._site.exchange.staleness_ms(CLOUD)

@@ -14,12 +14,23 @@ from typing import NamedTuple
 
 import msgspec
 
-from sync.documents.events import Changed, DocumentChanged, DocumentCreated, DocumentDeleted, EditProposed, EditRefused
+from sync.documents.events import (
+    Changed,
+    DocumentChanged,
+    DocumentCreated,
+    DocumentDeleted,
+    EditProposed,
+    EditRefused,
+    begun,
+)
 from sync.documents.forgotten import Forgotten
 from sync.documents.ids import home_of
+from sync.documents.losing import with_base
 from sync.documents.merge_patch import merged
 from sync.documents.terms import PLAIN, Terms, terms_problem
+from sync.documents.transforming import Holds, No, Outcome, Transforming
 from sync.event import Event
+from sync.ot.rebase import Lost
 
 VALUE_BYTES_MAX = 256 << 10
 DOCUMENTS_MAX = 1_000
@@ -28,6 +39,8 @@ PENDING_MAX = 1_000
 EDITS_KEPT = 1_000
 HISTORY_KEPT = 1_000
 ANY_VERSION = -1
+LITERAL = ("operations", "restore")
+NOT_TRANSFORMED = "operations are for documents that begin with resolver=ot: put or merge this one"
 
 
 class Change(msgspec.Struct, array_like=True, frozen=True):
@@ -55,6 +68,7 @@ class Decision(NamedTuple):
 
     changed: Changed
     created: DocumentCreated | None = None
+    lost: tuple[Lost, ...] = ()
 
     @property
     def events(self) -> list[Event]:
@@ -69,13 +83,15 @@ class Saved(msgspec.Struct, array_like=True):
     pending: dict[str, EditProposed]
     refused: dict[str, EditRefused]
     forgotten: bytes = b""
+    transforming: bytes = b""
 
 
 class DocumentBook:
     """`home` is the name of this node. `pending` and `refused` are edits by id, oldest first; at most `EDITS_KEPT` refusals."""
 
-    def __init__(self, home: str) -> None:
+    def __init__(self, home: str, holds: Holds | None = None) -> None:
         self.home = home
+        self.transforming = Transforming(home, holds)
         self.documents: dict[str, Document] = {}
         self.pending: dict[str, EditProposed] = {}
         self.refused: dict[str, EditRefused] = {}
@@ -87,6 +103,13 @@ class DocumentBook:
     def get(self, document: str) -> Document:
         """What is known of it: version 0 and no value if nothing."""
         return self.documents.get(document) or Document()
+
+    def seen(self, document: str) -> Document:
+        """The document as its people see it here: if its edits are transformed, with those on top that wait for its home."""
+        known = self.get(document)
+        if document not in self.transforming.views:
+            return known
+        return msgspec.structs.replace(known, value=self.transforming.shown(document, known.value))
 
     def waiting(self, document: str) -> Iterator[EditProposed]:
         """The pending edits of one document, oldest first."""
@@ -106,6 +129,14 @@ class DocumentBook:
                 return change.version
         return self.refused.get(edit)
 
+    def proposed(self, edit: EditProposed) -> EditProposed | EditRefused:
+        """The edit as it goes to its home elsewhere: with what was known here of the document when it was made."""
+        known = self.get(edit.document)
+        if not self.transforming.is_mine(edit, known):
+            return self._refuse(edit, "not_transformed", NOT_TRANSFORMED) if edit.operation in LITERAL else with_base(edit, known)
+        made = self.transforming.proposed(edit, known)
+        return self._refuse(edit, *made) if isinstance(made, No) else made
+
     def decide(self, edit: EditProposed, now_ms: int) -> Decision | EditRefused:
         """The home's word on an edit that it has not answered yet; nothing is changed before it is folded."""
         assert home_of(edit.document) == self.home, f"{edit.document} is not at home at {self.home}"
@@ -119,28 +150,33 @@ class DocumentBook:
             found = f"has version {actual}" if actual else "does not exist"
             wanted = f"version {edit.expected}" if edit.expected else "that it does not exist"
             return self._refuse(edit, "version_conflict", f"{edit.document} {found}, and {wanted} was expected: read it again")
-        if edit.operation != "put" and not known.value:
+        if edit.operation != "put" and not known.value and not (edit.terms is not None and edit.operation in LITERAL):
             return self._refuse(edit, "document_unknown", f"there is no document {edit.document}: put a value first")
         if actual and edit.terms is not None and edit.terms != known.terms:
             return self._refuse(edit, "terms_fixed", f"{edit.document} exists on other terms, and these are fixed when it begins")
         if edit.terms is not None and (problem := terms_problem(edit.terms) or _several(edit.terms)):
             return self._refuse(edit, "invalid_terms", problem)
-        value = self._outcome(known, edit)
-        if problem := self._too_much(known, edit.document, value):
+        if self.transforming.is_mine(edit, known):
+            outcome = self.transforming.decide(edit, known)
+        elif edit.operation in LITERAL:
+            outcome = No("not_transformed", NOT_TRANSFORMED)
+        else:
+            outcome = Outcome(self._outcome(known, edit))
+        if isinstance(outcome, No):
+            return self._refuse(edit, *outcome)
+        if problem := self._too_much(known, edit.document, outcome.value):
             return self._refuse(edit, "document_too_large", problem)
-        return self._changes(known, edit, value, now_ms)
+        return self._changes(known, edit, outcome, now_ms)
 
-    def _changes(self, known: Document, edit: EditProposed, value: bytes, now_ms: int) -> Decision:
+    def _changes(self, known: Document, edit: EditProposed, outcome: Outcome, now_ms: int) -> Decision:
         version, epoch = known.version + 1, max(known.epoch, 1)
         who = edit.author, edit.edit, now_ms
         if edit.operation == "delete":
-            return Decision(DocumentDeleted(edit.document, version, epoch, *who))
-        changed = DocumentChanged(edit.document, version, epoch, value, *who)
+            return Decision(DocumentDeleted(edit.document, version, epoch, *who), lost=outcome.lost)
+        changed = DocumentChanged(edit.document, version, epoch, outcome.value, *who, outcome.operations, known.version)
         if known.value:
-            return Decision(changed)
-        terms = edit.terms or PLAIN
-        promised = terms.level, terms.resolver, terms.multi_writer, terms.sites
-        return Decision(changed, DocumentCreated(edit.document, self.home, *promised, *who, known.version, epoch))
+            return Decision(changed, lost=outcome.lost)
+        return Decision(changed, begun(edit.document, self.home, edit.terms or PLAIN, who, known.version, epoch), outcome.lost)
 
     def _outcome(self, known: Document, edit: EditProposed) -> bytes:
         if edit.operation == "delete":
@@ -164,8 +200,8 @@ class DocumentBook:
 
     # Folding ----------------------------------------------------------------------------------------------------------
 
-    def fold(self, event: Event) -> None:
-        """Take in a fact, from wherever it comes."""
+    def fold(self, event: Event, by: str = "") -> None:
+        """Take in a fact, from wherever it comes; `by`: whose stream it stands in, empty for this node's."""
         match event:
             case DocumentChanged() | DocumentDeleted():
                 self._change(event)
@@ -173,8 +209,10 @@ class DocumentBook:
                 self._create(event)
             case EditProposed() if self.answer(event.document, event.edit) is None:
                 self.pending[event.edit] = event
+                self.transforming.fold_edit(event, self.get(event.document), by)
             case EditRefused():
-                self.pending.pop(event.edit, None)
+                if (edit := self.pending.pop(event.edit, None)) is not None:
+                    self.transforming.fold_refused(event, self.get(event.document), edit)
                 self.refused[event.edit] = event
                 if len(self.refused) > EDITS_KEPT:
                     oldest = next(iter(self.refused))
@@ -201,10 +239,12 @@ class DocumentBook:
         return known
 
     def _change(self, event: Changed) -> None:
-        self.pending.pop(event.edit, None)
+        edit = self.pending.pop(event.edit, None)
         known = self._known(event.document)
         if (event.epoch, event.version) <= (known.epoch, known.version):
+            self.transforming.fold_answered(event.document, event.edit)
             return
+        self.transforming.fold_change(event, known, edit)
         if home_of(event.document) == self.home:
             self._bytes += len(event.value) - len(known.value)
         known.version, known.epoch, known.value = event.version, event.epoch, event.value
@@ -222,13 +262,16 @@ class DocumentBook:
         if not self.documents and not self.pending and not self.refused:
             return b""
         documents = {name: self.documents[name] for name in sorted(self.documents)}
-        return msgspec.msgpack.encode(Saved(documents, self.pending, self.refused, self.forgotten.save()))
+        return msgspec.msgpack.encode(
+            Saved(documents, self.pending, self.refused, self.forgotten.save(), self.transforming.save())
+        )
 
     def restore(self, body: bytes) -> None:
         """Begin from what `save` wrote."""
         saved = _SAVED.decode(body)
         self.documents, self.pending, self.refused = saved.documents, saved.pending, saved.refused
         self.forgotten = Forgotten(saved.forgotten)
+        self.transforming.restore(saved.transforming, self.get)
         own = [each for name, each in saved.documents.items() if home_of(name) == self.home]
         for name, each in saved.documents.items():
             self._note_terms(name, each.terms)

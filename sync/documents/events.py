@@ -9,7 +9,7 @@ class DocumentCreated(Event, frozen=True):
     """The home has decided that the document begins on these terms; its first value follows in the same commit. A document whose
     first change comes without it (as logs were written before) is eventual. `after`: its last version before, if it was deleted.
 
-    `home`, `level`, `resolver`, `multi_writer` and `sites` are those of `Terms`."""
+    `home` and what has the name of a term is as in `Terms`."""
 
     document: str
     home: str
@@ -22,11 +22,19 @@ class DocumentCreated(Event, frozen=True):
     at_ms: int = 0
     after: int = 0
     epoch: int = 1
+    acyclic: bool = False
+    checks: tuple[str, ...] = ()
 
     @property
     def terms(self) -> Terms:
         """What the document is promised."""
-        return Terms(self.level, self.resolver, self.multi_writer, self.sites)
+        return Terms(self.level, self.resolver, self.multi_writer, self.sites, acyclic=self.acyclic, checks=self.checks)
+
+
+def begun(document: str, home: str, terms: Terms, who: tuple[str, str, int], after: int, epoch: int) -> DocumentCreated:
+    """It begins on these terms. `who`: author, edit and moment."""
+    promised = terms.level, terms.resolver, terms.multi_writer, terms.sites
+    return DocumentCreated(document, home, *promised, *who, after, epoch, terms.acyclic, terms.checks)
 
 
 class DocumentChanged(Event, frozen=True):
@@ -34,7 +42,10 @@ class DocumentChanged(Event, frozen=True):
     1, 2, 3 and go on after a deletion. `edit` is the id of the edit that was asked for, `author` who asked, `at_ms` the home's
     clock (UTC).
 
-    A change stands for all before it, so a replica may be told the latest alone. `epoch` is that of the home."""
+    A change stands for all before it, so a replica may be told the latest alone. `epoch` is that of the home.
+
+    `operations` (a JSON array; empty: not said) are what made the value of that of version `after`, in a document whose edits are
+    transformed: by them a replica puts edits that wait there behind what the home has done (sync.documents.transforming)."""
 
     document: str
     version: int
@@ -43,6 +54,8 @@ class DocumentChanged(Event, frozen=True):
     author: str
     edit: str
     at_ms: int
+    operations: bytes = b""
+    after: int = 0
 
 
 class DocumentDeleted(Event, frozen=True):
@@ -66,7 +79,10 @@ class EditProposed(Event, frozen=True):
     version that it must have (0: it must not exist), negative: any. `terms`: on which it is to begin if it does not exist.
 
     `base` is the version that whoever made the edit had seen (negative: nobody says), and `seen` of a merge a digest of what its
-    members were there: by these the home knows what it overwrites that its maker had not seen (sync.documents.losing)."""
+    members were there: by these the home knows what it overwrites that its maker had not seen (sync.documents.losing).
+
+    Of a document whose edits are transformed they are `operations` (a JSON array), on top of version `base` and of the maker's
+    own edits that are not in it, but for the first `refused` of those that were (a deletion has them, too)."""
 
     document: str
     edit: str
@@ -78,6 +94,7 @@ class EditProposed(Event, frozen=True):
     terms: Terms | None = None
     base: int = -1
     seen: bytes = b""
+    refused: int = 0
 
 
 class EditRefused(Event, frozen=True):

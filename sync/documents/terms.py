@@ -7,19 +7,26 @@ from sync.merging.rules import RULES_MAX, read_rule
 
 MERGING = ("lww", "semantic")
 """Of documents that several nodes write to at once (`sync.merging`): of each field the latest stands, or what its rule says."""
-RESOLVERS = ("home", *MERGING)
+RESOLVERS = ("home", "ot", *MERGING)
 SITES_MAX = 64
+CHECKS_MAX = 20
+CHECK_CHARACTERS_MAX = 500
 
 
 class Terms(msgspec.Struct, array_like=True, frozen=True):
     """`resolver`: "home", one home puts all edits in order. `sites` hold a replica of what is shared; empty: all. `rules`: of a
-    document that several nodes write to, by which rule the writes of a field are merged (`sync.merging.rules`)."""
+    document that several nodes write to, by which rule the writes of a field are merged (`sync.merging.rules`).
+
+    `resolver` "ot": edits are operations, and go behind those that their maker did not know of (sync.documents.transforming).
+    `acyclic`: its edges close no circle; `checks`: what must hold of `value` after every edit (CEL)."""
 
     level: Level = EVENTUAL
     resolver: str = "home"
     multi_writer: bool = False
     sites: tuple[str, ...] = ()
     rules: tuple[tuple[str, str], ...] = ()
+    acyclic: bool = False
+    checks: tuple[str, ...] = ()
 
     def reaches(self, site: str) -> bool:
         """Does the site hold a replica of a shared document of these terms?"""
@@ -39,6 +46,10 @@ def terms_problem(terms: Terms) -> str:
         return f"a document has several writers (multi_writer) if its resolver is {' or '.join(MERGING)}, and only then"
     if problem := _rules_problem(terms):
         return problem
+    if (terms.acyclic or terms.checks) and terms.resolver != "ot":
+        return "checks, and edges that close no circle, are for documents of resolver ot"
+    if len(terms.checks) > CHECKS_MAX or any(len(check) > CHECK_CHARACTERS_MAX for check in terms.checks):
+        return f"at most {CHECKS_MAX} checks of {CHECK_CHARACTERS_MAX} characters"
     if len(terms.sites) > SITES_MAX:
         return f"replicas at {len(terms.sites)} sites; allowed: {SITES_MAX}, or all of them (name none)"
     if terms.level.kind == "bounded" and not (terms.level.versions or terms.level.time_ms):

@@ -1,5 +1,6 @@
 """What can be done to a document. Every operation carries what it replaces, so it can be undone."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -128,6 +129,27 @@ class Change(msgspec.Struct, frozen=True):
 class Malformed(Exception):
     """The operation cannot be done to this document; `str()` says why."""
 
+    code = "malformed"
+
+
+class Gone(Malformed):
+    """There is no document any more."""
+
+    code = "document_unknown"
+
+
+def encode_all(operations: Iterable[Any_]) -> bytes:
+    """Operations as events hold them: a JSON array."""
+    return msgspec.json.encode(list(operations))
+
+
+def decode_all(body: bytes) -> tuple[Any_, ...]:
+    """Read operations, whoever wrote them. Raises Malformed."""
+    try:
+        return _ALL.decode(body)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"these are no operations: {error}") from error
+
 
 def encode(change: Change) -> bytes:
     """As it travels."""
@@ -146,10 +168,13 @@ def decode(body: bytes) -> Change:
     return change
 
 
+_ALL = msgspec.json.Decoder(tuple[Any_, ...])
+
+
 def check(change: Change) -> None:
     """Raise Malformed for what no document could take."""
-    if not change.site or change.number < 1 or change.base < 0:
-        raise Malformed("a change names its site, its number (from 1) and the revision it was made on")
+    if change.number < 1 or change.base < 0:
+        raise Malformed("a change names its number (from 1) and the revision it was made on")
     if len(change.operations) > OPERATIONS_MAX:
         raise Malformed(f"a change of {len(change.operations):,} operations: {OPERATIONS_MAX:,} at most; make several of it")
     for operation in change.operations:

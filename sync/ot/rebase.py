@@ -18,11 +18,13 @@ STALE_MAX = 1_000
 
 
 class Label(NamedTuple):
-    """Whose a group is: the edit `ref` of `author`; it stands at `revision` of the home, with so many of the site's `refused`."""
+    """Whose a group is: the edit `ref` of `author` at `site`; it stands at `revision` of the home, with so many of the edits of
+    whose queue it is `refused`."""
 
     revision: int = 0
     refused: int = 0
     ref: str = ""
+    site: str = ""
     author: str = ""
     at_ms: int = 0
 

@@ -10,15 +10,16 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from sync.ot.document import Document
+from sync.ot.document import Document, named
 from sync.ot.json_form import below, difference
-from sync.ot.operations import AddEdge, AddNode, Any_, Change, DelNode, Malformed, Put, check
+from sync.ot.operations import AddEdge, AddNode, Any_, Change, DelEdge, DelNode, Malformed, Put, check
 from sync.ot.rebase import Label, Lost, Rebase
 from sync.ot.transform import IN_FIELD, same
 from sync.ot.undo import inverse
 
 WINDOW = 10_000
 """Revisions that are kept, so that edits made on top of them can still go behind what came since; and operations in a queue."""
+WINDOW_BYTES_MAX = 1 << 20
 
 Check = Callable[[Document, Sequence[Any_]], str]
 """Why the document, after these operations, cannot be; empty if it can."""
@@ -35,6 +36,7 @@ class Accepted:
     change: Change
     operations: tuple[Any_, ...]
     lost: tuple[Lost, ...] = ()
+    size: int = 0  # Of the operations in the log, in bytes.
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,12 @@ class Sequencer:
     revision: int = 0
     checks: tuple[Check, ...] = ()
     mend: Mend = lambda document, done: ()
-    window: deque[Accepted] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    window: deque[Accepted] = field(default_factory=deque)
     answered: dict[str, int] = field(default_factory=dict)
     heads: dict[str, int] = field(default_factory=dict)
     refusals: dict[str, int] = field(default_factory=dict)
     queues: dict[str, Rebase] = field(default_factory=dict)
+    held: int = 0  # Bytes in the window.
     _refused: dict[str, Refused] = field(default_factory=dict)
 
     def submit(self, change: Change) -> Answer:
@@ -106,13 +109,39 @@ class Sequencer:
             return Refused(change, "too_old", reason)
         return self._decide(change, queue)
 
+    def decide_end(self, change: Change) -> Answer:
+        """As `decide`, of a change that deletes the document: all of it goes, what was added meanwhile, too."""
+        if (queue := self._queue(change)) is None:
+            return Refused(change, "too_old", f"made on top of revision {change.base}, of which too little is kept")
+        pure, lost = queue.trial(change.operations, is_first=False)
+        end = tuple(difference(self.document, Document()))
+        lost += _unseen(queue, set(self.document.nodes) - {each.id for each in pure if isinstance(each, DelNode)})
+        return Accepted(self.revision + 1, change, end, tuple(lost))
+
+    def at(self, revision: int) -> Document | None:
+        """The document as it was then; None if nobody knows any more."""
+        if not self.revision - len(self.window) <= revision <= self.revision:
+            return None
+        document = self.document.copy()
+        for accepted in reversed(self.window):
+            if accepted.revision <= revision:
+                break
+            document.apply(inverse(accepted.operations))
+        return document
+
+    def forget(self) -> None:
+        """Keep nothing of what was: edits on top of anything but the document as it is are too old from now on."""
+        self.window.clear()
+        self.queues.clear()
+        self.held = 0
+
     def _decide(self, change: Change, queue: Rebase) -> Answer:
         try:
             operations, lost = queue.trial(change.operations, is_first=False)
             done = self._tried(operations)
             lost += self._hidden(operations, done[len(operations) :])
         except Malformed as wrong:  # It cannot be done, or what it says that it replaces was never there.
-            return Refused(change, "malformed", str(wrong))
+            return Refused(change, wrong.code, str(wrong))
         except _Wrong as wrong:
             return Refused(change, "refused", str(wrong))
         return Accepted(self.revision + 1, change, done, tuple(lost))
@@ -179,14 +208,21 @@ class Sequencer:
                 queue.append(more, label)
         self.document.apply(answer.operations)
         self.revision = answer.revision
-        self.window.append(answer)
+        self._keep(answer)
         if site:
             self.heads[site] = answer.revision
         for other, unheard in list(self.queues.items()):
             if other != site:
                 unheard.append(answer.operations, _label(answer.revision, self.refusals.get(other, 0), answer.change))
-            if len(unheard) > WINDOW:
+            if len(unheard) > WINDOW or (unheard.groups and unheard.groups[0].label.revision <= self.revision - len(self.window)):
                 del self.queues[other]
+
+    def _keep(self, accepted: Accepted) -> None:
+        """In the window, as far as that goes."""
+        self.window.append(accepted)
+        self.held += accepted.size
+        while len(self.window) > WINDOW or (self.held > WINDOW_BYTES_MAX and self.window):
+            self.held -= self.window.popleft().size
 
     def _take_back(self, refused: Refused, queue: Rebase) -> None:
         site = refused.change.site
@@ -198,8 +234,21 @@ class Sequencer:
         queue.append(inverse(pure), _label(self.revision, self.refusals[site], refused.change))
 
 
+def _unseen(queue: Rebase, nodes: set[str]) -> list[Lost]:
+    """What was done at these nodes meanwhile."""
+    lost: dict[str, list[Lost]] = {}
+    for group in queue.groups:
+        for done in queue.of(group):
+            if isinstance(done, DelNode):
+                lost.pop(done.id, None)
+            elif not isinstance(done, DelEdge) and (gone := [node for node in named(done) if node in nodes]):
+                lost.setdefault(gone[0], []).append(Lost(done, DelNode(gone[0]), is_first=True, other=group.label))
+    return [each for found in lost.values() for each in found]
+
+
 def _label(revision: int, refused: int, change: Change) -> Label:
-    return Label(revision, refused, change.ref or f"{change.site}/{change.number}", change.author, change.at_ms)
+    ref = change.ref or f"{change.site}/{change.number}"
+    return Label(revision, refused, ref, change.site, change.author, change.at_ms)
 
 
 def _writes(operation: Any_, sought: Put | AddNode) -> bool:

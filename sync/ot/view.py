@@ -77,12 +77,18 @@ class View:
         self.queue.past(theirs, is_first=True)
 
     def take_back(self, ref: str) -> None:
-        """The home has refused the oldest edit that waits. What was built on it goes with it, as far as it cannot stand alone."""
-        if ref not in self._refs or self.queue.groups[0].label.ref != ref:
+        """The home has refused an edit that waits. What was built on it goes with it, as far as it cannot stand alone."""
+        if ref not in self._refs:
             return
         self._refs.discard(ref)
-        undo = inverse(self.queue.drop())
-        self.queue.past(undo, is_first=True)
+        waiting = Rebase()
+        while (group := self.queue.groups[0]).label.ref != ref:
+            waiting.append(self.queue.drop(), group.label)
+        self.queue.past(inverse(self.queue.drop()), is_first=True)
+        if waiting.groups:
+            for group in self.queue.groups:
+                waiting.append(self.queue.of(group), group.label)
+            self.queue = waiting
         self._shown = None
 
 
