@@ -1,8 +1,8 @@
 """Documents whose edits are transformed (`resolver` ot), as a book of documents has them.
 
 Whoever edits one, edits what is seen there: the value with the edits that wait on top. A put or a merge is turned into
-operations right there (`proposed`), so the home learns what was meant, and not what everything around it was. The home understands
-them on top of what their maker had (`sync.ot.sequencer`), and its change carries what it did, so that every other place can put
+operations right there (`proposed`), so the home learns what was meant, and not what everything around it was. It understands them
+on top of what their maker had (`sync.ot.sequencer`), and its change carries what it did, so that every other place can put
 its own edits behind (`sync.ot.view`). All of this follows from the events, and is folded from them.
 """
 
