@@ -214,8 +214,9 @@ class Sequencer:
         for other, unheard in list(self.queues.items()):
             if other != site:
                 unheard.append(answer.operations, _label(answer.revision, self.refusals.get(other, 0), answer.change))
-            if len(unheard) > WINDOW or (unheard.groups and unheard.groups[0].label.revision <= self.revision - len(self.window)):
-                del self.queues[other]
+            first = unheard.groups[0].label.revision if unheard.groups else self.revision
+            if len(unheard) > WINDOW or first < self.revision - len(self.window):
+                del self.queues[other]  # It would hold more than the window may.
 
     def _keep(self, accepted: Accepted) -> None:
         """In the window, as far as that goes."""
