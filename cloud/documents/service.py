@@ -31,6 +31,8 @@ READ_WAIT_S = 2.0
 LOOK_S = 0.01
 PROBE_S = 0.5
 ERRANDS_MAX = 4_096
+LATER = ("unavailable", "bound_reached", "escrow_exhausted")
+"""Refusals that are none for ever: nothing was recorded, and a moment later the same edit may be taken."""
 
 
 class Documents:
@@ -119,7 +121,7 @@ class Documents:
                 if not isinstance(answered, Problem):
                     return await self._decided(wanted, answered, level, until_s - clock())
                 reply = answered
-            if reply.code not in ("unavailable", "bound_reached") or level.when_cut == "fail" or clock() >= until_s:
+            if reply.code not in LATER or level.when_cut == "fail" or clock() >= until_s:
                 raise reply
             await asyncio.sleep(LOOK_S)
 

@@ -15,6 +15,7 @@ from cloud.documents.inputs import Edited
 from cloud.fleet import Fleet
 from cloud.ids import Ids
 from cloud.merging import restoring as _losers  # noqa: F401 (losers come back)
+from cloud.merging.lending import Lending
 from cloud.part import Fold, Hear, Part
 from cloud.port import Problem
 from sync.clock import AHEAD_MS_MAX, wall_ms
@@ -27,8 +28,9 @@ from sync.event import Event
 from sync.merging.book import DOCUMENTS_MAX, Made, MergeBook
 from sync.merging.conflicts import conflicts_of
 from sync.merging.dots import Dot, covers
-from sync.merging.events import DocumentWritten, MergingBegun, WriteQuarantined
+from sync.merging.events import DocumentWritten, MergingBegun, ShareAsked, WriteQuarantined
 from sync.merging.merged import Merged
+from sync.merging.writing import Short
 from sync.values import Now
 from workflow import conflict_events as _conflicts  # noqa: F401 (makes the events known)
 from workflow import merging_events as _codec  # noqa: F401 (makes the events known)
@@ -97,6 +99,7 @@ class CloudMerging(Part):
     def __init__(self, planner: Planning) -> None:
         self._planner = planner
         self.book = MergeBook(CLOUD, evaluate, planner.era << COUNTER_BITS)
+        self.lending = Lending(self.book, planner.fleet, planner.ids, planner.note, self._relay)
         self.told: dict[str, dict[str, Told]] = {}
 
     def own_folds(self) -> dict[type, Fold]:
@@ -106,7 +109,7 @@ class CloudMerging(Part):
         return {DocumentWritten: self._fold_site}
 
     def hears(self) -> dict[type, Hear]:
-        return {DocumentWritten: self._hear}
+        return {DocumentWritten: self._hear, ShareAsked: self._hear_asked}
 
     def greet(self, site: str, now: Now, out: list[object]) -> None:
         """What came back after a loss, when nobody was there to hear, is taken in; what was taken in before stays as it is."""
@@ -119,6 +122,14 @@ class CloudMerging(Part):
         """The site is told what it lacks: what was overwritten while it was away, nobody needs to tell it."""
         for document in self.book.documents:
             self._tell(site, document, now, out)
+
+            if document in self.told.get(site, {}):
+                self.lending.grant(site, document, now, out)
+
+    def _grant_all(self, document: str, now: Now, out: list[object]) -> None:
+        for site in sorted(self._planner.fleet.sites):
+            if document in self.told.get(site, {}):
+                self.lending.grant(site, document, now, out)
 
     def untell(self, site: str) -> None:
         """The stream for the site begins anew."""
@@ -138,6 +149,9 @@ class CloudMerging(Part):
         if is_new and (problem := self._unfit(edit)) is not None:
             return problem
         decided = self.book.decide(edit, now.wall_ms, asked.context)
+        if isinstance(decided, Short):
+            self.lending.fetch(edit.document, decided, now, out)
+            return Problem(409, decided.code, f"edit {edit.edit}: {decided}")
         if isinstance(decided, EditRefused):
             return Problem(STATUS.get(decided.code, 409), decided.code, f"edit {decided.edit}: {decided.reason}")
         if not isinstance(decided, Made):
@@ -147,6 +161,8 @@ class CloudMerging(Part):
             self._planner.note("", decided, now, out)
             self._relay(decided, now, out)
             self._record_losers(decided.document, decided.dot, now, out)
+            if is_new:
+                self._grant_all(decided.document, now, out)
         return Edited(edit.edit, decided.version)
 
     def _unfit(self, edit: EditProposed) -> Problem | None:
@@ -180,6 +196,10 @@ class CloudMerging(Part):
     def _hear(self, site: str, run: str, event: Event, time_ms: int, now: Now, out: list[object]) -> None:
         assert isinstance(event, DocumentWritten)
         self._take_in(event.document, event.dot, now, out)
+
+    def _hear_asked(self, site: str, run: str, event: Event, time_ms: int, now: Now, out: list[object]) -> None:
+        assert isinstance(event, ShareAsked)
+        self.lending.hear(site, event, now, out)
 
     def _take_in(self, document: str, dot: Dot, now: Now, out: list[object]) -> None:
         """Judge a site's write by this clock, tell the others, and record who has lost. What somebody who has seen it has

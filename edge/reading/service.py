@@ -229,7 +229,10 @@ class SiteReads:
         while True:
             answer = await self._once(wanted, level, until_s)
             if not isinstance(answer, EditRefused) or answer.code not in LATER:
-                break
+                if not self._may_get_more(answer, until_s):
+                    break
+                await asyncio.sleep(LOOK_S)
+                continue
             if level.when_cut == "fail" or self._clock() >= until_s:
                 raise Unavailable(answer.reason)
             await asyncio.sleep(LOOK_S)
@@ -237,6 +240,11 @@ class SiteReads:
             return await self._decided(answer, level, until_s)
         assert isinstance(answer, int | EditRefused)
         return answer
+
+    def _may_get_more(self, answer: object, until_s: float) -> bool:
+        """Of a sum the share here was too small, and the cloud has been asked for more."""
+        is_short = isinstance(answer, EditRefused) and answer.code == "escrow_exhausted"
+        return is_short and CLOUD in self._site.exchange.links and self._clock() < until_s
 
     def _level(self, wanted: EditDocument) -> Level:
         known = self._site.book.get(wanted.document)

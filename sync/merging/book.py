@@ -13,10 +13,11 @@ from sync.documents.forgotten import Forgotten
 from sync.documents.terms import PLAIN, Terms
 from sync.event import Event
 from sync.merging.dots import Dot, Vector
+from sync.merging.escrow import Account, Share, accounts_of, share_of
 from sync.merging.events import DocumentWritten, MergingBegun, WriteQuarantined
 from sync.merging.merged import Merged
 from sync.merging.rules import Evaluate
-from sync.merging.writing import Desk, Refused, Wish, refusal, written
+from sync.merging.writing import Desk, Refused, Short, Wish, lending, refusal, written
 
 DOCUMENTS_MAX = 1_000
 EDITS_KEPT = 1_000
@@ -28,6 +29,9 @@ class Made(msgspec.Struct, array_like=True, frozen=True):
     document: str
     dot: Dot
     version: int
+
+
+Decided = DocumentWritten | EditRefused | Made | Short
 
 
 class SavedDocument(msgspec.Struct, array_like=True):
@@ -67,9 +71,9 @@ class MergeBook:
 
     # Deciding ---------------------------------------------------------------------------------------------------------
 
-    def decide(self, edit: EditProposed, now_ms: int, context: Vector | None = None) -> DocumentWritten | EditRefused | Made:
+    def decide(self, edit: EditProposed, now_ms: int, context: Vector | None = None) -> Decided:
         """This node's word on an edit of a document that has begun, or is to begin on the edit's terms; nothing is changed before
-        it is folded."""
+        it is folded. Short: of a sum it has not enough, and may ask for more."""
         if (made := self.edits.get(edit.edit)) is not None:
             return made
         known, wish = self.get(edit.document), Wish(*_wish(edit), context)
@@ -79,6 +83,8 @@ class MergeBook:
         try:
             self._check(known, edit)
             return written(known, wish, self.desk, now_ms)
+        except Short as short:
+            return short
         except Refused as refused:
             return refusal(wish, refused, known)
 
@@ -94,6 +100,25 @@ class MergeBook:
             )
         if edit.terms is not None and edit.terms != known.terms:
             raise Refused("terms_fixed", f"{edit.document} exists on other terms, and these are fixed when it begins")
+
+    def share(self, document: str, name: str, node: str) -> Share:
+        """Of a sum, what the node may still do by itself, as far as is known here."""
+        known = self.documents[document]
+        return share_of(known.rule(name), accounts_of(known.parts(name)), node)
+
+    def has_lent(self, document: str, name: str, to: str) -> bool:
+        """Has this node ever lent the other any of the sum?"""
+        own = accounts_of(self.documents[document].parts(name)).get(self.desk.node, Account())
+        return to in own.lent_up or to in own.lent_down
+
+    def lend(self, document: str, name: str, to: str, wanted: Share, edit: str, now_ms: int) -> DocumentWritten | None:
+        """Of this node's share as much of what is wanted as there is; None if there is nothing."""
+        own = self.share(document, name, self.desk.node)
+        given = Share(min(wanted.up or 0, own.up or 0), min(wanted.down or 0, own.down or 0))
+        if not any(given):
+            return None
+        wish = Wish(document, "merge", b"", self.desk.node, edit)
+        return lending(self.documents[document], wish, self.desk, name, to, given, now_ms)
 
     # Folding ----------------------------------------------------------------------------------------------------------
 

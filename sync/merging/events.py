@@ -33,7 +33,8 @@ class DocumentWritten(Event, frozen=True):
     cloud tells it to the other sites, perhaps without fields that were overwritten since.
 
     `deletes`: the document is taken away, with the fields that the writer saw. `stamp` is hybrid time by the writer's clock.
-    `version` is one more than the largest that the writer had seen: it grows, and concurrent writes may have the same."""
+    `version` is one more than the largest that the writer had seen: it grows, and concurrent writes may have the same.
+    `moves`: it only moves a share of a sum to another node, and says nothing of whether the document is there."""
 
     document: str
     dot: Dot
@@ -45,6 +46,7 @@ class DocumentWritten(Event, frozen=True):
     edit: str
     at_ms: int
     deletes: bool = False
+    moves: bool = False
 
 
 class WriteQuarantined(Event, frozen=True):
@@ -57,4 +59,15 @@ class WriteQuarantined(Event, frozen=True):
     at_ms: int = 0
 
 
-EVENTS = (MergingBegun, DocumentWritten, WriteQuarantined)
+class ShareAsked(Event, frozen=True):
+    """Of a sum this node wants so much more of what may be added, or taken away: a site from the cloud, or the cloud from a site,
+    for a third one. What it is given is a write of whoever gives."""
+
+    document: str
+    name: str
+    up: int
+    down: int
+    at_ms: int
+
+
+EVENTS = (MergingBegun, DocumentWritten, WriteQuarantined, ShareAsked)

@@ -22,7 +22,7 @@ class Key(NamedTuple):
 
 
 ROOT = Key("", "\0")
-"""Is there such a document? Every write says so; one that has been edited by somebody who did not know of its end goes on."""
+"""Is there such a document? Every edit says so; one that has been edited by somebody who did not know of its end goes on."""
 _HERE = b"true"
 
 
@@ -95,9 +95,12 @@ class Merged:
     @property
     def vector(self) -> dict[str, int]:
         """All that is known of it here, those writes included that others have overwritten."""
-        heads = self._fields.get(ROOT, ())
-        vector = joined([*(self.writes[dot].context for dot in heads), *({dot.writer: dot.counter} for dot in heads)])
-        return dict(sorted(vector.items()))
+        latest = self._latest()
+        return joined([*(write.context for write in latest), *({write.dot.writer: write.dot.counter} for write in latest)])
+
+    def _latest(self) -> list[DocumentWritten]:
+        """The writes that have seen all others."""
+        return [*self.heads, *(write for write in self.writes.values() if write.moves)]
 
     @property
     def heads(self) -> list[DocumentWritten]:
@@ -107,7 +110,7 @@ class Merged:
     @property
     def version(self) -> int:
         """Grows with each write that has seen what is known here."""
-        return max((write.version for write in self.heads), default=0)
+        return max((write.version for write in self._latest()), default=0)
 
     @property
     def exists(self) -> bool:
@@ -196,7 +199,8 @@ def _rule(text: str) -> Rule:
 
 
 def _keys(write: DocumentWritten) -> list[Key]:
-    return [ROOT, *(Key(each.name, each.part) for each in write.fields)]
+    said = [Key(each.name, each.part) for each in write.fields]
+    return said if write.moves else [ROOT, *said]
 
 
 def _values(write: DocumentWritten) -> dict[Key, bytes]:

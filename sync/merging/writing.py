@@ -12,7 +12,7 @@ from sync.merging import escrow
 from sync.merging.dots import Dot, covers
 from sync.merging.events import DocumentWritten, FieldWritten
 from sync.merging.merged import Key, Merged
-from sync.merging.rules import Evaluate, Rule, fit
+from sync.merging.rules import NUMBER_MAX, Evaluate, Rule, fit
 
 KEYS_MAX = 2_000
 SIBLINGS_MAX = 64
@@ -45,7 +45,8 @@ class Short(Refused):
 
     def __init__(self, name: str, delta: int, share: int) -> None:
         way = "added to" if delta > 0 else "taken from"
-        super().__init__("escrow_exhausted", f"{abs(delta)} was to be {way} {name}, and the share of this node is {share}")
+        said = f"{abs(delta)} was to be {way} {name}, and the share of this node is {share}"
+        super().__init__("escrow_exhausted", f"{said}: more can be had while cloud and sites are linked, ask again then")
         self.name, self.delta, self.share = name, delta, share
 
 
@@ -78,7 +79,8 @@ def lending(known: Merged, wish: Wish, desk: Desk, name: str, to: str, share: es
     assert (share.up or 0) <= (own.up or 0), f"{share} of {name} is not there to lend: {own}"
     assert (share.down or 0) <= (own.down or 0), f"{share} of {name} is not there to lend: {own}"
     account = escrow.lent(accounts, desk.node, to, share)
-    return _write(known, wish, desk, (FieldWritten(name, account.write(), desk.node),), known.vector, now_ms)
+    moved = _write(known, wish, desk, (FieldWritten(name, account.write(), desk.node),), known.vector, now_ms)
+    return msgspec.structs.replace(moved, moves=True)
 
 
 def _write(
@@ -177,6 +179,8 @@ def _summed(known: Merged, rule: Rule, name: str, value: object, desk: Desk) -> 
     if isinstance(wanted, bool) or not isinstance(wanted, int):
         raise Refused("invalid_value", f'{name} is a sum: it takes a whole number, or {{"add": -3}}')
     delta = wanted if isinstance(value, dict) else wanted - escrow.total(rule, accounts)
+    if abs(delta) > NUMBER_MAX:
+        raise Refused("invalid_value", f"{name} is a sum: it takes numbers up to {NUMBER_MAX:,}")
     if not delta and desk.node in accounts:
         return
     share = escrow.share_of(rule, accounts, desk.node)

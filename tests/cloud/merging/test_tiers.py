@@ -8,52 +8,22 @@ from cloud.port import Problem
 from sync.clock import AHEAD_MS_MAX
 from sync.conflicts.events import ConflictRecorded
 from sync.documents.book import ANY_VERSION
-from sync.documents.events import EditRefused
 from sync.documents.inputs import EditDocument
 from sync.documents.terms import Terms
 from sync.levels import EVENTUAL, Level
-from sync.merging.book import Made, MergeBook
+from sync.merging.book import Made
 from sync.merging.events import DocumentWritten, MergingBegun
 from sync.ports.core import Clock
 from sync.values import Now
+from tests.cloud.merging.stories import LWW, PLAN, PLANS, begun, book, everywhere, put, put_at, value
 from tests.ports import rows_after
 from tests.two_tiers import Tiers, kept, remembered
-from tests.workflow.plans import plan_of
 from workflow.events import decode
-
-PLAN = plan_of({"a": {"capability": "pick"}}, name="one")
-PLANS, LWW = "shared/plans", Terms(EVENTUAL, "lww", True)
 
 
 @pytest.fixture
 def tiers() -> Tiers:
-    system = Tiers([PLAN])
-    assert isinstance(put(system, {"a": 0, "b": 0}, "begin", LWW), Edited)
-    system.drain()
-    return system
-
-
-def put(tiers: Tiers, value: object, edit: str = "", terms: Terms | None = None, expected: int = ANY_VERSION) -> object:
-    """A patch at the cloud, or its beginning on these terms."""
-    operation, body = "merge" if terms is None else "put", msgspec.json.encode(value)
-    return tiers.cloud.ask(lambda token: EditDocument(token, PLANS, edit, operation, body, expected, "ada", terms))
-
-
-def put_at(tiers: Tiers, site: str, value: object, edit: str, expected: int = ANY_VERSION) -> Made | EditRefused | None:
-    """A patch at a site."""
-    outpost = tiers.wires[site].site
-    outpost.turn(EditDocument(7, PLANS, edit, "merge", msgspec.json.encode(value), expected, "ben"))
-    return outpost.core.merging.book.edits.get(edit)
-
-
-def value(tiers: Tiers, where: str) -> object:
-    body = book(tiers, where).value(PLANS)
-    return msgspec.json.decode(body) if body else None
-
-
-def book(tiers: Tiers, where: str) -> MergeBook:
-    core = tiers.cloud.planner if where == "cloud" else tiers.wires[where].site.core
-    return core.merging.book
+    return begun({"a": 0, "b": 0})
 
 
 def conflicts(tiers: Tiers) -> list[ConflictRecorded]:
@@ -72,7 +42,7 @@ def test_sites_that_are_cut_off_write_at_once_and_all_come_to_the_same(tiers: Ti
     for wire in tiers.wires.values():
         wire.link()
     tiers.drain()
-    assert [value(tiers, where) for where in ("cloud", "harbour", "airport")] == [{"a": 2, "b": 3, "c": 1}] * 3
+    assert everywhere(tiers) == [{"a": 2, "b": 3, "c": 1}] * 3
     (conflict,) = conflicts(tiers)
     assert (conflict.field, conflict.stands.value, conflict.loses.value, conflict.rule) == ("a", b"2", b"1", "lww")
     assert (conflict.stands.at, conflict.loses.ref, conflict.loses.by) == ("airport", "harbour:1", "ben")
@@ -144,7 +114,7 @@ def test_a_site_whose_clock_is_far_ahead_loses_and_is_told_so(tiers: Tiers) -> N
     for wire in tiers.wires.values():
         wire.link()
     tiers.drain()
-    assert [value(tiers, where) for where in ("cloud", "harbour", "airport")] == [{"a": "sober", "b": 0}] * 3
+    assert everywhere(tiers) == [{"a": "sober", "b": 0}] * 3
     judged = [book(tiers, where).documents[PLANS].judged() for where in ("cloud", "harbour", "airport")]
     assert judged[0] == judged[1] == judged[2] != []
     (conflict,) = conflicts(tiers)

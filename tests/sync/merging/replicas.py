@@ -14,7 +14,7 @@ from sync.merging.dots import Dot
 from sync.merging.escrow import Share, accounts_of, share_of
 from sync.merging.events import DocumentWritten, MergingBegun, WriteQuarantined
 from sync.merging.merged import Merged
-from sync.merging.writing import Wish, lending
+from sync.merging.writing import Short, Wish, lending
 
 DOCUMENT = "shared/plan"
 NODES = (CLOUD, "airport", "harbour")
@@ -55,6 +55,8 @@ class Replicas:
         body = b"" if operation == "delete" else msgspec.json.encode(value, order="sorted")
         edit = EditProposed(DOCUMENT, f"e{self.edits}", operation, body, -1, "ada", at_ms)
         decided = self.books[node].decide(edit, at_ms)
+        if isinstance(decided, Short):
+            return EditRefused(DOCUMENT, edit.edit, decided.code, str(decided), 0)
         assert isinstance(decided, DocumentWritten | EditRefused)
         if isinstance(decided, DocumentWritten):
             self.books[node].fold(decided)

@@ -1,6 +1,6 @@
 """What must hold of merging whatever is written where, and heard in whichever order."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sync.merging.dots import covers
@@ -104,7 +104,15 @@ def test_a_write_that_matters_is_all_that_is_told() -> None:
     assert replicas.at("airport").state() == replicas.at("harbour").state()
 
 
+HEARD_AND_WROTE_BESIDE: Steps = [
+    ("put", "harbour", {"note": 1}, 1),
+    ("tell", "harbour", "airport", 1_000),
+    ("merge", "airport", {"speed": "run"}, 1),
+]
+
+
 @given(STEPS)
+@example(HEARD_AND_WROTE_BESIDE)
 def test_who_was_told_a_part_only_claims_to_have_seen_no_more(steps: Steps) -> None:
     """Nothing is told before what its writer had seen: a link may be cut anywhere, and who writes then overwrites that alone."""
     replicas = play(steps)
