@@ -38,6 +38,7 @@ from cloud.registering import keep_definitions, know, register, restore_definiti
 from cloud.reopening import Reopening
 from cloud.reseeding.core import Reseeds
 from cloud.ruling.core import RuleBook
+from cloud.run_documents.core import RunDocumentNews
 from cloud.runs import Child, Run, Runs, created_by, load_saved_run
 from cloud.saved import load_saved_node, save_node
 from cloud.schedule.core import CloudSchedules
@@ -142,7 +143,8 @@ class Planner:
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the runs, in the order in which it sees what happens."""
         first = (self.dependencies, self.notifications, Clearing(self), self.pauses, self.rules)
-        last = (self.documents, self.conflicts, self.merging, self.agent_tokens, self.site_tokens, self.reseeding)
+        joining = self.agent_tokens, self.site_tokens, self.reseeding
+        last = (self.documents, RunDocumentNews(self), self.conflicts, self.merging, *joining)
         return (*first, self.overdue, self.moving, self.taking, self.lifetimes, *last)
 
     @property

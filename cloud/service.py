@@ -224,7 +224,7 @@ class PlannerService:
             await self.find(run)
             await self._node.watching.wait_ended(run, wait_s)
         await self._node.loop.durable()
-        known, last = await self._find_with_last(run)
+        known, last = await self.find_with_last(run)
         rows = await self._rows(last)
         if len(rows) > ROWS_AT_ONCE_MAX:
             rows = await asyncio.to_thread(rows_of, rows, first_shown(known))
@@ -243,7 +243,7 @@ class PlannerService:
 
     async def history(self, run: str, *, after: int, limit: int) -> tuple[list[HistoryEntry], int]:
         """A run's events in the order of this log: those behind the first `after`, and where to go on (0: that was all)."""
-        known, last = await self._find_with_last(run)
+        known, last = await self.find_with_last(run)
         rows = await self._rows(last)
         page = rows[after : after + limit]
         following = after + len(page)
@@ -338,9 +338,9 @@ class PlannerService:
 
     async def find(self, run: str) -> Run:
         """The run, from memory or from the log. Raises Problem 404."""
-        return (await self._find_with_last(run))[0]
+        return (await self.find_with_last(run))[0]
 
-    async def _find_with_last(self, run: str) -> tuple[Run, int]:
+    async def find_with_last(self, run: str) -> tuple[Run, int]:
         """The run and the place of its latest durable event. Raises Problem 404."""
         known = self._node.planner.runs.look(run)
         if known is not None:
@@ -354,7 +354,7 @@ class PlannerService:
 
     async def rows(self, run: str) -> list[Row]:
         """All events of a run, oldest first. Raises Problem 404."""
-        return await self._rows((await self._find_with_last(run))[1])
+        return await self._rows((await self.find_with_last(run))[1])
 
     async def _rows(self, last: int) -> list[Row]:
         """A run's events, oldest first, read backwards in pages."""

@@ -26,6 +26,7 @@ from edge.inputs import ProgressHeard
 from edge.joining import AgentTokens
 from edge.ports.driver import EdgePorts, OwnPorts
 from edge.reading.service import SiteReads
+from edge.run_documents import RunDocuments
 from edge.service import Gateway
 from edge.status.service import EdgeStatus
 from edge.telemetry import loads_of, report_of
@@ -424,6 +425,16 @@ class EdgeNode:
     def merging(self) -> MergeBook:
         """What it knows of documents of several writers; a refold makes a new one."""
         return self.executor.merging.book
+
+    @property
+    def run_documents(self) -> RunDocuments:
+        """Who knows which runs have their documents here."""
+        return self.executor.run_documents
+
+    @property
+    def plans(self) -> dict[str, Plan]:
+        """The definitions that the site knows."""
+        return self.executor.plans
 
     @property
     def executor(self) -> Executor:

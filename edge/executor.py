@@ -32,6 +32,7 @@ from edge.pausing import SitePause
 from edge.reopening import Reopening, keep_unheard
 from edge.reseeding import SiteReseeding
 from edge.roster import Roster
+from edge.run_documents import RunDocuments
 from edge.saved import load_saved_site, save_site
 from edge.schedules import SiteSchedules
 from edge.sessions import Sessions
@@ -107,6 +108,7 @@ class Executor:
     autonomy: SiteAutonomy = field(init=False)
     documents: SiteDocuments = field(init=False)
     merging: SiteMerging = field(init=False)
+    run_documents: RunDocuments = field(init=False)
     tokens: AgentTokens = field(init=False)
     reseeding: SiteReseeding = field(init=False)
     lag: Lag = field(init=False)
@@ -148,8 +150,9 @@ class Executor:
         pause, rules = SitePause(self.home, self.schedules), StandingRules(self.home)
         self.merging, self.tokens, self.reseeding = SiteMerging(self.home), AgentTokens(self.home), SiteReseeding(self.home)
         self.documents = SiteDocuments(self.home, self.merging)
+        self.run_documents = RunDocuments(self.home)
         first = (self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding)
-        return (*first, self.conflicts, self.documents, self.merging, self.tokens, self.reseeding)
+        return (*first, self.conflicts, self.documents, self.run_documents, self.merging, self.tokens, self.reseeding)
 
     # The Driver's side ------------------------------------------------------------------------------------------------
 

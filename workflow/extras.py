@@ -2,6 +2,7 @@
 
 import msgspec
 
+from workflow.context_state import RunDocument
 from workflow.event import Blob
 from workflow.tasks import After, Body, Graph, TaskPlan
 
@@ -121,6 +122,7 @@ class Extras(msgspec.Struct, array_like=True):
     # Tasks of other sites that began anew while this part was being stopped: what it did after them is undone when it goes on.
     withdrawn: list[int] = []
     yielding: str = ""  # Why its home gives the run up: it moves to another site, and nothing new is given out.
+    context: dict[str, RunDocument] = {}  # What its tasks have written down for each other.
 
 
 class Network:

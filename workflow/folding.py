@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from workflow import anew, flow
 from workflow.commands import STOPPED_HALFWAY
+from workflow.context import fold_change
+from workflow.context_events import ContextChanged
 from workflow.event import Event
 from workflow.events import (
     AttemptResumed,
@@ -299,6 +301,7 @@ def _reset(fragment: "Fragment", event: TasksReset) -> None:
 
 
 FOLDS: dict[type[Event], Callable[["Fragment", Any], None]] = {
+    ContextChanged: fold_change,
     TaskFailed: _fail,
     TaskLost: _lose,
     AttemptResumed: _take_up,

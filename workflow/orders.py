@@ -156,6 +156,17 @@ class EditPlan(_Order, frozen=True, tag="edit"):
     latest: bool = False
 
 
+class ChangeContext(_Order, frozen=True, tag="context"):
+    """Another value for a document of the run (see workflow.context). `what`: put, merge or delete; `edit` is its id."""
+
+    name: str
+    what: Literal["put", "merge", "delete"]
+    value: Any = None
+    expected: int = -1
+    edit: str = ""
+    by: str = ""
+
+
 class Hold(_Order, frozen=True, tag="hold"):
     """The task (empty: every task that has not begun) may not start until the hold is lifted."""
 
@@ -208,6 +219,7 @@ Order = (
     | Settle
     | AddTasks
     | EditPlan
+    | ChangeContext
     | Hold
     | Lift
     | EndChild

@@ -9,6 +9,7 @@ from sync.values import Now
 from workflow import anew, rollback
 from workflow.attempts import failure
 from workflow.commands import Fail, Steer
+from workflow.context_order import change_context
 from workflow.contracting import change_autonomy
 from workflow.event import Event
 from workflow.events import CommandAnswered, FragmentCancelling, TaskCompleted
@@ -19,6 +20,7 @@ from workflow.orders import (
     Anew,
     Approve,
     ChangeAutonomy,
+    ChangeContext,
     EditPlan,
     EndChild,
     Hold,
@@ -80,6 +82,8 @@ if TYPE_CHECKING:
 
 # Of a run that has ended only these make sense; it is opened again for them.
 AFTER_THE_END = (Retry, Rerun, RollBack, Anew)
+# While it is being stopped these do: what cleans up reads and writes, too.
+WHILE_STOPPING = (Terminate, Settle, EndChild, Anew, ChangeContext)
 
 
 def cancel(fragment: "Fragment", intent: str, reason: str) -> list[Event]:
@@ -95,7 +99,7 @@ def steer(fragment: "Fragment", asked: Steer, now: Now) -> list[Event]:
     try:
         if fragment.outcome and not isinstance(order, AFTER_THE_END):
             raise Refused(f"run {fragment.run} has ended here: {fragment.outcome}; allowed: retry, rerun, rollback, fork")
-        if fragment.stopping and not fragment.outcome and not isinstance(order, Terminate | Settle | EndChild | Anew):
+        if fragment.stopping and not fragment.outcome and not isinstance(order, WHILE_STOPPING):
             word = "cancelled" if fragment.stopping == "cancelled" else "failing"
             raise Refused(f"run {fragment.run} is being {word}: wait for its end, or terminate or settle")
         events = _DECIDE[type(order)](fragment, order, asked.command, now)
@@ -429,6 +433,7 @@ _DECIDE: dict[type[Order], Callable[["Fragment", Any, str, Now], list[Event]]] =
     Settle: _settle,
     AddTasks: _add,
     EditPlan: edit_plan,
+    ChangeContext: change_context,
     Hold: _hold,
     Lift: _lift,
     EndChild: _end_child,

@@ -31,6 +31,7 @@ from workflow.fragment import Fragment
 from workflow.orders import (
     AddTasks,
     Approve,
+    ChangeContext,
     EditPlan,
     Hold,
     Lift,
@@ -277,6 +278,8 @@ def homes_for(run: Run, order: Order) -> list[str]:
             return [home_of_added(run, order, live, home_of)]
         case RollBack() if order.versions:
             return list(order.versions)
+        case ChangeContext():
+            return run.sites[:1]
         case Retry():
             return _where(run, live, _has_failed) or _where(run, live, _was_stopped) or live
         case Signal(name):

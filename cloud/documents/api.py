@@ -49,11 +49,11 @@ class Endpoints:
 
     async def get(self, document: str, request: Request) -> Response:
         if "watch" in request.query_params:
-            return await self._watch(_checked(document), request.query_params)
+            return await self._watch(checked_id(document), request.query_params)
         if (version := request.query_params.get("version")) is not None:
-            return answer(await self._versions.former(_checked(document), version_asked("version", version)))
+            return answer(await self._versions.former(checked_id(document), version_asked("version", version)))
         try:
-            shown = await self._node.documents.get(_checked(document), _asked(request.query_params))
+            shown = await self._node.documents.get(checked_id(document), read_asked(request.query_params))
         except StalenessExceeded as exceeded:
             known = self._node.freshness(home_of(document))
             line = f"as_of {known.as_of}, staleness_ms {known.staleness_ms}, versions_behind {exceeded.shown.versions_behind}"
@@ -71,9 +71,9 @@ class Endpoints:
     async def history(self, document: str, values: bool = False, limit: Limit = 20, cursor: str = "") -> Response:
         """All that is kept in memory, oldest first; with their values page by page from the log, newest first."""
         if values or cursor:
-            return answer(await self._versions.page(_checked(document), limit, cursor))
+            return answer(await self._versions.page(checked_id(document), limit, cursor))
         await self._node.loop.durable()
-        return answer({"items": history_view(self._node.planner.documents, _checked(document))})
+        return answer({"items": history_view(self._node.planner.documents, checked_id(document))})
 
     async def put(self, document: str, request: Request) -> Response:
         """Make it so. POST is the same of one that must not exist yet."""
@@ -90,14 +90,14 @@ class Endpoints:
 
     async def _edit(self, document: str, request: Request, operation: str) -> Response:
         query, headers = request.query_params, request.headers
-        wait, expected = wait_s(query.get("wait", "2")), _expected(query.get("expected_version"), headers)
+        wait, expected = wait_s(query.get("wait", "2")), expected_version(query.get("expected_version"), headers)
         expected = 0 if request.method == "POST" else expected
-        value = b"" if operation == "delete" else _json(await body_of(request, VALUE_BYTES_MAX))
-        edit, author = _short("edit", query.get("edit", "")), _short("author", query.get("author", ""))
+        value = b"" if operation == "delete" else json_value(await body_of(request, VALUE_BYTES_MAX))
+        edit, author = short_text("edit", query.get("edit", "")), short_text("author", query.get("author", ""))
         if self._node.damaged or self._node.recovering_from:
             raise Problem(503, "not_ready", "the cloud does not take work now: GET /readyz says why")
         terms = terms_asked(query) if operation == "put" else None
-        said = _checked(document), edit, operation, value, expected, author or "api", terms
+        said = checked_id(document), edit, operation, value, expected, author or "api", terms
         wanted = EditDocument(0, *said, _base(query.get("base")), context_asked(query.get("context", "")))
         edited = await self._node.documents.edit(wanted, wait)
         decided = edited.version or self._node.planner.documents.book.answer(document, edited.edit)
@@ -127,13 +127,13 @@ def document_routes(node: "GlobalPlanner") -> APIRouter:
     return router
 
 
-def _checked(document: str) -> str:
+def checked_id(document: str) -> str:
     if problem := id_problem(document):
         raise Problem(422, "invalid_document_id", problem)
     return document
 
 
-def _asked(parameters: Mapping[str, str]) -> Asked:
+def read_asked(parameters: Mapping[str, str]) -> Asked:
     """`consistency`, `max_staleness`, `min_version`, as of runs; `degrade=eventual` takes what there is."""
     if (degrade := parameters.get("degrade", "")) not in ("", "eventual"):
         raise of_parameters([("degrade", f"{degrade!r} is none; allowed: eventual")])
@@ -141,13 +141,13 @@ def _asked(parameters: Mapping[str, str]) -> Asked:
     return Asked(parameters.get("consistency", ""), wanted.staleness_ms, wanted.version, bool(degrade))
 
 
-def _short(name: str, value: str) -> str:
+def short_text(name: str, value: str) -> str:
     if len(value) > EDIT_CHARACTERS_MAX:
         raise Problem(422, "invalid_request", f"{name} has {len(value):,} characters; allowed: {EDIT_CHARACTERS_MAX}")
     return value
 
 
-def _json(body: bytes) -> bytes:
+def json_value(body: bytes) -> bytes:
     """The value in its canonical form: members sorted, no spaces."""
     try:
         return msgspec.json.encode(msgspec.json.decode(body), order="sorted")
@@ -155,7 +155,7 @@ def _json(body: bytes) -> bytes:
         raise Problem(400, "malformed", f"the body is not JSON: {error}") from error
 
 
-def _expected(asked: str | None, headers: Mapping[str, str]) -> int:
+def expected_version(asked: str | None, headers: Mapping[str, str]) -> int:
     """`expected_version`, or the headers If-Match: "3" and If-None-Match: * (it must not exist)."""
     if headers.get("if-none-match", "").strip() == "*":
         return 0

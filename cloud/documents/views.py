@@ -85,7 +85,7 @@ def document_view(shown: Shown, link: LinkView | None, *, deleted_too: bool = Fa
         was = f" any more (deleted with version {shown.version})" if shown.version else ""
         raise Problem(404, "document_unknown", f"there is no document {name}{was}: PUT creates it")
     pending = [_pending(edit) for edit in shown.pending]
-    value, terms = msgspec.Raw(shown.value or b"null"), _terms(shown.terms)
+    value, terms = msgspec.Raw(shown.value or b"null"), terms_view(shown.terms)
     who = shown.author, shown.changed_at_ms
     age = shown.as_of_ms, shown.staleness_ms, shown.versions_behind
     source = "home" if home_of(name) == CLOUD and shown.merged is None else "replica"
@@ -101,7 +101,8 @@ def history_view(documents: CloudDocuments, name: str) -> list[ChangeView]:
     return [ChangeView(each.version, each.author, each.edit, each.at_ms, each.deletes) for each in changes]
 
 
-def _terms(terms: Terms) -> TermsView:
+def terms_view(terms: Terms) -> TermsView:
+    """As the API shows them."""
     level = terms.level
     bounds = level.versions, level.time_ms, level.when_cut, level.wait_ms
     return TermsView(level.kind, terms.resolver, *bounds, terms.multi_writer, terms.sites, dict(terms.rules))

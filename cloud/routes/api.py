@@ -27,10 +27,13 @@ from cloud.planning.service import PlanService
 from cloud.retention.api import retention_routes
 from cloud.retention.service import RetentionService
 from cloud.ruling.api import rule_routes
+from cloud.run_documents.api import run_document_routes
+from cloud.run_documents.service import RunDocumentService
 from cloud.schedule.api import schedule_routes
 from cloud.schedule.service import ScheduleService
 from cloud.service import PlannerService
 from cloud.syncing.api import syncing_routes
+from cloud.versions.service import Versions
 from cloud.watching.api import watching_routes
 
 if TYPE_CHECKING:
@@ -53,6 +56,7 @@ def make_routes(node: "GlobalPlanner") -> FastAPI:
         pausing_routes(node),
         rule_routes(node),
         joining_routes(node),
+        run_document_routes(node, RunDocumentService(node, runs, control, Versions(node))),  # Before those of any id.
         document_routes(node),
         conflict_routes(node),
         watching_routes(node),

@@ -11,10 +11,13 @@ from typing import NamedTuple
 from sync.clock import wall_ms
 from sync.commit import Row
 from sync.documents.events import Changed, DocumentChanged, DocumentDeleted
-from sync.documents.ids import home_of
+from sync.documents.ids import home_of, is_of_run
 from sync.log_reader import PAGE_ROWS_MAX, LogReader
 from sync.values import StreamId, stream_reader, stream_writer
+from workflow.context_events import ContextChanged
+from workflow.context_news import change_of
 from workflow.events import decode
+from workflow.home_events import FragmentMoved
 
 EXAMINED_MAX = 5_000
 """Events that one query looks at."""
@@ -31,11 +34,12 @@ class Found(NamedTuple):
 
 class Walked(NamedTuple):
     """Versions met on the way back, the newest first. `on`: the place to walk on from, 0 at the beginning of the log; `is_cut`:
-    what was before that has left the log."""
+    what was before that has left the log; `epoch`: of a run, that of its home at that place."""
 
     found: list[Found]
     on: int
     is_cut: bool
+    epoch: int = 0
 
 
 def change_in(row: Row, document: str) -> Changed | None:
@@ -44,6 +48,17 @@ def change_in(row: Row, document: str) -> Changed | None:
         return None
     event = decode(row.kind, row.payload)
     return event if isinstance(event, Changed) and event.document == document else None
+
+
+def change_in_run(row: Row, document: str, epoch: int) -> Changed | None:
+    """The same of a document of the run whose history is read, whose home has this epoch at that place: what an earlier home has
+    told after it had lost the run counts no more."""
+    if row.kind != ContextChanged.kind or row.epoch < epoch:
+        return None
+    event = decode(row.kind, row.payload)
+    assert isinstance(event, ContextChanged)
+    changed = change_of(row.run, row.epoch, event)
+    return changed if changed.document == document else None
 
 
 def seek(reader: LogReader, stream: StreamId, at_ms: int) -> int:
@@ -84,17 +99,20 @@ def _streams(reader: LogReader, document: str) -> Sequence[StreamId]:
     return sorted(all_of_them, key=lambda stream: stream_writer(stream) != home_of(document))
 
 
-def walk(reader: LogReader, document: str, below: int, last: int, limit: int) -> Walked:
-    """Versions below this one, on the way back from the event of no run at place `last`."""
-    found = list[Found]()
+def walk(reader: LogReader, document: str, below: int, last: int, limit: int, epoch: int = 0) -> Walked:
+    """Versions below this one, on the way back from the event of its run, or of no run, at place `last`."""
+    found, of_run = list[Found](), is_of_run(document)
     for _ in range(EXAMINED_MAX // PAGE_ROWS_MAX):
         rows, _ = reader.history(last, PAGE_ROWS_MAX)
         for row in reversed(rows):
             last = row.prev
-            if (change := change_in(row, document)) is not None and change.version < below:
+            change = change_in_run(row, document, epoch) if of_run else change_in(row, document)
+            if row.kind == FragmentMoved.kind:
+                epoch = row.epoch - 1  # Before it, the home before decided.
+            if change is not None and change.version < below:
                 found.append(Found(change, row))
                 if len(found) == limit:
-                    return Walked(found, last, is_cut=False)
+                    return Walked(found, last, is_cut=False, epoch=epoch)
         if not rows or not last or last <= reader.cut:
             return Walked(found, 0, is_cut=0 < last <= reader.cut)
-    return Walked(found, last, is_cut=False)
+    return Walked(found, last, is_cut=False, epoch=epoch)

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from cloud.port import Problem
 from cloud.problems import of_parameters
-from cloud.versions.seeking import Found, Walked, find, walk
+from cloud.versions.seeking import Found, find, walk
 from cloud.versions.views import (
     FormerView,
     VersionsPage,
@@ -18,6 +19,7 @@ from cloud.versions.views import (
     version_view,
     why_archived,
 )
+from sync.cut import Segment
 from sync.documents.book import Change, Document
 from sync.log_reader import LogReader
 
@@ -47,15 +49,15 @@ class Versions:
         change = next((each for each in known.history if each.version == version), None)
         found = await self._find(document, change) if change is not None else await self._walk_to(document, known, version)
         if found is None:
-            raise version_archived(document, version, await self._read(LogReader.segments))
+            raise version_archived(document, version, await self.segments())
         return FormerView(*msgspec.structs.astuple(version_view(found.change)), latest=known.version)
 
     async def page(self, document: str, limit: int, cursor: str) -> VersionsPage:
         """Versions with their values, the newest first, from the one before `cursor` on."""
         known = await self._known(document)
-        below, last = _cursor(cursor, known.version + 1)
+        below, last, _ = _cursor(cursor, known.version + 1)
         if last:
-            return await self._older(document, below, last, limit)
+            return await self._older(document, below, last, limit, 0)
         items, size, found = list[VersionView](), 0, None
         wanted = [each for each in reversed(known.history) if each.version < below]
         for change in wanted:
@@ -67,17 +69,23 @@ class Versions:
         if not items or items[-1].version == 1:
             return VersionsPage(items, "")
         if found is None or not found.row.prev:
-            return VersionsPage(items, "", why_archived(await self._read(LogReader.segments)))
+            return VersionsPage(items, "", why_archived(await self.segments()))
         return VersionsPage(items, f"{items[-1].version}.{found.row.prev}")
 
-    async def _older(self, document: str, below: int, last: int, limit: int) -> VersionsPage:
-        walked = await self._read(lambda reader: walk(reader, document, below, last, limit))
+    async def of_run(self, document: str, limit: int, cursor: str, below: int, last: int, epoch: int) -> VersionsPage:
+        """The same of a document of a run, back from the run's event at place `last`, when its home had this epoch."""
+        if cursor:
+            below, last, epoch = _cursor(cursor, below)
+        return await self._older(document, below, last, limit, epoch)
+
+    async def _older(self, document: str, below: int, last: int, limit: int, epoch: int) -> VersionsPage:
+        walked = await self._read(lambda reader: walk(reader, document, below, last, limit, epoch))
         items = [version_view(found.change) for found in walked.found]
         reached = items[-1].version if items else below
         if reached == 1 or not walked.on:
-            why = why_archived(await self._read(LogReader.segments)) if walked.is_cut and reached > 1 else ""
+            why = why_archived(await self.segments()) if walked.is_cut and reached > 1 else ""
             return VersionsPage(items, "", why)
-        return VersionsPage(items, f"{reached}.{walked.on}")
+        return VersionsPage(items, f"{reached}.{walked.on}.{walked.epoch}")
 
     async def _known(self, document: str) -> Document:
         known = self._node.planner.documents.book.get(document)
@@ -92,26 +100,34 @@ class Versions:
     async def _walk_to(self, document: str, known: Document, version: int) -> Found | None:
         """Back from the oldest version whose time is known."""
         oldest = await self._find(document, known.history[0]) if known.history else None
-        last = oldest.row.prev if oldest is not None else 0
+        return await self.walk_to(document, version, oldest.row.prev if oldest is not None else 0)
+
+    async def walk_to(self, document: str, version: int, last: int, epoch: int = 0) -> Found | None:
+        """The version, back from place `last`; None if it has left the log."""
         for _ in range(WALKS_MAX):
             if not last:
                 return None
-            walked: Walked = await self._read(lambda reader, last=last: walk(reader, document, version + 1, last, 1))  # type: ignore[misc]
+            walked = await self._read(partial(walk, document=document, below=version + 1, last=last, limit=1, epoch=epoch))
             if walked.found:
                 return walked.found[0] if walked.found[0].change.version == version else None
-            last = walked.on
+            last, epoch = walked.on, walked.epoch
         detail = f"version {version} of {document} lies too far back to be looked for: GET /api/v1/document-history leads there"
         raise Problem(422, "version_too_far", detail)
+
+    async def segments(self) -> list[Segment]:
+        """What has left the log."""
+        return await self._read(LogReader.segments)
 
     async def _read(self, query: Callable[[LogReader], T]) -> T:
         return await asyncio.wrap_future(self._node.log.read(query))
 
 
-def _cursor(cursor: str, beginning: int) -> tuple[int, int]:
-    """Versions below which one, and from which place in the log on if their times are not known."""
+def _cursor(cursor: str, beginning: int) -> tuple[int, int, int]:
+    """Versions below which one; from which place in the log on, if their times are not known; and of a run, the epoch there."""
     if not cursor:
-        return beginning, 0
-    below, _, last = cursor.partition(".")
-    if not (below.isdecimal() and (last or "0").isdecimal() and cursor.isascii() and len(cursor) <= 40):
+        return beginning, 0, 0
+    parts = cursor.split(".") if len(cursor) <= 60 and cursor.isascii() else []
+    if not 1 <= len(parts) <= 3 or not all(part.isdecimal() for part in parts):
         raise of_parameters([("cursor", f"{cursor[:40]!r} is none; allowed: the next of a page before")])
-    return int(below), int(last or "0")
+    below, last, epoch = [*map(int, parts), 0, 0][:3]
+    return below, last, epoch

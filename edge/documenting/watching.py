@@ -1,7 +1,7 @@
 """What an agent asks to watch, and how it is told."""
 
 from edge.documenting.messages import shown_message
-from sync.documents.ids import CLOUD, home_of, id_problem
+from sync.documents.ids import CLOUD, home_of, id_problem, is_of_run
 from sync.documents.reading import Shown
 from sync.watching.unseen import WATCHED_MAX, News, Watched
 from tiercel.v1 import document_pb2
@@ -18,7 +18,7 @@ def watch_problem(asked: document_pb2.DocumentWatch, site: str) -> str:
     for each in asked.documents:
         if problem := id_problem(each.document):
             return problem
-        if (home := home_of(each.document)) not in (CLOUD, site):
+        if not is_of_run(each.document) and (home := home_of(each.document)) not in (CLOUD, site):
             return f"{each.document} is at home at {home}, and not kept at {site}: watch it at the cloud"
     too_long = [prefix for prefix in asked.prefixes if len(prefix) > PREFIX_CHARACTERS_MAX]
     return f"a prefix has at most {PREFIX_CHARACTERS_MAX} characters" if too_long else ""

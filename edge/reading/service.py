@@ -10,10 +10,12 @@ from typing import Protocol
 
 from edge.documents import LATER, ReadDocument
 from edge.reading.lease import RENEW_S, TTL_S, Lease
-from sync.actors import Loop
+from edge.reading.runs.service import RunReads
+from edge.reading.runs.service import Site as RunSite
+from edge.run_documents import EditRunDocument, RunDocuments
 from sync.documents.book import Document, DocumentBook
 from sync.documents.events import EditProposed, EditRefused
-from sync.documents.ids import CLOUD, home_of
+from sync.documents.ids import CLOUD, home_of, is_of_run, run_of
 from sync.documents.inputs import EditDocument
 from sync.documents.reading import (
     Asked,
@@ -32,6 +34,8 @@ from sync.levels import Level
 from sync.merging.book import MergeBook
 from sync.service import Exchange
 from tiercel.v1 import sync_pb2
+from workflow.context import known_of
+from workflow.context_state import RunDocument
 
 READ_WAIT_S = 2.0
 """How long a read that is not inside its bounds waits for the cloud."""
@@ -39,16 +43,17 @@ LOOK_S = 0.01
 PROBE_S = 0.5
 
 
-class Site(Protocol):
+class Site(RunSite, Protocol):
     """What reads need of the node."""
 
     exchange: Exchange
-    loop: Loop
 
     @property
     def book(self) -> DocumentBook: ...
     @property
     def merging(self) -> MergeBook: ...
+    @property
+    def run_documents(self) -> RunDocuments: ...
 
 
 class SiteReads:
@@ -61,6 +66,7 @@ class SiteReads:
         self.lease = Lease()
         self._leased_s = float("-inf")
         self._leased: dict[str, int] = {}
+        self._runs = RunReads(site)
 
     def names(self, prefix: str) -> list[str]:
         """The ids of the documents that are known here, have a value, and begin so; in order."""
@@ -81,6 +87,8 @@ class SiteReads:
 
         Raises StalenessExceeded; Unavailable of a strong read without the cloud, and of what is kept elsewhere.
         """
+        if is_of_run(document):
+            return await self._runs.get(document, asked, wait_s)
         book, home = self._site.book, home_of(document)
         if home not in (CLOUD, book.home):
             raise Unavailable(f"{document} is at home at {home}, and not kept at {book.home}: ask the cloud")
@@ -175,6 +183,11 @@ class SiteReads:
 
     def look(self, document: str) -> Shown:
         """The document as it is known here just now, durable or not, and how old that may be."""
+        if is_of_run(document):
+            run, name = run_of(document)
+            fragment, now_ms = self._site.run_documents.fragment_of(run), self._site.loop.clock.now().wall_ms
+            known = known_of(fragment, name) if fragment is not None else RunDocument()
+            return Shown(document, known.version, known.value, PLAIN, known.author, known.at_ms, "home", now_ms, 0, 0)
         return self._shown(document)
 
     def _shown(self, document: str) -> Shown:
@@ -247,11 +260,21 @@ class SiteReads:
         return is_short and CLOUD in self._site.exchange.links and self._clock() < until_s
 
     def _level(self, wanted: EditDocument) -> Level:
+        if is_of_run(wanted.document):
+            return self._level_of_run(wanted.document)
         known = self._site.book.get(wanted.document)
         return (known.terms if known.value else wanted.terms or PLAIN).level
 
+    def _level_of_run(self, document: str) -> Level:
+        fragment = self._site.run_documents.fragment_of(run_of(document)[0])
+        contract = fragment.contract if fragment is not None else None
+        return contract.level if contract is not None else PLAIN.level
+
     async def _once(self, wanted: EditDocument, level: Level, until_s: float) -> object:
-        asking = asyncio.ensure_future(self._site.loop.ask(lambda token: wanted._replace(token=token)))
+        def input_of(token: int) -> object:
+            return EditRunDocument(token, wanted) if is_of_run(wanted.document) else wanted._replace(token=token)
+
+        asking = asyncio.ensure_future(self._site.loop.ask(input_of))
         try:
             while not asking.done():
                 left_s = until_s - self._clock()

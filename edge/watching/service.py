@@ -4,12 +4,14 @@ import asyncio
 from typing import Protocol
 
 from edge.documents import ReadDocument
+from edge.run_documents import ReadRunDocument, RunDocuments
 from sync.actors import Loop
 from sync.documents.book import Document, DocumentBook
-from sync.documents.ids import home_of
+from sync.documents.ids import home_of, is_of_run, run_of
 from sync.documents.reading import Shown
 from sync.watching.service import Watcher
-from sync.watching.unseen import News
+from sync.watching.unseen import News, Watched
+from workflow.context_news import news_of_run, runs_named
 
 
 class Site(Protocol):
@@ -19,6 +21,8 @@ class Site(Protocol):
 
     @property
     def book(self) -> DocumentBook: ...
+    @property
+    def run_documents(self) -> RunDocuments: ...
 
 
 class SiteShelf:
@@ -30,7 +34,13 @@ class SiteShelf:
     def known(self) -> dict[str, Document]:
         return self._site.book.documents
 
+    def of_runs(self, watched: Watched) -> list[News]:
+        fragments = ((run, self._site.run_documents.fragment_of(run)) for run in runs_named(watched))
+        return [news for _, fragment in fragments if fragment is not None for news in news_of_run(fragment, watched)]
+
     def is_withheld(self, document: str) -> bool:
+        if is_of_run(document):
+            return self._site.run_documents.is_withheld(run_of(document)[0])
         book = self._site.book
         return home_of(document) == book.home and book.get(document).terms.level.kind == "strong"
 
@@ -39,6 +49,12 @@ class SiteShelf:
 
     async def counting(self, document: str) -> News | None:
         """Looked up like a read: the answer comes once the cloud holds what it shows."""
+        if is_of_run(document):
+            shown = await self._site.loop.ask(lambda token: ReadRunDocument(token, document))
+            fragment = self._site.run_documents.fragment_of(run_of(document)[0])
+            if not isinstance(shown, Shown) or not shown.version or fragment is None:
+                return None
+            return News(document, shown.version, fragment.epoch, shown.value, shown.author, "", shown.changed_at_ms)
         epoch = self._site.book.get(document).epoch
         shown = await self._site.loop.ask(lambda token: ReadDocument(token, document))
         assert isinstance(shown, Shown)

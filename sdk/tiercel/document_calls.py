@@ -16,7 +16,10 @@ class DocumentCalls:
     """Documents by their ids. Numbers of seconds are as the API takes them: "2s", "500ms"."""
 
     def documents(self: Any, prefix: str = "") -> list[dict[str, Any]]:
-        """The documents whose ids begin so, with their values."""
+        """The documents whose ids begin so, with their values; of runs only with the run's id (`run/RUN/`)."""
+        if prefix.startswith("run/"):
+            items = self._request("GET", f"/api/v1/documents/run/{quote(prefix.split('/')[1], safe='')}")["items"]
+            return [each for each in items if each["id"].startswith(prefix)]
         return cast(list[dict[str, Any]], self._request("GET", "/api/v1/documents", {"prefix": prefix})["items"])
 
     def document(self: Any, document: str, **asked: str) -> dict[str, Any]:

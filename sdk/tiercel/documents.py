@@ -84,14 +84,20 @@ class Documents:
     """The documents that an agent may read and edit. Edits have ids: `name/1`, `name/2`, ... with a `name`, as a task's have, so
     that an attempt that does the task again does not edit again; without one, ids of their own."""
 
-    def __init__(self, channel: Channel, agent: str, loop: asyncio.AbstractEventLoop, name: str = "") -> None:
-        self._channel, self._agent, self._loop, self._name = channel, agent, loop, name
+    def __init__(self, channel: Channel, agent: str, loop: asyncio.AbstractEventLoop, name: str = "", run: str = "") -> None:
+        self._channel, self._agent, self._loop, self._name, self._run = channel, agent, loop, name, run
         self._count = 0
 
     @property
     def blocking(self) -> "BlockingDocuments":
         """The same for functions that run in a thread."""
         return BlockingDocuments(self, self._loop)
+
+    def run(self, name: str, run: str = "") -> OneDocument:
+        """What the tasks of this run (or of another at the site) share under this name: it lives and moves with the run."""
+        if not (run := run or self._run):
+            raise DocumentRefused(f"{name}: of which run? allowed: in a task, or with its id", code="run_unknown")
+        return OneDocument(self, f"run/{run}/{name}")
 
     def agent(self, name: str, agent: str = "") -> OneDocument:
         """What this agent (or another of the site, to read it) has written down of itself under this name."""
@@ -270,6 +276,10 @@ class BlockingDocuments:
                 yield shown
         finally:
             self._wait(_close(told))
+
+    def run(self, name: str, run: str = "") -> OneBlockingDocument:
+        """As `Documents.run`."""
+        return OneBlockingDocument(self, self._documents.run(name, run).id)
 
     def agent(self, name: str, agent: str = "") -> OneBlockingDocument:
         """As `Documents.agent`."""

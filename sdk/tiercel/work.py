@@ -361,7 +361,7 @@ class Work:
             self._loop.call_soon_threadsafe(self._report, attempt.key, progress)
 
         context = TaskContext(self._tools.agent, attempt.assignment, self._tools.lease, report)
-        context.documents = Documents(self._tools.documents, self._tools.agent, self._loop, context.idempotency_key)
+        context.documents = Documents(self._tools.documents, self._tools.agent, self._loop, context.idempotency_key, context.run)
         return context
 
     def _report(self, key: Key, progress: agent_pb2.Progress) -> None:

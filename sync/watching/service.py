@@ -10,6 +10,7 @@ from typing import Protocol
 from sync.actors import InboxFull
 from sync.documents.book import Document
 from sync.documents.events import Changed
+from sync.documents.ids import is_of_run
 from sync.driver import StreamRecovered
 from sync.log_errors import LogError
 from sync.watching.unseen import News, Unseen, Watched, news_of
@@ -28,7 +29,11 @@ class Shelf(Protocol):
     """What a feed needs of the node."""
 
     def known(self) -> dict[str, Document]:
-        """All documents, as they are decided by now."""
+        """All documents, as they are decided by now; of runs none."""
+        ...
+
+    def of_runs(self, watched: Watched) -> list[News]:
+        """What there is by now of the documents of the runs that are named, in a document or a prefix."""
         ...
 
     def is_withheld(self, document: str) -> bool:
@@ -128,8 +133,12 @@ class Feed:
         """What is known by now. If a commit fails meanwhile, the node folds anew and everybody is shown it again."""
         fits, known = watcher.unseen.watched.fits, self._shelf.known()
         names = [name for name in (known if watcher.unseen.watched.prefixes else watcher.unseen.watched.documents) if fits(name)]
+        names = [name for name in names if not is_of_run(name)]
         withheld = [name for name in names if self._shelf.is_withheld(name)]
         shown = [news for name in names if name not in withheld and (news := _latest(name, known)) is not None]
+        of_runs = self._shelf.of_runs(watcher.unseen.watched)
+        shown += [news for news in of_runs if not self._shelf.is_withheld(news.document)]
+        withheld += [news.document for news in of_runs if self._shelf.is_withheld(news.document)]
         with contextlib.suppress(LogError, InboxFull, StreamRecovered):
             await self._shelf.durable()
             for news in shown:

@@ -1,6 +1,7 @@
 """A site without sockets: the executor under a real Driver in memory, and agents that do what a test tells them to."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ from sync.chain import GENESIS, Head, record_hash
 from sync.commit import Row
 from sync.driver import Driver
 from sync.inputs import PeerHolds, PeerLinked, PeerLost, Recalled, Replicated
-from sync.outputs import Recall
+from sync.outputs import Recall, Reply
 from sync.values import SiteId, StreamId
 from tests.ports import MemoryLog, StillClock
 from workflow.commands import CancelDone, Complete, Decline, Fail
@@ -111,6 +112,7 @@ class Site:
         self._told: set[str] = set()
         self._loads: dict[str, int] = {}
         self.recalls: list[str] = []
+        self.replies: dict[object, object] = {}
         self.reads = True
         self.begin()
 
@@ -135,6 +137,12 @@ class Site:
             saved = self.log.disk.saved.get(run := self.recalls.pop(0))
             self.driver.turn([Recalled(run, saved if saved is not None and saved.ended else None)])
         self.check()
+
+    def ask(self, make: Callable[[int], object]) -> object:
+        """What the site answers at once."""
+        token = len(self.replies) + 1
+        self.turn(make(token))
+        return self.replies[token]
 
     def pass_ms(self, duration_ms: int) -> None:
         self.clock.pass_ms(duration_ms)
@@ -281,6 +289,9 @@ class Site:
         for effect in effects:
             if isinstance(effect, Recall):
                 self.recalls.append(effect.run)
+                continue
+            if isinstance(effect, Reply):
+                self.replies[effect.token] = effect.value
                 continue
             robot = self.robots.get(getattr(effect, "agent", ""))
             if robot is not None and robot.connected and robot.session == getattr(effect, "session", 0):
