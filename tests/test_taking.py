@@ -154,6 +154,10 @@ def test_what_was_done_at_both_is_recorded_with_both_sides() -> None:
     (refused,) = told(world, run, FactRefused)
     assert old in refused.theirs
     assert refused.ours.startswith("completed")
+    (known,) = world.cloud.planner.conflicts.known.values()
+    said = known.conflict
+    assert (known.at, known.run, said.family, said.rule, said.subject) == (other(old), run, "outcome", "physical", "a")
+    assert (said.loses.at, said.loses.what, said.loses.value) == (old, refused.theirs, b"1")
     world.finish()
 
 
@@ -169,6 +173,8 @@ def test_an_old_home_that_ended_the_run_is_refused() -> None:
     world.wires[old].link()
     world.drain()
     assert [event.decision for event in told(world, run, DecisionRefused)] == ["FragmentEnded"]
+    (known,) = world.cloud.planner.conflicts.known.values()
+    assert (known.conflict.family, known.conflict.rule, known.conflict.loses.at) == ("home", "earlier_home", old)
     assert [fact.task for fact in told(world, run, FactTold)] == [0, 1, 2]
     assert world.cloud.outcome(run) == "completed"
     assert where(world, run) == other(old)

@@ -25,7 +25,8 @@ def adopt(fragment: Fragment, fact: FactTold, now: Now, chance: float) -> list[E
     theirs = f"done by {fact.agent} at {fact.site} in attempt {fact.attempt}"
     held = fragment.live.get(task)
     by = f" by {held.agent}" if held is not None else ""
-    return [FactRefused(task, theirs, f"{NAMES[fragment.states[task]]}{by}, attempt {fragment.attempt(task)}")]
+    ours = f"{NAMES[fragment.states[task]]}{by}, attempt {fragment.attempt(task)}"
+    return [FactRefused(task, theirs, ours, fact.site, fact.agent, fact.output, fact.blob)]
 
 
 def adopt_failure(fragment: Fragment, told: FailureTold, now: Now, chance: float) -> list[Event]:

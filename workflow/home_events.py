@@ -128,11 +128,15 @@ class FailureTold(Event, frozen=True):
 
 class FactRefused(Event, frozen=True):
     """The home cannot take what came of an attempt at an earlier home: `theirs` is what was done there, `ours` how the task
-    stands here. Both have happened: a person sees to it."""
+    stands here. Both have happened: a person sees to it. `output` is what came of it at `site`, by `agent`."""
 
     task: int
     theirs: str
     ours: str
+    site: str = ""
+    agent: str = ""
+    output: bytes = b""
+    blob: Blob | None = None
 
 
 class DecisionRefused(Event, frozen=True):

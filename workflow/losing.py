@@ -11,6 +11,7 @@ from sync.conflicts.events import ConflictRecorded, Side
 from sync.conflicts.ids import conflict_id
 from sync.values import Now
 from workflow.commands import Complete
+from workflow.event import Blob
 from workflow.states import NAMES
 from workflow.tasks import Effect, Role
 
@@ -28,17 +29,15 @@ def attempt_ref(run: str, task: int, attempt: int) -> str:
     return f"{run}/{task}/{attempt}"
 
 
-def value_of(said: Complete) -> bytes:
-    """The output; of a large one what it is kept as beside the log."""
-    if said.blob is None:
-        return said.output
-    return msgspec.json.encode({BLOB_KEY: said.blob.sha256.hex(), "size": said.blob.size})
+def output_of(output: bytes, blob: Blob | None) -> bytes:
+    """An output as a side's value; of a large one what it is kept as beside the log."""
+    return output if blob is None else msgspec.json.encode({BLOB_KEY: blob.sha256.hex(), "size": blob.size})
 
 
 def late_outcome(run: str, name: str, said: Complete, stands: Side, now: Now) -> ConflictRecorded:
     """An agent has done what was given out otherwise meanwhile, or is not wanted any more: it was done all the same."""
     ref = attempt_ref(run, said.task, said.attempt)
-    loses = Side(stands.at, said.agent, ref, "completed", value_of(said), now.wall_ms)
+    loses = Side(stands.at, said.agent, ref, "completed", output_of(said.output, said.blob), now.wall_ms)
     number = conflict_id(run, "", stands.ref, ref)
     reason = f"{said.agent} was done with attempt {said.attempt} at {name} when it was {stands.what}"
     return ConflictRecorded(number, "outcome", name, "", stands, loses, PHYSICAL, "not_taken", reason, now.wall_ms)

@@ -15,6 +15,7 @@ from cloud.requests import wait_s
 from sync.documents.book import ANY_VERSION
 
 if TYPE_CHECKING:
+    from cloud.control.service import ControlService
     from cloud.driver import GlobalPlanner
 
 Limit = Annotated[int, Query(ge=1, le=1_000)]
@@ -69,9 +70,9 @@ class Endpoints:
         return answer(view, 202 if is_pending else 200)
 
 
-def conflict_routes(node: "GlobalPlanner") -> APIRouter:
+def conflict_routes(node: "GlobalPlanner", control: "ControlService") -> APIRouter:
     """The routes under /api/v1/conflicts."""
-    endpoints, router = Endpoints(ConflictService(node)), APIRouter(prefix="/api/v1/conflicts")
+    endpoints, router = Endpoints(ConflictService(node, control)), APIRouter(prefix="/api/v1/conflicts")
     router.add_api_route("", endpoints.list, methods=["GET"])
     router.add_api_route("/{id}", endpoints.get, methods=["GET"])
     router.add_api_route("/{id}/accept", endpoints.accept, methods=["POST"])

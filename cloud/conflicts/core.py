@@ -10,8 +10,11 @@ from typing import ClassVar, Protocol
 import msgspec
 
 from cloud.conflicts.inputs import ResolveConflict
+from cloud.conflicts.told import OF_NOBODY, of_decision, of_fact, of_intent
+from cloud.intents import Intents
 from cloud.part import Fold, Part, Step
 from cloud.port import Problem
+from cloud.runs import Runs
 from sync.conflicts.events import ConflictRecorded, ConflictResolved
 from sync.documents.book import DocumentBook
 from sync.documents.events import EditRefused
@@ -19,6 +22,8 @@ from sync.outputs import Reply
 from sync.values import Now
 from workflow import conflict_events as _codec  # noqa: F401 (makes the events known)
 from workflow.event import Event
+from workflow.events import CommandAnswered
+from workflow.home_events import DecisionRefused, FactRefused
 
 CONFLICTS_KEPT = 10_000
 VALUES_BYTES_MAX = 4 << 20
@@ -37,6 +42,10 @@ class Planning(Protocol):
 
     @property
     def documents(self) -> Documents: ...
+    @property
+    def runs(self) -> Runs: ...
+    @property
+    def intents(self) -> Intents: ...
     def note(self, reader: str, event: Event, now: Now, out: list[object]) -> None: ...
 
 
@@ -81,15 +90,26 @@ class Conflicts(Part):
         self._bytes = 0
         self._whole: dict[str, None] = {}  # Those with values in memory, the oldest first.
         self._over: dict[str, None] = {}  # Those that were seen to, longest ago first.
+        self._refs: dict[str, str] = {}  # Which of them an edit or an order restores.
 
     def steps(self) -> dict[type, Step]:
         return {ResolveConflict: self._resolve}
 
     def own_folds(self) -> dict[type, Fold]:
-        return {ConflictRecorded: self._fold, ConflictResolved: self._fold_resolved, EditRefused: self._fold_refused}
+        return {
+            ConflictRecorded: self._fold,
+            ConflictResolved: self._fold_resolved,
+            EditRefused: self._fold_refused,
+            DecisionRefused: self._fold_decision,
+        }
 
     def site_folds(self) -> dict[type, Fold]:
-        return {ConflictRecorded: self._fold, EditRefused: self._fold_refused}
+        return {
+            ConflictRecorded: self._fold,
+            EditRefused: self._fold_refused,
+            FactRefused: self._fold_fact,
+            CommandAnswered: self._fold_answer,
+        }
 
     # Asked ------------------------------------------------------------------------------------------------------------
 
@@ -106,7 +126,9 @@ class Conflicts(Part):
 
     def is_pending(self, known: Known) -> bool:
         """Is what was to restore it still on its way to its home?"""
-        return known.resolved is not None and known.resolved.ref in self._planner.documents.book.pending
+        ref = known.resolved.ref if known.resolved is not None else ""
+        intent = self._planner.intents.commands.get(ref)
+        return ref in self._planner.documents.book.pending or (intent is not None and intent.state == "pending")
 
     def _resolve(self, input: ResolveConflict, now: Now, out: list[object]) -> None:
         out.append(Reply(input.token, self._answer(input, now, out)))
@@ -160,15 +182,28 @@ class Conflicts(Part):
         if conflict in self._whole:
             del self._whole[conflict]
             self._bytes -= self.known[conflict].value_bytes
-        self._over.pop(conflict, None)
-        del self.known[conflict]
+        self._open(self.known.pop(conflict))
         self.dropped += 1
+
+    def _open(self, known: Known) -> None:
+        """It is not, or not any more, among those that were seen to."""
+        if known.resolved is not None:
+            self._refs.pop(known.resolved.ref, None)
+            self._over.pop(known.conflict.conflict, None)
+            known.resolved = None
 
     def _fold_resolved(self, reader: str, run: str, event: Event, time_ms: int) -> None:
         assert isinstance(event, ConflictResolved)
         if (known := self.known.get(event.conflict)) is not None:
+            self._open(known)
             known.resolved, known.refused = event, ""
-            self._over[event.conflict] = None
+            self._note_over(known)
+
+    def _note_over(self, known: Known) -> None:
+        assert known.resolved is not None
+        self._over[known.conflict.conflict] = None
+        if known.resolved.ref:
+            self._refs[known.resolved.ref] = known.conflict.conflict
 
     def _fold_refused(self, at: str, run: str, event: Event, time_ms: int) -> None:
         """The home of a document has refused what was to bring a loser back: that conflict is open again."""
@@ -179,8 +214,36 @@ class Conflicts(Part):
             return
         known.tries, known.refused = max(known.tries, int(number)), event.reason
         if known.resolved is not None and known.resolved.ref == event.edit:
-            known.resolved = None
-            self._over.pop(conflict, None)
+            self._open(known)
+
+    def _fold_decision(self, reader: str, run: str, event: Event, time_ms: int) -> None:
+        assert isinstance(event, DecisionRefused)
+        self.record("cloud", run, of_decision(run, event, self.number + 1, time_ms))
+
+    def _fold_fact(self, site: str, run: str, event: Event, time_ms: int) -> None:
+        assert isinstance(event, FactRefused)
+        known = self._planner.runs.look(run)
+        fragment = known.fragment(site) if known is not None else None
+        name = fragment.id_of(event.task) if fragment is not None else str(event.task)
+        self.record(site, run, of_fact(run, name, site, event, time_ms))
+
+    def _fold_answer(self, site: str, run: str, event: Event, time_ms: int) -> None:
+        """An order was refused: for it came too late for its run, or it was to restore what lost."""
+        assert isinstance(event, CommandAnswered)
+        intent = self._planner.intents.commands.get(event.command)
+        if event.accepted or intent is None:
+            return
+        if (conflict := self._refs.get(event.command)) is not None:
+            known = self.known[conflict]
+            self._open(known)
+            known.tries, known.refused = known.tries + 1, event.detail
+        elif intent.run and intent.kind not in OF_NOBODY and self._has_ended(intent.run, site):
+            self.record(site, intent.run, of_intent(intent, site, event, time_ms))
+
+    def _has_ended(self, run: str, site: str) -> bool:
+        known = self._planner.runs.look(run)
+        fragment = known.fragment(site) if known is not None else None
+        return known is None or (fragment is not None and bool(fragment.outcome))
 
     # Kept -------------------------------------------------------------------------------------------------------------
 
@@ -195,7 +258,8 @@ class Conflicts(Part):
         self._bytes = sum(self.known[name].value_bytes for name in self._whole)
         over = [each for each in saved.known if each.resolved is not None]
         over.sort(key=lambda each: each.resolved.at_ms if each.resolved is not None else 0)
-        self._over = {each.conflict.conflict: None for each in over}
+        for each in over:
+            self._note_over(each)
 
 
 _SAVED = msgspec.msgpack.Decoder(Saved)

@@ -10,11 +10,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from sync.conflicts.events import ConflictRecorded
+from cloud.conflicts.told import EARLIER_HOME
+from sync.conflicts.events import ConflictRecorded, Kind
 from sync.documents.book import ANY_VERSION
 from sync.documents.inputs import EditDocument
 from sync.documents.losing import FIRST_AT_HOME, LAST_AT_HOME, REFUSED_AT_HOME
-from workflow.orders import EditPlan, Order
+from workflow.losing import BLOB_KEY, CANCEL_COMPLETE, OVERTAKEN, PHYSICAL
+from workflow.orders import EditPlan, Order, Settle
 from workflow.planning.editing import PLAN_RULE
 
 
@@ -50,16 +52,16 @@ class Restorers:
     """Who brings back what has lost by which rule."""
 
     def __init__(self) -> None:
-        self._by_rule: dict[str, Restore] = {}
+        self._by_rule: dict[tuple[Kind, str], Restore] = {}
 
-    def register(self, rule: str, restore: Restore) -> None:
+    def register(self, rule: str, restore: Restore, family: Kind = "data") -> None:
         """Losers by this rule come back so. Two ways for one rule are a mistake."""
-        assert rule not in self._by_rule, f"losers by {rule} come back in two ways"
-        self._by_rule[rule] = restore
+        assert (family, rule) not in self._by_rule, f"losers by {rule} come back in two ways"
+        self._by_rule[(family, rule)] = restore
 
     def restore(self, wanted: Wanted) -> Restoring:
         """What brings the loser back."""
-        if (restore := self._by_rule.get(wanted.conflict.rule)) is None:
+        if (restore := self._by_rule.get((wanted.conflict.family, wanted.conflict.rule))) is None:
             said = f"what has lost by the rule {wanted.conflict.rule} does not come back by itself"
             return Refusal(f"{said}: look at both sides, do what is right by hand, and accept the conflict")
         return restore(wanted)
@@ -78,7 +80,26 @@ def restore_operation(wanted: Wanted) -> Restoring:
     return RunOrder(wanted.run, EditPlan([operation], by=wanted.by, latest=True))
 
 
+def restore_output(wanted: Wanted) -> Restoring:
+    """What an agent has done settles its task, if that waits for somebody to say what became of it; else the home refuses."""
+    said = wanted.conflict
+    output = msgspec.json.decode(said.loses.value or b"null")
+    if isinstance(output, dict) and BLOB_KEY in output:
+        kept = f"the output of {said.loses.ref} is kept beside the log ({output[BLOB_KEY]}, {output['size']:,} bytes)"
+        return Refusal(f"{kept} and is too large for an order: settle {said.subject} of {wanted.run} with what it says")
+    return RunOrder(wanted.run, Settle(said.subject, "completed", wanted.by, output))
+
+
+def refuses(advice: str) -> Restore:
+    """What lost by such a rule does not come back, and this helps."""
+    return lambda wanted: Refusal(f"{wanted.conflict.loses.what} does not come back: {advice}")
+
+
 RESTORERS = Restorers()
 for _rule in (FIRST_AT_HOME, LAST_AT_HOME, REFUSED_AT_HOME):
     RESTORERS.register(_rule, restore_edit)
 RESTORERS.register(PLAN_RULE, restore_operation)
+RESTORERS.register(PHYSICAL, restore_output, "outcome")
+RESTORERS.register(CANCEL_COMPLETE, refuses("its task is done; roll the run back to before it (tiercel run rollback)"), "order")
+RESTORERS.register(OVERTAKEN, refuses("the run had ended; retry, rerun or fork it, and accept the conflict"), "order")
+RESTORERS.register(EARLIER_HOME, refuses("the run has another home; order there what is still wanted, and accept it"), "home")

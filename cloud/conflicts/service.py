@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cloud.conflicts.core import Conflicts, Known
 from cloud.conflicts.inputs import ResolveConflict
 from cloud.conflicts.restoring import RESTORERS, Refusal, RunOrder, Wanted
+from cloud.conflicts.told import of_fact
 from cloud.conflicts.views import ConflictsView, ConflictView, Filter, conflict_view, conflicts_view
 from cloud.documents.core import refusal
 from cloud.port import Problem
@@ -22,8 +23,11 @@ from sync.log_errors import LogCut
 from sync.log_reader import LogReader
 from sync.values import StreamId, stream_reader, stream_writer
 from workflow.events import decode
+from workflow.home_events import FactRefused
+from workflow.orders import Order, encode_order
 
 if TYPE_CHECKING:
+    from cloud.control.service import ControlService
     from cloud.driver import GlobalPlanner
 
 PAGE_ROWS = 1_000
@@ -34,8 +38,9 @@ LOOKED_AT_MAX = 200_000
 class ConflictService:
     """What changes something is answered when it is durable. Refusals are `Problem`s."""
 
-    def __init__(self, node: "GlobalPlanner") -> None:
-        self._node = node
+    def __init__(self, node: "GlobalPlanner", control: "ControlService") -> None:
+        self._node, self._control = node, control
+        self._refused: dict[str, int] = {}  # How often a run has refused what was to restore a conflict, since the start.
 
     @property
     def _feed(self) -> Conflicts:
@@ -80,9 +85,20 @@ class ConflictService:
                     raise refusal(decided)
                 return edited.edit
             case RunOrder(run, order):
-                raise Problem(409, "not_restorable", f"run {run} does not take {order}")
+                return await self._order(wanted.edit, run, order, wait_s)
             case Refusal(detail):
                 raise Problem(409, "not_restorable", detail)
+
+    async def _order(self, edit: str, run: str, order: Order, wait_s: float) -> str:
+        """Asked under one key until the run refuses it."""
+        key = f"conflict/{edit}/{self._refused.get(edit, 0)}"
+        command = await self._control.ask(run, order, wait_s, key, encode_order(order))
+        await self._node.watching.wait_answered(command, wait_s)
+        intent = self._node.planner.intents.commands.get(command)
+        if intent is not None and intent.state == "refused":
+            self._refused[edit] = self._refused.get(edit, 0) + 1
+            raise Problem(409, "command_refused", f"the loser does not come back: {intent.detail}")
+        return command
 
     def _check_ready(self) -> None:
         if self._node.damaged or self._node.recovering_from:
@@ -116,7 +132,7 @@ def recorded(reader: LogReader, at: str, short: ConflictRecorded) -> ConflictRec
         if stream_writer(StreamId(stream)) == at and not stream_reader(StreamId(stream)):
             try:
                 after = _before(reader, StreamId(stream), short.at_ms)
-                if (found := _look(reader, StreamId(stream), after, short.conflict)) is not None:
+                if (found := _look(reader, at, StreamId(stream), after, short)) is not None:
                     return found
             except LogCut:
                 continue
@@ -137,14 +153,15 @@ def _before(reader: LogReader, stream: StreamId, at_ms: int) -> int:
     return low
 
 
-def _look(reader: LogReader, stream: StreamId, after: int, conflict: str) -> ConflictRecorded | None:
+def _look(reader: LogReader, at: str, stream: StreamId, after: int, short: ConflictRecorded) -> ConflictRecorded | None:
     for start in range(after, after + LOOKED_AT_MAX, PAGE_ROWS):
         rows: list[Row] = reader.events(stream, start, PAGE_ROWS)
         for row in rows:
-            if row.kind == ConflictRecorded.kind:
+            if row.kind in (ConflictRecorded.kind, FactRefused.kind):
                 event = decode(row.kind, row.payload)
-                assert isinstance(event, ConflictRecorded)
-                if event.conflict == conflict:
+                if isinstance(event, FactRefused):
+                    event = of_fact(row.run, short.subject, at, event, wall_ms(row.time))
+                if isinstance(event, ConflictRecorded) and event.conflict == short.conflict:
                     return event
         if not rows:
             return None

@@ -38,10 +38,7 @@ class ControlService:
         """The run as it is once all homes have accepted; the pending command if they take longer. Refused: Problem 409.
 
         Under an idempotency key the same request again is the same command, and gets what has become of it."""
-        self._planner.refuse_while_recovering()
-        # The same key and body for another run, or another order, is another request.
-        digest = digest_of(b"\n".join((run.encode(), verb_of(order).encode(), body)))
-        command = await self._planner.keys.command(idempotency_key, digest, lambda once: self._ask(run, order, wait_s, once))
+        command = await self.ask(run, order, wait_s, idempotency_key, body)
         if not command or await self._node.watching.wait_answered(command, wait_s):
             intent = self._node.planner.intents.commands.get(command)
             if intent is not None and intent.state == "refused":
@@ -49,6 +46,13 @@ class ControlService:
             return await self._planner.run(run, wait_s=0)
         self._planner.consistency.check_known(await self._planner.find(run), command)
         return await self._planner.command(command)
+
+    async def ask(self, run: str, order: Order, wait_s: float, idempotency_key: str, body: bytes) -> str:
+        """The command that carries the order; empty if it was done at once."""
+        self._planner.refuse_while_recovering()
+        # The same key and body for another run, or another order, is another request.
+        digest = digest_of(b"\n".join((run.encode(), verb_of(order).encode(), body)))
+        return await self._planner.keys.command(idempotency_key, digest, lambda once: self._ask(run, order, wait_s, once))
 
     async def _ask(self, run: str, order: Order, wait_s: float, idempotency: tuple[str, bytes] | None) -> str:
         known = await self._planner.find(run)

@@ -248,6 +248,10 @@ class Taking(Part):
         if not self.is_late(site, run):
             return False
         known = self.superseded[run][site]
+        if isinstance(event, FragmentDropped) and (more := known.refused - REFUSED_MAX) > 0 and run in self._planner.runs:
+            said = f"{more:,} decisions more", "they stand in its stream"
+            refused = DecisionRefused(site, known.epoch - 1, known.home, known.epoch, *said)
+            self._planner.emit(self._planner.stream, run, known.epoch, refused, now, out)
         self._planner.evolve(input.stream, run, event, input.time_ms)
         is_fact = isinstance(event, (*FACTS, FragmentDropped))
         if verdict(known.epoch - 1, known.epoch, is_fact=is_fact) == "refuse" and known.refused <= REFUSED_MAX:

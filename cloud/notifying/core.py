@@ -23,6 +23,7 @@ from cloud.notifying.messages import MESSAGE_CHARACTERS_MAX, Notice, encoded, id
 from cloud.part import Fold, Hear, Part, Step
 from cloud.port import Problem
 from cloud.runs import Run, Runs
+from sync.conflicts.events import ConflictRecorded
 from sync.outputs import Reply
 from sync.values import Now
 from workflow.event import Event
@@ -37,7 +38,7 @@ KEPT_MAX = 1_000
 
 CONTACTS_MAX = 1_000
 ENDED_MAX = 1_000
-HEARD = (RuleFired, ApprovalRequested, ApprovalEscalated, IncidentOpened)
+HEARD = (RuleFired, ApprovalRequested, ApprovalEscalated, IncidentOpened, ConflictRecorded)
 
 
 class Planning(Protocol):

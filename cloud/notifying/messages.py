@@ -1,13 +1,13 @@
 """What a notification says: in words, and as the JSON that its receiver gets."""
 
 import hashlib
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import msgspec
 
 from cloud.notifying.inputs import Note
+from sync.conflicts.events import ConflictRecorded
 from workflow.event import Event
 from workflow.events import encode
 from workflow.steering_events import ApprovalEscalated, ApprovalRequested, IncidentOpened, RuleFired
@@ -47,6 +47,10 @@ def notice_of(event: Event, run: str, fragment: "Fragment | None") -> Notice | N
             told = _of_approval("approval.escalated", fragment, task, run, due_ms)
             said = f"nobody has decided in time (step {level}): {told.message}"
             return told._replace(to=tuple(dict.fromkeys(by)), message=said, detail={**told.detail, "level": level})
+        case ConflictRecorded(family="outcome"):
+            said = f"task {event.subject} of run {run}: {event.reason}"
+            detail = {"conflict": event.conflict, "rule": event.rule, "stands": event.stands.what, "loses": event.loses.what}
+            return Notice("conflict.recorded", (ANYBODY,), event.subject, said, detail)
         case _:
             return None
 
@@ -94,5 +98,6 @@ def body_of(note: Note, base_url: str) -> bytes:
 
 
 def _more_links(event: str, base_url: str) -> dict[str, str]:
-    places: Iterable[str] = ("approvals",) if event.startswith("approval") else ("incidents",) if "incident" in event else ()
+    known = {"approval": "approvals", "incident": "incidents", "conflict": "conflicts"}
+    places = [place for word, place in known.items() if event.startswith(word)]
     return {place: f"{base_url}/api/v1/{place}" for place in places}

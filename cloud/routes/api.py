@@ -58,7 +58,7 @@ def make_routes(node: "GlobalPlanner") -> FastAPI:
         joining_routes(node),
         run_document_routes(node, RunDocumentService(node, runs, control, Versions(node))),  # Before those of any id.
         document_routes(node),
-        conflict_routes(node),
+        conflict_routes(node, control),
         watching_routes(node),
         explain_routes(node, runs),
         cache_routes(node, runs),

@@ -1,6 +1,8 @@
 """Conflicts over HTTP and from the command line, in front of a running cloud with a site."""
 
+import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.command_line import command
-from tests.whole import Whole, until, whole
+from tests.whole import PATIENCE_S, Whole, until, whole
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CONFLICTS, DOCUMENTS = "/api/v1/conflicts", "/api/v1/documents"
@@ -66,8 +68,9 @@ async def test_a_loser_is_restored_once(system: Whole) -> None:
 async def test_values_that_memory_has_no_room_for_are_read_from_the_log(system: Whole) -> None:
     """The list leaves them out; the conflict alone shows them, and they come back whole."""
     feed = system.cloud.planner.conflicts
-    feed._bytes_max, large = 0, "x" * 5_000
+    (kept, feed._bytes_max), large = (feed._bytes_max, 0), "x" * 5_000
     found = await overwrite(system, "large", second=large)
+    feed._bytes_max = kept
     assert (found["loses"]["value"], found["loses"]["bytes"]) == (None, -1)
     whole_one = (await system.client.get(f"{CONFLICTS}/{found['id']}")).json()
     assert (whole_one["loses"]["value"], whole_one["stands"]["value"]) == (large, 3)
@@ -100,6 +103,36 @@ async def test_a_loser_of_a_site_that_is_away_waits_for_it(system: Whole) -> Non
     await until(is_back)
     view = (await system.client.get(f"{CONFLICTS}/{found['id']}")).json()
     assert (view["state"], view["resolution"]["pending"]) == ("resolved", False)
+
+
+async def test_what_an_agent_does_after_the_end_of_its_run_is_on_record(system: Whole) -> None:
+    """With its output; it does not come back into a run that has ended, and what helps is said."""
+    agent, begun, lifted = system.agent("crane-1", kind="robot"), threading.Event(), threading.Event()
+
+    @agent.capability("lift")
+    def lift() -> dict[str, Any]:
+        """An arm on its way does not stop."""
+        begun.set()
+        lifted.wait(PATIENCE_S)
+        return {"height": 7}
+
+    await system.join("harbour", agent)
+    run = await system.start_run({"hoist": {"capability": "lift"}})
+    assert await asyncio.to_thread(begun.wait, PATIENCE_S)
+    terminated = await system.client.post(f"/api/v1/workflows/{run}/terminate", params={"wait": "20"})
+    assert terminated.status_code == 200, terminated.text
+    lifted.set()
+
+    async def recorded() -> bool:
+        return bool((await system.client.get(CONFLICTS, params={"run": run})).json()["items"])
+
+    await until(recorded)
+    (found,) = (await system.client.get(CONFLICTS, params={"kind": "outcome", "site": "harbour"})).json()["items"]
+    assert (found["run"], found["subject"], found["rule"], found["loses"]["by"]) == (run, "hoist", "physical", "crane-1")
+    assert (found["loses"]["value"], found["stands"]["what"]) == ({"height": 7}, "over, its run cancelled")
+    refused = await system.client.post(f"{CONFLICTS}/{found['id']}/restore")
+    assert (refused.status_code, refused.json()["code"]) == (409, "run_ended")
+    assert "accepted" in await command(system, "conflict", "accept", found["id"], "--by", "eve")
 
 
 async def test_conflicts_from_the_command_line(system: Whole) -> None:

@@ -183,7 +183,7 @@ def test_whatever_is_done_is_in_the_run_or_on_record(story: list[tuple[str, bool
             elif what == "terminate":
                 site.order(Terminate("fire"))
             elif what == "cancel":
-                site.cancel(command=f"c{len(site.log.disk.rows)}")
+                site.cancel(command=f"stop-{len(site.log.disk.rows)}")
     for robot in robots:
         site.join(robot.name)
         site.report(robot)
