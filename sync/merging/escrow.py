@@ -51,6 +51,12 @@ def accounts_of(parts: Mapping[str, Mapping[Dot, bytes]]) -> dict[str, Account]:
     return {node: _larger(_ACCOUNT.decode(value) for value in kept.values() if value) for node, kept in sorted(parts.items())}
 
 
+def joined(one: Accounts, other: Accounts) -> dict[str, Account]:
+    """What is known of all accounts by two together."""
+    both = sorted({*one, *other})
+    return {node: _larger(each[node] for each in (one, other) if node in each) for node in both}
+
+
 def _larger(versions: Iterable[Account]) -> Account:
     result = Account()
     for each in versions:
