@@ -200,8 +200,8 @@ class GlobalPlanner:
                     self.loop.recall(self.log, run)
                 case Deliver():
                     self.courier.deliver(effect)
-                case TellWatchers(change):
-                    self.feed.tell(change)
+                case TellWatchers():
+                    self.feed.tell(effect)
                 case RunFinished(name) | CommandSettled(name) | SitePauseSettled(name) | MoveSettled(name) | EditSettled(name):
                     self.watching.ring(name)
                 case _:

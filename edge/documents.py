@@ -31,6 +31,7 @@ from sync.documents.terms import PLAIN, Terms
 from sync.lag import DOCUMENT
 from sync.outputs import Confirmed, Reply
 from sync.values import Now
+from sync.watching.merged import told_of
 from sync.watching.unseen import TellWatchers
 from workflow import conflict_events as _conflicts  # noqa: F401 (makes the events known)
 from workflow import document_events as _codec  # noqa: F401 (makes the events known)
@@ -72,7 +73,7 @@ class SiteDocuments(Part):
         self._decide_waiting(now, out)
 
     def restored(self, now: Now, out: list[object]) -> None:
-        self.book.take_news()
+        self.book.take_news(), self._merging.book.take_news()
 
     def settle(self, now: Now, out: list[object]) -> None:
         if self._held:
@@ -80,6 +81,8 @@ class SiteDocuments(Part):
         for change in self.book.take_news():
             told = TellWatchers(change)
             out.append(Confirmed(told) if self._is_strong(change.document) else told)
+        merged = (told_of(self._merging.book, document) for document in self._merging.book.take_news())
+        out += [told for told in merged if told is not None]
 
     def save(self) -> bytes:
         return self.book.save()

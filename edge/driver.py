@@ -229,7 +229,7 @@ class EdgeNode:
             elif type(effect) is ProgressHeard:
                 self._tell_progress()
             elif type(effect) is TellWatchers:
-                self.feed.tell(effect.change)
+                self.feed.tell(effect)
             else:
                 self.gateway.deliver(effect)
 

@@ -33,6 +33,7 @@ from sync.documents.owners import stranger_problem
 from sync.documents.terms import PLAIN
 from sync.outputs import Reply
 from sync.values import Now, SiteId
+from sync.watching.merged import told_of
 from sync.watching.unseen import TellWatchers
 from workflow import conflict_events as _conflicts  # noqa: F401 (makes the events known)
 from workflow import document_events as _codec  # noqa: F401 (makes the events known)
@@ -117,7 +118,7 @@ class CloudDocuments(Part):
         self.sent -= {edit.edit for edit in self.book.pending.values() if home_of(edit.document) == site}
 
     def restored(self, now: Now, out: list[object]) -> None:
-        self.book.take_news()
+        self.book.take_news(), self._planner.merging.book.take_news()
         if any(known.terms.level.versions for name, known in self.book.documents.items() if name.startswith(SHARED)):
             self.leases.blind_until_ms = now.mono_ms + TTL_MS_MAX
 
@@ -131,6 +132,8 @@ class CloudDocuments(Part):
                 del self._held[name]
                 self._decide_for(self.proposers[name], edit, now, out)
         out += [TellWatchers(change) for change in self.book.take_news()]
+        merging = self._planner.merging.book
+        out += [told for document in merging.take_news() if (told := told_of(merging, document)) is not None]
 
     # Asked ------------------------------------------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ async def has_changed(node: "GlobalPlanner", document: str, query: Mapping[str, 
     """Wait until the document has a version beyond `watch`, at most for `wait`; has it? Raises Problem."""
     version, wait_s = version_asked("watch", query["watch"]), patience_s(query.get("wait", "30s"))
     try:
-        with node.feed.watch(Watched({document: version})) as watcher:
+        with node.feed.watch(Watched({document: version}, is_exact=True)) as watcher:
             async with asyncio.timeout(wait_s):
                 return bool(await watcher.next())
     except TimeoutError:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cloud.planner import Planner
 from sync.documents.book import Document
+from sync.watching.merged import news_in
 from sync.watching.unseen import News, Watched
 from workflow.context_news import news_of_run, runs_named
 
@@ -120,10 +121,11 @@ class DocumentShelf:
     def known(self) -> dict[str, Document]:
         return self._node.planner.documents.book.documents
 
-    def of_runs(self, watched: Watched) -> list[News]:
+    def others(self, watched: Watched) -> list[News]:
         found = (self._node.planner.runs.look(run) for run in runs_named(watched))
         fragments = [run.fragments[0] for run in found if run is not None and run.fragments]
-        return [news for fragment in fragments if fragment is not None for news in news_of_run(fragment, watched)]
+        of_runs = [news for fragment in fragments if fragment is not None for news in news_of_run(fragment, watched)]
+        return [*of_runs, *news_in(self._node.planner.merging.book, watched)]
 
     def is_withheld(self, document: str) -> bool:
         return False

@@ -9,6 +9,8 @@ from sync.actors import Loop
 from sync.documents.book import Document, DocumentBook
 from sync.documents.ids import home_of, is_of_run, run_of
 from sync.documents.reading import Shown
+from sync.merging.book import MergeBook
+from sync.watching.merged import news_in
 from sync.watching.service import Watcher
 from sync.watching.unseen import News, Watched
 from workflow.context_news import news_of_run, runs_named
@@ -22,6 +24,8 @@ class Site(Protocol):
     @property
     def book(self) -> DocumentBook: ...
     @property
+    def merging(self) -> MergeBook: ...
+    @property
     def run_documents(self) -> RunDocuments: ...
 
 
@@ -34,9 +38,10 @@ class SiteShelf:
     def known(self) -> dict[str, Document]:
         return self._site.book.documents
 
-    def of_runs(self, watched: Watched) -> list[News]:
+    def others(self, watched: Watched) -> list[News]:
         fragments = ((run, self._site.run_documents.fragment_of(run)) for run in runs_named(watched))
-        return [news for _, fragment in fragments if fragment is not None for news in news_of_run(fragment, watched)]
+        of_runs = [news for _, fragment in fragments if fragment is not None for news in news_of_run(fragment, watched)]
+        return [*of_runs, *news_in(self._site.merging, watched)]
 
     def is_withheld(self, document: str) -> bool:
         if is_of_run(document):

@@ -58,6 +58,12 @@ class MergeBook:
         self.documents: dict[str, Merged] = {}
         self.edits: dict[str, Made] = {}
         self.forgotten = Forgotten()
+        self.news: dict[str, None] | None = None  # What was folded and nobody was told of; None while the log is read.
+
+    def take_news(self) -> list[str]:
+        """The documents that have changed since the last call. From the first call on they are kept."""
+        news, self.news = list(self.news or ()), {}
+        return news
 
     def get(self, document: str) -> Merged | None:
         """A document that has begun; None if that is not known here."""
@@ -124,6 +130,12 @@ class MergeBook:
 
     def fold(self, event: Event) -> bool:
         """Take in a fact, from wherever it comes; False if it was known, or changes nothing."""
+        is_news = self._take_in(event)
+        if is_news and self.news is not None:
+            self.news[event.document] = None  # type: ignore[attr-defined]
+        return is_news
+
+    def _take_in(self, event: Event) -> bool:
         match event:
             case MergingBegun():
                 known = self._known(event.document)

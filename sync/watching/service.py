@@ -9,11 +9,10 @@ from typing import Protocol
 
 from sync.actors import InboxFull
 from sync.documents.book import Document
-from sync.documents.events import Changed
 from sync.documents.ids import is_of_run
 from sync.driver import StreamRecovered
 from sync.log_errors import LogError
-from sync.watching.unseen import News, Unseen, Watched, news_of
+from sync.watching.unseen import News, TellWatchers, Unseen, Watched, news_of
 
 WATCHERS_MAX = 1_000
 
@@ -29,11 +28,11 @@ class Shelf(Protocol):
     """What a feed needs of the node."""
 
     def known(self) -> dict[str, Document]:
-        """All documents, as they are decided by now; of runs none."""
+        """The documents that have one home each, as they are decided by now; of runs none."""
         ...
 
-    def of_runs(self, watched: Watched) -> list[News]:
-        """What there is by now of the documents of the runs that are named, in a document or a prefix."""
+    def others(self, watched: Watched) -> list[News]:
+        """What there is by now of those of several writers, and of the runs that are named, in a document or a prefix."""
         ...
 
     def is_withheld(self, document: str) -> bool:
@@ -84,11 +83,11 @@ class Feed:
         """How many watch just now."""
         return len(self._watchers)
 
-    def tell(self, change: Changed) -> None:
+    def tell(self, told: TellWatchers) -> None:
         """The change counts from now on."""
-        named = self._named.get(change.document)
+        named = self._named.get(told.change.document)
         if named or self._by_prefix:
-            news = news_of(change)
+            news = news_of(told)
             for watcher in [*(named or ()), *self._by_prefix]:
                 watcher.note(news)
 
@@ -136,9 +135,9 @@ class Feed:
         names = [name for name in names if not is_of_run(name)]
         withheld = [name for name in names if self._shelf.is_withheld(name)]
         shown = [news for name in names if name not in withheld and (news := _latest(name, known)) is not None]
-        of_runs = self._shelf.of_runs(watcher.unseen.watched)
-        shown += [news for news in of_runs if not self._shelf.is_withheld(news.document)]
-        withheld += [news.document for news in of_runs if self._shelf.is_withheld(news.document)]
+        others = self._shelf.others(watcher.unseen.watched)
+        shown += [news for news in others if not self._shelf.is_withheld(news.document)]
+        withheld += [news.document for news in others if self._shelf.is_withheld(news.document)]
         with contextlib.suppress(LogError, InboxFull, StreamRecovered):
             await self._shelf.durable()
             for news in shown:

@@ -20,6 +20,7 @@ async def follow(
     """Show each change, until there were `limit` (0: for ever). Raises ServerUnreachable if the server is away for too long."""
     seen: dict[str, int] = {} if from_version is None else {document: from_version}
     prefix = document if not document or document.endswith("/") else None
+    edits: dict[str, str] = {}
     away_s = shown = 0
     while True:
         named = [f"{name}@{version}" for name, version in list(seen.items())[-NAMED_MAX:]]
@@ -30,9 +31,10 @@ async def follow(
                     assert change is not None, "only who looks at a clock is told that nothing came"
                     away_s, name = 0, change["id"]
                     before = seen.pop(name, -1)
-                    seen[name] = max(before, change["version"])
-                    if change["version"] <= before:
+                    seen[name] = max(before, change["version"])  # Of several writers, two may have made the same.
+                    if change["version"] < before or (change["version"] == before and change["edit"] == edits.get(name)):
                         continue
+                    edits[name] = change["edit"]
                     show(change)
                     if (shown := shown + 1) == limit:
                         return

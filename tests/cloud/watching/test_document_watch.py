@@ -10,6 +10,10 @@ import pytest_asyncio
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from sync.documents.book import ANY_VERSION
+from sync.documents.inputs import EditDocument
+from sync.documents.reading import Asked
+from sync.watching.unseen import Watched
 from tests.command_line import command
 from tests.whole import PATIENCE_S, Whole, until, whole
 
@@ -127,3 +131,22 @@ async def test_the_command_line_watches(system: Whole) -> None:
     await put(system, "shared/cli", 2)
     lines = [json.loads(line) for line in (await watching).splitlines()]
     assert [each["version"] for each in lines] == [2, 3]
+
+
+async def test_a_document_of_several_writers_is_watched_at_each_of_them(system: Whole) -> None:
+    """The value that follows from all writes that are known there, whoever wrote."""
+    document, reads = "shared/board", system.edges["harbour"].reads
+    await system.client.put(f"{DOCUMENTS}/{document}", json={"a": 1}, params={"resolver": "lww"})
+    await reads.get(document, Asked(version=1), 30)
+    async with socket(system, f"id={document}") as client:
+        assert (await frame(client))["value"] == {"a": 1}
+        with system.edges["harbour"].feed.watch(Watched({document: None})) as watcher:
+            (first,) = await asyncio.wait_for(watcher.next(), PATIENCE_S)
+            edit = EditDocument(0, document, "w1", "merge", b'{"b":2}', ANY_VERSION, "ben")
+            await reads.edit(edit, 20)
+            (second,) = await asyncio.wait_for(watcher.next(), PATIENCE_S)
+        assert [json.loads(each.value) for each in (first, second)] == [{"a": 1}, {"a": 1, "b": 2}]
+        told = await frame(client)
+        assert (told["value"], told["author"], told["gap"]) == ({"a": 1, "b": 2}, "ben", False)
+    polled = await system.client.get(f"{DOCUMENTS}/{document}", params={"watch": str(told["version"]), "wait": "50ms"})
+    assert polled.status_code == 204

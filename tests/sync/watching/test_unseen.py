@@ -83,3 +83,13 @@ def test_the_latest_of_each_document_is_told_in_the_end(story: list[tuple[str, i
             assert each.gap == (before is not None and each.version > before + 1)
             seen[each.document] = each.version
     assert latest == seen
+
+
+def test_of_several_writers_the_same_version_may_be_another() -> None:
+    """It is told when more is known of it, without gaps, and once more to who comes back; not to one who names it exactly."""
+    unseen = Unseen(Watched({PRICES: None}))
+    for version, state in ((3, 5), (3, 5), (3, 7), (9, 8)):
+        unseen.note(news(version)._replace(state=state))
+    assert told(unseen) == [(PRICES, 3, False), (PRICES, 3, False), (PRICES, 9, False)]
+    assert Unseen(Watched({PRICES: 9})).note(news(9)._replace(state=8))
+    assert not Unseen(Watched({PRICES: 9}, is_exact=True)).note(news(9)._replace(state=8))
