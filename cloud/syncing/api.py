@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from cloud.api import answer
 from cloud.bodies.api import body_of
+from cloud.conflicts.views import Filter
 from cloud.port import Problem
 from cloud.problems import of_shape
 from cloud.requests import wait_s
@@ -67,6 +68,8 @@ class Endpoints:
         refused, clock_ms = self._node.refused.get(site, ""), ahead.ahead_ms if ahead is not None else 0
         view = await self._node.exchange.standings.view(site, streams, self._now_ms(), refused=refused, clock_ms=clock_ms)
         view.reseeding = self._node.planner.reseeding.view(site)
+        feed = self._node.planner.conflicts
+        view.conflicts_open = sum(map(Filter(state="open", site=site).fits, feed.known.values()))
         if view.state == "up" and view.reseeding is not None and not view.reseeding.taken:
             view.state = "reseeding"
         return view

@@ -83,6 +83,7 @@ class LinkStanding(msgspec.Struct):
     features: list[str] = []
     states: StatesCompared | None = None
     reseeding: Reseeding | None = None
+    conflicts_open: int | None = None  # Which it is one side of and nobody has seen to; the cloud alone knows.
 
 
 @dataclass(slots=True)

@@ -91,6 +91,7 @@ async def test_a_loser_of_a_site_that_is_away_waits_for_it(system: Whole) -> Non
     await until(recorded)
     (found,) = (await system.client.get(CONFLICTS, params={"site": "harbour"})).json()["items"]
     assert (found["rule"], found["recorded_by"], found["loses"]["at"]) == ("first_at_home", "harbour", "cloud")
+    assert (await system.client.get("/api/v1/sites/harbour/sync")).json()["conflicts_open"] == 1
     await system.stop("harbour")
     restored = await system.client.post(f"{CONFLICTS}/{found['id']}/restore", params={"wait": "0"})
     assert (restored.status_code, restored.json()["resolution"]["pending"]) == (202, True)

@@ -68,6 +68,8 @@ def print_standing(found: dict[str, Any]) -> None:
     if (reseeding := found["reseeding"]) is not None:
         left = f", {reseeding['left']} runs to come" if reseeding["left"] else ""
         note(f"re-seeded since {when(reseeding['begun'])} ({reseeding['state']}{left}): {reseeding['reason']}")
+    if count := found.get("conflicts_open"):
+        note(f"{count} conflicts wait for a person: tiercel conflict list --site {found['peer']} --state open")
     if (refusals := found["refusals"])["count"]:
         codes = ", ".join(f"{code} {count}" for code, count in sorted(refusals["by_code"].items()))
         note(f"refused {refusals['count']} times ({codes}); the last at {when(refusals['last_at'])}: {refusals['last']}")
