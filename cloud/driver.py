@@ -34,7 +34,8 @@ from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobMissing
 from sync.commit import Row
 from sync.driver import StreamRecovered
 from sync.identity.files import LEAF_DAYS, TlsFiles
-from sync.identity.service import Papers
+from sync.identity.names import Identity
+from sync.identity.service import Papers, signed_ms
 from sync.identity.upkeep.service import Upkeep
 from sync.link.service import Link
 from sync.log_errors import LogCut
@@ -181,6 +182,16 @@ class GlobalPlanner:
         core = self.loop.driver.core
         assert isinstance(core, Planner)
         return core
+
+    def certificate_refusal(self, identity: Identity, pem: bytes) -> str:
+        """What this cloud has against a certificate (PEM) that is good by itself; empty if nothing."""
+        part = self.planner.site_tokens
+        return part.certificate_refusal(identity.site, signed_ms(pem)) if identity.site in part.shut_out else ""
+
+    def drop(self, site: str, code: str, reason: str) -> None:
+        """End the link of a site, if it has one."""
+        if (link := self.exchange.links.get(site)) is not None:
+            link.say(sync_pb2.SyncMessage(refused=sync_pb2.SyncRefused(code=code, message=reason)))
 
     def post(self, input: object) -> None:
         """For the next turn. Raises InboxFull."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from sync.identity.signing.main import request_for
 from tests.test_mutual_tls import secure
 from tests.test_well import ended, served
 from tests.whole import free_port, until
-from tiercel.v1 import join_pb2, join_pb2_grpc
+from tiercel.v1 import blob_pb2_grpc, events_pb2, join_pb2, join_pb2_grpc
 
 TOKENS = "/api/v1/site-tokens"
 PATIENCE_S = 60.0
@@ -123,8 +124,8 @@ async def test_a_site_joins_and_is_linked(cloud: Cloud, tmp_path: Path) -> None:
         certificates.load(joined.files)
         assert joined.files.key.stat().st_mode & 0o777 == 0o600
         assert not (tmp_path / "harbour" / JOINING_KEY).exists()
-        await links(cloud, tmp_path, joined.files)
-        (listed,) = await cloud.listed()
+        async with linked(cloud, tmp_path, joined.files):
+            (listed,) = await cloud.listed()
         assert (listed["used"] > 0, listed["used_by"], "token" in listed) == (True, "127.0.0.1", False)
     secret = made["token"].partition(".")[0]
     assert secret not in json.dumps(lines, default=str)
@@ -136,17 +137,24 @@ def holding(folder: Path, secret: str) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
 
 
-async def links(cloud: Cloud, folder: Path, files: TlsFiles) -> None:
-    """A site with these files is linked."""
+@asynccontextmanager
+async def linked(cloud: Cloud, folder: Path, files: TlsFiles) -> AsyncIterator[EdgeNode]:
+    """A site with these files, which is linked."""
     (folder / "e").mkdir(exist_ok=True)
     edge = EdgeNode(EdgeConfig("harbour", folder / "e", folder / "r", cloud.links, tls=files))
     serving = await served(edge)
+    await until(is_linked_to(cloud))
+    yield edge
+    await ended(serving)
+
+
+def is_linked_to(cloud: Cloud) -> Callable[[], Awaitable[bool]]:
+    """Has the cloud a link to the site?"""
 
     async def is_linked() -> bool:
         return "harbour" in cloud.node.exchange.links
 
-    await until(is_linked)
-    await ended(serving)
+    return is_linked
 
 
 async def test_a_lost_answer_is_made_up_for_and_nobody_else_gets_one(cloud: Cloud) -> None:
@@ -292,6 +300,57 @@ async def test_the_certificate_of_somebody_else_is_not_written_over(cloud: Cloud
     again = await join(cloud.enrolment((await cloud.token())["token"]), 0.0)
     assert first.files == again.files
     certificates.load(again.files)
+
+
+async def test_a_site_whose_key_was_lost_is_shut_out_and_joins_again(cloud: Cloud, tmp_path: Path) -> None:
+    """Its link ends, its certificate opens nothing of the cloud and is not renewed, its tokens are gone; the site works on alone
+    and says why. With a new token into the same directory it is back, without a restart."""
+    joined = await join(cloud.enrolment((await cloud.token())["token"]), 0.0)
+    stolen = TlsFiles(*(tmp_path / f"stolen-{path.name}" for path in joined.files))
+    for path, copy in zip(joined.files, stolen, strict=True):
+        copy.write_bytes(path.read_bytes())
+    with capture_logs() as lines:
+        async with linked(cloud, tmp_path, joined.files) as edge:
+            unused = (await cloud.token())["token"]
+            answer = await cloud.client.post("/api/v1/sites/harbour/revocation", json={"reason": "stolen"})
+            assert (answer.status_code, answer.json()["reason"]) == (200, "stolen")
+            assert await cloud.listed() == []
+
+            async def is_told() -> bool:
+                return "harbour" not in cloud.node.exchange.links and "are revoked (stolen)" in (await edge._status()).link.ended
+
+            await until(is_told)
+            assert edge.gateway.accepting
+
+            async def is_refused() -> bool:
+                return any("call refused" in line["event"] for line in lines)
+
+            await until(is_refused)
+            (view,) = (await cloud.client.get("/api/v1/sites")).json()["items"]
+            assert "are revoked (stolen): tiercel site token create --site harbour" in view["certificate"]
+            assert "unknown to this cloud, or was revoked" in await refused(cloud, unused, request_for(key()))
+            await asyncio.sleep(1.0)  # Certificates count whole seconds, and one of the same second is refused, to be sure.
+            await join(cloud.enrolment((await cloud.token())["token"]), 0.0)
+            await until(is_linked_to(cloud))
+    await cloud.stop()
+    await cloud.start()
+    async with secure(cloud.links, stolen) as channel:
+        calls: tuple[tuple[Any, Any], ...] = (
+            (join_pb2_grpc.RenewalServiceStub(channel).Renew, join_pb2.RenewRequest(request=request_for(key()))),
+            (blob_pb2_grpc.BlobServiceStub(channel).Stat, events_pb2.BlobRef(sha256=b"0" * 32, size=1)),
+        )
+        for call, request in calls:
+            with pytest.raises(grpc.aio.AioRpcError, match=r"are revoked \(stolen\)") as closed:
+                await call(request, timeout=PATIENCE_S)
+            assert closed.value.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_what_is_asked_of_a_revocation_is_checked(cloud: Cloud) -> None:
+    """A site's name, and a reason that one can read."""
+    for site, body in (("cloud", {}), ("harbour", {"reason": "x" * 201}), ("harbour", {"why": "x"})):
+        answer = await cloud.client.post(f"/api/v1/sites/{site}/revocation", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert (await cloud.client.post("/api/v1/sites/harbour/revocation")).status_code == 200
 
 
 async def test_another_port_than_that_for_joining_is_said_to_be_one(cloud: Cloud, tmp_path: Path) -> None:

@@ -57,4 +57,14 @@ class SiteTokenRevoked(Event, frozen=True):
     sha256: str
 
 
-register(AgentTokenMade, AgentTokenRevoked, AgentTokenUsed, SiteTokenMade, SiteTokenUsed, SiteTokenRevoked)
+class SiteCertificatesRevoked(Event, frozen=True):
+    """The cloud refuses whatever certificate of this site was signed before `before_ms` (UTC)."""
+
+    site: str
+    before_ms: int
+    reason: str
+
+
+register(
+    AgentTokenMade, AgentTokenRevoked, AgentTokenUsed, SiteTokenMade, SiteTokenUsed, SiteTokenRevoked, SiteCertificatesRevoked
+)

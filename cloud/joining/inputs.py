@@ -35,6 +35,14 @@ class RevokeSiteToken(NamedTuple):
     id: str
 
 
+class ShutOutSite(NamedTuple):
+    """Refuse the certificates that a site has by now, and all tokens for it."""
+
+    token: int
+    site: str
+    reason: str
+
+
 class UseSiteToken(NamedTuple):
     """A site wants the certificate that has been signed for its key (SHA-256, hex), asked for from `peer`. The answer is the one
     that it gets: this, or what it was to get before; or a Problem."""

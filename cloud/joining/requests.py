@@ -14,6 +14,7 @@ SITE_TTL_MS_MAX = 30 * 86_400_000
 USES_MAX = 1_000
 CAPABILITIES_MAX = 1_000
 HOSTS_MAX = 50
+REASON_CHARACTERS_MAX = 200
 HOST_CHARACTERS_MAX = 253
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 OURS = server_name("")
@@ -64,6 +65,16 @@ class SiteTokenRequest(msgspec.Struct, forbid_unknown_fields=True):
     def made(self, sha256: str) -> SiteTokenMade:
         """The event, without its times."""
         return SiteTokenMade(sha256, self.site, list(dict.fromkeys(self.hosts)), 0, 0)
+
+
+class RevocationRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Why a site is shut out; shown to it, and kept."""
+
+    reason: str = ""
+
+    def problems(self) -> list[str]:
+        """What is wrong with it."""
+        return [f"reason: at most {REASON_CHARACTERS_MAX} characters"] if len(self.reason) > REASON_CHARACTERS_MAX else []
 
 
 def host_problem(host: str) -> str:

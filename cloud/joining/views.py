@@ -38,6 +38,14 @@ class SiteTokenView(msgspec.Struct, omit_defaults=True):
     token: str = ""
 
 
+class RevocationView(msgspec.Struct):
+    """Certificates of this site that were signed before (UTC ms) are refused."""
+
+    site: str
+    before: int
+    reason: str
+
+
 def agent_token_view(part: AgentTokens, made: AgentTokenMade, token: str = "") -> AgentTokenView:
     """One of them; with `token` it is shown, once."""
     return AgentTokenView(

@@ -52,7 +52,7 @@ class OwnPorts:
 
     def servers(self, node: "GlobalPlanner") -> Servers:
         """The addresses that the sites dial, taken now and served from `start` on."""
-        guards = [Guard(nodes_only)] if self._config.tls else []
+        guards = [Guard(nodes_only, shown=node.certificate_refusal)] if self._config.tls else []
         server = grpc.aio.server(interceptors=guards, options=CHANNEL_OPTIONS)
         sync_pb2_grpc.add_SyncServiceServicer_to_server(SyncServer(node.exchange, node.papers), server)
         blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(self.blobs, node.fetch_blob), server)

@@ -67,10 +67,15 @@ class SiteService:
                     refused=self._node.refused.get(name, ""),
                     pause=pause_view(site.pause),
                     states=self._node.exchange.standings.of(name).states,
-                    certificate=self._node.papers.problem(name, self._node.loop.clock.now().wall_ms),
+                    certificate=self._certificate(name),
                 )
             )
         return views
+
+    def _certificate(self, site: str) -> str:
+        """What is to be done about its certificate: one that is linked has none that is refused."""
+        revoked = self._node.planner.site_tokens.certificate_refusal(site, 0) if site not in self._node.exchange.links else ""
+        return revoked or self._node.papers.problem(site, self._node.loop.clock.now().wall_ms)
 
     def _clock_view(self, site: str) -> ClockView | None:
         ahead = self._node.loop.driver.clocks.writers.get(site)

@@ -30,6 +30,11 @@ class TokenClient(Client):
         """Those that hold or have expired, without the tokens themselves."""
         return self._items(kind)
 
+    def revoke_site(self, site: str, reason: str = "") -> dict[str, Any]:
+        """Have the cloud refuse the certificates and tokens that a site has by now."""
+        body = json.dumps({"reason": reason}).encode()
+        return self._request("POST", f"/api/v1/sites/{quote(site, safe='')}/revocation", content=body, headers=JSON)
+
     def revoke_token(self, kind: str, id: str) -> dict[str, Any]:
         """Let one hold no longer; what it was."""
         return self._request("DELETE", f"{kind}/{quote(id, safe='')}")

@@ -148,7 +148,7 @@ class Renewal:
         log.warning(
             "no link: it is tried again, and local work goes on",
             reason=reason,
-            said=said,
+            **({"said": said} if problem else {}),
             cert=str(self._files.cert) if self._files else "",
         )
         return reason

@@ -42,6 +42,11 @@ class Certificate(NamedTuple):
     fingerprint: str
 
     @property
+    def signed_ms(self) -> int:
+        """When it was signed, as all of ours are: its beginning lies a little before."""
+        return self.not_before_ms + int(BACKDATED.total_seconds()) * 1000
+
+    @property
     def hosts(self) -> list[str]:
         """The names and addresses among its names."""
         return [name for name in self.names if "://" not in name]

@@ -61,6 +61,13 @@ def ends_ms_of(context: Any) -> int:
     return main.parsed(pem).not_after_ms
 
 
+def signed_ms(pem: bytes) -> int:
+    """When a certificate was signed (UTC ms)."""
+    from sync.identity import main  # noqa: PLC0415 - as below.
+
+    return main.parsed(pem).signed_ms
+
+
 class Papers:
     """When the certificates end that peers have shown. Of the moment only: a restarted node knows it from the next link on."""
 
@@ -121,10 +128,16 @@ def impostor(context: Any, site: str, agent: str, capabilities: Iterable[str]) -
 
 class Guard(grpc.aio.ServerInterceptor):
     """Lets a call through only if `refusal` has nothing to say against who makes it. Over a Unix socket, and for a node's
-    health, it is not asked. `bearer` says what is wrong with the token (its SHA-256) of who has no certificate."""
+    health, it is not asked. `bearer` says what is wrong with the token (its SHA-256) of who has no certificate, `shown` what is
+    with the certificate (PEM) of who has one."""
 
-    def __init__(self, refusal: Callable[[Identity | None], str], bearer: Callable[[str], str] | None = None) -> None:
-        self._refusal, self._bearer = refusal, bearer
+    def __init__(
+        self,
+        refusal: Callable[[Identity | None], str],
+        bearer: Callable[[str], str] | None = None,
+        shown: Callable[[Identity, bytes], str] | None = None,
+    ) -> None:
+        self._refusal, self._bearer, self._shown = refusal, bearer, shown
 
     async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
         """Wrap what answers the call."""
@@ -159,10 +172,16 @@ class Guard(grpc.aio.ServerInterceptor):
         if context.peer().startswith("unix:"):
             return
         is_bearer = self._bearer is not None and (sha256 := bearer_of(context))
-        refused = self._bearer(sha256) if self._bearer and is_bearer else self._refusal(identity_at(context))
+        refused = self._bearer(sha256) if self._bearer and is_bearer else self._refused(context)
         if refused:
             log.warning("call refused", code="identity", reason=refused, method=method, peer=context.peer())
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, refused)
+
+    def _refused(self, context: Any) -> str:
+        identity = identity_at(context)
+        if (refused := self._refusal(identity)) or self._shown is None or identity is None:
+            return refused
+        return self._shown(identity, certificate_at(context))
 
 
 def nodes_only(identity: Identity | None) -> str:

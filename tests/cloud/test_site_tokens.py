@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud.joining.inputs import MakeSiteToken, RevokeSiteToken, UseSiteToken
+from cloud.joining.inputs import MakeSiteToken, RevokeSiteToken, ShutOutSite, UseSiteToken
 from cloud.joining.requests import host_problem
 from cloud.port import Problem
 from tests.cloud.control import Control
@@ -64,6 +64,28 @@ def test_a_revoked_token_gives_nothing_to_its_first_key_neither() -> None:
     assert code(use(cloud, "key-a", b"first")) == "token_unknown"
     assert code(cloud.ask(lambda token: RevokeSiteToken(token, "f" * 12))) == "token_unknown"
     assert cloud.planner.site_tokens.save() == b""
+
+
+def test_a_site_that_is_shut_out_comes_back_with_what_is_signed_later() -> None:
+    """What was signed before is refused, its tokens are gone, other sites are not concerned; so it is after restarts, too."""
+    cloud = Control()
+    make(cloud)
+    make(cloud, "e" * 64, "airport")
+    now_ms = cloud.clock.wall_ms
+    assert cloud.ask(lambda token: ShutOutSite(token, "harbour", "stolen")) is None
+    cloud.clock.pass_ms(1)
+    make(cloud, "d" * 64)
+    for happening in ("", "restart", "snapshot", "restart"):
+        if happening:
+            getattr(cloud, happening)()
+            cloud.turn()
+        held = cloud.planner.site_tokens
+        assert sorted(sha256[0] for sha256 in held.tokens) == ["d", "e"]
+        assert "(stolen): tiercel site token create --site harbour" in held.certificate_refusal("harbour", now_ms - 1)
+        assert held.certificate_refusal("harbour", now_ms) == ""
+        assert held.certificate_refusal("airport", now_ms - 1) == ""
+    assert code(use(cloud, "key-a", b"c")) == "token_unknown"
+    assert use(cloud, "key-a", b"c", "d" * 64) == b"c"
 
 
 @dataclass

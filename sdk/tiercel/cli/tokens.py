@@ -119,6 +119,24 @@ def _print(found: list[dict[str, Any]], output: Format) -> None:
     table.print()
 
 
+@sites.command("revoke")
+def revoke_site(
+    site: Annotated[str, typer.Argument(metavar="SITE", help="The site.")],
+    reason: Annotated[str, typer.Option(help="Why; shown to the site, and kept.")] = "",
+    server: Server = DEFAULT_SERVER,
+    output: Output = Format.TABLE,
+) -> None:
+    """Refuse the certificates and tokens that a site has by now, because a key was lost. Its link ends; it goes on alone, and
+    comes back by joining with a new token."""
+    with TokenClient(server) as client:
+        found = client.revoke_site(site, reason)
+    if output is Format.JSON:
+        print_json(found)
+        return
+    typer.echo(f"{site}: what was signed before {when(found['before'])} is refused from now on")
+    note(f"it comes back with a new one: tiercel site token create --site {site}, then tiercel edge join")
+
+
 def _print_sites(found: list[dict[str, Any]], output: Format) -> None:
     if output is Format.JSON:
         print_json(found)
