@@ -35,6 +35,7 @@ from sync.watching.merged import told_of
 from sync.watching.unseen import TellWatchers
 from workflow import conflict_events as _conflicts  # noqa: F401 (makes the events known)
 from workflow import document_events as _codec  # noqa: F401 (makes the events known)
+from workflow.document_checks import holds
 from workflow.event import Event
 from workflow.reseed_events import StateTold
 
@@ -56,7 +57,7 @@ class SiteDocuments(Part):
 
     def __init__(self, home: Home, merging: SiteMerging) -> None:
         self._home, self._merging = home, merging
-        self.book = DocumentBook(home.site)
+        self.book = DocumentBook(home.site, holds)
         self._held = False
 
     def steps(self) -> dict[type, Step]:

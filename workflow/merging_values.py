@@ -12,24 +12,25 @@ WORDS = ("mine", "theirs")
 
 def evaluate(expression: str, mine: object, theirs: object) -> bytes:
     """The value as JSON. Raises ValueError if it has none."""
-    bound = _bound(expression)
+    bound = bound_of(expression, WORDS)
     return bound.write(bound.value(Scope(locals={"mine": mine, "theirs": theirs})))
 
 
 def expression_problem(expression: str) -> str:
     """Why nobody could evaluate this; empty if it can be tried."""
     try:
-        _bound(expression)
+        bound_of(expression, WORDS)
     except ValueError as error:
         return str(error)
     return ""
 
 
 @lru_cache(maxsize=256)
-def _bound(expression: str) -> Expression:
+def bound_of(expression: str, words: tuple[str, ...]) -> Expression:
+    """The expression, which may read these words and nothing else. Raises ValueError."""
     syntax = read_expression(expression)
     if expression[syntax.end :].strip():
         raise ValueError(f"there is something behind the expression: {expression[syntax.end :].strip()[:40]!r}")
-    if others := sorted({reference.root for reference in syntax.references} - {*WORDS}):
-        raise ValueError(f"it reads {', '.join(others)}; it may read mine and theirs")
+    if others := sorted({reference.root for reference in syntax.references} - {*words}):
+        raise ValueError(f"it reads {', '.join(others)}; it may read {' and '.join(words)}")
     return bind(syntax, expression, {})

@@ -18,7 +18,8 @@ DEPTH_MAX = 100
 COMPREHENSIONS_MAX = 2
 ROOTS = ("inputs", "tasks", "run")
 RUN_WORDS = ("id", "definition", "labels", "priority")  # All but the id are known only in standing rules.
-LOCALS = ("item", "index", "previous", "output", "event", "outcome", "mine", "theirs")  # Words that only some places know.
+LOCALS = ("item", "index", "previous", "output", "event", "outcome", "mine", "theirs", "value")
+"""Words that only some places know."""
 FACETS = ("output", "state", "error")
 
 MACROS = frozenset({"all", "exists", "exists_one", "existsOne", "filter", "map"})

@@ -15,6 +15,8 @@ from sync.conflicts.events import ConflictRecorded, Kind
 from sync.documents.book import ANY_VERSION
 from sync.documents.inputs import EditDocument
 from sync.documents.losing import FIRST_AT_HOME, LAST_AT_HOME, REFUSED_AT_HOME
+from sync.documents.overtaken import RULE as OT_RULE
+from sync.documents.overtaken import WHAT as OPERATIONS
 from workflow.losing import BLOB_KEY, CANCEL_COMPLETE, OVERTAKEN, PHYSICAL
 from workflow.orders import EditPlan, Order, Settle
 from workflow.planning.editing import PLAN_RULE
@@ -74,6 +76,15 @@ def restore_edit(wanted: Wanted) -> Restoring:
     return EditDocument(0, said.subject, wanted.edit, operation, said.loses.value, wanted.expected, wanted.by)
 
 
+def restore_operations(wanted: Wanted) -> Restoring:
+    """Operations that went behind others are done again, on the document as it is; an object that went because of those that
+    stand comes back with them. An edit that its home had to refuse as a whole is made again as it was."""
+    said = wanted.conflict
+    winners = said.stands.value if said.stands.what == OPERATIONS and said.stands.value else b"[]"
+    value = b'{"losers":' + (said.loses.value or b"[]") + b',"winners":' + winners + b"}"
+    return EditDocument(0, said.subject, wanted.edit, "restore", value, wanted.expected, wanted.by)
+
+
 def restore_operation(wanted: Wanted) -> Restoring:
     """What an edit of a plan has lost is done again, on the plan as it is when its home decides."""
     operation = msgspec.json.decode(wanted.conflict.loses.value)
@@ -98,6 +109,7 @@ def refuses(advice: str) -> Restore:
 RESTORERS = Restorers()
 for _rule in (FIRST_AT_HOME, LAST_AT_HOME, REFUSED_AT_HOME):
     RESTORERS.register(_rule, restore_edit)
+RESTORERS.register(OT_RULE, restore_operations)
 RESTORERS.register(PLAN_RULE, restore_operation)
 RESTORERS.register(PHYSICAL, restore_output, "outcome")
 RESTORERS.register(CANCEL_COMPLETE, refuses("its task is done; roll the run back to before it (tiercel run rollback)"), "order")

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
 
 EDIT_CHARACTERS_MAX = 200
+PATCHES = {
+    "application/merge-patch+json": "merge",
+    "application/vnd.tiercel.operations+json": "operations",
+    "application/json": "merge",
+}
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX)]
 
 
@@ -80,10 +85,11 @@ class Endpoints:
         return await self._edit(document, request, "put")
 
     async def patch(self, document: str, request: Request) -> Response:
+        """A merge patch, or operations of a document that begins with resolver=ot."""
         media = request.headers.get("content-type", "").partition(";")[0].strip()
-        if media not in ("application/merge-patch+json", "application/json"):
-            raise Problem(415, "unsupported_media_type", f"{media or 'no type'}: a patch is application/merge-patch+json")
-        return await self._edit(document, request, "merge")
+        if media not in PATCHES:
+            raise Problem(415, "unsupported_media_type", f"{media or 'no type'}: a patch is {' or '.join(PATCHES)}")
+        return await self._edit(document, request, PATCHES[media])
 
     async def delete(self, document: str, request: Request) -> Response:
         return await self._edit(document, request, "delete")

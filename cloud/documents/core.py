@@ -37,6 +37,7 @@ from sync.watching.merged import told_of
 from sync.watching.unseen import TellWatchers
 from workflow import conflict_events as _conflicts  # noqa: F401 (makes the events known)
 from workflow import document_events as _codec  # noqa: F401 (makes the events known)
+from workflow.document_checks import holds
 from workflow.event import Event
 
 STATUS = {
@@ -45,6 +46,7 @@ STATUS = {
     "document_unknown": 404,
     "document_too_large": 413,
     "invalid_terms": 422,
+    "malformed": 422,
     "bound_reached": 503,
 }
 
@@ -81,7 +83,7 @@ class CloudDocuments(Part):
 
     def __init__(self, planner: Planning) -> None:
         self._planner = planner
-        self.book = DocumentBook(CLOUD)
+        self.book = DocumentBook(CLOUD, holds)
         self.told: dict[str, dict[str, int]] = {}
         self.sent: set[str] = set()
         self.proposers: dict[str, str] = {}

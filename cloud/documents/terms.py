@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 
+import msgspec
+
 from cloud.merging.asked import rules_asked
 from cloud.problems import of_parameters
 from sync.documents.terms import MERGING, RESOLVERS, Terms, terms_problem
 from sync.levels import Level
+from workflow.document_checks import check_problem
 from workflow.durations import DURATION_RULE, parse_duration
 
-NAMES = ("level", "versions", "time", "when_cut", "level_wait", "resolver", "sites", "multi_writer", "rules")
+NAMES = ("level", "versions", "time", "when_cut", "level_wait", "resolver", "sites", "multi_writer", "rules", "acyclic", "checks")
 VERSIONS_MAX = 1_000_000
 
 
@@ -33,10 +36,27 @@ def terms_asked(parameters: Mapping[str, str]) -> Terms | None:
     sites = tuple(sorted(filter(None, said.get("sites", "").split(","))))
     level = Level(kind, versions, time_ms, when_cut, wait_ms)  # type: ignore[arg-type]
     is_shared = said.get("multi_writer", str(resolver in MERGING)).lower() == "true"
-    terms = Terms(level, resolver, is_shared, sites, rules_asked(parameters.get("rules", "")))
+    rules, is_acyclic = rules_asked(parameters.get("rules", "")), said.get("acyclic", "").lower() == "true"
+    terms = Terms(level, resolver, is_shared, sites, rules, is_acyclic, _checks(parameters.get("checks", "")))
     if problem := terms_problem(terms):
         raise of_parameters([("level", problem)])
     return terms
+
+
+def _checks(text: str) -> tuple[str, ...]:
+    """`checks=["value.speed <= 2.0"]`: what must hold after every edit. Raises Problem (422)."""
+    if not text:
+        return ()
+    try:
+        checks = _CHECKS.decode(text)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise of_parameters([("checks", f"{text[:60]!r} is no JSON list of expressions: {error}")]) from None
+    if wrong := [("checks", f"{check[:60]!r}: {problem}") for check in checks if (problem := check_problem(check))]:
+        raise of_parameters(wrong)
+    return checks
+
+
+_CHECKS = msgspec.json.Decoder(tuple[str, ...])
 
 
 def _duration(said: Mapping[str, str], name: str, errors: list[tuple[str, str]]) -> int:

@@ -36,6 +36,8 @@ class TermsView(msgspec.Struct, omit_defaults=True):
     multi_writer: bool = False
     sites: tuple[str, ...] = ()
     rules: dict[str, str] = {}
+    acyclic: bool = False
+    checks: tuple[str, ...] = ()
 
 
 class DocumentView(msgspec.Struct):
@@ -105,7 +107,8 @@ def terms_view(terms: Terms) -> TermsView:
     """As the API shows them."""
     level = terms.level
     bounds = level.versions, level.time_ms, level.when_cut, level.wait_ms
-    return TermsView(level.kind, terms.resolver, *bounds, terms.multi_writer, terms.sites, dict(terms.rules))
+    shared = terms.multi_writer, terms.sites, dict(terms.rules)
+    return TermsView(level.kind, terms.resolver, *bounds, *shared, terms.acyclic, terms.checks)
 
 
 def _pending(edit: EditProposed) -> PendingView:

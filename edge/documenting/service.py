@@ -25,7 +25,7 @@ SESSION_LOOK_S = 5.0
 EDIT_CHARACTERS_MAX = 200
 NAMES_MAX = 10_000
 CONSISTENCIES = ("", "strong", "bounded", "eventual")
-OPERATIONS = ("put", "merge", "delete")
+OPERATIONS = ("put", "merge", "delete", "operations")
 
 
 class DocumentServer(document_pb2_grpc.DocumentServiceServicer):
@@ -57,7 +57,7 @@ class DocumentServer(document_pb2_grpc.DocumentServiceServicer):
         return document_pb2.DocumentAnswer(shown=shown_message(shown))
 
     async def Edit(self, request: document_pb2.DocumentEdit, context: Any) -> document_pb2.DocumentAnswer:  # noqa: N802
-        """Put, merge or delete; the answer is the version, that it is pending, or a refusal with its reason."""
+        """Put, merge, delete, or operations; the answer is the version, that it is pending, or a refusal with its reason."""
         reads = await self._admit(request.agent, request.document, context)
         if wrong := _problem_of(request):
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, wrong)

@@ -9,6 +9,8 @@ from urllib.parse import quote, urlencode
 
 from tiercel.answers import ApiError
 
+MERGE_PATCH = "application/merge-patch+json"
+OPERATIONS = "application/vnd.tiercel.operations+json"
 Params = dict[str, str | float]
 
 
@@ -79,16 +81,23 @@ class DocumentCalls:
         """Replace members by a JSON Merge Patch (RFC 7396)."""
         return cast(dict[str, Any], self._edit_document("PATCH", document, text, expected, base))
 
+    def edit_document(
+        self: Any, document: str, text: str, expected: int | None = None, base: int | None = None
+    ) -> dict[str, Any]:
+        """Do operations, a JSON list of them, to a document that began with resolver=ot; `base`: the version that they are made
+        on top of (without it: the latest)."""
+        return cast(dict[str, Any], self._edit_document("PATCH", document, text, expected, base, OPERATIONS))
+
     def delete_document(self: Any, document: str, expected: int | None = None, base: int | None = None) -> None:
         """Take it away."""
         self._edit_document("DELETE", document, "", expected, base)
 
     def _edit_document(
-        self: Any, method: str, document: str, text: str, expected: int | None, base: int | None
+        self: Any, method: str, document: str, text: str, expected: int | None, base: int | None, media: str = MERGE_PATCH
     ) -> dict[str, Any]:
         asked = {"expected_version": expected, "base": base}
         params: Params = {name: str(version) for name, version in asked.items() if version is not None}
         content: dict[str, Any] = {"content": text.encode()} if text else {}
         if method == "PATCH":
-            content["headers"] = {"content-type": "application/merge-patch+json"}
+            content["headers"] = {"content-type": media}
         return cast(dict[str, Any], self._request(method, f"/api/v1/documents/{quote(document)}", params, **content))

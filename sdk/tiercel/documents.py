@@ -11,7 +11,7 @@ The site answers while it is cut off from the cloud, as far as a document's leve
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -158,6 +158,21 @@ class Documents:
         """Replace members (JSON Merge Patch, RFC 7396); None removes one. `base` and what it raises: as `put`."""
         return await self._edit(document, "merge", json.dumps(changes).encode(), expected, base, context, edit, wait_s)
 
+    async def edit(
+        self,
+        document: str,
+        operations: Sequence[dict[str, Any]],
+        *,
+        expected: int | None = None,
+        base: int | None = None,
+        edit: str = "",
+        wait_s: float = WAIT_S,
+    ) -> Edited:
+        """Do operations to a document that began with resolver "ot": `{"op": "put", "node": "/dock", "field": "n", "new": 2}`,
+        inc, add_node, del_node, add_edge, del_edge, ins, rem, move, text. They are on top of the version `base` (without it: of
+        what the site shows), and go behind what came since. Raises as `put`."""
+        return await self._edit(document, "operations", json.dumps(list(operations)).encode(), expected, base, None, edit, wait_s)
+
     async def delete(
         self,
         document: str,
@@ -259,6 +274,10 @@ class BlockingDocuments:
     def patch(self, document: str, changes: dict[str, Any], **how: Any) -> Edited:
         """As `Documents.patch`."""
         return self._wait(self._documents.patch(document, changes, **how))
+
+    def edit(self, document: str, operations: Sequence[dict[str, Any]], **how: Any) -> Edited:
+        """As `Documents.edit`."""
+        return self._wait(self._documents.edit(document, operations, **how))
 
     def delete(self, document: str, **how: Any) -> Edited:
         """As `Documents.delete`."""

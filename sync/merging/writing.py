@@ -61,6 +61,8 @@ class Desk(NamedTuple):
 
 def written(known: Merged, wish: Wish, desk: Desk, now_ms: int) -> DocumentWritten:
     """The write; nothing is changed before it is applied. Raises Refused."""
+    if wish.operation not in ("put", "merge", "delete"):
+        raise Refused("not_transformed", f"{wish.document} takes no operations (its resolver is not ot): put or merge it")
     if wish.operation != "put" and not known.exists:
         raise Refused("document_unknown", f"there is no document {wish.document}: put a value first")
     vector = known.vector

@@ -9,6 +9,7 @@ import typer
 from tiercel.cli.difference import differences
 from tiercel.cli.document_watching import follow
 from tiercel.cli.options import Server, noun
+from tiercel.cli.run_growing import text_of
 from tiercel.cli.show import print_json
 from tiercel.cli.text import clean
 from tiercel.client import DEFAULT_SERVER, Client
@@ -56,14 +57,24 @@ def create(
     document: Id,
     value: Value,
     level: Annotated[str, typer.Option(help="eventual, strong, or bounded,versions=10,time=5s.")] = "eventual",
-    resolver: Annotated[str, typer.Option(help="home; lww or semantic if every site may write at once.")] = "home",
+    resolver: Annotated[
+        str, typer.Option(help="home; ot: edits are transformed; lww, semantic: every site writes at once.")
+    ] = "home",
     rule: Annotated[list[str] | None, typer.Option(metavar="FIELD=RULE", help="Of semantic: speed=safety,run,slow,stop.")] = None,
     sites: Annotated[str, typer.Option(help="Who holds a shared one, such as harbour,airport; without it all sites.")] = "",
+    acyclic: Annotated[bool, typer.Option("--acyclic", help="Of ot: no edge closes a circle.")] = False,
+    check: Annotated[list[str] | None, typer.Option(metavar="CEL", help="Of ot: must hold, as value.speed <= 2.0.")] = None,
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Begin a document on terms that stay as long as it exists."""
     with Client(server) as client:
-        print_json(client.create_document(document, value, **_terms(level, resolver, rule or [], sites)))
+        terms = {**_terms(level, resolver, rule or [], sites), **_checks(acyclic, check or [])}
+        print_json(client.create_document(document, value, **terms))
+
+
+def _checks(acyclic: bool, checks: list[str]) -> dict[str, str]:
+    said = {"acyclic": "true"} if acyclic else {}
+    return {**said, "checks": json.dumps(checks)} if checks else said
 
 
 def _terms(level: str, resolver: str, rules: list[str], sites: str) -> dict[str, str]:
@@ -86,6 +97,20 @@ def patch(document: Id, value: Value, expected: Expected = None, base: Base = No
     """Replace members of the value by a JSON Merge Patch; null removes one."""
     with Client(server) as client:
         print_json(client.patch_document(document, value, expected, base))
+
+
+@app.command()
+def edit(
+    document: Id,
+    operations: Annotated[str, typer.Option("--operations", metavar="JSON|FILE", help="A list of operations, or its file.")],
+    expected: Expected = None,
+    base: Annotated[int | None, typer.Option("--base", help="The version they are made on top of.", min=0)] = None,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Do operations to a document that began with --resolver ot; they go behind what came since."""
+    text = operations if operations.lstrip().startswith("[") else text_of(operations)
+    with Client(server) as client:
+        print_json(client.edit_document(document, text, expected, base))
 
 
 @app.command()

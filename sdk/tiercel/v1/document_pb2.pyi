@@ -84,7 +84,7 @@ class DocumentEdit(_message.Message):
     edit: _builtins.str
     """Asked again under the same id, an edit is not done again."""
     operation: _builtins.str
-    """put, merge (RFC 7396) or delete."""
+    """put, merge (RFC 7396), delete, or operations (of a document whose edits are transformed)."""
     value: _builtins.bytes
     """JSON."""
     version_expected: _builtins.int
