@@ -175,6 +175,7 @@ class Executor:
         self.dispatch.settle(now, out)
         while self.children.finish(now, out):
             self.dispatch.settle(now, out)
+        self.yielding.settle(now, out)  # A group may have come to its end just now, and given back what it held.
         return out
 
     def evolve(self, stream: StreamId, run: str, event: object, time_ms: int = 0) -> None:

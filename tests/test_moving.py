@@ -263,3 +263,22 @@ def test_facts_are_adopted_whoever_tells_them_and_decisions_only_of_the_present_
     assert verdict(3, 3, is_fact=False) == "adopt"
     assert following(BORN_EPOCH) == following(RELEASED_EPOCH) == 3
     assert following(7) == 8
+
+
+def test_what_holds_resources_of_the_site_comes_to_its_end_there() -> None:
+    """All of a group that holds some is done before the run goes, and nothing after it."""
+    inside = {"a": {"capability": "pick"}, "b": {"capability": "pick"}}
+    group = {"sequential": {"tasks": inside}, "resources": [{"name": "gate", "units": 1}]}
+    world = Tiers([plan_of({"group": group, "c": {"capability": "pick", "needs": ["group"]}})])
+    run, old = begun(world)
+    assert isinstance(move(world, run), str)
+    world.drain()
+    done = []
+    for _ in "abc":
+        ((site, robot),) = hands(world, run)
+        done.append(site)
+        robot.finish(robot.key(run, max(key.task for key in robot.hands)))
+        world.wires[site].site.report(robot)
+        world.drain()
+    assert done == [old, old, other(old)]
+    assert world.cloud.outcome(run) == "completed"

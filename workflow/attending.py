@@ -103,6 +103,15 @@ def holds_resources(fragment: "Fragment", task: int) -> bool:
     return state in (RUNNING, WAITING) and plan.kind is not Kind.WORK and not is_lacking(fragment, task)
 
 
+def holds_around(fragment: "Fragment", task: int) -> bool:
+    """Does the task hold resources, or a group around it? What does comes to its end where these are, though the run moves."""
+    while task >= 0:
+        if holds_resources(fragment, task):
+            return True
+        task = fragment.parent_of(task)
+    return False
+
+
 def is_lacking(fragment: "Fragment", task: int) -> bool:
     """Is it a group that goes on after its end, and has not got its resources again?"""
     return fragment.extras is not None and task in fragment.extras.lacking

@@ -162,7 +162,9 @@ class Fragment(Shape):
             return True
         if extras.rollback is not None:
             return role in (Role.COMPENSATE, Role.CLEANUP, Role.RECONCILE)
-        if extras.paused or extras.yielding or task in extras.paused_tasks or extras.holds.get(task):
+        if extras.paused or task in extras.paused_tasks or extras.holds.get(task):
+            return False
+        if extras.yielding and not attending.holds_around(self, task):
             return False
         return not extras.lacking or attending.lacking_around(self, task) < 0
 
