@@ -40,6 +40,8 @@ from workflow.homes import BORN_EPOCH, attempt_epoch
 from workflow.moving import definition_of, restore_moved, stays_for
 from workflow.saved import state_hash
 
+MOVED = "moved"
+"""The state under which the log keeps what a run was here before it went."""
 GONE_MAX = 10_000
 """Runs that were given up and are still known as such, the latest: only what the cloud wrote before it knew asks for them."""
 
@@ -111,7 +113,7 @@ class Yielding(Part):
         yielded = FragmentYielded(command, fragment.epoch, fragment.version, state_hash(body))
         out.append(Append(self._home.stream, fragment.run, fragment.epoch, yielded))
         self._home.tell(fragment.run, yielded)
-        out.append(Save(fragment.run, True, "moved", body))
+        out.append(Save(fragment.run, True, MOVED, body))
 
     def _let_go(self, fragment: Fragment, out: list[object]) -> None:
         """Nothing here is the run's any more: resources, places in lines, timers, and the fragment itself."""
@@ -141,7 +143,7 @@ class Yielding(Part):
             self._recall(fragment, event, now, out)
             body = fragment.save()
             self._let_go(fragment, out)
-            out.append(Save(run, True, "moved", body))
+            out.append(Save(run, True, MOVED, body))
         out.append(Append(home.stream, run, epoch, dropped))
         home.tell(run, dropped)
 

@@ -86,7 +86,7 @@ class Comparing:
             if number == 0 and due.greeted:
                 told += await self._next_part(site)
             unsettled = {}
-            for theirs in told:
+            for theirs in (each for each in told if each.state_hash):
                 ours = await self.replica(theirs.run, site)
                 if ours is None:
                     continue  # It has another home by now, or is not known any more.

@@ -90,6 +90,8 @@ class SiteService:
         different: list[str] = []
         try:
             async for digest in self._node.digests(site, DIGEST_TIMEOUT_S):
+                if not digest.state_hash:
+                    continue  # It has another home by now.
                 ours = await self._node.comparing.replica(digest.run, site)
                 if ours is None or (ours.epoch, ours.seq) != (digest.epoch, digest.seq):
                     behind += 1

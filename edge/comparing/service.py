@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from edge.yielding import MOVED
+from sync.commit import Snapshot
 from sync.link.standing import StatesCompared
 from tiercel.v1 import sync_pb2
 from workflow.saved import load_saved, state_hash
@@ -29,11 +31,10 @@ class SiteStates:
         limit = min(request.limit or PAGE, PAGE)
         before = request.after_run
         ended = await asyncio.wrap_future(self._node.log.read(lambda reader: reader.snapshots(before, limit)))
-        living, tombstones = self._node.executor.fragments, {s.run: s.body for s in ended if s.ended}
+        living, tombstones = self._node.executor.fragments, {s.run: s for s in ended if s.ended}
         newest = nlargest(limit, (run for run in living if not before or run < before))
         names = sorted({*newest, *tombstones}, reverse=True)[:limit]
-        bodies = ((run, living.packed(run) if run in living else tombstones[run]) for run in names)
-        page = [_digest(run, body) for run, body in bodies]
+        page = [_digest(run, living.packed(run)) if run in living else _last(tombstones[run]) for run in names]
         more = len(names) == limit or len(ended) == limit
         return sync_pb2.SyncMessage(digest_reply=sync_pb2.DigestReply(id=request.id, fragments=page, more=more))
 
@@ -47,6 +48,14 @@ class SiteStates:
             words = "the cloud's replica of a run differs from what this home has at the same version"
             log.error(words, run=theirs.run, epoch=theirs.epoch, version=theirs.seq, **hashes)
         return StatesCompared(now_ms, told.compared, told.different, [theirs.run for theirs in told.fragments])
+
+
+def _last(tombstone: Snapshot) -> sync_pb2.FragmentDigest:
+    """Of a run that has ended here. One that is another site's by now is named without a hash: there is nothing to compare."""
+    digest = _digest(tombstone.run, tombstone.body)
+    if tombstone.state == MOVED:
+        digest.state_hash = b""
+    return digest
 
 
 def _digest(run: str, body: bytes) -> sync_pb2.FragmentDigest:

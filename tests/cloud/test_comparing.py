@@ -98,6 +98,8 @@ async def test_a_run_that_has_moved_is_compared_at_its_new_home(system: Whole) -
 
     await until(is_compared)
     assert ((await states(system, new))["compared"], (await states(system, new))["different"]) == (1, 0)
+    left = (await system.client.get(f"/api/v1/sites/{old}/diff")).json()
+    assert (left["behind"], left["different"]) == (0, []), "what it had before it went is compared with nothing"
 
 
 async def test_what_differs_is_said_on_both_sides(system: Whole) -> None:
