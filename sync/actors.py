@@ -39,6 +39,7 @@ VERIFY_PAUSE_S = 0.25
 FLOOR_LOOK_S = 0.05
 CAUGHT_UP_LOOK_S = 0.002
 FLOOR_LOOKS_MAX = 100
+FAILED_PAUSE_S, FAILED_PAUSE_S_MAX = 0.01, 1.0
 FLOOR_WAIT_S = 30.0
 
 
@@ -81,10 +82,9 @@ class _LoopLog:
     def __init__(
         self, log: Log, loop: asyncio.AbstractEventLoop, after: Callable[[], None], broken: Callable[[Exception], None]
     ) -> None:
-        self.node, self.boot = log.node, log.boot
-        self.load = log.load
-        self.reset = log.reset
+        self.node, self.boot, self.load, self.reset = log.node, log.boot, log.load, log.reset
         self._log, self._loop, self._after, self._broken = log, loop, after, broken
+        self._failures = 0  # Commits that have failed since one did not.
 
     def submit(self, commit: Commit, done: Callable[[BaseException | None], None]) -> None:
         def finish(error: BaseException | None) -> None:
@@ -94,10 +94,17 @@ class _LoopLog:
                 self._broken(failure)
             self._after()
 
+        def told(error: BaseException | None) -> None:
+            self._failures = self._failures + 1 if error is not None else 0
+            if error is None:
+                finish(None)
+            else:  # Later and later while they go on: each costs that the log is folded anew, which has something to commit, too.
+                self._loop.call_later(min(FAILED_PAUSE_S_MAX, FAILED_PAUSE_S * 2**self._failures), finish, error)
+
         def finished(error: BaseException | None) -> None:
             # The loop is closed once the node has stopped; what was committed then is found at the next start.
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(finish, error)
+                self._loop.call_soon_threadsafe(told, error)
 
         self._log.submit(commit, finished)
 

@@ -12,10 +12,12 @@ from unittest.mock import patch
 from cloud.service import PlannerService, Starting
 from edge.doubts import Attempt, Doubts
 from edge.driver import EdgeConfig, EdgeNode
+from edge.gate import Gate
 from edge.inputs import AcknowledgeResults, AssignTasks
 from sync.commit import Commit
 from sync.driver import Driver
 from sync.inputs import Recovered, Replicated
+from sync.outputs import Confirmed
 from sync.values import Now
 from tests.sim.agent import SimAgent
 from tests.sim.agent_machine import Life, machine_of
@@ -27,6 +29,7 @@ from tiercel.journal import Journal
 from tiercel.machine import Machine
 from tiercel.v1 import agent_pb2
 from workflow.commands import Lose
+from workflow.contract import Contract
 
 
 class Hasty(Driver):
@@ -56,6 +59,15 @@ class Stubborn(Driver):
         if error is not None:
             self.log.reset()
         Driver.finished(self, batch, None)
+
+
+class Anxious(Driver):
+    """Begins nothing before the peer holds that it begins, whatever was promised of it."""
+
+    def _take(self, outputs: list[object], now: Now, commit: Commit, effects: list[object]) -> None:
+        if self.lag is not None:
+            outputs = [Confirmed(each) if isinstance(each, AssignTasks) else each for each in outputs]
+        Driver._take(self, outputs, now, commit, effects)
 
 
 class Credulous(Driver):
@@ -108,6 +120,24 @@ class Trusting(Journal):
         pass
 
 
+def at_once(effect: object) -> object:
+    """Withholds nothing."""
+    return effect
+
+
+BOUND = Gate._beyond
+
+
+def without_versions(gate: Gate, run: str, contract: Contract, now: Now, events: int) -> str:
+    """However many events the site is ahead."""
+    return "" if (reason := BOUND(gate, run, contract, now, events)) == "versions" else reason
+
+
+def without_time(gate: Gate, run: str, contract: Contract, now: Now, events: int) -> str:
+    """However long the site is ahead."""
+    return "" if (reason := BOUND(gate, run, contract, now, events)) == "time" else reason
+
+
 def one_machine(agent: SimAgent, life: Life, boot: str) -> Machine:
     """Calls each process of an agent the first."""
     return machine_of(agent, life, f"{agent.name}-1")
@@ -146,11 +176,16 @@ class Ablation:
 
 
 FAILING = ("disk_slow", "disk_stall", "disk_fail", "power_site")
+CUTS = ("cut", "stall")
 LIVES = ("kill_site", "kill_agent", "power_site", "agent_line")
 ABLATIONS: dict[str, Ablation] = {
     "acknowledgements_held_until_durable": Ablation({"sync.actors.Driver": HastyAcknowledgements}, faults=FAILING),
     "assignments_held_until_durable": Ablation({"sync.actors.Driver": HastyAssignments}),
     "refold_after_a_failed_commit": Ablation({"sync.actors.Driver": Stubborn}),
+    "confirmed_effects": Ablation({"edge.dispatch.Confirmed": at_once, "edge.executor.Confirmed": at_once}, faults=CUTS),
+    "bound_of_versions": Ablation({"edge.gate.Gate._beyond": without_versions}, faults=CUTS),
+    "bound_of_time": Ablation({"edge.gate.Gate._beyond": without_time}, faults=CUTS),
+    "eventual_effects_are_not_confirmed": Ablation({"sync.actors.Driver": Anxious}, faults=CUTS),
     "idempotency_keys": Ablation({"tests.sim.process.PlannerService": WithoutKeys}),
     "unknown_outcomes_are_reconciled": Ablation({"edge.sessions.Lose": lost_for_certain}, faults=LIVES),
     "journal_of_agents": Ablation({"tiercel.runtime.Delivery": Forgetful}),

@@ -100,6 +100,7 @@ class SimAgent:
         assert life is not None
         key = key_of(assignment.key)
         self._working[key] = None
+        self.world.check(lambda: self.world.promises.begins(self.site, key))
         try:
             await asyncio.sleep(chance.uniform(0.05, 3.0) * self.slowness)
             if not life.alive:
@@ -169,4 +170,6 @@ class SimAgent:
                 self._once.pop(key, None)
                 if item.WhichOneof("outcome") == "output":
                     seq = self.world.sites[self.site].durable_seq
-                    self.world.oracle.forgotten.append(Told(self.site, run, task, attempt, seq, self.world.loop.now_s))
+                    told = Told(self.site, run, task, attempt, seq, self.world.loop.now_s)
+                    self.world.oracle.forgotten.append(told)
+                    self.world.promises.acknowledged(told)

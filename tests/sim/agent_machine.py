@@ -40,6 +40,11 @@ class Disk:
     fails: int = 0
     _free_s: float = 0.0
 
+    @property
+    def is_troubled(self) -> bool:
+        """Is something wrong with it just now, or is it about to be?"""
+        return bool(self.fails) or self.stalled_until_s > self.loop.now_s
+
     def sync(self) -> None:
         self.durable = bytes(self.written)
 

@@ -28,6 +28,10 @@ SAFEGUARDS = (
     "agent_torn_write",
     "agent_disk_refused",
     "ambushed",  # A fault struck its victim while it wrote or spoke.
+    "level_strong",
+    "level_bounded",
+    "begun_strong",
+    "begun_while_cut_eventual",
     "lost_for_good",  # What the cloud did not hold yet.
     "killed_at_work",
     "reported_again",  # From the journal.

@@ -13,6 +13,19 @@ def _definition(name: str, **tasks: Any) -> dict[str, Any]:
     return {"name": name, "version": "1", "tasks": tasks}
 
 
+CONTRACTS: tuple[dict[str, Any], ...] = (
+    *({},) * 4,
+    {"consistency": "strong"},
+    {"consistency": {"level": "strong", "wait": "15s"}, "autonomy": "compensate"},
+    {"consistency": {"level": "bounded", "versions": 3}, "autonomy": "continue"},
+    {"consistency": {"level": "bounded", "time": "3s"}},
+    {"consistency": {"level": "bounded", "versions": 4, "time": "5s"}, "autonomy": "hold"},
+    {"autonomy": "continue"},
+    {"autonomy": {"when_cut": "continue", "budget": 3, "then": "compensate"}},
+    {"autonomy": "hold"},
+)
+"""What runs are promised, if not the default."""
+
 DEFINITIONS: dict[str, dict[str, Any]] = {
     "line": _definition(
         "line",

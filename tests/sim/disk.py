@@ -164,11 +164,11 @@ class SimLog:
         self._failure: BaseException | None = None
         self._busy = self.dead = False
         self.under_way_max = 0
-        self.writes: Callable[[], object] = bool  # Told when there is something to be written.
+        self.submitted: Callable[[Commit], object] = bool
 
     def submit(self, commit: Commit, done: Done) -> None:
         if commit.rows:
-            self.writes()
+            self.submitted(commit)
         self._put((commit, done))
 
     def reset(self) -> None:

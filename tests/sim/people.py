@@ -8,7 +8,7 @@ from cloud.port import Problem, RunRequest, Started
 from sync.actors import InboxFull
 from sync.driver import StreamRecovered
 from sync.log_errors import LogError
-from tests.sim.definitions import DEFINITIONS
+from tests.sim.definitions import CONTRACTS, DEFINITIONS
 from tests.sim.oracle import Done
 from tests.sim.plan import Step
 from workflow.generations import generation_of
@@ -79,9 +79,10 @@ class People:
     async def _start(self, step: Step, times: int = 1) -> None:
         self.keys += 1
         key, name = f"key-{self.keys}", sorted(DEFINITIONS)[step.a % len(DEFINITIONS)]
+        request = RunRequest(**CONTRACTS[(step.a >> 6) % len(CONTRACTS)])
         for _ in range(times):
             answers = await self.insist(
-                lambda cloud: cloud.service.start(f"{name}@1", [RunRequest()], idempotency_key=key, body=name.encode())
+                lambda cloud: cloud.service.start(f"{name}@1", [request], idempotency_key=key, body=name.encode())
             )
             self._accepted(key, answers[0])
 

@@ -73,7 +73,7 @@ def storm(seed: int, kinds: tuple[str, ...], faults: int = 40) -> Plan:
     chance = Random(f"{seed}/storm")
     calm = [step for step in draw_plan(seed).steps if not step.is_fault]
     drawn = [
-        Step(chance.uniform(5.0, DURATION_S * 0.95), kind, chance.randrange(1 << 16), chance.random(), chance.uniform(0.3, 20.0))
+        Step(chance.uniform(5.0, DURATION_S * 0.95), kind, chance.randrange(1 << 16), chance.random(), chance.uniform(0.3, 30.0))
         for kind in chance.choices(kinds, k=faults)
     ]
     return Plan(seed, tuple(sorted([*calm, *drawn])))

@@ -15,6 +15,7 @@ from cloud.service import PlannerService
 from edge.driver import EdgeConfig, EdgeNode
 from sync.blobs import Blob, BlobStore, Held
 from sync.chain import GENESIS
+from sync.commit import Commit
 from sync.ports.driver import Line
 from sync.replication import LinkRefused
 from sync.values import stream_id
@@ -74,10 +75,20 @@ class Process(ABC):
         self.platter.boot += 1
         self.alive = True
         log = SimLog(self.name, self.platter, self.nature, self.platter.boot, self.world.loop, self.world.trace)
-        log.writes, self.log = self.ambush.now, log
+        log.submitted, self.log = self._submits, log
         self.world.trace.step(f"{self.name} starts, boot {self.platter.boot}")
         task = self.spawn(self.serve())
         task.add_done_callback(self._ended)
+
+    def _submits(self, commit: Commit) -> None:
+        """The node has decided this."""
+        self.ambush.now()
+
+    @property
+    def is_troubled(self) -> bool:
+        """Is something wrong with its disk just now, or is it about to be?"""
+        nature = self.nature
+        return bool(nature.fails) or nature.full or nature.stalled_until_s > self.world.loop.now_s or nature.latency_s > 0.1
 
     @abstractmethod
     async def serve(self) -> None:
@@ -193,6 +204,10 @@ class SiteProcess(Process):
     def __init__(self, world: "World", name: str, chance: Random) -> None:
         super().__init__(world, name, chance)
         self.first_link_wait_s = 1.0
+
+    def _submits(self, commit: Commit) -> None:
+        super()._submits(commit)
+        self.world.check(lambda: self.world.promises.decided(self.name, commit))
 
     @property
     def durable_seq(self) -> int:

@@ -4,11 +4,16 @@ any change of the system tells every seed another story, so a few more are tried
 import pytest
 
 from tests.sim.ablations import ABLATIONS, hunt
+from tests.sim.checkers.promises import BOUNDED, CUT, STRONG
 
 CAUGHT = {
     "acknowledgements_held_until_durable": (4, "nothing acknowledged is lost"),
     "assignments_held_until_durable": (1, "every run ends"),
     "refold_after_a_failed_commit": (2, "dense streams"),
+    "confirmed_effects": (1, STRONG),
+    "bound_of_versions": (1, BOUNDED),
+    "bound_of_time": (1, BOUNDED),
+    "eventual_effects_are_not_confirmed": (1, CUT),
     "idempotency_keys": (1, "one run per key"),
     "unknown_outcomes_are_reconciled": (1, "effects once"),
     "events_held_are_not_stored_again": (2, "dense streams"),

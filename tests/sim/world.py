@@ -25,6 +25,7 @@ from cloud.ports.driver import CloudPorts
 from edge.driver import EdgeConfig, EdgeNode
 from edge.ports.driver import EdgePorts
 from tests.sim.agent import SimAgent
+from tests.sim.checkers.promises import LOOK_S, Promises
 from tests.sim.checkers.whole import check_whole
 from tests.sim.faults import Faults
 from tests.sim.network import Broken, Connection, Network
@@ -129,7 +130,7 @@ class World:
             for site, agents in SITES.items()
             for name, capabilities in agents.items()
         }
-        self.people, self.faults = People(self), Faults(self)
+        self.people, self.faults, self.promises = People(self), Faults(self), Promises(self)
 
     async def _story(self) -> None:
         self.cloud.start()
@@ -139,6 +140,7 @@ class World:
         for agent in self.agents.values():
             agent.start()
         await self.people.register()
+        watching = asyncio.ensure_future(self._watch())
         commands = []
         for step in self.plan.steps:
             await asyncio.sleep(max(0.0, step.at_s - self.loop.now_s))
@@ -149,9 +151,15 @@ class World:
         await asyncio.sleep(max(0.0, DURATION_S - self.loop.now_s))
         self._heal()
         await asyncio.sleep(CALM_S)
+        watching.cancel()
         await asyncio.gather(*commands)
         await self._drain()
         await check_whole(self)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self.check(self.promises.look)
 
     def _heal(self) -> None:
         self.trace.step("healed")

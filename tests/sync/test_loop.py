@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import sync.actors
 from sync.actors import InboxFull, Loop
 from sync.commit import Row
 from sync.driver import StreamRecovered
@@ -105,6 +106,19 @@ async def test_a_full_disk_fails_who_waits_and_work_goes_on_with_what_was_durabl
         assert isinstance(here.refolds[0], LogFull)
         assert here.pages == {"r1": ["first"]}
         assert await here.loop.ask(lambda token: Note(token, "r1", "second")) == 2
+
+
+async def test_a_disk_that_stays_full_is_tried_at_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While commits fail, each failure is heard of later than the last: the log is not folded anew again and again."""
+    async with world(tmp_path, page_count_max=60) as here:
+        for _ in range(2):
+            with pytest.raises(LogFull):
+                await here.loop.ask(lambda token: Note(token, "r1", "x" * 400_000))
+        monkeypatch.setattr(sync.actors, "FAILED_PAUSE_S_MAX", 3600.0)
+        monkeypatch.setattr(sync.actors, "FAILED_PAUSE_S", 1800.0)
+        here.loop.post(Note(0, "r1", "x" * 400_000))
+        await asyncio.sleep(0.3)
+        assert len(here.refolds) == 2
 
 
 async def test_a_timer_wakes_the_loop(tmp_path: Path) -> None:

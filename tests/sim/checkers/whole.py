@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from sync.chain import GENESIS, record_hash
 from sync.commit import Row
 from sync.values import StreamId
+from tests.sim.checkers.promises import STRONG
 from tests.sim.disk import Platter
 from tests.sim.oracle import Broke, Told
 from workflow.event import Event
@@ -18,7 +19,7 @@ from workflow.events import (
     TaskLost,
     decode,
 )
-from workflow.steering_events import TasksReset
+from workflow.steering_events import RollbackBegun, TasksReset
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -35,6 +36,7 @@ async def check_whole(world: "World") -> None:
         check_attempts(name, events)
         lost = world.oracle.lost | world.oracle.excused
         check_told([told for told in world.oracle.forgotten if told.site == name and (told.run, told.task) not in lost], events)
+        check_told([told for told in world.promises.confirmed if told.site == name], events, STRONG)
     await check_started(world)
     await check_replicas(world)
 
@@ -75,15 +77,17 @@ def site_events(platter: Platter, stream: StreamId) -> dict[tuple[str, int], lis
 
 
 _ENDS = (TaskCompleted, TaskFailed, TaskLost, TaskCancelled)
-_KINDS = {kind.__name__ for kind in (TaskAssigned, AttemptResumed, FragmentEnded, TasksReset, *_ENDS)}
+_KINDS = {kind.__name__ for kind in (TaskAssigned, AttemptResumed, FragmentEnded, TasksReset, RollbackBegun, *_ENDS)}
 
 
 def check_attempts(site: str, events: dict[tuple[str, int], list[tuple[Row, Event]]]) -> None:
     """An older attempt is fenced off: it decides nothing. What it has done is a fact, and may complete the task, once."""
     for (run, task), told in events.items():
         last, is_completed = 0, False
-        for _, event in told:
-            if isinstance(event, TaskAssigned):
+        for _, event in sorted((*told, *events.get((run, -1), [])), key=_order) if task >= 0 else ():
+            if isinstance(event, TasksReset | RollbackBegun):
+                is_completed = False
+            elif isinstance(event, TaskAssigned):
                 if event.attempt <= last:
                     raise Broke("fencing", f"{site} gives attempt {event.attempt} of {run}/{task} after attempt {last}")
                 last, is_completed = event.attempt, False
@@ -99,7 +103,11 @@ def _order(told: tuple[Row, Event]) -> int:
     return told[0].seq
 
 
-def check_told(forgotten: list[Told], events: dict[tuple[str, int], list[tuple[Row, Event]]]) -> None:
+def check_told(
+    forgotten: list[Told],
+    events: dict[tuple[str, int], list[tuple[Row, Event]]],
+    guarantee: str = "nothing acknowledged is lost",
+) -> None:
     """When an agent is told to forget a result, the log holds it, or holds why it did not count any more: also that an older
     attempt had completed the task by then."""
     for told in forgotten:
@@ -109,12 +117,12 @@ def check_told(forgotten: list[Told], events: dict[tuple[str, int], list[tuple[R
                 break
             if isinstance(event, TaskAssigned | AttemptResumed):
                 live = event.attempt == told.attempt
-            elif isinstance(event, FragmentEnded | TasksReset) or (
+            elif isinstance(event, FragmentEnded | TasksReset | RollbackBegun) or (
                 isinstance(event, _ENDS) and (isinstance(event, TaskCompleted) or event.attempt in (0, told.attempt))
             ):
                 live = False
         if live:
-            raise Broke("nothing acknowledged is lost", f"at {told.at_s:.3f} s {told} was told, and the log did not hold it")
+            raise Broke(guarantee, f"at {told.at_s:.3f} s {told} was told, and the log did not hold it")
 
 
 async def check_started(world: "World") -> None:
