@@ -288,7 +288,8 @@ class EdgeNode:
         standing.reseeding = executor.reseeding.view(self._cloud_stream())
         present = len(executor.roster.slots)
         told = alone(executor.home, executor.autonomy.runs, self.loop.clock.now())
-        return EdgeStatus(self.config.site, self.log.boot, self.halted, present, loads.running, loads.ready, standing, told)
+        site, gone = (self.config.site, self.log.boot, self.halted), executor.home.withdrawn
+        return EdgeStatus(*site, present, loads.running, loads.ready, standing, told, gone.count, gone.forgotten)
 
     def streams(self, peer: str, hello: sync_pb2.PeerHello | None) -> tuple[StreamId, StreamId]:
         """What we send and what we receive."""

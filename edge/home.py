@@ -261,7 +261,7 @@ class Home:
                 out.append(ClearTimer(fragment.run, f"deadline/{task}"))
             if plan.resources and fragment.states[task] != RECONCILE:
                 self.give_back(fragment.run, task)
-            if type(command) is Complete and (command.agent, command.attempt) == (held.agent, held.number):
+            if type(command) is Complete and command.attempt == held.number and command.agent == held.agent:
                 continue
             self.withdrawn.note(fragment, task, held, events)
             if type(command) is not Lose and not _is_about(command, held):

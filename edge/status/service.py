@@ -12,7 +12,8 @@ from tiercel.v1 import node_pb2, node_pb2_grpc
 
 
 class EdgeStatus(msgspec.Struct):
-    """The site as it knows itself. `halted`: why it takes no work, if it does not."""
+    """The site as it knows itself. `halted`: why it takes no work, if it does not. `written_off`: attempts that agents may still
+    be done with though the site counts on them no more; `forgotten`: those of which such a word would not be noticed any more."""
 
     site: str
     boot: int
@@ -22,6 +23,8 @@ class EdgeStatus(msgspec.Struct):
     ready_tasks: int
     link: LinkStanding
     alone: Alone
+    written_off: int = 0
+    forgotten: int = 0
 
 
 class StatusService(node_pb2_grpc.NodeServiceServicer):

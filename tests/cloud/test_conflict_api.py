@@ -122,6 +122,7 @@ async def test_what_an_agent_does_after_the_end_of_its_run_is_on_record(system: 
     assert await asyncio.to_thread(begun.wait, PATIENCE_S)
     terminated = await system.client.post(f"/api/v1/workflows/{run}/terminate", params={"wait": "20"})
     assert terminated.status_code == 200, terminated.text
+    assert (await site_itself(system))["written_off"] == 1
     lifted.set()
 
     async def recorded() -> bool:
@@ -131,9 +132,16 @@ async def test_what_an_agent_does_after_the_end_of_its_run_is_on_record(system: 
     (found,) = (await system.client.get(CONFLICTS, params={"kind": "outcome", "site": "harbour"})).json()["items"]
     assert (found["run"], found["subject"], found["rule"], found["loses"]["by"]) == (run, "hoist", "physical", "crane-1")
     assert (found["loses"]["value"], found["stands"]["what"]) == ({"height": 7}, "over, its run cancelled")
+    assert (await site_itself(system))["written_off"] == 0
     refused = await system.client.post(f"{CONFLICTS}/{found['id']}/restore")
     assert (refused.status_code, refused.json()["code"]) == (409, "run_ended")
     assert "accepted" in await command(system, "conflict", "accept", found["id"], "--by", "eve")
+
+
+async def site_itself(system: Whole) -> dict[str, Any]:
+    """What the site says on its own machine."""
+    socket = str(system.edges["harbour"].config.socket)
+    return dict(json.loads(await command(system, "site", "status", "--socket", socket, "-o", "json")))
 
 
 async def test_conflicts_from_the_command_line(system: Whole) -> None:

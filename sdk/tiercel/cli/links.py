@@ -20,6 +20,8 @@ def print_edge(found: dict[str, Any]) -> None:
     row = found["site"], found["boot"], found["agents"], found["running_tasks"], found["ready_tasks"], halted
     Table(("site", "boot", "agents", "running", "ready", "halted"), [row]).print()
     print_standing(found["link"])
+    if forgotten := found.get("forgotten"):
+        note(f"{forgotten} attempts were written off too long ago: if their agents have done them after all, nobody notices")
     if alone := found.get("alone"):  # A site of the version before does not tell.
         _print_alone(alone)
 
