@@ -35,12 +35,15 @@ from sync.outputs import (
     SetTimer,
 )
 from sync.ports.core import Clock, Core, Log, Out
-from sync.timers import Steps, TimerQueue
+from sync.timers import STEP_MS_MIN, Steps, TimerQueue
 from sync.values import Now, StreamId, stream_writer
 
 ANSWERS_KEPT_MS = 7 * 24 * 3600 * 1000
 SNAPSHOT_EVERY = 50_000
 IN_FLIGHT_MAX = 2
+WALL = "wall"
+"""Under which the log keeps what the wall clock said, not longer than `WALL_NOTED_MS` before its latest commit."""
+WALL_NOTED_MS = 10_000
 
 log = structlog.get_logger()
 
@@ -73,6 +76,7 @@ class Driver:
     timers: TimerQueue = field(init=False)
     _steps: Steps = field(init=False, default_factory=Steps)
     _moved: list[tuple[str, str, int]] = field(init=False, default_factory=list)  # Timers, since the last commit, by a step.
+    _noted_ms: int = field(init=False, default=0)  # What the wall clock said when the log was last told.
     pos: int = field(init=False, default=0)
     committed_pos: int = field(init=False, default=0)
     # Shall the next turn take snapshots, so that what is older than they are may be cut?
@@ -305,6 +309,9 @@ class Driver:
     def _submit(self, commit: Commit, effects: list[object], now: Now) -> None:
         if commit:
             commit.positions, self._positions = self._positions, {}
+            if abs(now.wall_ms - self._noted_ms) >= WALL_NOTED_MS:
+                self._noted_ms = now.wall_ms
+                commit.persisted[WALL] = b"%d" % now.wall_ms
             if now.wall_ms - self._answers_swept_ms > ANSWERS_KEPT_MS // 168:
                 self._answers_swept_ms = now.wall_ms
                 commit.answers_expire_before_ms = now.wall_ms - ANSWERS_KEPT_MS
@@ -369,7 +376,8 @@ class Driver:
         loaded = self.log.load()
         now_ms = self.clock.now().wall_ms
         self.core = self.make_core()
-        self.core.restore(loaded.snapshots, loaded.persisted)
+        noted_ms = int((persisted := {**loaded.persisted}).pop(WALL, b"0"))
+        self.core.restore(loaded.snapshots, persisted)
         self._last = {snapshot.run: snapshot.last for snapshot in loaded.snapshots}
         self.pos = self.committed_pos = loaded.pos
         self._tips = {stream: _Tip(head.seq, head.hash, stream.encode()) for stream, head in loaded.heads.items()}
@@ -389,6 +397,10 @@ class Driver:
             self.timers.set(run, key, due_ms)
         now = self.clock.now()
         commit, effects = Commit(), list[object]()
+        if not self._noted_ms and (back_ms := noted_ms - now.wall_ms) >= STEP_MS_MIN:
+            # It was set back while nobody was here to see it, by as much at least.
+            for timer in self.timers.shift(-back_ms, self.core.is_span):
+                commit.set_timer(*timer)
         restored = self.core.restored(now)
         self._look_behind(loaded)
         if keeps_timers:

@@ -12,7 +12,7 @@ from tests.sim.definitions import CONTRACTS, DEFINITIONS
 from tests.sim.oracle import Done
 from tests.sim.plan import Step
 from workflow.generations import generation_of
-from workflow.orders import Order, Pause, Resume, Retry, Settle, Signal, Skip
+from workflow.orders import Order, Pause, Resume, Retry, Settle, Signal
 from workflow.states import RECONCILE, WAITING
 
 if TYPE_CHECKING:
@@ -136,11 +136,8 @@ class People:
                 if fragment is None or fragment.outcome:
                     continue
                 for task, state in enumerate(fragment.states):
-                    if state == WAITING:
-                        # Where a clock was an hour ahead, a deadline set then falls due an hour late. Nowhere else may a wait be
-                        # skipped: it would hide that nobody wakes.
-                        skips = is_late and self.world.trace.seen["fault_clock_far_ahead"]
-                        await self._quietly(run.id, Skip(fragment.id_of(task)) if skips else Signal("go"))
+                    if state == WAITING:  # Nothing is skipped: it would hide that nobody wakes.
+                        await self._quietly(run.id, Signal("go"))
                     elif state == RECONCILE:
                         done = Done(run.id, task, generation_of(fragment, task))
                         # Of a run that is being cancelled nothing is begun anew.

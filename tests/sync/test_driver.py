@@ -319,6 +319,22 @@ def test_a_restart_keeps_what_the_log_says_of_a_moved_span(driver: Driver, log: 
     assert again.timers.take(clock.wall_ms + 600_000) == [("r1", "on Monday", 7), ("r1", "tea", clock.wall_ms + 600_000)]
 
 
+def test_a_clock_that_was_set_back_while_the_node_was_down_delays_nothing(log: MemoryLog, clock: StillClock, out: Outbox) -> None:
+    """The log knows what the clock said; a second start does not count the same step again."""
+    first = Driver(Notebook, log, clock, out)
+    first.turn([Wake("r1", "tea", clock.wall_ms + 600_000), Wake("r1", "on Monday", clock.wall_ms + 86_400_000)])
+    log.finish_all()
+    monday_ms = clock.wall_ms + 86_400_000
+    clock.wall_ms -= 3_600_000
+    for _ in range(2):
+        log.crash(durable=9)
+        clock.boot, clock.mono_ms = clock.boot + 1, clock.mono_ms // 2
+        again = Driver(Notebook, log, clock, out)
+        log.finish_all()
+        assert again.due() == clock.wall_ms + 600_000
+        assert log.disk.due == {("r1", "tea"): clock.wall_ms + 600_000, ("r1", "on Monday"): monday_ms}
+
+
 # Snapshots
 
 
