@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import rebase
+from bench import document_rebase, rebase
 from bench.disk import real_directory, scratch
 from bench.errors import BenchFailed
 from bench.latency import percentile
@@ -43,7 +43,8 @@ def measure(options: Options) -> dict[str, object]:
     """`catchup_events_per_s`: events of a site that the cloud had none of, until the last is acknowledged; `catchup_rss_mb`: by
     how much the larger of the two processes grew on it. `strong_commits_per_s`: with 64 in flight; `strong_p50_ms`: with one. A
     commit is strong when it is durable at its home and at the cloud and its home knows. `resume_s`: the longest time from the
-    heal of a silent cut until an event that waited is acknowledged. `rebase_s`: 10,000 pending edits over 1,000 of others."""
+    heal of a silent cut until an event that waited is acknowledged. `rebase_s`: 10,000 pending edits over 1,000 of others, and
+    `document_rebase_s`: the same through a document, with its values and conflicts."""
     like_a_node()
     with scratch(real_directory(options.data)) as directory:
         catchup = asyncio.run(catch_up(directory / "catchup", options.events))
@@ -51,6 +52,7 @@ def measure(options: Options) -> dict[str, object]:
         resume_s = asyncio.run(resume(directory / "resume", options.repeats, CUT_S_MAX))
     figures: dict[str, object] = {**catchup, **strong, "resume_s": round(resume_s, 3)}
     figures["rebase_s"] = round(rebase.measure(), 3)
+    figures["document_rebase_s"] = round(document_rebase.measure(), 3)
     settings = {"events": options.events, "commits": options.commits, "in_flight": IN_FLIGHT, "cuts": options.repeats}
     return {**figures, "settings": settings}
 

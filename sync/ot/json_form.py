@@ -34,7 +34,7 @@ def below(node: str, name: str) -> str:
 def above(node: str) -> tuple[str, str]:
     """The node that this one is in, and the member that it is there."""
     parent, _, name = node.rpartition("/")
-    return parent, name.replace("~1", "/").replace("~0", "~")
+    return parent, name.replace("~1", "/").replace("~0", "~") if "~" in name else name
 
 
 def document_of(value: Json) -> Document:
@@ -55,8 +55,10 @@ def value_of(document: Document) -> Json:
     objects: dict[str, dict[str, Json]] = {ROOT: {}}
     for node in sorted(document.nodes):
         shown = _shown(objects, node)
+        shown.update(document.nodes[node])
         for name, value in document.nodes[node].items():
-            shown[name] = None if value == NULL else value
+            if value == NULL:
+                shown[name] = None
     if document.edges:
         objects[ROOT][EDGES] = [list(edge) for edge in sorted(document.edges)]
     return objects[ROOT]
@@ -187,10 +189,11 @@ def _is_edge(edge: Json) -> bool:
 
 
 def _shown(objects: dict[str, dict[str, Json]], node: str) -> dict[str, Json]:
-    if node not in objects:
+    if (shown := objects.get(node)) is None:
         parent, name = above(node)
-        objects[node] = _shown(objects, parent)[name] = {}
-    return objects[node]
+        shown = objects[node] = {}
+        (objects.get(parent) or _shown(objects, parent))[name] = shown
+    return shown
 
 
 def _kind(value: Json) -> str:

@@ -119,9 +119,11 @@ class Sequencer:
         return Accepted(self.revision + 1, change, end, tuple(lost))
 
     def at(self, revision: int) -> Document | None:
-        """The document as it was then; None if nobody knows any more."""
+        """The document as it was then, not to be changed; None if nobody knows any more."""
         if not self.revision - len(self.window) <= revision <= self.revision:
             return None
+        if revision == self.revision:
+            return self.document
         document = self.document.copy()
         for accepted in reversed(self.window):
             if accepted.revision <= revision:

@@ -8,8 +8,10 @@ import pytest
 
 from sync.ot import rebase, transform
 from sync.ot.document import Document
-from sync.ot.operations import AddEdge, Any_, Change, DelNode, Put
+from sync.ot.operations import AddEdge, Any_, Change, DelNode, Put, Text
+from sync.ot.rebase import Rebase
 from sync.ot.sequencer import Accepted, Answer, Sequencer
+from sync.ot.view import View
 from tests.sync.ot.test_sequencer import Story, check_equal
 from tests.sync.ot.test_transform import converges, documents, operations_on
 from tests.sync.ot.test_transform import test_undoing_brings_back_what_was as undoing
@@ -50,6 +52,30 @@ class Twice(Sequencer):
         answer = self.decide(change)
         self.fold(answer)
         return answer
+
+
+class OneAxis(Sequencer):
+    """Takes each change for the first that its site has made on top of its base."""
+
+    def _queue(self, change: Change) -> Rebase | None:
+        self.queues.pop(change.site, None)
+        self.heads.pop(change.site, None)
+        self.refusals.pop(change.site, None)
+        return super()._queue(change)
+
+
+def test_ablation_edits_on_top_of_own_edits() -> None:
+    """A site edits on top of what it has made itself: a home that forgets that takes its second edit for one beside the first."""
+
+    def play(make: type[Sequencer]) -> Document:
+        sequencer, view = make(Document({"a": {"t": "b"}})), View(Document({"a": {"t": "b"}}), 0)
+        for number, spans in enumerate([("x",), (1, "y")], 1):
+            done = view.edit([Text("a", "t", spans)], f"e{number}")
+            sequencer.submit(Change("harbour", number, 0, done))
+        return sequencer.document
+
+    assert play(Sequencer) == Document({"a": {"t": "xyb"}})
+    assert play(OneAxis) != Document({"a": {"t": "xyb"}})
 
 
 def test_ablation_counted_once() -> None:
