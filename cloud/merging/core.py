@@ -36,7 +36,6 @@ from workflow import conflict_events as _conflicts  # noqa: F401 (makes the even
 from workflow import merging_events as _codec  # noqa: F401 (makes the events known)
 from workflow.merging_values import evaluate
 
-COUNTER_BITS = 20
 STATUS = {
     "document_unknown": 404,
     "document_too_large": 413,
@@ -98,7 +97,7 @@ class CloudMerging(Part):
 
     def __init__(self, planner: Planning) -> None:
         self._planner = planner
-        self.book = MergeBook(CLOUD, evaluate, planner.era << COUNTER_BITS)
+        self.book = MergeBook(CLOUD, evaluate, planner.era)
         self.lending = Lending(self.book, planner.fleet, planner.ids, planner.note, self._relay)
         self.told: dict[str, dict[str, Told]] = {}
 

@@ -53,8 +53,8 @@ class Saved(msgspec.Struct, array_like=True):
 class MergeBook:
     """`node` is the name of this one. `edits`: what its own latest have made, oldest first."""
 
-    def __init__(self, node: str, evaluate: Evaluate | None = None, floor: int = 0) -> None:
-        self.desk = Desk(node, evaluate, floor)
+    def __init__(self, node: str, evaluate: Evaluate | None = None, era: int = 0) -> None:
+        self.desk = Desk(node, evaluate, era)
         self.documents: dict[str, Merged] = {}
         self.edits: dict[str, Made] = {}
         self.forgotten = Forgotten()

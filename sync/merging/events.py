@@ -33,7 +33,7 @@ class DocumentWritten(Event, frozen=True):
     cloud tells it to the other sites, perhaps without fields that were overwritten since.
 
     `deletes`: the document is taken away, with the fields that the writer saw. `stamp` is hybrid time by the writer's clock.
-    `version` is one more than the largest that the writer had seen: it grows, and concurrent writes may have the same.
+    `version` is larger than that of all that the writer had seen; concurrent writes may have the same.
     `moves`: it only moves a share of a sum to another node, and says nothing of whether the document is there."""
 
     document: str

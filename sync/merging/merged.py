@@ -7,7 +7,7 @@ import msgspec
 
 from sync.documents.terms import Terms
 from sync.merging import escrow
-from sync.merging.dots import Dot, Vector, covers, joined
+from sync.merging.dots import Dot, Vector, count_of, covers, joined
 from sync.merging.events import DocumentWritten, WriteQuarantined
 from sync.merging.rules import LWW, Evaluate, Outcome, Rule, Sibling, judge, read_rule
 
@@ -109,8 +109,13 @@ class Merged:
 
     @property
     def version(self) -> int:
-        """Grows with each write that has seen what is known here."""
-        return max((write.version for write in self._latest()), default=0)
+        """How many writes are known here, those that were overwritten included: it grows with each that comes."""
+        return count_of(self.vector)
+
+    @property
+    def height(self) -> int:
+        """Above all writes that are known here (`DocumentWritten.version`)."""
+        return max(self.version, max((write.version for write in self._latest()), default=0)) + 1
 
     @property
     def exists(self) -> bool:

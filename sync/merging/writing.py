@@ -9,7 +9,7 @@ from sync.clock import COUNTER_BITS
 from sync.documents.events import EditRefused
 from sync.documents.merge_patch import merged
 from sync.merging import escrow
-from sync.merging.dots import Dot, covers
+from sync.merging.dots import Dot, after, covers
 from sync.merging.events import DocumentWritten, FieldWritten
 from sync.merging.merged import Key, Merged
 from sync.merging.rules import NUMBER_MAX, Evaluate, Rule, fit
@@ -51,12 +51,11 @@ class Short(Refused):
 
 
 class Desk(NamedTuple):
-    """The node that writes. No counter is at or below `floor`: what a node wrote before it came back on an old copy is not
-    written again under the same dot."""
+    """The node that writes; `era` is of a node that may write before it knows what it had lost (see `Dot`)."""
 
     node: str
     evaluate: Evaluate | None = None
-    floor: int = 0
+    era: int = 0
 
 
 def written(known: Merged, wish: Wish, desk: Desk, now_ms: int) -> DocumentWritten:
@@ -88,8 +87,8 @@ def lending(known: Merged, wish: Wish, desk: Desk, name: str, to: str, share: es
 def _write(
     known: Merged, wish: Wish, desk: Desk, fields: tuple[FieldWritten, ...], context: Mapping[str, int], now_ms: int
 ) -> DocumentWritten:
-    dot = Dot(desk.node, max(known.vector.get(desk.node, 0), desk.floor) + 1)
-    stamp, version, deletes = _stamp(known, now_ms), known.version + 1, wish.operation == "delete"
+    dot = Dot(desk.node, after(known.vector.get(desk.node, 0), desk.era))
+    stamp, version, deletes = _stamp(known, now_ms), known.height, wish.operation == "delete"
     seen, who = dict(context), (wish.author, wish.edit, now_ms)
     return DocumentWritten(wish.document, dot, seen, fields, stamp, version, *who, deletes)
 

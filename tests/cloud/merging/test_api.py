@@ -11,6 +11,7 @@ import pytest_asyncio
 from sync.documents.book import ANY_VERSION
 from sync.documents.inputs import EditDocument
 from sync.documents.reading import Asked, StalenessExceeded
+from sync.watching.unseen import Watched
 from tests.command_line import command
 from tests.whole import Whole, whole
 from tiercel.documents import Channel, Documents
@@ -136,3 +137,17 @@ async def test_agents_write_at_their_site_and_say_what_they_had_seen(system: Who
         with pytest.raises(DocumentRefused, match="not known at harbour yet"):
             await documents.put("shared/notes", {}, context={"airport": 9})
         assert "shared/notes" in await documents.list()
+
+
+async def test_who_watches_is_told_of_what_others_write(system: Whole) -> None:
+    """At the cloud of a site's write, with a version that grew; at the site what there is first, then what the cloud writes."""
+    at, edge = await begin(system, "watched", {"a": 0}), system.edges["harbour"]
+    waiting = asyncio.ensure_future(system.client.get(at, params={"watch": "1", "wait": "30s"}))
+    with edge.feed.watch(Watched({"shared/watched": None})) as watcher:
+        assert [(news.version, news.value) for news in await watcher.next()] == [(1, b'{"a":0}')]
+        await edge.reads.edit(EditDocument(0, "shared/watched", "w1", "merge", b'{"a":1}', ANY_VERSION, "ben"), 20)
+        assert [(news.version, news.value, news.gap) for news in await watcher.next()] == [(2, b'{"a":1}', False)]
+        told = (await waiting).json()
+        assert (told["version"], told["value"]) == (2, {"a": 1})
+        assert (await system.client.delete(at)).status_code == 204
+        assert [(news.version, news.value) for news in await watcher.next()] == [(3, b"")]

@@ -120,3 +120,16 @@ def test_who_was_told_a_part_only_claims_to_have_seen_no_more(steps: Steps) -> N
     told = replicas.at("cloud").known()
     for number, write in enumerate(told):
         assert not [later for later in told[number:] if covers(write.context, later.dot)]
+
+
+@given(STEPS)
+def test_the_version_counts_the_writes_that_are_known(steps: Steps) -> None:
+    """It grows with each that comes and changes something, and where all is known it is how many there ever were."""
+    replicas = play(steps)
+    replicas.heal()
+    writes = [event for event in replicas.told if isinstance(event, DocumentWritten)]
+    assert {replicas.at(node).version for node in NODES} == {len(writes)}
+    heard = fresh([])
+    for write in writes:
+        before = heard.version
+        assert heard.version > before if heard.apply(write) else heard.version == before
