@@ -33,7 +33,7 @@ from edge.inputs import (
 )
 from edge.reading.service import SiteReads
 from edge.status.service import EdgeStatus
-from sync.actors import Loop
+from sync.actors import InboxFull, Loop
 from sync.blobs import BlobRefused
 from sync.identity.service import bearer_of, impostor
 from sync.watching.service import Feed
@@ -194,8 +194,12 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
             return
         self._count += 1
         conversation = Conversation(self._count, first.register.agent, shown=self.door.ticket(context))
+        try:
+            self.loop.post(_opened(conversation.session, first.register))
+        except InboxFull as full:
+            await context.write(agent_pb2.EdgeMessage(refused=agent_pb2.Refused(code="not_ready", message=str(full))))
+            return
         self._sessions[conversation.session] = conversation
-        self.loop.post(_opened(conversation.session, first.register))
         writer = asyncio.ensure_future(self._write(conversation, context))
         conversation.abort = writer.cancel
         reader = asyncio.ensure_future(self._read(conversation, incoming))
@@ -207,7 +211,7 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
             del self._sessions[conversation.session]
             for task in (writer, reader):
                 task.cancel()
-            self.loop.post(AgentClosed(conversation.session, conversation.agent, goodbye))
+            self.loop.tell(AgentClosed(conversation.session, conversation.agent, goodbye))
             await asyncio.gather(writer, reader, return_exceptions=True)
 
     def _check(self, first: agent_pb2.AgentMessage | None) -> agent_pb2.Refused | None:

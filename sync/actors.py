@@ -34,13 +34,10 @@ from sync.values import Now
 # A commit's thread needs the interpreter a few times per batch; with the default of 5 ms it would wait behind a busy loop.
 SWITCH_INTERVAL_S = 0.0002
 GC_THRESHOLDS = (50_000, 25, 50)
-VERIFY_PAGE = 200
-VERIFY_PAUSE_S = 0.25
-FLOOR_LOOK_S = 0.05
+VERIFY_PAGE, VERIFY_PAUSE_S = 200, 0.25
 CAUGHT_UP_LOOK_S = 0.002
-FLOOR_LOOKS_MAX = 100
+FLOOR_LOOK_S, FLOOR_LOOKS_MAX, FLOOR_WAIT_S = 0.05, 100, 30.0
 FAILED_PAUSE_S, FAILED_PAUSE_S_MAX = 0.01, 1.0
-FLOOR_WAIT_S = 30.0
 
 
 class InboxFull(Exception):
@@ -146,6 +143,10 @@ class Loop:
         """Queue an input for the next turn. Raises InboxFull rather than grow without bound."""
         if len(self._inbox) >= self._inbox_max:
             raise InboxFull(self._inbox_max)
+        self.tell(input)
+
+    def tell(self, input: object) -> None:
+        """The same for what is said once for each connection, such as its end: it is never refused, for it is not said again."""
         self._inbox.append(input)
         self._kick()
 
@@ -221,8 +222,7 @@ class Loop:
             if (error := answer.exception()) is not None:
                 structlog.get_logger().error("the tombstone of a run cannot be read", run=run, error=str(error))
             kept = answer.result() if error is None else None
-            self._inbox.append(Recalled(run, kept if kept is not None and kept.ended else None))
-            self._kick()
+            self.tell(Recalled(run, kept if kept is not None and kept.ended else None))
 
         asyncio.wrap_future(log.read(lambda reader: reader.snapshot(run))).add_done_callback(found)
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import grpc
 import structlog
 
-from sync.actors import Loop
+from sync.actors import InboxFull, Loop
 from sync.commit import Row
 from sync.inputs import PeerHolds, PeerLevel, PeerLinked, PeerLost, Recovered, Replicated
 from sync.link.pulse import HEARTBEAT_S, SILENCE_S_MAX, Pulse
@@ -227,7 +227,7 @@ class Exchange:
             link.say(refused.message())
             await asyncio.wait((pump,), timeout=REFUSAL_TIMEOUT_S)
             raise
-        except (grpc.RpcError, OSError) as error:
+        except (grpc.RpcError, OSError, InboxFull) as error:
             reason = _said(error)
         finally:
             if self.links.get(link.peer) is link:
@@ -235,7 +235,7 @@ class Exchange:
                 standing.down(self._now_ms(), reason, link.control.lost)
                 self.standings.tell()
                 silent_s = self._clock() - link.pulse.answered_s
-                self.loop.post(PeerLost(link.peer, reason, max(0, int(silent_s * 1_000))))
+                self.loop.tell(PeerLost(link.peer, reason, max(0, int(silent_s * 1_000))))
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=REFUSAL_TIMEOUT_S)
@@ -278,7 +278,7 @@ class Exchange:
             self._fetch_if_level(link)
         else:
             self._side.recovered(peer)
-            self.loop.post(PeerLinked(peer))
+            self.loop.tell(PeerLinked(peer))
         link.wake.set()
         return link
 

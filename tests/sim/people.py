@@ -46,6 +46,8 @@ class People:
             task.cancel()
             raise NoAnswer
         if task.cancelled() or isinstance(task.exception(), LogError | InboxFull | StreamRecovered):
+            if not task.cancelled() and isinstance(task.exception(), InboxFull):
+                self.world.trace.note("inbox_full")
             raise NoAnswer
         return task.result()
 

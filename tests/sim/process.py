@@ -114,8 +114,10 @@ class Process(ABC):
         if not self.alive:
             return
         self.alive = self.serving = False
+        # One commit is written at a time. Of what is in a power cut the disk may have all, or a part, which the log cuts off when
+        # it is opened: to the node that is none. What a process leaves behind the system still writes.
         under_way = self.log.under_way()
-        self.log.die(self.world.chance["disk"].randint(0, under_way) if not power else 0)
+        self.log.die(self.world.chance["disk"].randint(0, min(under_way, 1) if power else under_way))
         self.world.trace.step(f"{self.name} is killed{' by a power cut' if power else ''}")
         self.stop_loop()
         tasks, self.tasks = list(self.tasks), {}

@@ -25,6 +25,7 @@ from cloud.ports.driver import CloudPorts
 from edge.driver import EdgeConfig, EdgeNode
 from edge.ports.driver import EdgePorts
 from tests.sim.agent import SimAgent
+from tests.sim.checkers.bounds import check_bounds
 from tests.sim.checkers.promises import LOOK_S, Promises
 from tests.sim.checkers.whole import check_whole
 from tests.sim.faults import Faults
@@ -160,6 +161,7 @@ class World:
         while True:
             await asyncio.sleep(LOOK_S)
             self.check(self.promises.look)
+            self.check(lambda: check_bounds(self))
 
     def _heal(self) -> None:
         self.trace.step("healed")
