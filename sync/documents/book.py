@@ -133,7 +133,9 @@ class DocumentBook:
         """The edit as it goes to its home elsewhere: with what was known here of the document when it was made."""
         known = self.get(edit.document)
         if not self.transforming.is_mine(edit, known):
-            return self._refuse(edit, "not_transformed", NOT_TRANSFORMED) if edit.operation in LITERAL else with_base(edit, known)
+            if edit.operation in LITERAL:
+                return self._refuse(edit, "not_transformed", NOT_TRANSFORMED)
+            return with_base(edit, known, self.waiting(edit.document))
         made = self.transforming.proposed(edit, known)
         return self._refuse(edit, *made) if isinstance(made, No) else made
 

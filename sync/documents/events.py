@@ -78,8 +78,9 @@ class EditProposed(Event, frozen=True):
     """Somebody away from the document's home wants it changed. `operation`: put, merge (RFC 7396) or delete; `expected` is the
     version that it must have (0: it must not exist), negative: any. `terms`: on which it is to begin if it does not exist.
 
-    `base` is the version that whoever made the edit had seen (negative: nobody says), and `seen` of a merge a digest of what its
-    members were there: by these the home knows what it overwrites that its maker had not seen (sync.documents.losing).
+    `base` is the version that whoever made the edit had seen (negative: nobody says), and `seen` a digest of what it replaces, of
+    all or of the members of a merge, as it was there with the maker's own edits that wait: by these the home knows what it
+    overwrites that its maker had not seen (sync.documents.losing).
 
     Of a document whose edits are transformed they are `operations` (a JSON array), on top of version `base` and of the maker's
     own edits that are not in it, but for the first `refused` of those that were (a deletion has them, too)."""

@@ -6,6 +6,7 @@ maker had not seen, `base` being older than what is there (`last_at_home`). An e
 is no conflict: its maker is told, and looks again.
 """
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import msgspec
 from sync.conflicts.events import ConflictRecorded, Side
 from sync.conflicts.ids import conflict_id
 from sync.documents.events import EditProposed, EditRefused
-from sync.documents.merge_patch import undone
+from sync.documents.merge_patch import merged, undone
 
 if TYPE_CHECKING:
     from sync.documents.book import Decision, Document, DocumentBook
@@ -26,16 +27,27 @@ CAME_FIRST = ("version_conflict", "document_unknown", "terms_fixed")
 """Refusals for what is there, or is not there any more; all others are for the edit itself."""
 
 
-def with_base(edit: EditProposed, known: "Document") -> EditProposed:
-    """The edit as the node that holds this of the document proposes it: made on that, unless its maker says otherwise."""
+def with_base(edit: EditProposed, known: "Document", waiting: Iterable[EditProposed]) -> EditProposed:
+    """The edit as the node that holds this of the document proposes it: made on that, unless its maker says otherwise, and on the
+    edits of this node that wait for the home's word."""
     base = edit.base if edit.base >= 0 else known.version
-    seen = digest_of(known, edit) if edit.operation == "merge" and base == known.version else b""
+    seen = digest_of(_with_all(known.value, waiting), edit) if base == known.version else b""
     return msgspec.structs.replace(edit, base=base, seen=seen)
 
 
-def digest_of(known: "Document", edit: EditProposed) -> bytes:
-    """What the members that a merge names are now, in a few bytes."""
-    return blake2b(_replaced(known, edit), digest_size=8).digest()
+def _with_all(value: bytes, waiting: Iterable[EditProposed]) -> bytes:
+    """The value as it is with these edits, if their home takes all of them."""
+    for edit in waiting:
+        if edit.operation == "merge" and value:
+            value = _encode(merged(_decode(value), _decode(edit.value)))
+        elif edit.operation != "merge":
+            value = edit.value
+    return value
+
+
+def digest_of(value: bytes, edit: EditProposed) -> bytes:
+    """What the edit would replace of the value, in a few bytes."""
+    return blake2b(_replaced(value, edit), digest_size=8).digest()
 
 
 def conflict_of(
@@ -83,20 +95,21 @@ def _standing(known: "Document", home: str) -> Side:
 
 def _overwritten(known: "Document", edit: EditProposed, home: str) -> Side | None:
     """What the edit takes away of what is there; None if its maker has seen all of that."""
-    stands = _standing(known, home)
+    stands, replaced = _standing(known, home), _replaced(known.value, edit)
+    if edit.seen and edit.seen == digest_of(known.value, edit):
+        return None
     if edit.operation != "merge":
         return stands
-    replaced = _replaced(known, edit)
-    is_seen = edit.seen == digest_of(known, edit) if edit.seen else not _says_anything(msgspec.json.decode(replaced))
-    if is_seen:
+    if not edit.seen and not _says_anything(_decode(replaced)):
         return None
     return msgspec.structs.replace(stands, what="merge", value=replaced)
 
 
-def _replaced(known: "Document", edit: EditProposed) -> bytes:
-    decode = msgspec.json.decode
-    target = decode(known.value) if known.value else None
-    return msgspec.json.encode(undone(target, decode(edit.value)), order="sorted")
+def _replaced(value: bytes, edit: EditProposed) -> bytes:
+    """All of it; of a merge the members that it names, as a patch that brings them back."""
+    if edit.operation != "merge":
+        return value
+    return _encode(undone(_decode(value) if value else None, _decode(edit.value)))
 
 
 def _says_anything(replaced: object) -> bool:
@@ -104,3 +117,7 @@ def _says_anything(replaced: object) -> bool:
     if isinstance(replaced, dict):
         return not replaced or any(_says_anything(value) for value in replaced.values())
     return replaced is not None
+
+
+_decode = msgspec.json.decode
+_encode = msgspec.json.Encoder(order="sorted").encode

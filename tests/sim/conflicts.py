@@ -64,7 +64,7 @@ def check_losers(told: dict[str, list[tuple[Row, Event]]]) -> list[ConflictRecor
     """What each node tells, in its order. Every edit made away from its document's home became a version or the loser of a
     conflict; so did every version that somebody overwrote who had seen an older one. Gives the conflicts."""
     proposed = {event.edit: event for held in told.values() for _, event in held if isinstance(event, EditProposed)}
-    recorded = list[ConflictRecorded]()
+    before_it, recorded = own_edits_before(told), list[ConflictRecorded]()
     for name, held in told.items():
         own = [event for row, event in held if row.stream.partition("@")[0] == name]
         conflicts = [event for event in own if isinstance(event, ConflictRecorded)]
@@ -77,8 +77,20 @@ def check_losers(told: dict[str, list[tuple[Row, Event]]]) -> list[ConflictRecor
             elif isinstance(event, DocumentChanged) and home_of(event.document) == name:
                 before, edit = latest.get(event.document), proposed.get(event.edit)
                 is_unseen = before is not None and edit is not None and 0 <= edit.base < before.version
-                if is_unseen and before.value != event.value and (before.edit, before.value) not in lost:  # type: ignore[union-attr]
+                is_own = before is not None and before.edit == before_it.get(event.edit)
+                if is_unseen and not is_own and before.value != event.value and (before.edit, before.value) not in lost:  # type: ignore[union-attr]
                     raise Broke(UNSEEN, f"{before} was overwritten at {name} by {edit}")
                 latest[event.document] = event
         recorded += conflicts
     return recorded
+
+
+def own_edits_before(told: dict[str, list[tuple[Row, Event]]]) -> dict[str, str]:
+    """Of each edit that was made away from its home, the one before it that the same node made of the document."""
+    before, latest = dict[str, str](), dict[tuple[str, str], str]()
+    for name, held in told.items():
+        for row, event in held:
+            if isinstance(event, EditProposed) and row.stream.partition("@")[0] == name:
+                before[event.edit] = latest.get((name, event.document), "")
+                latest[(name, event.document)] = event.edit
+    return before

@@ -105,7 +105,7 @@ def test_merges_conflict_only_where_they_touch(first: dict[str, Any], ours: dict
     """A merge made away from the home, while the document was merged there: what it takes back of the other's is the loser, and
     merging that again gives what the other had made; where they touch nothing of each other there is no conflict."""
     book = begun(first)
-    away = with_base(edit_of("s1", "merge", ours), book.get(DOCUMENT))
+    away = with_base(edit_of("s1", "merge", ours), book.get(DOCUMENT), ())
     decide(book, edit_of("e2", "merge", theirs))
     between = DECODE(book.get(DOCUMENT).value)
     book.fold(away)
@@ -115,6 +115,41 @@ def test_merges_conflict_only_where_they_touch(first: dict[str, Any], ours: dict
     assert (lost is not None) == (touched and now != between)
     if lost is not None:
         assert merged(now, DECODE(lost.loses.value)) == between
+
+
+edits = st.tuples(st.sampled_from(("put", "merge", "delete")), objects)
+
+
+@given(objects, st.lists(edits, min_size=1, max_size=6))
+def test_a_site_is_in_no_conflict_with_itself(first: dict[str, Any], mine: list[tuple[str, Any]]) -> None:
+    """A site that was cut off made several edits one upon the other, and nobody else changed the document meanwhile."""
+    home, site = begun(first), begun(first)
+    for number, (operation, value) in enumerate(mine):
+        edit = edit_of(f"s{number}", operation, value)
+        site.fold(with_base(edit, site.get(DOCUMENT), site.waiting(DOCUMENT)))
+    for edit in site.pending.values():
+        home.fold(edit)
+        decided, lost = decide(home, edit)
+        assert lost is None or isinstance(decided, EditRefused)
+
+
+@given(objects, st.lists(edits, min_size=2, max_size=5), st.integers(0, 4), objects)
+def test_what_comes_between_them_is(
+    first: dict[str, Any], mine: list[tuple[str, Any]], place: int, theirs: dict[str, Any]
+) -> None:
+    """Somebody else put a value between two of them: as long as it is there, whoever overwrites it puts it on record."""
+    home, site, conflicts = begun(first), begun(first), list[ConflictRecorded]()
+    for number, (_, value) in enumerate(mine):
+        edit = edit_of(f"s{number}", "put", {**value, "n": number})
+        site.fold(with_base(edit, site.get(DOCUMENT), site.waiting(DOCUMENT)))
+    place %= len(mine)
+    for number, edit in enumerate(site.pending.values()):
+        if number == place:
+            decide(home, edit_of("x", "put", {**theirs, "x": "x"}))
+        home.fold(edit)
+        _, lost = decide(home, edit)
+        conflicts += [lost] if lost is not None else []
+    assert [(lost.stands.ref, lost.loses.ref) for lost in conflicts] == [(f"s{place}", "x")]
 
 
 stories = st.lists(
