@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deploy.layout import SystemConfig
 from sync.identity import main as certificates
-from sync.identity.files import CA, CA_KEY, CERT, KEY, TlsFiles
+from sync.identity.files import CA, CA_KEY, TlsFiles, files_in
 from sync.identity.names import CLOUD, Identity, capabilities_among
 from sync.identity.renewing import due_ms
 
@@ -27,7 +27,7 @@ def lay_ca(folder: Path) -> None:
 
 def lay(ca: Path, folder: Path, identity: Identity, hosts: Sequence[str] = (), capabilities: Iterable[str] = ()) -> TlsFiles:
     """A certificate that says this, unless one is there that does and is not due. Raises CertificateProblem, OSError."""
-    files, wanted = TlsFiles(folder / CA, folder / CERT, folder / KEY), frozenset(capabilities)
+    files, wanted = files_in(folder), frozenset(capabilities)
     try:
         certificates.load(files)
         held = certificates.read(files.cert)
@@ -56,8 +56,7 @@ class LocalPapers:
 
     def node(self, name: str) -> TlsFiles:
         """Of the cloud or a site."""
-        folder = self._data / "tls" / name
-        return TlsFiles(folder / CA, folder / CERT, folder / KEY)
+        return files_in(self._data / "tls" / name)
 
     def agents(self, site: str) -> Path:
         """A directory with one for each agent of a site."""

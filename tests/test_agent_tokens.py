@@ -10,13 +10,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from edge.driver import EdgeConfig, EdgeNode
-from sync.identity import main as certificates
 from sync.identity.expiry import GRACE_MS, outlived
 from sync.identity.files import tls_files
-from sync.identity.names import Identity
 from tests.command_line import command
 from tests.test_well import ended, served
-from tests.whole import Whole, free_port, until, whole
+from tests.whole import Whole, free_port, lay_certs, until, whole
 from tiercel import Tls
 from tiercel.channel import open_channel
 from tiercel.v1 import agent_pb2, agent_pb2_grpc, blob_pb2_grpc, events_pb2
@@ -27,10 +25,7 @@ TOKENS = "/api/v1/agent-tokens"
 
 @pytest.fixture
 async def system(tmp_path: Path) -> AsyncIterator[Whole]:
-    certs = tmp_path / "certs"
-    certificates.init(certs / "ca")
-    for node in ("cloud", "harbour"):
-        certificates.issue(certs / "ca", certs / node, Identity(node))
+    lay_certs(tmp_path / "certs")
     async with whole(tmp_path) as running:
         yield running
 

@@ -14,11 +14,11 @@ from cloud.driver import CloudConfig, GlobalPlanner
 from edge.driver import EdgeConfig, EdgeNode
 from sync.identity import main as certificates
 from sync.identity.driver import Credentials
-from sync.identity.files import TlsFiles, tls_files
+from sync.identity.files import TlsFiles, files_in, tls_files
 from sync.identity.names import Identity
 from sync.serving.service import CHANNEL_OPTIONS
 from tests.test_well import ended, served
-from tests.whole import free_port, until, whole
+from tests.whole import free_port, lay_certs, until, whole
 from tiercel.answers import ServerUnreachable
 from tiercel.client import Client
 from tiercel.v1 import agent_pb2, agent_pb2_grpc, blob_pb2_grpc, events_pb2
@@ -31,11 +31,7 @@ NO_BLOB = events_pb2.BlobRef(sha256=b"0" * 32, size=1)
 @pytest.fixture
 def certs(tmp_path: Path) -> Path:
     """A CA, and certificates for a cloud and a site."""
-    folder = tmp_path / "certs"
-    certificates.init(folder / "ca")
-    for node in ("cloud", "harbour"):
-        certificates.issue(folder / "ca", folder / node, Identity(node))
-    return folder
+    return lay_certs(tmp_path / "certs")
 
 
 def of_another_ca(certs: Path) -> TlsFiles:
@@ -43,12 +39,12 @@ def of_another_ca(certs: Path) -> TlsFiles:
     certificates.issue(certs / "strange", certs / "harbour", Identity("harbour"))
     # It trusts ours: so the cloud is the one that refuses.
     (certs / "harbour" / "ca.crt").write_bytes((certs / "ca" / "ca.crt").read_bytes())
-    return TlsFiles(*(certs / "harbour" / name for name in ("ca.crt", "tls.crt", "tls.key")))
+    return files_in(certs / "harbour")
 
 
 def trusting_another_ca(certs: Path) -> TlsFiles:
     certificates.init(certs / "strange")
-    files = TlsFiles(*(certs / "harbour" / name for name in ("ca.crt", "tls.crt", "tls.key")))
+    files = files_in(certs / "harbour")
     files.ca.write_bytes((certs / "strange" / "ca.crt").read_bytes())
     return files
 
@@ -159,7 +155,7 @@ async def test_an_agent_is_who_its_certificate_says(
 ) -> None:
     """Another id, or a capability that the certificate does not bind, is refused as `identity`."""
     files = certificates.issue(certs / "ca", certs / "crane", CRANE, capabilities=["lift"])
-    harbour = TlsFiles(*(certs / "harbour" / name for name in ("ca.crt", "tls.crt", "tls.key")))
+    harbour = files_in(certs / "harbour")
     async with nodes(tmp_path, certs, harbour) as (_, edge), secure(edge.config.listen, files, server="localhost") as channel:
         answer = await registered(channel, agent, capabilities)
         assert answer.WhichOneof("kind") == ("refused" if refused else "welcome")
@@ -170,7 +166,7 @@ async def test_an_agent_is_who_its_certificate_says(
 
 async def test_a_site_s_certificate_is_none_for_an_agent(tmp_path: Path, certs: Path) -> None:
     """Nor is that of an agent of another site."""
-    harbour = TlsFiles(*(certs / "harbour" / name for name in ("ca.crt", "tls.crt", "tls.key")))
+    harbour = files_in(certs / "harbour")
     other = certificates.issue(certs / "ca", certs / "other", Identity("airport", "crane-1"))
     async with nodes(tmp_path, certs, harbour) as (_, edge):
         for files in (harbour, other):
@@ -268,22 +264,30 @@ async def test_a_site_says_what_is_wrong_with_its_cloud(
 
 
 class nodes:  # noqa: N801 - used as a context manager
-    """A cloud with TLS and a site with these files, running."""
+    """A cloud with TLS, and with a CA if it `signs`, and a site with these files, running. `renews`: do both, when it is due?"""
 
-    def __init__(self, folder: Path, certs: Path, files: TlsFiles | None) -> None:
-        self._folder, self._files = folder, files
-        self._cloud_files = tls_files(certs / "cloud") if (certs / "cloud").is_dir() else None
+    def __init__(self, folder: Path, certs: Path, files: TlsFiles | None, *, signs: bool = False, renews: bool = True) -> None:
+        for name in ("c", "e"):
+            (folder / name).mkdir()
+        links, listen = (f"127.0.0.1:{free_port()}" for _ in range(2))
+        self._cloud = CloudConfig(
+            folder / "c",
+            api_port=free_port(),
+            sync_listen=links,
+            tls=tls_files(certs / "cloud") if (certs / "cloud").is_dir() else None,
+            ca_dir=certs / "ca" if signs else None,
+            renews=renews,
+        )
+        wait = 0.2
+        self._edge = EdgeConfig(
+            "harbour", folder / "e", folder / "r", links, listen, first_link_wait_s=wait, tls=files, renews=renews
+        )
         self._serving: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> tuple[GlobalPlanner, EdgeNode]:
-        for name in ("c", "e"):
-            (self._folder / name).mkdir()
-        links, listen = (f"127.0.0.1:{free_port()}" for _ in range(2))
-        config = CloudConfig(self._folder / "c", api_port=free_port(), sync_listen=links, tls=self._cloud_files)
-        cloud = GlobalPlanner(config)
+        cloud = GlobalPlanner(self._cloud)
         self._serving.append(await served(cloud))
-        run_dir = self._folder / "r"
-        edge = EdgeNode(EdgeConfig("harbour", self._folder / "e", run_dir, links, listen, first_link_wait_s=0.2, tls=self._files))
+        edge = EdgeNode(self._edge)
         self._serving.append(await served(edge))
         return cloud, edge
 

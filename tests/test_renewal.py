@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,15 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from cloud.driver import CloudConfig, GlobalPlanner
-from edge.driver import EdgeConfig, EdgeNode
 from sync.identity import main as certificates
-from sync.identity.files import TlsFiles, tls_files
+from sync.identity.files import TlsFiles, files_in, tls_files
 from sync.identity.names import Identity
 from sync.identity.renewing import due_ms, spread_s
 from sync.identity.signing.main import Authority, Signed, accepted, request_for
 from sync.identity.upkeep.service import NotRenewed, renewed_over
-from tests.test_mutual_tls import secure
-from tests.test_well import ended, served
-from tests.whole import Whole, free_port, until, whole
+from tests.command_line import COMMAND
+from tests.test_mutual_tls import nodes, secure
+from tests.whole import Whole, free_port, lay_certs, linked, until, whole
 from tiercel.v1 import join_pb2, join_pb2_grpc
 
 PATIENCE_S = 60.0
@@ -35,11 +33,7 @@ MINUTE = 1 / 1_440
 @pytest.fixture
 def certs(tmp_path: Path) -> Path:
     """A CA, and certificates for a cloud and a site."""
-    folder = tmp_path / "certs"
-    certificates.init(folder / "ca")
-    for node in ("cloud", "harbour"):
-        certificates.issue(folder / "ca", folder / node, Identity(node))
-    return folder
+    return lay_certs(tmp_path / "certs")
 
 
 def short(certs: Path, node: str, **more: Any) -> TlsFiles:
@@ -107,11 +101,7 @@ async def test_a_cloud_with_the_ca_renews_its_own(tmp_path: Path, certs: Path) -
         certificates.load(files)
         await system.stop("harbour")
         await system.restart("harbour")
-
-        async def is_linked() -> bool:
-            return "harbour" in system.cloud.exchange.links
-
-        await until(is_linked)
+        await until(linked(lambda: system.cloud))
     assert certificates.read(files.cert).identity == Identity("cloud")
 
 
@@ -120,7 +110,7 @@ async def test_who_does_not_want_it_renews_nothing(tmp_path: Path, certs: Path) 
     files = {node: short(certs, node) for node in ("cloud", "harbour")}
     before = {node: each.cert.read_bytes() for node, each in files.items()}
     with capture_logs() as lines:
-        async with nodes(tmp_path, certs, renews=False) as (cloud, edge):
+        async with nodes(tmp_path, certs, files["harbour"], signs=True, renews=False) as (cloud, edge):
 
             async def are_warned() -> bool:
                 edge.look()
@@ -129,7 +119,7 @@ async def test_who_does_not_want_it_renews_nothing(tmp_path: Path, certs: Path) 
                 return "certificate of site harbour expires in" in said and "certificate of the cloud expires in" in said
 
             await until(are_warned)
-            await until(linked(cloud))
+            await until(linked(lambda: cloud))
             for _ in range(20):
                 edge.look()
                 cloud.look()
@@ -147,7 +137,7 @@ async def test_a_renewal_is_for_the_one_who_asks(tmp_path: Path, certs: Path) ->
         assert not any("harbour" in name for name in found.names)
         for files, told in (
             (agent, "certificate is for agent crane-1 of site harbour; this port is for sites"),
-            (TlsFiles(*(certs / "cloud" / name for name in ("ca.crt", "tls.crt", "tls.key"))), "those of sites are renewed here"),
+            (files_in(certs / "cloud"), "those of sites are renewed here"),
         ):
             with pytest.raises(grpc.aio.AioRpcError, match=told) as refused:
                 await asked(system, files)
@@ -163,7 +153,7 @@ async def test_a_renewal_that_fails_says_why_and_is_tried_again(tmp_path: Path, 
     files = short(certs, "harbour")
     before = files.cert.read_bytes()
     with capture_logs() as lines:
-        async with nodes(tmp_path, certs, signs=False) as (cloud, edge):
+        async with nodes(tmp_path, certs, files) as (cloud, edge):
 
             async def is_said() -> bool:
                 return any(
@@ -171,7 +161,7 @@ async def test_a_renewal_that_fails_says_why_and_is_tried_again(tmp_path: Path, 
                 )
 
             await until(is_said)
-            await until(linked(cloud))
+            await until(linked(lambda: cloud))
             assert files.cert.read_bytes() == before
             assert edge.gateway.accepting
             cloud.signing._authority = signing_cloud(tmp_path, certs).signing._authority
@@ -183,7 +173,7 @@ async def test_an_expired_certificate_says_how_to_join_again(tmp_path: Path, cer
     """It cannot be shown any more, so it is not tried; the site works on alone."""
     files = certificates.issue(certs / "ca", certs / "harbour", Identity("harbour"), days=-0.125)
     with capture_logs() as lines:
-        async with nodes(tmp_path, certs) as (_, edge):
+        async with nodes(tmp_path, certs, files, signs=True) as (_, edge):
 
             async def is_said() -> bool:
                 return any("expired 3 h ago" in line["event"] and "tiercel edge join" in line["event"] for line in lines)
@@ -250,7 +240,7 @@ def test_at_sighup_a_node_looks_and_does_not_end(tmp_path: Path) -> None:
         "--run-dir",
         str(tmp_path),
     ]
-    command = [sys.executable, "-c", "from tiercel.cli.main import main; main()", *words, "--first-link-wait", "0"]
+    command = [*COMMAND, *words, "--first-link-wait", "0"]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert any("site serves" in line for line in iter(process.stderr.readline, ""))
@@ -271,38 +261,7 @@ def test_a_renewal_is_due_within_the_life_of_its_certificate(life_ms: int, began
     assert spread_s(due - ends_ms) == 0
 
 
-def linked(cloud: GlobalPlanner) -> Any:
-    async def is_linked() -> bool:
-        return "harbour" in cloud.exchange.links
-
-    return is_linked
-
-
 def signing_cloud(folder: Path, certs: Path) -> GlobalPlanner:
     """One that does not serve: it has a CA."""
     (folder / "other").mkdir()
     return GlobalPlanner(CloudConfig(folder / "other", tls=tls_files(certs / "cloud"), ca_dir=certs / "ca"))
-
-
-class nodes:  # noqa: N801 - used as a context manager
-    """A cloud and a site with their certificates, running."""
-
-    def __init__(self, folder: Path, certs: Path, *, signs: bool = True, renews: bool = True) -> None:
-        links = f"127.0.0.1:{free_port()}"
-        for name in ("c", "e"):
-            (folder / name).mkdir()
-        ca = certs / "ca" if signs else None
-        cloud_tls, edge_tls = (tls_files(certs / node) for node in ("cloud", "harbour"))
-        self._cloud = CloudConfig(folder / "c", api_port=free_port(), sync_listen=links, tls=cloud_tls, ca_dir=ca, renews=renews)
-        self._edge = EdgeConfig("harbour", folder / "e", folder / "r", links, first_link_wait_s=0.2, tls=edge_tls, renews=renews)
-
-    async def __aenter__(self) -> tuple[GlobalPlanner, EdgeNode]:
-        cloud = GlobalPlanner(self._cloud)
-        self._serving = [await served(cloud)]
-        edge = EdgeNode(self._edge)
-        self._serving.append(await served(edge))
-        return cloud, edge
-
-    async def __aexit__(self, *_: object) -> None:
-        for serving in reversed(self._serving):
-            await ended(serving)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from sync.identity.names import Identity
 from sync.identity.signing.main import request_for
 from tests.test_mutual_tls import secure
 from tests.test_well import ended, served
-from tests.whole import free_port, until
+from tests.whole import free_port, lay_certs, linked, until
 from tiercel.v1 import blob_pb2_grpc, events_pb2, join_pb2, join_pb2_grpc
 
 TOKENS = "/api/v1/site-tokens"
@@ -37,8 +37,7 @@ class Cloud:
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder, self._settings = folder, settings
         self.ca = folder / "ca"
-        certificates.init(self.ca)
-        certificates.issue(self.ca, folder / "cloud", Identity("cloud"))
+        lay_certs(folder, "cloud")
         self.api, self.links, self.joining = (f"127.0.0.1:{free_port()}" for _ in range(3))
         self.client = httpx.AsyncClient(base_url=f"http://{self.api}", timeout=PATIENCE_S)
 
@@ -81,15 +80,18 @@ class Cloud:
         return Enrolment(self.joining, **{"site": "harbour", "token": token, "out": self.folder / out, **more})
 
     async def asked(self, token: str, request: bytes, site: str = "harbour") -> join_pb2.JoinReply:
-        """What the cloud answers who speaks to it directly."""
-        trusted = grpc.ssl_channel_credentials((self.ca / "ca.crt").read_bytes())
-        options = (("grpc.ssl_target_name_override", "cloud.tiercel"),)
-        async with grpc.aio.secure_channel(self.joining, trusted, options=options) as channel:
-            secret = token.partition(".")[0]
-            wanted = join_pb2.JoinRequest(token=secret, site=site, request=request)
-            reply = await join_pb2_grpc.JoinServiceStub(channel).Join(wanted, timeout=PATIENCE_S)
-            assert isinstance(reply, join_pb2.JoinReply)
-            return reply
+        return await asked(self.joining, self.ca, token, request, site)
+
+
+async def asked(address: str, ca: Path, token: str, request: bytes, site: str = "harbour") -> join_pb2.JoinReply:
+    """What a cloud answers who speaks to it directly."""
+    trusted = grpc.ssl_channel_credentials((ca / "ca.crt").read_bytes())
+    options = (("grpc.ssl_target_name_override", "cloud.tiercel"),)
+    async with grpc.aio.secure_channel(address, trusted, options=options) as channel:
+        wanted = join_pb2.JoinRequest(token=token.partition(".")[0], site=site, request=request)
+        reply = await join_pb2_grpc.JoinServiceStub(channel).Join(wanted, timeout=PATIENCE_S)
+        assert isinstance(reply, join_pb2.JoinReply)
+        return reply
 
 
 @pytest.fixture
@@ -124,7 +126,7 @@ async def test_a_site_joins_and_is_linked(cloud: Cloud, tmp_path: Path) -> None:
         certificates.load(joined.files)
         assert joined.files.key.stat().st_mode & 0o777 == 0o600
         assert not (tmp_path / "harbour" / JOINING_KEY).exists()
-        async with linked(cloud, tmp_path, joined.files):
+        async with working(cloud, tmp_path, joined.files):
             (listed,) = await cloud.listed()
         assert (listed["used"] > 0, listed["used_by"], "token" in listed) == (True, "127.0.0.1", False)
     secret = made["token"].partition(".")[0]
@@ -138,23 +140,14 @@ def holding(folder: Path, secret: str) -> list[Path]:
 
 
 @asynccontextmanager
-async def linked(cloud: Cloud, folder: Path, files: TlsFiles) -> AsyncIterator[EdgeNode]:
+async def working(cloud: Cloud, folder: Path, files: TlsFiles) -> AsyncIterator[EdgeNode]:
     """A site with these files, which is linked."""
     (folder / "e").mkdir(exist_ok=True)
     edge = EdgeNode(EdgeConfig("harbour", folder / "e", folder / "r", cloud.links, tls=files))
     serving = await served(edge)
-    await until(is_linked_to(cloud))
+    await until(linked(lambda: cloud.node))
     yield edge
     await ended(serving)
-
-
-def is_linked_to(cloud: Cloud) -> Callable[[], Awaitable[bool]]:
-    """Has the cloud a link to the site?"""
-
-    async def is_linked() -> bool:
-        return "harbour" in cloud.node.exchange.links
-
-    return is_linked
 
 
 async def test_a_lost_answer_is_made_up_for_and_nobody_else_gets_one(cloud: Cloud) -> None:
@@ -310,7 +303,7 @@ async def test_a_site_whose_key_was_lost_is_shut_out_and_joins_again(cloud: Clou
     for path, copy in zip(joined.files, stolen, strict=True):
         copy.write_bytes(path.read_bytes())
     with capture_logs() as lines:
-        async with linked(cloud, tmp_path, joined.files) as edge:
+        async with working(cloud, tmp_path, joined.files) as edge:
             unused = (await cloud.token())["token"]
             answer = await cloud.client.post("/api/v1/sites/harbour/revocation", json={"reason": "stolen"})
             assert (answer.status_code, answer.json()["reason"]) == (200, "stolen")
@@ -331,7 +324,7 @@ async def test_a_site_whose_key_was_lost_is_shut_out_and_joins_again(cloud: Clou
             assert "unknown to this cloud, or was revoked" in await refused(cloud, unused, request_for(key()))
             await asyncio.sleep(1.0)  # Certificates count whole seconds, and one of the same second is refused, to be sure.
             await join(cloud.enrolment((await cloud.token())["token"]), 0.0)
-            await until(is_linked_to(cloud))
+            await until(linked(lambda: cloud.node))
     await cloud.stop()
     await cloud.start()
     async with secure(cloud.links, stolen) as channel:

@@ -14,7 +14,9 @@ import httpx
 
 from cloud.driver import CloudConfig, GlobalPlanner
 from edge.driver import EdgeConfig, EdgeNode
+from sync.identity import main as certificates
 from sync.identity.files import TlsFiles, tls_files
+from sync.identity.names import Identity
 from sync.retention.policy import Policy
 from tiercel import Agent
 
@@ -176,6 +178,23 @@ async def whole(folder: Path, *sites: str, retention: Policy = Policy()) -> Asyn
             yield system
     finally:
         shutil.rmtree(run_dir)
+
+
+def lay_certs(folder: Path, *nodes: str) -> Path:
+    """A CA in `ca`, and for each node a certificate of it, in a directory; `whole` and others find them in `certs`."""
+    certificates.init(folder / "ca")
+    for node in nodes or ("cloud", "harbour"):
+        certificates.issue(folder / "ca", folder / node, Identity(node))
+    return folder
+
+
+def linked(cloud: Callable[[], GlobalPlanner], site: str = "harbour") -> Callable[[], Awaitable[bool]]:
+    """To be waited for: the cloud has a link to the site."""
+
+    async def is_linked() -> bool:
+        return site in cloud().exchange.links
+
+    return is_linked
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sync.identity import main as certificates
-from sync.identity.files import CA, CERT, KEY, TlsFiles
+from sync.identity.files import CERT, TlsFiles, files_in
 from sync.identity.names import CLOUD, Identity, server_name
 from sync.identity.signing.main import Signed, accepted, request_for
 from sync.serving.service import CHANNEL_OPTIONS
@@ -96,7 +96,7 @@ async def _attempt(wanted: Enrolment, key: ec.EllipticCurvePrivateKey) -> Joined
         found = accepted(Signed(reply.ca, reply.certificate), Identity(wanted.site), key.public_key(), ca)
     except certificates.CertificateProblem as error:
         raise JoinRefused(str(error)) from error
-    files = TlsFiles(*(wanted.out / name for name in (CA, CERT, KEY)))
+    files = files_in(wanted.out)
     certificates.place(files, reply.ca, certificates.pem_of_key(key), reply.certificate)
     (wanted.out / JOINING_KEY).unlink(missing_ok=True)
     return Joined(files, found.not_after_ms, f"{wanted.cloud.rpartition(':')[0]}:{reply.link_port}")

@@ -17,10 +17,16 @@ class TlsFiles(NamedTuple):
     key: Path
 
 
+def files_in(folder: Path) -> TlsFiles:
+    """Those of a directory that `tiercel cert issue` writes."""
+    return TlsFiles(folder / CA, folder / CERT, folder / KEY)
+
+
 def tls_files(folder: Path | None, ca: Path | None = None, cert: Path | None = None, key: Path | None = None) -> TlsFiles | None:
     """What --tls-dir, or --tls-ca, --tls-cert and --tls-key name; None if none is given. Raises ValueError if some lack."""
     if folder is not None:
-        return TlsFiles(ca or folder / CA, cert or folder / CERT, key or folder / KEY)
+        there = files_in(folder)
+        return TlsFiles(ca or there.ca, cert or there.cert, key or there.key)
     if ca is None and cert is None and key is None:
         return None
     if ca is None or cert is None or key is None:

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from sync.identity.files import CA, CA_KEY, CERT, KEY, LEAF_DAYS, TlsFiles
+from sync.identity.files import CA, CA_KEY, CERT, LEAF_DAYS, TlsFiles, files_in
 from sync.identity.names import Identity, capabilities_among, capability_uri, identity_among, server_name
 
 CA_DAYS = 3_650
@@ -90,7 +90,7 @@ def issue(
     key = new_key()
     signed = sign(ca, ca_key, key.public_key(), names_for(identity, hosts, capabilities), days=days)
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
-    files = TlsFiles(out / CA, out / CERT, out / KEY)
+    files = files_in(out)
     place(files, pem_of(ca), pem_of_key(key), pem_of(signed))
     return files
 

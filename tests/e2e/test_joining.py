@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
 from sync.identity import main as certificates
 from sync.identity.names import Identity
+from sync.identity.signing.main import request_for
 from tests.command_line import COMMAND
 from tests.e2e.system import free_port
+from tests.test_site_joining import asked
 
 PATIENCE_S = 90.0
 KILLS = 3
@@ -138,3 +141,23 @@ def test_a_cloud_that_is_killed_meanwhile_signs_once(operator: Operator) -> None
     assert "was used for another key" in operator.said("other")
     assert not (operator.folder / "tls/other/tls.crt").exists()
     assert len(json.loads(operator.types("site", "token", "list", "-o", "json"))) == 1
+
+
+async def test_what_a_cloud_has_answered_it_knows_after_kill_9(operator: Operator) -> None:
+    """Killed the moment that a certificate has left, again and again: whoever asks with his key gets the same bytes, and nobody
+    else gets one, for what leaves was on the disk before."""
+    for _ in range(KILLS):
+        cloud = operator.starts_cloud()
+        operator.awaits(operator.serves, "the cloud serves")
+        token = operator.types("site", "token", "create", "--site", "harbour").strip()
+        request = request_for(certificates.new_key())
+        first = (await asked(operator.joining, operator.folder / "ca", token, request)).certificate
+        cloud.kill()
+        cloud.wait()
+        cloud = operator.starts_cloud()
+        operator.awaits(operator.serves, "the cloud serves")
+        assert (await asked(operator.joining, operator.folder / "ca", token, request)).certificate == first
+        with pytest.raises(grpc.aio.AioRpcError, match="was used for another key"):
+            await asked(operator.joining, operator.folder / "ca", token, request_for(certificates.new_key()))
+        cloud.kill()
+        cloud.wait()
