@@ -126,13 +126,16 @@ class CloudDocuments(Part):
 
     def settle(self, now: Now, out: list[object]) -> None:
         """What a lease held back may go on, and who watches is told what has changed."""
+        behind = set[tuple[str, str]]()  # What a site has made on top of its own edits counts after those.
         for name in list(self._held):
-            edit = self.book.pending.get(name)
-            if edit is None or name not in self.proposers:
+            edit, site = self.book.pending.get(name), self.proposers.get(name)
+            if edit is None or site is None:
                 del self._held[name]
-            elif not self._bar(edit, now):
+            elif (site, edit.document) in behind or self._bar(edit, now):
+                behind.add((site, edit.document))
+            else:
                 del self._held[name]
-                self._decide_for(self.proposers[name], edit, now, out)
+                self._decide_now(site, edit, now, out)
         out += [TellWatchers(change) for change in self.book.take_news()]
         merging = self._planner.merging.book
         out += [told for document in merging.take_news() if (told := told_of(merging, document)) is not None]
@@ -219,7 +222,10 @@ class CloudDocuments(Part):
         same site that wait already: what is made on top of others counts after them."""
         if self._bar(edit, now) or self._is_behind(edit, site):
             self._held[edit.edit] = None
-            return
+        else:
+            self._decide_now(site, edit, now, out)
+
+    def _decide_now(self, site: str, edit: EditProposed, now: Now, out: list[object]) -> None:
         if not self.book.get(edit.document).terms.reaches(site):
             reason = f"{edit.document} has no replica at {site}, so it is not changed from there"
             self._refuse(site, edit, EditRefused(edit.document, edit.edit, "no_replica", reason, 0), now, out)

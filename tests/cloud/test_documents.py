@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.documents.inputs import Edited
+from cloud.documents.inputs import Edited, LeaseAsked
 from cloud.port import Problem
 from sync.documents.book import ANY_VERSION, DOCUMENTS_MAX, HISTORY_KEPT, VALUE_BYTES_MAX, DocumentBook
 from sync.documents.events import EVENTS, DocumentChanged, EditProposed, EditRefused
@@ -172,6 +172,28 @@ def test_a_bounded_home_is_ahead_of_the_cloud_by_no_more_than_its_bound(tiers: T
     tiers.wires["harbour"].link()
     tiers.drain()
     assert value(tiers, "cloud", OWN) == value(tiers, "harbour", OWN) == (4, b"9")
+
+
+def test_edits_that_a_lease_holds_back_go_on_in_their_order(tiers: Tiers) -> None:
+    """What a site has made on top of its own edits counts after those, though the lease is gone when it comes."""
+    terms, harbour = Terms(Level("bounded", 2), resolver="ot"), tiers.wires["harbour"].site
+    tiers.cloud.ask(lambda token: EditDocument(token, SHARED, "c1", "put", b'{"t":""}', ANY_VERSION, "ada", terms))
+    tiers.drain()
+    tiers.cloud.ask(lambda token: LeaseAsked(token, "airport", 10_000, {SHARED: 1}))
+    for number, letter in enumerate("abcde"):
+        text = (
+            b'[{"op":"text","node":"","field":"t","spans":[' + (b"%d," % number if number else b"") + b'"%s"]}]' % letter.encode()
+        )
+        harbour.turn(EditDocument(7, SHARED, f"s{number}", "operations", text, ANY_VERSION, "ben"))
+        tiers.drain()
+    assert value(tiers, "cloud", SHARED) == (3, b'{"t":"ab"}')
+    assert harbour.core.documents.book.seen(SHARED).value == b'{"t":"abcde"}'
+    tiers.cloud.ask(lambda token: LeaseAsked(token, "airport", 10_000, {SHARED: 3}))
+    tiers.drain()
+    assert value(tiers, "cloud", SHARED) == (5, b'{"t":"abcd"}')
+    tiers.cloud.ask(lambda token: LeaseAsked(token, "airport", 10_000, {SHARED: 5}))
+    tiers.drain()
+    assert value(tiers, "cloud", SHARED) == value(tiers, "harbour", SHARED) == (6, b'{"t":"abcde"}')
 
 
 def test_a_strong_document_is_not_changed_while_its_site_is_cut_off(tiers: Tiers) -> None:
