@@ -105,6 +105,9 @@ async def test_an_edit_on_an_older_version_goes_behind_what_was_decided_since(sy
     assert [task["fields"] for task in after["tasks"] if task["id"] == "pack"] == [{"with.n": 5}]
     told = (await system.client.get("/api/v1/conflicts", params={"kind": "data", "run": run})).json()["items"]
     assert [(each["subject"], each["rule"], each["loses"]["by"]) for each in told] == [("pack", "plan", "ann")]
+    restored = await system.client.post(f"/api/v1/conflicts/{told[0]['id']}/restore", json={"by": "dora"}, params={"wait": "10"})
+    assert restored.status_code == 200, restored.text
+    assert [task["fields"] for task in (await part(system, run))["tasks"] if task["id"] == "pack"] == [{"with.n": 9}]
     at = f"/api/v1/conflicts/{told[0]['id']}/restore"
     restored, again = [await system.client.post(at, json={"by": "eve"}, params={"wait": "10"}) for _ in range(2)]
     assert (restored.status_code, again.json()) == (200, restored.json()), restored.text
