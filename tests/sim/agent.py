@@ -146,7 +146,8 @@ class SimAgent:
             if any(key in self._owed for key in keys):
                 self.world.trace.note("reported_again")
             self.ambush.now()
-            self._owed.update((key, None) for key in keys if key in self._once)
+            if not self.disk.has_refused:  # Else a result is a fact and is told all the same, and nothing new begins.
+                self._owed.update((key, None) for key in keys if key in self._once)
             for number in results.numbers:  # Those of several parcels that left as one are told apart by nobody.
                 self._numbers[number] = list(results.items)
             if self.chance.random() < 0.05:

@@ -38,6 +38,7 @@ class Disk:
     durable: bytes = b""
     stalled_until_s: float = 0.0
     fails: int = 0
+    has_refused: bool = False  # And the journal has not been written anew since: what is told meanwhile is in memory alone.
     _free_s: float = 0.0
 
     @property
@@ -66,6 +67,7 @@ class Disk:
         """Raises OSError if it is to fail now."""
         if self.fails:
             self.fails -= 1
+            self.has_refused = True
             self.trace.note("agent_disk_refused")
             raise OSError(5, "the disk does not take it")
 
@@ -129,6 +131,7 @@ class SheetFile(JournalFile):
     def _put(self, data: bytes | bytearray) -> None:
         self._disk.written = bytearray(data)
         self._disk.sync()
+        self._disk.has_refused = False
 
 
 def machine_of(agent: "SimAgent", life: Life, boot: str) -> Machine:
