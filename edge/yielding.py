@@ -19,7 +19,7 @@ from sync.values import Now
 from workflow.commands import Complete, Decline
 from workflow.event import Event
 from workflow.events import FragmentEnded
-from workflow.facts import adopt, adopt_failure, failure_of
+from workflow.facts import adopt, adopt_failure, failure_of, refused_by_the_end
 from workflow.fragment import Fragment
 from workflow.home_events import (
     FactFound,
@@ -190,6 +190,10 @@ class Yielding(Part):
     def _settle_fact(self, run: str, event: Event, now: Now, out: list[object]) -> None:
         fragment, chance = self._home.fragments.get(run), self._home.chance.random()
         if fragment is None:
+            if isinstance(event, FactTold) and event.once and run not in self.gone:
+                refused = refused_by_the_end(event)
+                out.append(Append(self._home.stream, run, 0, refused))
+                self._home.tell(run, refused)
             return
         if isinstance(event, FailureTold):
             events = adopt_failure(fragment, event, now, chance)

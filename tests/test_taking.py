@@ -355,3 +355,31 @@ def test_what_was_asked_of_a_run_that_had_ended_is_not_done_by_a_home_that_it_ha
     site.turn()
     assert run not in site.core.fragments
     assert not site.events(CommandAnswered)
+
+
+@pytest.mark.parametrize("is_saved", [True, False])
+@pytest.mark.parametrize("restarted", ["", "old", "new", "cloud"])
+def test_what_was_done_at_the_old_home_is_on_record_though_the_run_has_ended(restarted: str, is_saved: bool) -> None:
+    """The present home has done it, too, and ended the run before anybody told: a person is to know that it was done twice."""
+    world = chain("once")
+    run, old = begun(world)
+    finish_at(world, old, run)
+    world.wires[old].cut()
+    finish_at(world, old, run)
+    force(world, run)
+    world.drain()
+    world.cloud.order(run, Settle("b", "completed"))
+    world.drain()
+    assert finish_at(world, other(old), run) == "c"
+    assert world.cloud.outcome(run) == "completed"
+    assert finish_at(world, old, run) == "c"
+    restart(world, restarted, old, is_saved=is_saved)
+    for wire in world.wires.values():
+        wire.link()
+    world.drain()
+    assert [(each.task, each.site, each.ours) for each in told(world, run, FactRefused)] == [
+        (task, old, "the run has ended without it") for task in (1, 2)
+    ]
+    feed = [known.conflict for known in world.cloud.planner.conflicts.known.values() if known.conflict.rule == "physical"]
+    assert len(feed) == 2
+    world._restart_cloud(is_saved=is_saved)

@@ -22,11 +22,20 @@ def adopt(fragment: Fragment, fact: FactTold, now: Now, chance: float) -> list[E
         events = reuse(fragment, Reuse(task, fact.output, fact.blob, f"{fact.agent} at {fact.site}"), now, chance)
     if events or fragment.task(task).effect is Effect.REPEATABLE:
         return events
-    theirs = f"done by {fact.agent} at {fact.site} in attempt {fact.attempt}"
     held = fragment.live.get(task)
     by = f" by {held.agent}" if held is not None else ""
     ours = f"{NAMES[fragment.states[task]]}{by}, attempt {fragment.attempt(task)}"
-    return [FactRefused(task, theirs, ours, fact.site, fact.agent, fact.output, fact.blob)]
+    return [_refused(fact, ours)]
+
+
+def refused_by_the_end(fact: FactTold) -> FactRefused:
+    """The run has ended by the time that it is told."""
+    return _refused(fact, "the run has ended without it")
+
+
+def _refused(fact: FactTold, ours: str) -> FactRefused:
+    theirs = f"done by {fact.agent} at {fact.site} in attempt {fact.attempt}"
+    return FactRefused(fact.task, theirs, ours, fact.site, fact.agent, fact.output, fact.blob)
 
 
 def adopt_failure(fragment: Fragment, told: FailureTold, now: Now, chance: float) -> list[Event]:

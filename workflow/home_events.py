@@ -89,7 +89,8 @@ class FactFound(Event, frozen=True):
 
 
 class FactTold(Event, frozen=True):
-    """The cloud tells the run's home what became of an attempt at an earlier one, `site`: it was done, and this came of it."""
+    """The cloud tells the run's home what became of an attempt at an earlier one, `site`: it was done, and this came of it.
+    `once`: it was not to be repeated, so if the run has ended meanwhile, somebody is to know."""
 
     site: str
     task: int
@@ -97,6 +98,7 @@ class FactTold(Event, frozen=True):
     agent: str
     output: bytes
     blob: Blob | None = None
+    once: bool = False
 
 
 class Failure(msgspec.Struct, array_like=True, frozen=True):

@@ -101,6 +101,7 @@ class Conflicts(Part):
             ConflictResolved: self._fold_resolved,
             EditRefused: self._fold_refused,
             DecisionRefused: self._fold_decision,
+            FactRefused: self._fold_fact,
         }
 
     def site_folds(self) -> dict[type, Fold]:
@@ -225,7 +226,7 @@ class Conflicts(Part):
         known = self._planner.runs.look(run)
         fragment = known.fragment(site) if known is not None else None
         name = fragment.id_of(event.task) if fragment is not None else str(event.task)
-        self.record(site, run, of_fact(run, name, site, event, time_ms))
+        self.record(site or "cloud", run, of_fact(run, name, site or "cloud", event, time_ms))
 
     def _fold_answer(self, site: str, run: str, event: Event, time_ms: int) -> None:
         """An order was refused: for it came too late for its run, or it was to restore what lost."""

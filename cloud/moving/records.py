@@ -31,13 +31,15 @@ class Move(msgspec.Struct, array_like=True):
 
 class Superseded(msgspec.Struct, array_like=True):
     """A site that a run was taken from: `home` has it since under `epoch`. `tasks` are those that both know by the same numbers;
-    `is_told`: the stream for the site says it; `refused` counts the decisions that came since."""
+    `is_told`: the stream for the site says it; `refused` counts the decisions that came since; `once`:
+    which of the tasks may not be repeated."""
 
     epoch: int
     home: str
     tasks: int
     is_told: bool = False
     refused: int = 0
+    once: list[int] = []
 
 
 class Taken(msgspec.Struct, array_like=True):

@@ -24,7 +24,7 @@ from workflow.attempts import LOCK_DELAY_MS
 from workflow.contract import taken_after_ms
 from workflow.event import Event
 from workflow.events import FragmentEnded, RunCreated, RunEnded, TaskAssigned, TaskCompleted, TaskFailed, TaskLost
-from workflow.facts import failure_of, waits_for
+from workflow.facts import failure_of, refused_by_the_end, waits_for
 from workflow.home_events import (
     DecisionRefused,
     FactFound,
@@ -41,6 +41,7 @@ from workflow.home_events import (
 from workflow.homes import following, verdict
 from workflow.moving import STATE_BYTES_MAX, state_for, without_hands
 from workflow.steering_events import ContractChanged
+from workflow.tasks import Effect
 
 if TYPE_CHECKING:
     from cloud.planner import Planner
@@ -236,7 +237,7 @@ class Taking(Part):
         if isinstance(event, FragmentDropped):
             self._dropped(run, site)
         elif isinstance(event, TaskCompleted) and event.agent and event.task < known.tasks:
-            self._note_fact(run, FactTold(site, event.task, event.attempt, event.agent, event.output, event.blob))
+            self._note_fact(run, told_of(site, event, once=event.task in known.once))
         elif (failure := failure_of(event)) is not None and failure.task < known.tasks:
             self._note_failure(run, FailureTold(site, failure))
         elif not isinstance(event, FACTS):
@@ -263,6 +264,9 @@ class Taking(Part):
         self._tell_facts(run, now, out)
         if run in self._planner.runs:
             self._planner.touch(run)
+        elif isinstance(event, TaskCompleted) and event.agent and event.task in known.once:
+            refused_fact = refused_by_the_end(told_of(site, event, once=True))
+            self._planner.emit(self._planner.stream, run, known.epoch, refused_fact, now, out)
         return True
 
     def _tell_facts(self, run: str, now: Now, out: list[object]) -> None:
@@ -299,9 +303,10 @@ class Taking(Part):
     def _fold_moved(self, reader: str, run: str, event: Event, time_ms: int) -> None:
         assert isinstance(event, FragmentMoved)
         if event.taken_from:
-            states = self._planner.runs[run].states()
-            kept = self.superseded.setdefault(run, {})
-            kept[event.taken_from] = Superseded(event.epoch, event.site, len(states))
+            taken = self._planner.runs[run]
+            kept, count, fragment = self.superseded.setdefault(run, {}), len(taken.states()), taken.fragments[0]
+            once = [] if fragment is None else [n for n in range(count) if fragment.task(n).effect is not Effect.REPEATABLE]
+            kept[event.taken_from] = Superseded(event.epoch, event.site, count, once=once)
 
     def _fold_told(self, reader: str, run: str, event: Event, time_ms: int) -> None:
         if (known := self.superseded.get(run, {}).get(reader)) is not None:
@@ -317,7 +322,12 @@ class Taking(Part):
             self._note_failure(run, FailureTold(site, event.failure))
         else:
             assert isinstance(event, FactFound)
-            self._note_fact(run, FactTold(site, event.task, event.attempt, event.agent, event.output, event.blob))
+            self._note_fact(run, told_of(site, event, once=self._is_once(run, event.task)))
+
+    def _is_once(self, run: str, task: int) -> bool:
+        known = self._planner.runs.get(run)
+        fragment = known.fragments[0] if known is not None and known.fragments else None
+        return fragment is not None and task < len(fragment.states) and fragment.task(task).effect is not Effect.REPEATABLE
 
     def _note_failure(self, run: str, told: FailureTold) -> None:
         """Worth telling only where that attempt is waited for, as far as is known here."""
@@ -340,6 +350,11 @@ class Taking(Part):
     def _forget(self, run: str) -> None:
         self._facts.pop(run, None)
         self._horizons.pop(run, None)
+
+
+def told_of(site: str, event: TaskCompleted | FactFound, *, once: bool) -> FactTold:
+    """What a site tells of an attempt that was done there."""
+    return FactTold(site, event.task, event.attempt, event.agent, event.output, event.blob, once)
 
 
 _TAKEN = msgspec.msgpack.Decoder(Taken)

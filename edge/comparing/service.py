@@ -1,6 +1,7 @@
 """The site's side of comparing states: it tells the hashes of its fragments, and hears what the cloud found."""
 
 import asyncio
+from collections.abc import Container
 from heapq import nlargest
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,8 @@ class SiteStates:
         living, tombstones = self._node.executor.fragments, {s.run: s for s in ended if s.ended}
         newest = nlargest(limit, (run for run in living if not before or run < before))
         names = sorted({*newest, *tombstones}, reverse=True)[:limit]
-        page = [_digest(run, living.packed(run)) if run in living else _last(tombstones[run]) for run in names]
+        gone = self._node.executor.yielding.gone
+        page = [_digest(run, living.packed(run)) if run in living else _last(tombstones[run], gone) for run in names]
         more = len(names) == limit or len(ended) == limit
         return sync_pb2.SyncMessage(digest_reply=sync_pb2.DigestReply(id=request.id, fragments=page, more=more))
 
@@ -50,10 +52,10 @@ class SiteStates:
         return StatesCompared(now_ms, told.compared, told.different, [theirs.run for theirs in told.fragments])
 
 
-def _last(tombstone: Snapshot) -> sync_pb2.FragmentDigest:
+def _last(tombstone: Snapshot, gone: Container[str]) -> sync_pb2.FragmentDigest:
     """Of a run that has ended here. One that is another site's by now is named without a hash: there is nothing to compare."""
     digest = _digest(tombstone.run, tombstone.body)
-    if tombstone.state == MOVED:
+    if tombstone.state == MOVED or tombstone.run in gone:
         digest.state_hash = b""
     return digest
 

@@ -19,6 +19,8 @@ from workflow.events import (
     TaskLost,
     decode,
 )
+from workflow.home_events import FragmentDropped, FragmentYielded
+from workflow.homes import RELEASED_EPOCH
 from workflow.steering_events import RollbackBegun, TasksReset
 
 if TYPE_CHECKING:
@@ -77,24 +79,28 @@ def site_events(platter: Platter, stream: StreamId) -> dict[tuple[str, int], lis
 
 
 _ENDS = (TaskCompleted, TaskFailed, TaskLost, TaskCancelled)
-_KINDS = {kind.__name__ for kind in (TaskAssigned, AttemptResumed, FragmentEnded, TasksReset, RollbackBegun, *_ENDS)}
+_OVER = (FragmentEnded, FragmentYielded, FragmentDropped)
+_KINDS = {kind.__name__ for kind in (TaskAssigned, AttemptResumed, TasksReset, RollbackBegun, *_OVER, *_ENDS)}
 
 
 def check_attempts(site: str, events: dict[tuple[str, int], list[tuple[Row, Event]]]) -> None:
     """An older attempt is fenced off: it decides nothing. What it has done is a fact, and may complete the task, once."""
     for (run, task), told in events.items():
-        last, is_completed = 0, False
-        for _, event in sorted((*told, *events.get((run, -1), [])), key=_order) if task >= 0 else ():
+        last, is_completed, epoch = 0, False, 0
+        for row, event in sorted((*told, *events.get((run, -1), [])), key=_order) if task >= 0 else ():
+            if row.epoch not in (0, epoch):  # A run that has come from elsewhere has attempts that this stream does not tell of.
+                last, is_completed, epoch = 0, False, row.epoch
+            is_known = last > 0 or epoch <= RELEASED_EPOCH
             if isinstance(event, TasksReset | RollbackBegun):
                 is_completed = False
             elif isinstance(event, TaskAssigned):
                 if event.attempt <= last:
                     raise Broke("fencing", f"{site} gives attempt {event.attempt} of {run}/{task} after attempt {last}")
                 last, is_completed = event.attempt, False
-            elif isinstance(event, TaskFailed | TaskLost) and event.attempt and event.attempt != last:
+            elif isinstance(event, TaskFailed | TaskLost) and is_known and event.attempt not in (0, last):
                 raise Broke("fencing", f"{site} takes the outcome of attempt {event.attempt} of {run}/{task}; {last} is the last")
             elif isinstance(event, TaskCompleted):
-                if is_completed or event.attempt > last:
+                if is_completed or (is_known and event.attempt > last):
                     raise Broke("fencing", f"{site} takes attempt {event.attempt} of {run}/{task} as done, once more or unasked")
                 is_completed = True
 
@@ -117,7 +123,7 @@ def check_told(
                 break
             if isinstance(event, TaskAssigned | AttemptResumed):
                 live = event.attempt == told.attempt
-            elif isinstance(event, FragmentEnded | TasksReset | RollbackBegun) or (
+            elif isinstance(event, (TasksReset, RollbackBegun, *_OVER)) or (
                 isinstance(event, _ENDS) and (isinstance(event, TaskCompleted) or event.attempt in (0, told.attempt))
             ):
                 live = False
