@@ -8,6 +8,7 @@ import pytest
 from cloud.conflicts.core import Known
 from cloud.conflicts.restoring import RESTORERS, Refusal, RunOrder, Wanted
 from cloud.control.inputs import OrderRun
+from cloud.looking.past import Past, versions
 from cloud.moving.taking import REFUSED_MAX
 from sync.conflicts.events import ConflictRecorded
 from tests.edge.site import LEASE_MS
@@ -78,6 +79,12 @@ def test_an_outcome_of_a_part_that_has_ended_counts_in_no_version(*, restarts: b
         world.live("restart_cloud", "harbour", 0, 0)
     known = world.cloud.planner.runs[run]
     assert [fragment.version if fragment is not None else 0 for fragment in known.fragments] == before
+    past = Past(run, "cloud", world.cloud.planner.plans)
+    for row in world.cloud.log.disk.rows:
+        if row.run == run:
+            past.fold(row)
+    assert past.run is not None
+    assert list(versions(past.run).values()) == before
     (found,) = feed(world)
     assert (found.run, found.conflict.rule, found.conflict.loses.value) == (run, "physical", b"5")
     (note,) = world.cloud.planner.notifications.settled.values()
