@@ -6,6 +6,7 @@ that its connection shows. The use of a token is durable before what was signed 
 
 import asyncio
 import hashlib
+import time
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 import structlog
 
+from cloud.joining.complaints import Complaints
 from cloud.joining.inputs import UseSiteToken
 from cloud.port import Problem
 from sync.actors import InboxFull
@@ -113,6 +115,7 @@ class JoinServer(join_pb2_grpc.JoinServiceServicer):
 
     def __init__(self, node: "GlobalPlanner") -> None:
         self._node = node
+        self._complaints = Complaints()
 
     async def Authority(self, request: join_pb2.AuthorityRequest, context: Any) -> join_pb2.AuthorityReply:  # noqa: N802 - as the protocol names it
         """The CAs; no secret."""
@@ -124,7 +127,9 @@ class JoinServer(join_pb2_grpc.JoinServiceServicer):
         try:
             certificate = await self._join(request, peer)
         except Problem as problem:
-            await _refuse(context, problem, "a site did not join", site=request.site[:64], peer=peer)
+            if (unsaid := self._complaints.admit(time.monotonic())) is not None:
+                _say(problem, "a site did not join", site=request.site[:64], peer=peer, not_logged_before=unsaid)
+            await _refuse(context, problem)
         log.info("a site has joined", site=request.site, peer=peer)
         port = int(self._node.config.sync_listen.rpartition(":")[2])
         return join_pb2.JoinReply(ca=await self._node.signing.trusted(), certificate=certificate, link_port=port)
@@ -172,7 +177,8 @@ class RenewalServer(join_pb2_grpc.RenewalServiceServicer):
         try:
             site, certificate = await self._renew(request.request, certificate_at(context))
         except Problem as problem:
-            await _refuse(context, problem, "a certificate was not renewed", peer=peer)
+            _say(problem, "a certificate was not renewed", peer=peer)
+            await _refuse(context, problem)
         log.info("the certificate of a site was renewed", site=site, peer=peer)
         return join_pb2.RenewReply(ca=await self._signing.trusted(), certificate=certificate)
 
@@ -216,7 +222,10 @@ def _none(instead: str) -> Problem:
     return Problem(409, "no_authority", detail)
 
 
-async def _refuse(context: Any, problem: Problem, what: str, **who: str) -> NoReturn:
-    log.warning(what, code=problem.code, reason=problem.detail, **who)
+def _say(problem: Problem, what: str, **who: str | int) -> None:
+    log.warning(what, code=problem.code, reason=problem.detail, **{name: value for name, value in who.items() if value})
+
+
+async def _refuse(context: Any, problem: Problem) -> NoReturn:
     await context.abort(STATUS[problem.status], problem.detail)
     raise AssertionError("abort raises")

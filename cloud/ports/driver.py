@@ -24,6 +24,7 @@ from tiercel.v1 import blob_pb2_grpc, join_pb2_grpc, sync_pb2_grpc
 if TYPE_CHECKING:
     from cloud.driver import CloudConfig, GlobalPlanner
 
+IDLE_MS_MAX = 30_000
 JOINING_MAX = 64
 """So many strangers are answered at once; more are refused."""
 
@@ -63,7 +64,11 @@ class OwnPorts:
 
     def _joining(self, node: "GlobalPlanner") -> grpc.aio.Server:
         """A server of its own: strangers reach nothing else."""
-        options = {**dict(CHANNEL_OPTIONS), "grpc.max_receive_message_length": REQUEST_BYTES_MAX}
+        options = {
+            **dict(CHANNEL_OPTIONS),
+            "grpc.max_receive_message_length": REQUEST_BYTES_MAX,
+            "grpc.max_connection_idle_ms": IDLE_MS_MAX,
+        }
         server = grpc.aio.server(options=list(options.items()), maximum_concurrent_rpcs=JOINING_MAX)
         join_pb2_grpc.add_JoinServiceServicer_to_server(JoinServer(node), server)
         server_port(server, self._config.listen_join, self._config.tls, is_open=True)
