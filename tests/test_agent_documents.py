@@ -105,6 +105,20 @@ async def _any(found: Coroutine[Any, Any, list[dict[str, Any]]]) -> bool:
     return bool(await found)
 
 
+async def test_an_agent_edits_by_operations(system: Whole) -> None:
+    """Of a document that begins so; in a thread as well."""
+    at = "/api/v1/documents/site/harbour/berths"
+    await system.client.post(at, json={"n": 1}, params={"resolver": "ot", "wait": "20"})
+    inc = [{"op": "inc", "node": "", "field": "n", "by": 2}]
+    async with channel_to(system) as channel:
+        documents = documents_of(system, channel)
+        assert (await documents.edit("site/harbour/berths", inc, base=1)).version == 2
+        edited = await asyncio.to_thread(documents.blocking.edit, "site/harbour/berths", inc)
+        assert (edited.version, (await documents.get("site/harbour/berths")).value) == (3, {"n": 5})
+        with pytest.raises(DocumentRefused, match="these are no operations"):
+            await documents.edit("site/harbour/berths", [{"op": "fly"}])
+
+
 async def test_who_has_no_session_gets_nothing(system: Whole) -> None:
     """And what is no document's id, no JSON or no operation is refused in words."""
     async with channel_to(system) as channel:

@@ -115,6 +115,9 @@ class Transforming:
     def proposed(self, edit: EditProposed, known: Known) -> EditProposed | No:
         """The edit as it goes to its home: operations, on top of what is seen here."""
         view = self.views.get(edit.document) or View(_document(known.value), known.version)
+        if edit.base not in (-1, known.version):
+            seen = f"{self._node} shows version {known.version} of {edit.document}, with what waits for its home on top"
+            return No("too_old", f"made on top of version {edit.base}, and {seen}: read it again, or ask its home")
         try:
             done = composed(view.tried(_meant(edit, view.shown)))
         except Malformed as wrong:

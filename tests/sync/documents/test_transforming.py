@@ -19,10 +19,10 @@ from sync.documents.terms import PLAIN, Terms
 from sync.event import Event
 from sync.ot.document import Document
 from sync.ot.json_form import document_of
-from sync.ot.operations import AddNode, Any_, DelNode, Put, decode_all
+from sync.ot.operations import AddEdge, AddNode, Any_, DelEdge, DelNode, Put, decode_all
 
 NAME = "shared/plan"
-TERMS = Terms(resolver="ot")
+TERMS = Terms(resolver="ot", acyclic=True)
 
 
 def encoded(value: object) -> bytes:
@@ -219,7 +219,7 @@ def some_value(chance: Random, depth: int = 0) -> dict[str, Any]:
 
 def some_edit(story: Story, place: str, chance: Random) -> None:
     """A put, a patch or operations, of what the place sees."""
-    roll = chance.randrange(12)
+    roll = chance.randrange(15)
     if story.seen(place) is None:
         story.edit(place, "put", some_value(chance), terms=TERMS)
     elif roll < 5:
@@ -231,6 +231,11 @@ def some_edit(story: Story, place: str, chance: Random) -> None:
         document = document_of(story.seen(place))
         node = chance.choice(sorted(document.nodes))
         story.edit(place, "operations", msgspec.to_builtins([Put(node, chance.choice(KEYS), chance.randrange(9))]))
+    elif roll < 14:
+        document = document_of(story.seen(place))
+        source, target = chance.choice(sorted(document.nodes)), chance.choice(sorted(document.nodes))
+        kind = DelEdge if (source, target, "") in document.edges else AddEdge
+        story.edit(place, "operations", msgspec.to_builtins([kind(source, target), Put(source, "e", chance.randrange(9))]))
     else:
         story.edit(place, "delete")
 
@@ -240,11 +245,13 @@ def play(seed: int, steps: int) -> Story:
     chance, story = Random(seed), Story()
     for _ in range(steps):
         place = chance.choice((*story.names, CLOUD))
-        what = chance.choice(("edit", "edit", "edit", "send", "hear", "hear", "restart", "cut", "heal"))
+        what = chance.choice(("edit", "edit", "edit", "send", "hear", "hear", "restart", "cut", "heal", "forget"))
         if what == "edit":
             some_edit(story, place, chance)
         elif what == "restart":
             story.restart(place)
+        elif what == "forget" and NAME in story.home.transforming.sequencers:
+            story.home.transforming.sequencers[NAME].forget()
         elif place != CLOUD and what == "cut":
             story.away.add(place)
         elif place != CLOUD and what == "heal":
@@ -395,6 +402,18 @@ def test_a_base_says_on_top_of_which_version_an_edit_is_made_at_the_home() -> No
     story.edit(CLOUD, "put", {"n": 5, "m": 6}, base=1)
     assert story.seen(CLOUD) == {"n": 2, "m": 6}
     assert [(conflict.field, conflict.loses.ref) for conflict in story.conflicts] == [("/n", "e3")]
+
+
+def test_away_from_the_home_an_edit_is_made_on_top_of_what_is_shown_there() -> None:
+    """A place keeps no former versions: who has seen another one is told to look again."""
+    story = Story()
+    story.edit(CLOUD, "put", {"n": 1}, terms=TERMS)
+    story.edit(CLOUD, "merge", {"n": 2})
+    story.settle()
+    refused = story.edit("harbour", "put", {"n": 1, "m": 1}, base=1)
+    assert isinstance(refused, EditRefused)
+    assert (refused.code, "shows version 2" in refused.reason) == ("too_old", True)
+    assert isinstance(story.edit("harbour", "put", {"n": 2, "m": 1}, base=2), EditProposed)
 
 
 def test_operations_are_for_documents_that_begin_so() -> None:
