@@ -45,16 +45,22 @@ class Documents:
     # Reading ----------------------------------------------------------------------------------------------------------
 
     async def get(self, document: str, asked: Asked = Asked(), wait_s: float = READ_WAIT_S) -> Shown:  # noqa: B008 - immutable
-        """The document inside what is asked for and what its level promises. Raises StalenessExceeded."""
+        """The document inside what is asked for and what its level promises. Raises StalenessExceeded.
+
+        One that is not known here may have begun at its site on any terms: the site is asked. While it is cut off nobody knows;
+        what was edited from here is shown then, with what is pending, and is marked.
+        """
         if self._node.planner.merging.book.get(document) is not None:
             return await self._merged(document, asked, wait_s)
         known, clock = self._node.planner.documents.book.get(document), asyncio.get_running_loop().time
-        bounds, home = bounds_of(known.terms.level, asked, is_known=True), home_of(document)
+        home = home_of(document)
+        is_known = bool(known.value) or home not in self._node.planner.fleet.sites
+        bounds = bounds_of(known.terms.level, asked, is_known=is_known)
         began_s, asked_s = clock(), float("-inf")
         while not self._is_inside(document, bounds, began_s):
             if home == CLOUD or home not in self._node.exchange.links or clock() - began_s > wait_s:
                 shown = self.look(document)
-                if asked.degrades:
+                if asked.degrades or (not is_known and shown.pending):
                     return shown._replace(degraded=True)
                 is_linked = home == CLOUD or home in self._node.exchange.links
                 raise StalenessExceeded(shown, bounds, f"not within {wait_s:g} s" if is_linked else f"{home} is cut off")

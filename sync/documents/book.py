@@ -240,10 +240,14 @@ class DocumentBook:
             self._count += home_of(document) == self.home
         return known
 
+    def _is_newer(self, event: Changed, known: Document) -> bool:
+        """A home that was replaced may have gone on for a while: whatever its versions, those of a later epoch stand."""
+        return (event.epoch, event.version) > (known.epoch, known.version)
+
     def _change(self, event: Changed) -> None:
         edit = self.pending.pop(event.edit, None)
         known = self._known(event.document)
-        if (event.epoch, event.version) <= (known.epoch, known.version):
+        if not self._is_newer(event, known):
             self.transforming.fold_answered(event.document, event.edit)
             return
         self.transforming.fold_change(event, known, edit)

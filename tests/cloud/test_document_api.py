@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -13,7 +14,7 @@ from sync.documents.reading import Asked, Unavailable
 from sync.documents.terms import Terms
 from sync.levels import Level
 from tests.command_line import command
-from tests.whole import Whole, whole
+from tests.whole import Whole, until, whole
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 DOCUMENTS = "/api/v1/documents"
@@ -121,3 +122,22 @@ async def test_the_command_line_begins_patches_and_deletes(system: Whole) -> Non
     assert seen["terms"]["versions"] == 3
     assert "deleted" in await command(system, "document", "delete", "shared/cli")
     assert len(json.loads(await command(system, "document", "history", "shared/cli"))) == 3
+
+
+async def test_what_is_not_known_may_have_begun_at_its_site(tmp_path: Path) -> None:
+    """So the site is asked; while it is cut off nobody knows, and only what was edited from here is shown, marked."""
+    async with whole(tmp_path, "harbour") as system:
+        at = f"{DOCUMENTS}/site/harbour/new"
+        assert (await system.client.get(at)).json()["code"] == "document_unknown"
+        assert (await system.client.get(f"{DOCUMENTS}/site/nowhere/new")).json()["code"] == "document_unknown"
+        await system.stop("harbour")
+
+        async def is_cut_off() -> bool:
+            return not system.cloud.exchange.links
+
+        await until(is_cut_off)
+        unsure = await system.client.get(at)
+        assert (unsure.status_code, unsure.json()["code"]) == (503, "staleness_exceeded")
+        assert (await system.client.put(at, json=1, params={"wait": "0"})).status_code == 202
+        shown = (await system.client.get(at)).json()
+        assert (shown["version"], shown["degraded"], len(shown["pending"])) == (0, True, 1)

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from cloud.driver import CloudConfig, GlobalPlanner
 from cloud.port import Problem
 from cloud.ports.driver import CloudPorts
+from edge.driver import EdgeConfig, EdgeNode
+from edge.ports.driver import EdgePorts
 from sync.actors import InboxFull
 from sync.commit import Row
 from sync.documents.book import ANY_VERSION
@@ -24,6 +26,8 @@ from sync.documents.terms import Terms
 from sync.driver import StreamRecovered
 from sync.levels import Level
 from sync.log_errors import LogError
+from sync.values import stream_reader
+from sync.watching.unseen import Watched
 from tests.sim.checkers.linearizability import Operation, broken_key
 from tests.sim.checkers.staleness import Read, Truth
 from tests.sim.oracle import Broke
@@ -37,6 +41,9 @@ BOUNDED = {
     "shared/near": Terms(Level("bounded", 2, 3_000)),
     "shared/few": Terms(Level("bounded", 2)),
     "shared/young": Terms(Level("bounded", 0, 2_000)),
+    "site/harbour/near": Terms(Level("bounded", 2, 3_000)),
+    "site/airport/few": Terms(Level("bounded", 2)),
+    "site/harbour/young": Terms(Level("bounded", 0, 2_000)),
 }
 LOOSE = ("shared/loose", "site/harbour/loose", "site/airport/loose")
 WAIT_S = 2.0
@@ -75,12 +82,28 @@ class WatchedCloud(GlobalPlanner):
     world: "DocumentWorld"
 
     def committed(self, rows: list[Row]) -> None:
-        for row in rows:
-            if row.kind == DocumentChanged.kind and row.stream == "cloud@1":
-                event = decode(row.kind, row.payload)
-                assert isinstance(event, DocumentChanged)
+        for event in changes_in(rows):
+            if home_of(event.document) == "cloud":
                 self.world.became(event.document, event.version)
         super().committed(rows)
+
+
+class WatchedEdge(EdgeNode):
+    """Tells the world each version of its own documents that becomes true."""
+
+    world: "DocumentWorld"
+
+    def committed(self, rows: list[Row]) -> None:
+        for event in changes_in(rows):
+            if home_of(event.document) == self.config.site:
+                self.world.became(event.document, event.version)
+        super().committed(rows)
+
+
+def changes_in(rows: list[Row]) -> list[DocumentChanged]:
+    """The versions that home streams bring; copies for sites are none."""
+    own = (row for row in rows if row.kind == DocumentChanged.kind and not stream_reader(row.stream))
+    return [event for row in own if isinstance(event := decode(row.kind, row.payload), DocumentChanged)]
 
 
 class DocumentWorld(World):
@@ -92,11 +115,27 @@ class DocumentWorld(World):
         self.truth = Truth()
         self.reads = 0
         self.numbers = 0
+        self.counting: dict[str, int] = {}
+        self.counted = 0
+        self.told: dict[str, dict[str, int]] = {}
 
     def make_cloud(self, config: CloudConfig, ports: CloudPorts) -> GlobalPlanner:
         cloud = WatchedCloud(config, ports)
         cloud.world = self
         return cloud
+
+    def make_edge(self, config: EdgeConfig, ports: EdgePorts) -> EdgeNode:
+        edge = WatchedEdge(config, ports)
+        edge.world = self
+        return edge
+
+    def counts(self, document: str, version: int) -> bool:
+        """Does the cloud hold the version, or has it ever? What its disk has it has, whatever became of who wrote that."""
+        rows = self.cloud.platter.rows
+        for event in changes_in(rows[self.counted if self.counted <= len(rows) else 0 :]):
+            self.counting[event.document] = max(event.version, self.counting.get(event.document, 0))
+        self.counted = len(rows)
+        return version <= self.counting.get(document, 0)
 
     def became(self, document: str, version: int) -> None:
         """The version is true from now on, and so are all before it."""
@@ -104,13 +143,18 @@ class DocumentWorld(World):
             self.truth.wrote(document, self.loop.now_s)
 
     async def _story(self) -> None:
-        clients = [asyncio.ensure_future(self._client(name)) for name in ("cloud", *self.sites)]
+        nodes = ("cloud", *self.sites)
+        clients = [asyncio.ensure_future(self._client(name)) for name in nodes]
+        watchers = [asyncio.ensure_future(self._watch_all(name)) for name in nodes]
         try:
             await super()._story()
-        finally:
             for client in clients:
                 client.cancel()
-        await self._check_documents()
+            await self._check_documents()
+            self._check_watchers()
+        finally:
+            for task in (*clients, *watchers):
+                task.cancel()
 
     # Clients ----------------------------------------------------------------------------------------------------------
 
@@ -123,17 +167,41 @@ class DocumentWorld(World):
             if process.serving:
                 await self._act(where, process, chance)
 
+    async def _watch_all(self, where: str) -> None:
+        """Somebody watches all documents at the node, each time it is there again."""
+        process: Process = self.cloud if where == "cloud" else self.sites[where]
+        while True:
+            if process.serving:
+                await asyncio.wait((process.spawn(self._follow(where, process)),))
+            await asyncio.sleep(0.5)
+
+    async def _follow(self, where: str, process: Process) -> None:
+        node: Any = process.node  # type: ignore[attr-defined]
+        told = self.told[where] = {}
+        with node.feed.watch(Watched({}, ("",))) as watcher:
+            while True:
+                for news in await watcher.next():
+                    self.trace.note("document_watched")
+                    if news.version <= told.get(news.document, 0):
+                        self._fail(Broke("who watches is told each version once", f"at {where}: {news}"))
+                    if news.document in STRONG and not self.counts(news.document, news.version):
+                        self._fail(Broke("who watches is shown what counts", f"at {where}: {news}"))
+                    told[news.document] = news.version
+
     async def _act(self, where: str, process: Process, chance: Random) -> None:
         what = chance.random()
         if what < 0.5:
             document = chance.choice([name for name in STRONG if home_of(name) in ("cloud", where) or where == "cloud"])
             await self._strong(where, process, document, chance)
-        elif what < 0.9 and where != "cloud":
-            await self._near(process, where, chance.choice(sorted(BOUNDED)))
         elif what < 0.9:
-            document = chance.choice(sorted(BOUNDED))
-            for _ in range(chance.randint(1, 4)):
-                await self._put(where, process, document, ANY_VERSION, BOUNDED[document])
+            own = [name for name in sorted(BOUNDED) if home_of(name) == where]
+            read = [name for name in sorted(BOUNDED) if home_of(name) != where and "cloud" in (home_of(name), where)]
+            if chance.random() < (0.5 if where == "cloud" else 0.3):
+                document = chance.choice(own)
+                for _ in range(chance.randint(1, 4)):
+                    await self._put(where, process, document, ANY_VERSION, BOUNDED[document])
+            else:
+                await self._near(process, where, chance.choice(read))
         else:
             loose = [name for name in LOOSE if home_of(name) in ("cloud", where) or where == "cloud"]
             await self._put(where, process, chance.choice(loose), ANY_VERSION, Terms())
@@ -178,6 +246,8 @@ class DocumentWorld(World):
             shown = await self._ask(process, reads.get(document, wait_s=WAIT_S))
         except (NotDone, *NOBODY_KNOWS):
             self.trace.note("document_not_read")
+            return None
+        if shown.degraded:
             return None
         self.trace.note("document_read")
         return Known(shown.version, shown.value)
@@ -224,6 +294,16 @@ class DocumentWorld(World):
         if error is not None:
             raise error
         return task.result()
+
+    def _check_watchers(self) -> None:
+        """In the calm at the end everybody has been told the latest."""
+        for where, told in self.told.items():
+            process: Any = self.cloud if where == "cloud" else self.sites[where]
+            book = process.node.planner.documents.book if where == "cloud" else process.node.book
+            for document, known in book.documents.items():
+                if told.get(document) != known.version:
+                    what = f"{document}: {known.version} at {where}, told {told.get(document)}"
+                    raise Broke("who watches is told the latest", what)
 
     # What must hold ---------------------------------------------------------------------------------------------------
 
