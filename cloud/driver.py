@@ -40,12 +40,12 @@ from sync.identity.upkeep.service import Upkeep
 from sync.link.service import Link
 from sync.log_errors import LogCut
 from sync.outputs import Acknowledge, Recall, Reply
-from sync.replication import LinkRefused
+from sync.replication import LinkRefused, StreamEnded, head_in, stream_ended
 from sync.retention.driver import Retention, sweeping
 from sync.retention.policy import Policy
 from sync.service import Exchange
 from sync.serving.service import Health
-from sync.values import SiteId, StreamId, latest_incarnation, site_name_problem, stream_id
+from sync.values import SiteId, StreamId, latest_incarnation, site_name_problem, stream_id, stream_incarnation
 from sync.watching.service import Feed
 from sync.watching.unseen import TellWatchers
 from tiercel.v1 import events_pb2, sync_pb2
@@ -250,16 +250,29 @@ class GlobalPlanner:
         receives = latest_incarnation(named, peer) or stream_id(peer, 1)
         sends = latest_incarnation((*named, self.planner.site_stream(peer)), NODE, peer)
         assert sends is not None, "our own name of the stream is among them"
-        return sends, receives
+        return sends, self._following(peer, receives, hello)
 
-    async def renew(self, peer: str, lacked: LogCut) -> StreamId:
-        """The site lacks what we have cut of its stream: it is told anew what holds, if the operators let it."""
-        stream = StreamId(lacked.stream)
+    def _following(self, peer: str, named: StreamId, hello: sync_pb2.PeerHello | None) -> StreamId:
+        """The site's stream, in the incarnation that goes on. Raises LinkRefused if the node must not go on in that."""
+        following = stream_id(peer, self.planner.reseeding.own(peer))
+        if hello is None or stream_incarnation(named) >= stream_incarnation(following):
+            return named
+        held, known = head_in(hello, named).seq, self.planner.reseeding.reseeds[peer]
+        if "renew" not in hello.features or held >= known.ended_cut:
+            raise stream_ended(StreamEnded(named, held, known.ended_at, following), peer)
+        return following
+
+    async def renew(
+        self, peer: str, sends: StreamId, receives: StreamId, lacked: LogCut | None, lost: LogCut | None
+    ) -> tuple[StreamId, StreamId]:
+        """The site lacks what we have cut of a stream: it is told anew what holds, if the operators let it; and is given back
+        what it had, if its own stream is the one."""
         if not self.config.retention.reseed_after_days:
-            return stream
-        renewed = await self.loop.ask(lambda token: RenewStream(token, peer, stream, lacked.seq, lacked.cut_seq))
-        log.warning("a site lacks what was cut, and is told anew what holds", site=peer, stream=renewed, reason=str(lacked))
-        return StreamId(str(renewed))
+            return sends, receives
+        position = self.exchange.ring.durable.get(receives, 0)
+        renewed = await self.loop.ask(lambda token: RenewStream(token, peer, sends, lacked, lost, position))
+        log.warning("a site lacks what was cut, and is told anew what holds", site=peer, stream=renewed, lost=str(lost or ""))
+        return StreamId(str(renewed)), stream_id(peer, self.planner.reseeding.own(peer)) if lost is not None else receives
 
     def recovering(self, peer: str) -> None:
         """Events that we wrote for the site come back from it: no work until they have."""

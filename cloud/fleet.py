@@ -168,6 +168,12 @@ class Fleet:
                 return
         self._count(entry)
 
+    def forget_agents(self, site: str) -> None:
+        """The site has lost its log: who works there says so again."""
+        entry = self.site(site)
+        entry.agents.clear()
+        self._count(entry)
+
     def _count(self, entry: Site) -> None:
         capabilities: dict[str, int] = {}
         for agent in entry.agents.values():

@@ -337,7 +337,7 @@ class Planner:
             return  # It tells of the state, or for another home, and changes nothing of it.
         if kind is FragmentTaken:
             if site in run.sites:
-                run.take(event)  # type: ignore[arg-type]
+                run.take(event, site)  # type: ignore[arg-type]
             return
         if kind is CommandAnswered:
             self.intents.answer(event, site)  # type: ignore[arg-type]

@@ -152,23 +152,38 @@ class Run:
         """The stream for another site gives it the run with its whole state."""
         if event.epoch < self.epoch:
             return
+        if event.site in self.sites:
+            self._give_back(event)
+            return
         for child in self.children.values():
             child.site, child.is_told = event.site, False
         self.sites, self.places, self.unreleased = [event.site], bytes(len(self.plan.tasks)), ()
         self.epoch, self.waits_for = event.epoch, ""
-        self._begin_with(event.body)
+        self._begin_with(event.site, event.body)
 
-    def take(self, event: FragmentTaken) -> None:
-        """The site has become the run's home, and began with this state."""
+    def _give_back(self, event: FragmentMoved) -> None:
+        """The site had lost its log, and has its part again. What it had begun by itself the cloud looks after from here on."""
+        if (known := self.fragment(event.site)) is not None and known.epoch > event.epoch:
+            return
+        for child in (child for child in self.children.values() if child.site == event.site):
+            child.is_told = child.here = False
+        self.epoch = event.epoch if len(self.sites) == 1 else 0
+        self._begin_with(event.site, event.body)
+
+    def take(self, event: FragmentTaken, site: str) -> None:
+        """The site has become the home of the run, or of its part again, and began with this state."""
         if event.epoch >= self.epoch:
-            self.epoch = event.epoch
-            self._begin_with(event.body)
+            self.epoch = event.epoch if len(self.sites) == 1 else 0
+            self._begin_with(site, event.body)
 
-    def _begin_with(self, body: bytes) -> None:
+    def _begin_with(self, site: str, body: bytes) -> None:
         fragment = restore_moved(self.id, self.plan, body)
         fragment.quiet()
         fragment.news = None
-        self.fragments = [fragment]
+        if len(self.sites) == 1:
+            self.fragments = [fragment]
+        else:
+            self.fragments[self.sites.index(site)] = fragment
 
     def created(self) -> RunCreated:
         """How it began, as its events say it."""

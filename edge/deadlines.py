@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from edge.dispatch import Dispatch
-from edge.home import Home
+from edge.home import Home, deadline_of
 from sync.inputs import Due
-from sync.outputs import ClearTimer
+from sync.outputs import ClearTimer, SetTimer
 from sync.values import Now
 from workflow.commands import Elapse, Expire, Fail, Lose
 from workflow.fragment import Fragment
@@ -32,6 +32,20 @@ class Deadlines:
             return True
         plan = fragment.task(task)
         return plan.kind is not Kind.APPROVAL and plan.until is None
+
+    def of_begun(self, begun_ms: dict[tuple[str, int], int], now: Now) -> list[SetTimer]:
+        """The deadlines of what was begun since the last snapshots (task -1: the run). The log's timers hold them, unless the
+        events were lost and fetched back. A stamp may run ahead of the clock; a deadline never counts from later than now."""
+        timers: list[SetTimer] = []
+        for (run, task), begun in begun_ms.items():
+            if (fragment := self.home.fragments.look(run)) is None:
+                continue
+            if task < 0 and fragment.plan.timeout_ms:
+                timers.append(SetTimer(run, "run", min(begun, now.wall_ms) + fragment.plan.timeout_ms))
+            elif task in fragment.live and fragment.task(task).timeout_ms:
+                timers.append(deadline_of(fragment, task, min(begun, now.wall_ms)))
+        begun_ms.clear()
+        return timers
 
     def elapse(self, input: Due, now: Now, out: list[object]) -> None:
         """A timer of a run has fallen due."""

@@ -20,6 +20,7 @@ import structlog
 
 from edge.admitting.service import Door
 from edge.alone import alone
+from edge.blobs import Carrying
 from edge.comparing.service import SiteStates
 from edge.executor import LEASE_MS, Executor
 from edge.inputs import ProgressHeard
@@ -32,7 +33,7 @@ from edge.status.service import EdgeStatus
 from edge.telemetry import loads_of, report_of
 from edge.watching.service import SiteShelf
 from sync.actors import Loop, verify_slowly
-from sync.blobs import STORE_BYTES_MAX, Blob, BlobAway, BlobError, pull, push
+from sync.blobs import STORE_BYTES_MAX, Blob
 from sync.commit import Row
 from sync.documents.book import DocumentBook
 from sync.driver import StreamRecovered
@@ -42,19 +43,20 @@ from sync.identity.upkeep.service import Upkeep, renewed_over
 from sync.link.service import Link
 from sync.merging.book import MergeBook
 from sync.outputs import Acknowledge, Recall, Reply
-from sync.replication import LinkRefused
+from sync.replication import LinkRefused, StreamEnded
 from sync.retention.driver import Retention, sweeping
 from sync.retention.policy import Policy
 from sync.service import Exchange
 from sync.serving.service import Health
-from sync.values import SiteId, StreamId, latest_incarnation, stream_id
+from sync.values import SiteId, StreamId, latest_incarnation, stream_id, stream_incarnation
 from sync.watching.service import Feed
 from sync.watching.unseen import TellWatchers
 from tiercel.backoff import Backoff
-from tiercel.v1 import blob_pb2_grpc, sync_pb2
+from tiercel.v1 import sync_pb2
 from workflow.events import DefinitionRegistered
 from workflow.packing import is_packed
 from workflow.plan import DefinitionError, Plan, plan_from_document
+from workflow.reseed_events import SiteStreamBegun, StateTaken
 
 if TYPE_CHECKING:
     from sync.identity.signing.main import Signed
@@ -131,9 +133,7 @@ class EdgeNode:
         self.config = config
         self.ports = ports or OwnPorts(config)
         self.log, self.blobs = self.ports.log, self.ports.blobs
-        self.stream = stream_id(config.site, self.log.incarnation)
         self.halted: str = ""
-        self._channel: grpc.aio.Channel | None = None
         self._linked_s = math.inf  # When the line was dialled that is in use.
         self._errands: set[asyncio.Future[None]] = set()
         self._recovering = False
@@ -141,7 +141,7 @@ class EdgeNode:
         self._last_telemetry = b""
         self._telling: asyncio.TimerHandle | None = None
         self._prepared: Plan | None = None
-        self._bringing: set[bytes] = set()
+        self._carrying = Carrying(config.site, self.blobs)
         self._upkeep = Upkeep(config.tls, self._renewed if config.renews else None)
         self.look = self._upkeep.look
 
@@ -150,13 +150,7 @@ class EdgeNode:
         self._compared = asyncio.Event()
         self.gateway = Gateway(self.config.site, self.log.boot, self._holds)
         self.health = Health("tiercel.v1.AgentService")
-        self.exchange = Exchange(
-            self.config.site,
-            self.log,
-            self,
-            dials=True,
-            urgent=URGENT,
-        )
+        self.exchange = Exchange(self.config.site, self.log, self, dials=True, urgent=URGENT, begin_anew=self.begin_anew)
         self.reads, self.feed, self._states = SiteReads(self), Feed(SiteShelf(self)), SiteStates(self)
         self.loop = Loop(self._make_executor, self.log, self, clock=self.ports.clock)
         self.loop.held = True
@@ -204,7 +198,8 @@ class EdgeNode:
     def _make_executor(self) -> Executor:
         # The seed makes a simulated edge repeatable; a real one may as well be seeded by its name and boot.
         chance = random.Random(f"{self.config.site}/{self.log.boot}")
-        executor = Executor(SiteId(self.config.site), self.stream, chance, self.config.lease_ms, holds_blob=self._holds)
+        stream = stream_id(self.config.site, self.log.incarnation)  # The log says if it goes on in a later one.
+        executor = Executor(SiteId(self.config.site), stream, chance, self.config.lease_ms, holds_blob=self._holds)
         for name, units in self.config.resources.items():
             executor.home.resources.declare(name, units)
         return executor
@@ -236,6 +231,8 @@ class EdgeNode:
     def committed(self, rows: list[Row]) -> None:
         """Rows are durable: the link may carry them."""
         self.exchange.committed(rows)
+        if not self.gateway.accepting and any(row.kind == StateTaken.kind for row in rows):
+            self._accept(not self.halted)
         if self.book.leased:
             self.reads.renew()
 
@@ -272,15 +269,15 @@ class EdgeNode:
 
     async def _converse(self) -> None:
         async with self.ports.dial() as line:
-            self._channel, self._linked_s = line.channel, asyncio.get_running_loop().time()
+            self._carrying.channel, self._linked_s = line.channel, asyncio.get_running_loop().time()
             try:
                 await self.exchange.converse(line.incoming, line.write, peer=CLOUD)
             finally:
-                if self._channel is line.channel:
-                    self._channel = None
+                if self._carrying.channel is line.channel:
+                    self._carrying.channel = None
 
     async def _renewed(self, request: bytes) -> "Signed":
-        return await renewed_over(self._channel, request)
+        return await renewed_over(self._carrying.channel, request)
 
     async def _status(self) -> EdgeStatus:
         standing = await self.exchange.standings.view(CLOUD, (self.stream, self._cloud_stream()), self._now_ms())
@@ -290,6 +287,12 @@ class EdgeNode:
         told = alone(executor.home, executor.autonomy.runs, self.loop.clock.now())
         site, gone = (self.config.site, self.log.boot, self.halted), executor.home.withdrawn
         return EdgeStatus(*site, present, loads.running, loads.ready, standing, told, gone.count, gone.forgotten)
+
+    @property
+    def stream(self) -> StreamId:
+        """What the site writes."""
+        first = stream_id(self.config.site, self.log.incarnation)
+        return latest_incarnation((first, *self.loop.driver.heads), self.config.site) or first
 
     def streams(self, peer: str, hello: sync_pb2.PeerHello | None) -> tuple[StreamId, StreamId]:
         """What we send and what we receive."""
@@ -316,6 +319,17 @@ class EdgeNode:
         self._compared.set()
         self.loop.release()
         self._accept(not self.halted)
+
+    def begin_anew(self, ended: StreamEnded, told_in: StreamId) -> None:
+        """Our stream lacks what nobody keeps: it ends, another begins, and in that the cloud gives back what it knows of us."""
+        self.loop.held = True
+        self._accept(False)
+        why = f"site {self.config.site} had lost events that nobody keeps, and takes back what the cloud knows of it"
+        self.gateway.close_all("begun anew", why)
+        own, told = stream_incarnation(ended.following), stream_incarnation(told_in)
+        self.loop.driver.begin(ended.following, SiteStreamBegun(own, ended.stream, told, self._now_ms()))
+        self.loop.refold_when_idle(StreamRecovered(f"the stream goes on as {ended.following}"))
+        log.warning("the site begins anew", site=self.config.site, held=ended.held, cloud_held=ended.theirs, own=ended.following)
 
     async def prepare(self, events: list[object]) -> None:
         """A large definition has come: it is compiled aside, so that agents are heard meanwhile. The core finds it compiled."""
@@ -349,6 +363,8 @@ class EdgeNode:
         log.error("the site has stopped taking work", site=self.config.site, reason=reason)
 
     def _accept(self, accepting: bool) -> None:
+        # Who came before the site has its runs again would be told to stop what goes on in them.
+        accepting = accepting and not self.executor.reseeding.last.awaits
         self.gateway.accepting = accepting
         self.health.tell(serving=accepting)
 
@@ -388,34 +404,13 @@ class EdgeNode:
                 link.say(await self._states.page(message.digest_request))
             case "blob_wanted":
                 for blob in message.blob_wanted.blobs:
-                    errand = asyncio.ensure_future(self._bring_blob(blob))
+                    errand = asyncio.ensure_future(self._carrying.bring(blob))
                     self._errands.add(errand)
                     errand.add_done_callback(self._errands.discard)
 
-    async def _bring_blob(self, blob: Blob) -> None:
-        """The cloud wants a blob; it asks every site, and those that do not hold it stay silent."""
-        channel = self._channel
-        if channel is None or blob.sha256 in self._bringing or not self.blobs.stat(blob).complete:
-            return
-        self._bringing.add(blob.sha256)
-        try:
-            await push(blob_pb2_grpc.BlobServiceStub(channel), self.blobs, blob)
-        except (grpc.RpcError, BlobError, OSError) as error:
-            log.warning("a blob could not be brought to the cloud", blob=blob.sha256.hex(), error=str(error))
-        finally:
-            self._bringing.discard(blob.sha256)
-
     async def _fetch_blob(self, blob: Blob) -> None:
-        """An agent wants a blob that another site made: it comes through the cloud. Raises BlobAway while that is cut off."""
-        channel = self._channel
-        if channel is None or CLOUD not in self.exchange.links:
-            raise BlobAway(f"blob {blob.sha256.hex()} is not held at {self.config.site}, and the cloud cannot be reached")
-        try:
-            await pull(blob_pb2_grpc.BlobServiceStub(channel), self.blobs, blob)
-        except (asyncio.CancelledError, grpc.aio.UsageError):
-            if channel is self._channel:
-                raise
-            raise BlobAway(f"blob {blob.sha256.hex()}: the link to the cloud broke on the way") from None
+        """An agent wants a blob that another site made. Raises BlobAway while the cloud is cut off."""
+        await self._carrying.fetch(blob, is_linked=CLOUD in self.exchange.links)
 
     @property
     def book(self) -> DocumentBook:

@@ -13,6 +13,7 @@ import msgspec
 from coordination.direct import Assigner, Direct
 from coordination.lease import LeaseTable
 from edge.autonomy import CUT, SiteAutonomy
+from edge.beginning import begin_anew, write
 from edge.cache import ResultCache
 from edge.children import SiteChildren
 from edge.conflicts import SiteConflicts
@@ -22,7 +23,7 @@ from edge.dispatch import Dispatch
 from edge.documents import SiteDocuments
 from edge.doubts import Doubts
 from edge.heartbeats import Heartbeats
-from edge.home import Chance, Home, deadline_of, timers_of
+from edge.home import Chance, Home, timers_of
 from edge.inputs import AcknowledgeResults, AgentReported, Outrun
 from edge.joining import AgentTokens
 from edge.merging import SiteMerging
@@ -42,8 +43,8 @@ from edge.yielding import Yielding
 from sync.commit import Snapshot
 from sync.inputs import LACKS_TO, Due, FromPeer, PeerLinked, PeerLost, Recalled
 from sync.lag import Lag
-from sync.outputs import Append, Confirmed, Persist, Save, SetTimer
-from sync.values import Now, RunId, SiteId, StreamId
+from sync.outputs import Append, Confirmed, Persist, Save
+from sync.values import Now, RunId, SiteId, StreamId, stream_id
 from workflow import home_events
 from workflow.commands import Cancel, Receive, Steer
 from workflow.events import (
@@ -68,6 +69,7 @@ from workflow.fragment import Fragment
 from workflow.moving import definition_of, restore_moved
 from workflow.orders import decode_order
 from workflow.plan import Plan
+from workflow.reseed_events import SiteStreamBegun, StreamBegun
 from workflow.schedule_events import ScheduleEvent, ScheduleFired
 from workflow.shelf import Shelf
 from workflow.steering_events import ChildRequested, CommandRequested, FragmentReopened
@@ -112,9 +114,11 @@ class Executor:
     tokens: AgentTokens = field(init=False)
     reseeding: SiteReseeding = field(init=False)
     lag: Lag = field(init=False)
-    _unheard: Unheard = field(default_factory=Unheard)
-    _begun_ms: dict[tuple[str, int], int] = field(default_factory=dict)
+    unheard: Unheard = field(default_factory=Unheard)
+    begun_ms: dict[tuple[str, int], int] = field(default_factory=dict)
     doubts: Doubts = field(default_factory=Doubts)
+    lost: dict[str, int] = field(default_factory=dict)  # Up to where own streams had lost events.
+    replaced: dict[str, bytes] = field(default_factory=dict)  # Runs of before the stream began anew, while the log is folded.
     _steps: dict[type, Callable[..., None]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -182,43 +186,47 @@ class Executor:
         """Fold one event of the log; of fragments that have ended, nothing is left to fold."""
         match event:
             case FragmentAdopted():
-                self._unheard.answer(run, event)
+                self.unheard.answer(run, event)
                 self.home.changed[run] = None
                 self.fragments[run] = Fragment.adopt(RunId(run), self.plans[event.definition], event)
                 if time_ms:  # Of the log: what has just been decided has its timers by what was decided with it.
-                    self._begun_ms[(run, -1)] = time_ms
+                    self.begun_ms[(run, -1)] = time_ms
             case Event() if type(event) in ANSWERED:
-                self._unheard.note(run, event)
+                self.unheard.note(run, event)
             case home_events.FactTold() | home_events.FailureTold() | home_events.HomeConfirmed():
                 pass  # What comes of it is recorded as it is heard.
             case ValueHanded() if stream != self.stream:
-                self._unheard.note(run, event)
+                self.unheard.note(run, event)
             case home_events.FragmentTaken():
-                self._unheard.answer(run, event)
+                self.unheard.answer(run, event)
                 self.home.changed[run] = None
                 self.fragments[run] = restore_moved(run, self.plans[definition_of(event.body)], event.body)
                 if time_ms:
-                    self._begun_ms[(run, -1)] = event.begun_ms or time_ms
+                    self.begun_ms[(run, -1)] = event.begun_ms or time_ms
             case home_events.FragmentYielded() | home_events.FragmentDropped():
-                self._unheard.answer(run, event)
+                self.unheard.answer(run, event)
                 self.fragments.pop(run, None)
+            case SiteStreamBegun():
+                begin_anew(self, event)
+            case StreamBegun():
+                self.unheard.told_anew()
             case DefinitionRegistered():
                 self.definitions.know(event)
             case AgentRegistered() | AgentDeparted():
                 self.roster.evolve(event)
             case ScheduleEvent() if stream != self.stream:
-                self._unheard.note(run, event)
+                self.unheard.note(run, event)
             case ScheduleEvent():
-                self._unheard.answer(run, event)
+                self.unheard.answer(run, event)
                 self.schedules.book.evolve(event)
                 for begun in event.runs if type(event) is ScheduleFired else ():
-                    self._unheard.note(begun, event)  # Until the run's adoption, which follows it, is folded.
+                    self.unheard.note(begun, event)  # Until the run's adoption, which follows it, is folded.
             case Event():
-                self._unheard.answer(run, event)
+                self.unheard.answer(run, event)
                 if type(event) is FragmentReopened:
                     self.reopening.reopen(run, event)
                 elif type(event) is ChildRequested and event.here:
-                    self._unheard.note(event.child, event)  # Until the child's beginning, which follows it, is folded.
+                    self.unheard.note(event.child, event)  # Until the child's beginning, which follows it, is folded.
                 if (fragment := self.fragments.get(run)) is not None:
                     # Folding too: what a start folds must be in the next snapshots, for the floor moves past its events.
                     self.home.changed[run] = None
@@ -226,11 +234,11 @@ class Executor:
                     if fragment.freed or self.home.withdrawn.runs:
                         self.home.withdrawn.fold(fragment, event)
                     if type(event) is TaskAssigned or type(event) is AttemptResumed:
-                        self._begun_ms[(run, event.task)] = time_ms
+                        self.begun_ms[(run, event.task)] = time_ms
                         if fragment.contract is not None and type(event) is TaskAssigned:
                             self.autonomy.begun_before(fragment, time_ms)
                     elif type(event) is FragmentReopened:
-                        self._begun_ms[(run, -1)] = time_ms  # It has its whole time once more.
+                        self.begun_ms[(run, -1)] = time_ms  # It has its whole time once more.
                     elif type(event) is FragmentEnded:
                         self.reopening.keep(self.fragments.pop(run))
         if type(event) in self.parts.folds:
@@ -238,8 +246,8 @@ class Executor:
 
     def restore(self, snapshots: Sequence[Snapshot], persisted: dict[str, bytes]) -> None:
         """Begin from the last snapshots: definitions, agents, fragments."""
-        self._unheard = Unheard.load(persisted.get(UNHEARD, b""))
-        self.doubts = Doubts.load(int(persisted.get(LACKS_TO + self.stream, b"0")), persisted.get("doubts", b""))
+        self.unheard = Unheard.load(persisted.get(UNHEARD, b""))
+        self.lost = {key.removeprefix(LACKS_TO): int(seq) for key, seq in persisted.items() if key.startswith(LACKS_TO)}
         self.definitions.restore(persisted)
         self.autonomy.recall(persisted.get(CUT))
         for snapshot in snapshots:
@@ -248,11 +256,13 @@ class Executor:
                 self.roster.restore(node.roster)
                 self.schedules.book.restore(node.schedules)
                 self.parts.restore(node.parts)
+                write(self, stream_id(self.site, self.reseeding.last.own))
                 continue
             if snapshot.ended:
                 self.reopening.restore(snapshot)
             else:
                 self.fragments.put(snapshot.run, snapshot.body)
+        self.doubts = Doubts.load(self.lost.get(self.stream, 0), persisted.get("doubts", b""))
 
     def restored(self, now: Now) -> list[object]:
         """The log has been folded: put attempts back into their agents' hands and give these a lease to return in.
@@ -277,19 +287,21 @@ class Executor:
         self.home.woken += [fragment for _, fragment in self.fragments.whole() if fragment.woken]
         self.doubts.cast((run, task, number) for s in self.roster.slots.values() for (run, task), number in s.held.items())
         self.roster.await_return(now)
-        out += self._deadlines(now)
+        out += self.deadlines.of_begun(self.begun_ms, now)
+        out += [Save(run, True, "moved", body) for run, body in self.replaced.items() if run not in self.fragments]
+        self.replaced.clear()
         self.schedules.restored(out)
         self.parts.restored(now, out)
         self.definitions.restored(out)
-        keep_unheard(self._unheard, out)
+        keep_unheard(self.unheard, out)
         return out
 
     def _compared(self, input: PeerLinked, now: Now, out: list[object]) -> None:
         """Our stream is whole: nothing that we had decided is still to come back. So what is unanswered was not answered, or its
         answer is gone for good, and what has nothing left to do and did not end, ends now."""
-        for run, event in self._unheard.take():
+        for run, event in self.unheard.take():
             self._hear(FromPeer(self.stream, run, event, now.wall_ms), now, out)
-        keep_unheard(self._unheard, out)
+        keep_unheard(self.unheard, out)
         for run in [run for run, fragment in self.fragments.looks() if fragment.stopping or not fragment.open]:
             self.home.resume(self.fragments[run], now, out)
         if self.doubts.settle():
@@ -299,20 +311,6 @@ class Executor:
     def _lose(self, input: PeerLost, now: Now, out: list[object]) -> None:
         self.home.gate.silent_ms = input.silent_ms
         self.parts.lost(now, out)
-
-    def _deadlines(self, now: Now) -> list[SetTimer]:
-        """The deadlines of what was begun since the last snapshots. The log's timers hold them, unless the events were lost and
-        fetched back. A stamp may run ahead of the clock; a deadline never counts from later than now."""
-        begun_ms, self._begun_ms = self._begun_ms, {}
-        timers: list[SetTimer] = []
-        for (run, task), begun in begun_ms.items():
-            if (fragment := self.fragments.look(run)) is None:
-                continue
-            if task < 0 and fragment.plan.timeout_ms:
-                timers.append(SetTimer(run, "run", min(begun, now.wall_ms) + fragment.plan.timeout_ms))
-            elif task in fragment.live and fragment.task(task).timeout_ms:
-                timers.append(deadline_of(fragment, task, min(begun, now.wall_ms)))
-        return timers
 
     def saves(self) -> list[Save]:
         """What has changed since the last time."""
@@ -400,12 +398,12 @@ class Executor:
             self.emit(run if fragment is not None else "", answer, out, fragment.epoch if fragment is not None else 0)
             return
         if fragment is None:
-            self.reopening.ask(run, request, order, self._unheard, out)
+            self.reopening.ask(run, request, order, self.unheard, out)
         else:
             self.home.decide(fragment, Steer(request.command, order), now, out)
 
     def _recall(self, input: Recalled, now: Now, out: list[object]) -> None:
-        self.reopening.recalled(input, self._unheard, now, out, is_gone=input.run in self.yielding.gone)
+        self.reopening.recalled(input, self.unheard, now, out, is_gone=input.run in self.yielding.gone)
 
     # From agents ------------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,10 @@ class Reopening:
         if run not in self.home.fragments and run in self._ended and self._ended[run].version == event.version:
             self.home.fragments[run] = self._ended.pop(run)
 
+    def begin_anew(self) -> None:
+        """The site's stream begins anew: none of those that had ended goes on."""
+        self._ended.clear()
+
     def folded(self, lost: bool, out: list[object]) -> None:
         """The log ends here, and so have they. What came back after a loss came without their tombstones."""
         if lost:
@@ -75,10 +79,11 @@ class Reopening:
             keep_unheard(unheard, out)
             return
         latest = self.home.fragments.get(input.run)
+        tombstone = input.tombstone if input.tombstone is not None and input.tombstone.state != "moved" else None
         for request, order in self._waiting.pop(input.run, ()):
             steer = Steer(request.command, order)
-            if latest is None and input.tombstone is not None:
-                latest = self._load(input.tombstone)
+            if latest is None and tombstone is not None:
+                latest = self._load(tombstone)
             if latest is None:
                 self._refuse(request.command, f"nothing is kept of run {input.run} at {self.home.site}", out)
             elif latest.outcome:

@@ -13,16 +13,20 @@ from edge.part import Fold, Hear, Part
 from sync.link.standing import Reseeding
 from sync.values import Now
 from workflow.event import Event
-from workflow.reseed_events import StateTaken, StateTold, StreamBegun
+from workflow.reseed_events import SiteStreamBegun, StateTaken, StateTold, StreamBegun
 
 
 class Reseeded(msgspec.Struct, array_like=True):
-    """The last one. `begun_ms` is by the cloud's clock, `taken_ms` by ours (UTC); 0: not all of it is here."""
+    """The last one. `begun_ms` is by the cloud's clock, `taken_ms` by ours (UTC); 0: not all of it is here. `own`: which
+    incarnation of the site's stream is written; `awaits`: in which one of the cloud's it is given back what it had lost, 0 if it
+    has that."""
 
     incarnation: int = 1
     reason: str = ""
     begun_ms: int = 0
     taken_ms: int = 0
+    own: int = 1
+    awaits: int = 0
 
 
 class SiteReseeding(Part):
@@ -35,7 +39,7 @@ class SiteReseeding(Part):
         self.last = Reseeded()
 
     def folds(self) -> dict[type, Fold]:
-        return {StreamBegun: self._fold_begun, StateTaken: self._fold_taken}
+        return {StreamBegun: self._fold_begun, StateTaken: self._fold_taken, SiteStreamBegun: self._fold_own}
 
     def hears(self) -> dict[type, Hear]:
         return {StateTold: self._hear}
@@ -52,13 +56,20 @@ class SiteReseeding(Part):
 
     def _fold_begun(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         assert isinstance(event, StreamBegun)
-        self.last = Reseeded(event.incarnation, event.reason, event.at_ms)
+        self.last = Reseeded(event.incarnation, event.reason, event.at_ms, own=self.last.own, awaits=self.last.awaits)
+
+    def _fold_own(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
+        assert isinstance(event, SiteStreamBegun)
+        self.last.own, self.last.awaits = event.incarnation, event.told_in
 
     def _fold_taken(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
+        assert isinstance(event, StateTaken)
         self.last.taken_ms = time_ms
+        if event.incarnation >= self.last.awaits:
+            self.last.awaits = 0
 
     def save(self) -> bytes:
-        return msgspec.msgpack.encode(self.last) if self.last.begun_ms else b""
+        return msgspec.msgpack.encode(self.last) if self.last != Reseeded() else b""
 
     def restore(self, body: bytes) -> None:
         self.last = msgspec.msgpack.decode(body, type=Reseeded)

@@ -17,7 +17,14 @@ from sync.values import Now, RunId
 from workflow.events import FragmentAdopted, RunCreated
 from workflow.fragment import Fragment
 from workflow.plan import InputError, Plan
-from workflow.schedule_events import ScheduleBuffered, ScheduleCreated, ScheduleEvent, ScheduleFired, ScheduleOrdered
+from workflow.schedule_events import (
+    ScheduleBuffered,
+    ScheduleCreated,
+    ScheduleEvent,
+    ScheduleFired,
+    ScheduleGivenBack,
+    ScheduleOrdered,
+)
 from workflow.schedules import Command, Schedules, ScheduleState, Tick, command_of, timer_key
 
 BORN_EPOCH = 1
@@ -36,7 +43,7 @@ class SiteSchedules:
 
     def hear(self, event: ScheduleEvent, now: Now, out: list[object]) -> None:
         """The cloud hands a schedule over, or orders something of one."""
-        if isinstance(event, ScheduleCreated):
+        if isinstance(event, ScheduleCreated | ScheduleGivenBack):
             if event.schedule not in self.book.known:
                 self._emit(event, out)
                 self._arm(event.schedule, out)

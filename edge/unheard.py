@@ -39,6 +39,7 @@ UNHEARD = "unheard"
 _ASKED = CancelRequested | CommandRequested
 ANSWERED = frozenset((FragmentReleased, CancelRequested, CommandRequested, FragmentMoved, YieldRequested, FragmentSuperseded))
 """What the cloud says of runs and is answered by an event of this site, whatever else there is."""
+_OURS = (ChildRequested, RunCreated, ScheduleFired)
 
 
 @dataclass(slots=True)
@@ -92,6 +93,17 @@ class Unheard:
                 self._drop(run, lambda said: isinstance(said, FragmentMoved))
             case ScheduleEvent():
                 self._drop(run, lambda said: isinstance(said, ScheduleEvent) and said.word() == event.word())
+
+    def told_anew(self) -> None:
+        """The cloud's stream begins anew: what it said before and we have not answered, it says again."""
+        for run in list(self.said):
+            self._drop(run, lambda said: not isinstance(said, _OURS))
+
+    def begin_anew(self, *, keeps_told: bool) -> None:
+        """Our stream begins anew: of what we said ourselves nothing is left to do; nor of what the cloud said before it began
+        to tell us anew, unless we have read that already (`keeps_told`)."""
+        for run in list(self.said):
+            self._drop(run, lambda said: not keeps_told or isinstance(said, _OURS))
 
     def take(self) -> list[tuple[str, Event]]:
         """All of it, to be acted upon; nothing is left."""

@@ -97,6 +97,11 @@ class Yielding(Part):
         self.taken = more[0] if more else {}
         self._home.gate.doubted = more[1] if len(more) > 1 else {}
 
+    def begin_anew(self) -> None:
+        """The site's stream begins anew: it has given nothing up."""
+        for known in (self._leaving, self.gone, self.taken):
+            known.clear()
+
     # Leaving ----------------------------------------------------------------------------------------------------------
 
     def _order(self, run: str, event: Event, now: Now, out: list[object]) -> None:

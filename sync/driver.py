@@ -131,6 +131,13 @@ class Driver:
             self._replicate(input, now, commit, effects)
         self._submit(commit, effects, now)
 
+    def begin(self, stream: StreamId, event: object) -> None:
+        """Write the first event of another own stream, and decide nothing: the refold that follows makes sense of it."""
+        now, commit = self.clock.now(), Commit()
+        self._append(Append(stream, "", 0, event), now, commit.rows)  # type: ignore[arg-type]
+        self._unfolded = True
+        self._submit(commit, [], now)
+
     def hold(self, effect: object) -> None:
         """Let an effect leave behind everything that has been decided so far."""
         if self._held:

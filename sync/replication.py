@@ -58,6 +58,16 @@ class Wants(NamedTuple):
     limit: int
 
 
+class StreamEnded(NamedTuple):
+    """A node's own `stream` goes on as `following`: its peer held it up to `theirs`, the node holds it up to `held`, and the rest
+    is nowhere any more."""
+
+    stream: StreamId
+    held: int
+    theirs: int
+    following: StreamId
+
+
 @dataclass(slots=True)
 class Session:
     """One connection. `heads` are this node's own durable heads when it began; the Driver's log is the truth behind them."""
@@ -87,10 +97,13 @@ class Session:
     _allowed_bytes: int = 0
     _under_way: deque[tuple[int, int]] = field(default_factory=deque)
 
-    def hello(self, boot: int, wall_ms: int, credit: int = CREDITS) -> sync_pb2.SyncMessage:
-        """What this side says first; without credit, the peer sends no events over this connection."""
+    def hello(
+        self, boot: int, wall_ms: int, credit: int = CREDITS, ended: Sequence[tuple[StreamId, Head]] = ()
+    ) -> sync_pb2.SyncMessage:
+        """What this side says first; without credit, the peer sends no events over this connection. `ended` are streams of the
+        peer that it is to know as such."""
         self._allowed, self._allowed_bytes = credit, CREDIT_BYTES
-        heads = [(self.sends, self.sends_head), (self.receives, self.receives_head)]
+        heads = [(self.sends, self.sends_head), (self.receives, self.receives_head), *ended]
         return sync_pb2.SyncMessage(
             hello=sync_pb2.PeerHello(
                 protocol_version=PROTOCOL_VERSION,
@@ -123,12 +136,11 @@ class Session:
         self.credit_bytes = min(hello.credit_bytes, CREDIT_BYTES) if "bytes" in self.features else CREDIT_BYTES
         self.greeted = True
 
-    def renewed(self, hello: sync_pb2.PeerHello) -> StreamId | None:
-        """A later incarnation of the peer's stream than the one that we know, if its hello names one."""
+    def renewed(self, hello: sync_pb2.PeerHello, known: StreamId) -> StreamId | None:
+        """A later incarnation of a stream than the one that we know, if the peer's hello names one."""
         named = (StreamId(head.stream) for head in hello.heads)
-        newest = latest_incarnation(named, stream_writer(self.receives), stream_reader(self.receives))
-        is_newer = newest is not None and stream_incarnation(newest) > stream_incarnation(self.receives)
-        return newest if is_newer else None
+        newest = latest_incarnation(named, stream_writer(known), stream_reader(known))
+        return newest if newest is not None and stream_incarnation(newest) > stream_incarnation(known) else None
 
     @property
     def recovering(self) -> bool:
@@ -262,6 +274,23 @@ def head_in(hello: sync_pb2.PeerHello, stream: StreamId) -> Head:
         if head.stream == stream:
             return Head(head.seq, head.hash) if head.seq else GENESIS
     return GENESIS
+
+
+def former(stream: StreamId, hello: sync_pb2.PeerHello | None) -> list[StreamId]:
+    """The incarnations before `stream` that the peer names."""
+    named = [StreamId(head.stream) for head in hello.heads] if hello is not None else []
+    name, number = stream.partition("@")[0], stream_incarnation(stream)
+    return [each for each in named if each.partition("@")[0] == name and stream_incarnation(each) < number]
+
+
+def stream_ended(ended: StreamEnded, node: str) -> LinkRefused:
+    """A node comes with a stream that has gone on without it."""
+    message = (
+        f"stream {ended.stream} ended at its event {ended.theirs}, for {node} had lost events of it that nobody keeps, and it "
+        f"goes on as {ended.following}. This node has it up to event {ended.held}, so it is another one, and would write a "
+        "second history: stop it, move its data directory away, and start it without"
+    )
+    return LinkRefused("stream_ended", message, fatal=True)
 
 
 def events_message(rows: Sequence[Row]) -> sync_pb2.SyncMessage:

@@ -18,7 +18,6 @@ from sync.inputs import PeerHolds, PeerLevel, PeerLinked, PeerLost, Recovered, R
 from sync.link.pulse import HEARTBEAT_S, SILENCE_S_MAX, Pulse
 from sync.link.service import Link, Moved, Standings
 from sync.link.standing import count
-from sync.log_errors import LogCut
 from sync.ports.log import NodeLog
 from sync.replication import (
     CREDITS,
@@ -26,11 +25,12 @@ from sync.replication import (
     Session,
     deflated,
     events_message,
+    former,
     head_in,
     inflated,
 )
 from sync.ring import Ring
-from sync.streams.service import Streams
+from sync.streams.service import BeginAnew, Renew, Renewing, Streams
 from sync.values import StreamId
 from tiercel.v1 import sync_pb2
 
@@ -57,10 +57,6 @@ class NodeSide(Protocol):
     def telemetry(self) -> sync_pb2.SyncMessage | None: ...
 
 
-# (peer, what it lacks that was cut here): the stream for it that begins anew, or the same one if it may not.
-Renew = Callable[[str, LogCut], Awaitable[StreamId]]
-
-
 class Exchange:
     """A node's side of all its links. Made inside the running loop."""
 
@@ -73,6 +69,7 @@ class Exchange:
         dials: bool,
         urgent: frozenset[str] | None = None,
         renew: Renew | None = None,
+        begin_anew: BeginAnew | None = None,
     ) -> None:
         self.node = node
         self.links: dict[str, Link] = {}
@@ -81,7 +78,8 @@ class Exchange:
         self.standings = Standings(event_log, self.ring, self.links, self.acked, self._now_ms)
         self.loop: Loop  # Given by the node once the Loop, which needs us as its Out, has been made.
         self._log, self._side, self._dials, self._urgent = event_log, side, dials, urgent
-        self._streams, self._renew = Streams(node, event_log, self.ring), renew
+        self._streams = Streams(node, event_log, self.ring)
+        self._renewing = Renewing(self._streams, renew, begin_anew)
         self._clock = asyncio.get_running_loop().time
 
     # The Driver's side ------------------------------------------------------------------------------------------------
@@ -197,6 +195,8 @@ class Exchange:
         try:
             link = await self._greet(incoming, write, peer)
         except LinkRefused as refused:
+            if peer and refused.code == "stream_ended":
+                self._side.diverged(peer, refused)
             if refused.peer or peer:
                 self.standings.of(refused.peer or peer).refuse(refused.code, str(refused), self._now_ms(), fatal=refused.fatal)
             await self._refuse(write, refused)
@@ -247,16 +247,18 @@ class Exchange:
             peer = hello.node
         sends, receives = self._side.streams(peer, hello)
         if hello is not None:
-            sends = await self._still(sends, hello)
+            sends, receives = await self._renewing.still(sends, receives, hello)
         self.ring.send(sends)
         session = Session(self.node, peer, sends, receives, await self._streams.head(sends), await self._streams.head(receives))
         # The side that answers knows already whether it has lost events. Then it takes none of the peer's over this connection:
         # they tell of what our own, once they are back, have ordered.
         lost = hello is not None and head_in(hello, sends).seq > session.sends_head.seq
-        await write(session.hello(self._log.boot, self.loop.clock.now().wall_ms, 0 if lost else CREDITS))
+        ended = [(stream, await self._streams.head(stream)) for stream in former(receives, hello)]
+        await write(session.hello(self._log.boot, self.loop.clock.now().wall_ms, 0 if lost else CREDITS, ended))
         if hello is None:
             hello = await self._expect_hello(incoming)
-            receives = await self._turn_to(session, hello)
+            await self._renewing.turn(session, hello)
+            sends, receives = session.sends, session.receives
         theirs_of_ours, theirs = head_in(hello, sends), head_in(hello, receives)
         try:
             session.greet(
@@ -281,19 +283,6 @@ class Exchange:
             self.loop.tell(PeerLinked(peer))
         link.wake.set()
         return link
-
-    async def _still(self, sends: StreamId, hello: sync_pb2.PeerHello) -> StreamId:
-        """The stream for the peer, or, if it lacks of that what was cut here and can follow, a new incarnation."""
-        if self._renew is None or "renew" not in hello.features:
-            return sends
-        lacked = await self._streams.lacked(sends, head_in(hello, sends).seq)
-        return sends if lacked is None else await self._renew(hello.node, lacked)
-
-    async def _turn_to(self, session: Session, hello: sync_pb2.PeerHello) -> StreamId:
-        """The peer's stream as its hello names it: it may have begun another incarnation of it for us."""
-        if (newer := session.renewed(hello)) is not None:
-            session.receives, session.receives_head = newer, await self._streams.head(newer)
-        return session.receives
 
     async def _expect_hello(self, incoming: AsyncIterator[sync_pb2.SyncMessage]) -> sync_pb2.PeerHello:
         try:

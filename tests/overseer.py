@@ -81,6 +81,7 @@ def check_cloud(cloud: Control, sites: Iterable[Site]) -> None:
     waits: dict[str, DependencyAdded] = {}
     of_run: dict[str, str] = {}
     raised: Counter[str] = Counter()
+    given: set[str] = set()
     for row in cloud.log.disk.rows:
         if stream_writer(row.stream) != "cloud":
             continue
@@ -100,7 +101,8 @@ def check_cloud(cloud: Control, sites: Iterable[Site]) -> None:
                     assert is_met(added.after, ended) == (state == "met"), f"{dependency} is {state} by {ended}"  # type: ignore[arg-type]
             case DependencyRemoved(dependency):
                 waits.pop(dependency)
-            case FragmentReleased():
+            case FragmentReleased() if row.run not in given:
+                given |= {row.run}  # A site that missed it is told once more, and then of what it waits for since.
                 held = [d for d, added in waits.items() if of_run[d] == row.run and not added.of_task]
                 assert not held, f"{row.run} is given to {event.site}, and waits by {held}"
             case NotificationRaised(id):

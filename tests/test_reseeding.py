@@ -10,6 +10,7 @@ from tiercel import Agent
 
 KEEPS = Policy(keep_days=1.0, no_archive=True, reseed_after_days=30.0)
 PICK = {"a": {"capability": "pick", "site": "harbour"}, "b": {"capability": "pick", "site": "harbour", "needs": ["a"]}}
+AFTER = {"b": {"capability": "pick", "site": "harbour", "needs": ["a"]}}
 RULE = {"on": "run.failed", "do": {"pause": {}}}
 
 
@@ -82,6 +83,51 @@ async def test_a_site_that_was_away_for_too_long_is_told_what_holds(tmp_path: Pa
         assert (await diff(system))["different"] == []
 
 
+async def test_a_site_that_has_lost_its_disk_is_given_back_what_the_cloud_knows(tmp_path: Path) -> None:
+    """Runs under way, its schedule and its document come back to an empty disk; the old node, if it comes, is refused."""
+    async with whole(tmp_path, "harbour", "airport", retention=KEEPS) as system:
+        await begun(tmp_path, system)
+        waiting = await system.start_run({"a": {"wait": {"signal": "go"}, "site": "harbour"}, **AFTER})
+        schedule = {"id": "nightly", "definition": "later", "every": "1d", "site": "harbour"}
+        later = {"name": "later", "version": "1", "tasks": PICK}
+        assert (await system.client.post("/api/v1/definitions", json=later)).status_code in (200, 201)
+        assert (await system.client.post("/api/v1/schedules", json=schedule)).status_code in (200, 201)
+        put = await system.client.put("/api/v1/documents/site/harbour/tide", json={"level": 3})
+        assert put.status_code in (200, 201, 202), put.text
+        await system.client.post("/api/v1/state/sync", json={}, params={"wait": 30})
+        await system.stop("harbour")
+        await cut(system, days=31)
+        (tmp_path / "harbour").rename(tmp_path / "old")
+        await system.restart("harbour")
+        await until(lambda: is_taken(system))
+        said = await standing(system)
+        assert (said["sends"]["stream"], said["receives"]["stream"]) == ("cloud>harbour@2", "harbour@2")
+        sent = await system.client.post(f"/api/v1/workflows/{waiting}/signal", json={"name": "go"}, params={"wait": 30})
+        assert sent.status_code == 200, sent.text
+        assert (await system.ended(waiting))["run"]["state"] == "completed"
+        assert (await diff(system))["different"] == []
+        assert (await system.client.get("/api/v1/documents/site/harbour/tide")).json()["value"] == {"level": 3}
+        core = executor(system)
+        assert sorted(core.schedules.book.known) == ["nightly"]
+        assert core.documents.book.get("site/harbour/tide").version == 1
+        await system.stop("harbour")
+        (tmp_path / "harbour").rename(tmp_path / "new")
+        (tmp_path / "old").rename(tmp_path / "harbour")
+        await system.restart("harbour")
+        await until(lambda: is_halted(system))
+        assert "stream harbour@1 ended" in system.edges["harbour"].halted
+
+
+async def is_halted(system: Whole) -> bool:
+    return bool(system.edges["harbour"].halted)
+
+
+def executor(system: Whole) -> Executor:
+    core = system.edges["harbour"].loop.driver.core
+    assert isinstance(core, Executor)
+    return core
+
+
 async def add_rule(system: Whole, name: str) -> None:
     answer = await system.client.post("/api/v1/rules", json={"name": name, **RULE})
     assert answer.status_code == 201, answer.text
@@ -89,6 +135,5 @@ async def add_rule(system: Whole, name: str) -> None:
 
 async def holds_rules(system: Whole, names: list[str]) -> bool:
     """Are these the standing rules at the site?"""
-    core = system.edges["harbour"].loop.driver.core
-    assert isinstance(core, Executor)
+    core = executor(system)
     return sorted(core.home.standing.plans if core.home.standing is not None else ()) == names

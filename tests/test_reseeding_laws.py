@@ -1,5 +1,6 @@
 """The law of re-seeding: a site that lacked what was cut, and was told anew what holds, is as one that heard everything late."""
 
+import copy
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from cloud.schedule.inputs import CreateSchedule, OrderSchedule
 from edge.documents import SiteDocuments
 from sync.documents.inputs import EditDocument
 from tests.operators import RULES
+from tests.ports import Disk
 from tests.two_tiers import Tiers
 from tests.workflow.plans import plan_of
 from workflow.events import FragmentReleased
@@ -223,3 +225,40 @@ def test_an_edit_whose_answer_was_cut_is_pending_no_more(expected: int) -> None:
     assert not wire.site.core.documents.book.pending
     assert answer is not None
     assert wire.site.core.documents.book.answer("shared/tide", "edit-1") == answer
+
+
+@given(happenings, happenings, st.booleans())
+@LAWS
+def test_a_site_that_lost_its_disk_has_again_what_the_cloud_knew(
+    before: list[tuple[str, int]], after: list[tuple[str, int]], is_copied: bool
+) -> None:
+    """An empty disk or an old copy: both tiers know the same again, documents and schedules too, and every run ends."""
+    world = Tiers([ONE, TWO])
+    for plan in (ONE, TWO, SPLIT):
+        world.cloud.register(plan)
+    wire = world.wires["harbour"]
+    happen(world, before[: len(before) // 2])
+    disk = copy.deepcopy(wire.site.log.disk) if is_copied else Disk()
+    happen(world, before[len(before) // 2 :])
+    work(world, "harbour")
+    world.drain()
+    known = known_at_harbour(world)
+    wire.burn(disk)
+    happen(world, [("work_elsewhere", 0)])
+    again = known_at_harbour(world)
+    parts = ("rules", "tokens", "paused", "documents", "schedules")
+    assert {part: again[part] for part in parts} == {part: known[part] for part in parts}
+    assert world.different() == []
+    happen(world, after)
+    for run in world.runs:
+        world.cloud.order(run, Resume())
+    world.finish()
+    assert world.different() == []
+
+
+def happen(world: Tiers, happened: list[tuple[str, int]]) -> None:
+    """All of it, one after the other, over links that are up."""
+    for what, number in happened:
+        do(world, what, number)
+        world.wires["harbour"].link()
+        world.drain()

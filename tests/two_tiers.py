@@ -13,10 +13,11 @@ from cloud.reseeding.inputs import RenewStream
 from cloud.runs import Run, load_saved_run, restore_run
 from cloud.views import LinkView
 from edge.executor import Executor
-from edge.inputs import AssignTasks
+from edge.inputs import AssignTasks, AttemptKey
 from sync.inputs import PeerHolds, PeerLevel, PeerLinked, PeerLost, Recovered, Replicated
+from sync.log_errors import LogCut
 from sync.replication import Session, head_in
-from sync.values import StreamId
+from sync.values import StreamId, stream_incarnation
 from tests.cloud.control import Control
 from tests.edge.site import LEASE_MS, Robot, Site
 from tests.operators import OPERATORS, Operators
@@ -29,6 +30,7 @@ from workflow.events import TaskAssigned, decode
 from workflow.fragment import Fragment
 from workflow.orders import Lift, Order, Resume, Signal, Skip
 from workflow.plan import Plan
+from workflow.reseed_events import SiteStreamBegun
 from workflow.saved import load_saved
 from workflow.states import NAMES, RECONCILE, STUCK, WAITING
 from workflow.tasks import Kind
@@ -81,7 +83,8 @@ class Wire:
     ends: tuple[Session, Session] | None = None
     told: list[tuple[bool, bytes]] = field(default_factory=list)  # To the cloud?
     is_behind: bool = False  # Has the cloud cut all of the site's stream, while that was away?
-    level_at: int = 0  # Of the site's stream: when the cloud has so much, all is there that it had to tell (0: it is).
+    is_burnt: bool = False  # Has the site lost what the cloud has cut of its own stream?
+    level_at: int | None = None  # Of the site's stream: when the cloud has so much, all is there that it had to tell.
 
     @property
     def streams(self) -> tuple[StreamId, StreamId]:
@@ -100,7 +103,9 @@ class Wire:
         if self.ends is not None:
             return
         here, there = self.site.log.disk, self.cloud.log.disk
-        if self.is_behind:
+        if self.is_burnt:
+            self._begin_anew()
+        elif self.is_behind:
             self._renew()
         own, given = self.streams
         up = Session(self.site.name, "cloud", own, given, head(here, own), head(here, given))
@@ -128,12 +133,35 @@ class Wire:
         self.is_behind = False
         given = self.streams[1]
         held, cut = head(self.site.log.disk, given).seq, head(self.cloud.log.disk, given).seq
-        renewed = self.cloud.ask(lambda token: RenewStream(token, self.site.name, given, held, cut))
+        renewed = self.cloud.ask(lambda token: RenewStream(token, self.site.name, given, LogCut(given, held, cut)))
         assert renewed == self.streams[1] != given, f"{renewed} goes on from {given}"
 
+    def burn(self, disk: Disk) -> None:
+        """The site's disk is lost, or an old copy takes its place, and the cloud has cut what that lacks."""
+        self.cut()
+        self.site.log.disk = disk
+        self.site.restart_quietly()
+        self.is_burnt = True
+
+    def _begin_anew(self) -> None:
+        self.is_burnt = self.is_behind = False
+        site, (own, given) = self.site, self.streams
+        held, position = head(site.log.disk, own).seq, head(self.cloud.log.disk, own).seq
+        if held >= position:
+            return  # Nothing of it is lost.
+        behind, lost = head(site.log.disk, given).seq, LogCut(own, held, position)
+        lacked = LogCut(given, behind, behind + 1)
+        self.cloud.ask(lambda token: RenewStream(token, site.name, given, lacked, lost, position))
+        number = self.cloud.planner.reseeding.own(site.name)
+        following, told_in = StreamId(f"{site.name}@{number}"), stream_incarnation(self.streams[1])
+        site.driver.begin(following, SiteStreamBegun(number, own, told_in, site.clock.wall_ms))
+        site.driver.refold(RuntimeError("whole again, as another stream"))
+        site.stream = following
+        site.recount()
+
     def _look(self) -> None:
-        if self.level_at and head(self.cloud.log.disk, self.site.stream).seq >= self.level_at:
-            self.level_at = 0
+        if self.level_at is not None and head(self.cloud.log.disk, self.site.stream).seq >= self.level_at:
+            self.level_at = None
             self.cloud.turn(PeerLevel(self.site.name))
 
     def _recover(self, up: Session) -> None:
@@ -219,7 +247,7 @@ class Tiers:
         self.check_explained()
         if what in AGENTS:
             self._agent(what, wire.site, robot, variant)
-        elif what in (*WORLD, "pass_hours"):
+        elif what in (*WORLD, "pass_hours", "burn"):
             self._world(what, wire, number)
         elif what in OPERATORS:
             self.operators.live(what, name, number, variant)
@@ -239,12 +267,19 @@ class Tiers:
         elif robot.hands:
             key = sorted(robot.hands)[variant % len(robot.hands)]
             if what == "finish":
-                robot.finish(key, output_of(self.seen(site, key.run), key.task, variant))
+                robot.finish(key, self._output_of(site, key, variant))
             elif what == "fail":
                 robot.fail(key, retryable=variant % 3 > 0)
             else:
                 getattr(robot, what)(key)
             site.report(robot)
+
+    def _output_of(self, site: Outpost, key: AttemptKey, variant: int) -> bytes:
+        """What the task is to give. A site that has lost its disk may know nothing of the task: then it does not matter."""
+        if key.run not in site.core.fragments and key.run not in site.log.disk.saved:
+            return b"1"
+        fragment = self.seen(site, key.run)
+        return output_of(fragment, key.task, variant) if key.task < len(fragment.states) else b"1"
 
     def seen(self, site: Outpost, run: str) -> Fragment:
         """The fragment at its site, ended or not."""
@@ -268,6 +303,8 @@ class Tiers:
                 wire.link()
             case "forget":
                 wire.forget()
+            case "burn":
+                wire.burn(self.copies.pop(wire.site.name, Disk()) if number % 2 else Disk())
             case "restart_cloud":
                 for each in self.wires.values():
                     each.ends = None
@@ -376,7 +413,7 @@ class Tiers:
                     wire.site.join(robot.name)
                 for key in sorted(robot.hands):
                     is_busy = True
-                    robot.finish(key, output_of(self.seen(wire.site, key.run), key.task, 1))
+                    robot.finish(key, self._output_of(wire.site, key, 1))
                 wire.site.report(robot)
         return is_busy
 
@@ -397,7 +434,8 @@ class Tiers:
         known = self.known(run)
         for site, replica in zip(known.sites, known.fragments, strict=True):
             outpost = self.wires[site].site
-            if run in outpost.core.fragments or run in outpost.log.disk.saved:
+            saved = outpost.log.disk.saved.get(run)
+            if run in outpost.core.fragments or (saved is not None and saved.state != "moved"):
                 yield replica, self.seen(outpost, run), site
 
     def check_equal(self) -> None:

@@ -81,4 +81,15 @@ class ScheduleOrdered(ScheduleEvent, frozen=True):
     definition: str
 
 
+class ScheduleGivenBack(ScheduleEvent, frozen=True):
+    """The site has lost its log: in the cloud's stream for it, this is its schedule as the cloud knew it (`state`: JSON of a
+    ScheduleState); in the site's own the site has it from here on."""
+
+    state: bytes
+
+    def word(self) -> tuple[str, str]:
+        return self.schedule, "given back"
+
+
+register(ScheduleGivenBack)
 register(ScheduleCreated, ScheduleChanged, ScheduleFired, ScheduleBuffered, ScheduleSkipped, ScheduleRemoved, ScheduleOrdered)

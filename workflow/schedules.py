@@ -26,6 +26,7 @@ from workflow.schedule_events import (
     ScheduleChanged,
     ScheduleCreated,
     ScheduleFired,
+    ScheduleGivenBack,
     ScheduleOrdered,
     ScheduleRemoved,
     ScheduleSkipped,
@@ -261,18 +262,25 @@ class Schedules:
             if event.schedule not in self.known:
                 self.known[event.schedule] = created(event)
             return
+        if isinstance(event, ScheduleGivenBack):
+            state = self.known[event.schedule] = msgspec.json.decode(event.state, type=ScheduleState)
+            self._note_waiting(state)
+            return
         id: str = getattr(event, "schedule", "")
-        if (state := self.known.get(id)) is None:
+        if (known := self.known.get(id)) is None:
             return
         if isinstance(event, ScheduleRemoved):
             del self.known[id]
             self.waiting.pop(id, None)
             return
-        state.evolve(event)
+        known.evolve(event)
+        self._note_waiting(known)
+
+    def _note_waiting(self, state: ScheduleState) -> None:
         if state.buffered_ms:
-            self.waiting[id] = None
+            self.waiting[state.spec.id] = None
         else:
-            self.waiting.pop(id, None)
+            self.waiting.pop(state.spec.id, None)
 
     def save(self) -> list[ScheduleState]:
         """All that the events have told, in a fixed order."""

@@ -37,7 +37,8 @@ class Telling:
         # Of what waits as a whole and cannot begin nothing is lifted: it is cancelled.
         is_over = known.state in (MET, REMOVED) or (known.state == HOPELESS and bool(known.task))
         for site in homes(run, known):
-            if not self.planner.fleet.site(site).greeted or site in run.unreleased:
+            may_tell = self.planner.fleet.site(site).greeted or self.planner.reseeding.giving == (site, run.id)
+            if not may_tell or site in run.unreleased:
                 continue
             if site not in known.told and (known.state == WAITING or (known.state == HOPELESS and known.task) or known.value):
                 self._write(known, site, HOLD, Hold(known.task, known.hold, reason_of(known)), now, out)

@@ -119,6 +119,13 @@ class CloudDocuments(Part):
         self._told_to.pop(site, None)
         self.sent -= {edit.edit for edit in self.book.pending.values() if home_of(edit.document) == site}
 
+    def give_back(self, site: str, now: Now, out: list[object]) -> None:
+        """The site has lost its log: these are the documents at home there, as they were when it was last heard. Under a later
+        epoch, for it may have decided versions that nobody here has heard of."""
+        for name in [name for name in sorted(self.book.documents) if home_of(name) == site]:
+            known = self.book.documents[name]
+            self._tell_one(site, name, known, known.epoch + 1, now, out)
+
     def restored(self, now: Now, out: list[object]) -> None:
         self.book.take_news(), self._planner.merging.book.take_news()
         if any(known.terms.level.versions for name, known in self.book.documents.items() if name.startswith(SHARED)):
@@ -284,20 +291,20 @@ class CloudDocuments(Part):
         for name, _ in list(takewhile(lambda each: each[1] > told_to, reversed(self._recent.items()))):
             known = self.book.documents[name]
             if told.get(name, 0) < known.version and known.terms.reaches(site):
-                self._tell_one(site, name, known, now, out)
+                self._tell_one(site, name, known, known.epoch, now, out)
         self._told_to[site] = self._changes
 
-    def _tell_one(self, site: str, name: str, known: Document, now: Now, out: list[object]) -> None:
+    def _tell_one(self, site: str, name: str, known: Document, epoch: int, now: Now, out: list[object]) -> None:
         """Its terms, if they are not the plain ones, and its latest version."""
         last, terms = known.history[-1], known.terms
         who = last.author, last.edit, last.at_ms
         if terms != PLAIN:
-            self._planner.note(site, begun(name, CLOUD, terms, who, known.version - 1, known.epoch), now, out)
+            self._planner.note(site, begun(name, home_of(name), terms, who, known.version - 1, epoch), now, out)
         after = self.told.get(site, {}).get(name, 0)
         operations = self.book.transforming.since(name, after)
-        change: Changed = DocumentChanged(name, known.version, known.epoch, known.value, *who, operations, after)
+        change: Changed = DocumentChanged(name, known.version, epoch, known.value, *who, operations, after)
         if not known.value:
-            change = DocumentDeleted(name, known.version, known.epoch, *who)
+            change = DocumentDeleted(name, known.version, epoch, *who)
         self._planner.note(site, change, now, out)
 
     # Folding ----------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from workflow.event import Event
 from workflow.events import CancelRequested, FragmentEnded, RunCreated, RunEnded
 from workflow.home_events import FragmentMoved, FragmentTaken, FragmentYielded, SiteDrainOrdered, YieldRequested
 from workflow.homes import following
-from workflow.moving import STATE_BYTES_MAX, state_for
+from workflow.moving import STATE_BYTES_MAX, state_for, without_hands
 from workflow.saved import state_hash
 
 if TYPE_CHECKING:
@@ -219,14 +219,34 @@ class Moving(Part):
         found.take_on(len(run.places))
         self.send_on(run, found.id, epoch, now, out)
 
-    def give_again(self, run: Run, site: str, now: Now, out: list[object]) -> None:
-        """What gave the run to the site never got there, and is told once more."""
-        planner, fragment = self._planner, run.fragments[0]
+    def give_again(self, run: Run, site: str, now: Now, out: list[object]) -> int:
+        """What gave the run to the site never got there, and is told once more. Returns the bytes of it."""
+        planner, fragment = self._planner, run.fragment(site)
         assert fragment is not None, "what was given is known here"
         planner.acquaint(site, run.plan, now, out)
-        body, taken_from = state_for(fragment, site, run.epoch), next(iter(planner.taking.superseded.get(run.id, ())), "")
-        moved = FragmentMoved(self.moves[run.id].command, site, run.epoch, body, run.created(), taken_from)
-        planner.emit(planner.site_stream(site), run.id, run.epoch, moved, now, out)
+        body, taken_from = state_for(fragment, site, fragment.epoch), next(iter(planner.taking.superseded.get(run.id, ())), "")
+        begun_ms = planner.lifetimes.begun_ms(run.id)
+        moved = FragmentMoved(self.moves[run.id].command, site, fragment.epoch, body, run.created(), taken_from, begun_ms)
+        planner.emit(planner.site_stream(site), run.id, fragment.epoch, moved, now, out)
+        return len(body)
+
+    def give_back(self, run: Run, site: str, now: Now, out: list[object]) -> int:
+        """The site has lost its log: this is what it had of the run, as far as it was heard, under the next epoch. What was in
+        hand then has an unknown outcome. Returns the bytes of it."""
+        planner, fragment = self._planner, run.fragment(site)
+        assert fragment is not None, "what a site has not adopted is released to it"
+        epoch = following(max(fragment.epoch, run.epoch))
+        why = f"{site} has lost its log: this was in hand when it was last heard"
+        body = state_for(without_hands(fragment, why), site, epoch)
+        if len(body) > STATE_BYTES_MAX:
+            words = f"{site} has lost its log, and this is too large to be given back ({len(body):,} bytes, compressed)"
+            planner.end(run, Outcome("failed", words), now, out)
+            return 0
+        planner.acquaint(site, run.plan, now, out)
+        begun_ms = planner.lifetimes.begun_ms(run.id)
+        moved = FragmentMoved(planner.ids.next("c"), site, epoch, body, run.created(), begun_ms=begun_ms)
+        planner.emit(planner.site_stream(site), run.id, epoch, moved, now, out)
+        return len(body)
 
     def send_on(self, run: Run, site: str, epoch: int, now: Now, out: list[object]) -> None:
         """What was asked of the run, and its old home has not answered, is asked of the new one."""
@@ -272,7 +292,7 @@ class Moving(Part):
     def _fold_moved(self, reader: str, run: str, event: Event, time_ms: int) -> None:
         assert isinstance(event, FragmentMoved)
         known = self._planner.runs[run]
-        old = known.sites[0] if known.sites else ""
+        old = event.site if event.site in known.sites or not known.sites else known.sites[0]
         known.move(event)
         self._planner.touch(run)
         self._planner.intents.hand_on(run, old, event.site)

@@ -8,6 +8,11 @@ nothing has been told, the greeting tells everything, as it tells a new site. On
    has not adopted are released page by page: a hundred thousand of them are many commits and not one.
 3. What a greeting tells, and `StateTold`. The site's answer (`StateTaken`) is the end.
 
+A site that has lost events of its own stream that were cut here, too (its disk, or it was restored from an old copy), begins a
+new incarnation of its own (`StreamBegun.ended`). It has nothing then, and is given back what the cloud knows of it: its parts of
+runs, like moves to the same site under the next epoch, its schedules, its documents. A node that comes with the stream that has
+ended is refused.
+
 Until then the stream is not written to otherwise: as after a start of the cloud, what is decided waits for the greeting. A cloud
 that dies in between finds at its next start what it has told, and tells the rest.
 """
@@ -26,15 +31,18 @@ from cloud.runs import Run, load_saved_run
 from sync.inputs import PeerLevel
 from sync.link.standing import Reseeding
 from sync.outputs import Reply
-from sync.values import Now, stream_id, stream_incarnation
+from sync.values import Now, StreamId, stream_id, stream_incarnation
 from workflow.event import Event
+from workflow.events import RunEnded
+from workflow.home_events import FragmentMoved
 from workflow.reseed_events import StateTaken, StateTold, StreamBegun
 
 if TYPE_CHECKING:
     from cloud.planner import Planner
 
 PAGE = 500
-"""Runs that are given in one commit."""
+PAGE_BYTES = 8 << 20
+"""Runs that are given in one commit, and bytes of them."""
 
 
 class Reseed(msgspec.Struct, array_like=True):
@@ -48,24 +56,43 @@ class Reseed(msgspec.Struct, array_like=True):
     begun_ms: int
     told_ms: int = 0
     taken_ms: int = 0
+    own: int = 1  # Which incarnation of its own stream the site is to write,
+    ended_at: int = 0  # up to where the one before was known here,
+    ended_cut: int = 0  # and up to where it was cut: who holds more of it is another node.
+    gives_back: bool = False
+
+
+class Saved(msgspec.Struct, array_like=True):
+    """All of it in a snapshot."""
+
+    reseeds: dict[str, Reseed]
+    returning: dict[str, list[str]]
 
 
 class Reseeds(Part):
-    """`reseeds` are the last ones by site. `left`: runs that are still to be given to a site."""
+    """`reseeds` are the last ones by site. `returning`: runs that are to be given back to a site that has lost them; `left`: what
+    is still to be given, of the moment only."""
 
     name: ClassVar[str] = "reseeding"
 
     def __init__(self, planner: "Planner") -> None:
         self._planner = planner
         self.reseeds: dict[str, Reseed] = {}
+        self.returning: dict[str, dict[str, None]] = {}
         self.left: dict[str, deque[str]] = {}
+        self.giving = "", ""  # The site and the run of which all may be told just now.
         self._folding = True
 
     def steps(self) -> dict[type, Step]:
         return {RenewStream: self._renew, PeerLevel: self._level}
 
     def own_folds(self) -> dict[type, Fold]:
-        return {StreamBegun: self._fold_begun, StateTold: self._fold_told}
+        return {
+            StreamBegun: self._fold_begun,
+            StateTold: self._fold_told,
+            FragmentMoved: self._fold_given,
+            RunEnded: lambda site, run, event, time_ms: self._forget(run),
+        }
 
     def site_folds(self) -> dict[type, Fold]:
         return {StateTaken: self._fold_taken}
@@ -77,6 +104,11 @@ class Reseeds(Part):
         """Which one of the stream for the site is written now."""
         known = self.reseeds.get(site)
         return known.incarnation if known is not None else 1
+
+    def own(self, site: str) -> int:
+        """Which incarnation of its own stream the site is to write."""
+        known = self.reseeds.get(site)
+        return known.own if known is not None else 1
 
     def is_awaited(self, site: str) -> bool:
         """Has its stream begun anew, and not all been told in it yet?"""
@@ -99,40 +131,54 @@ class Reseeds(Part):
     # Deciding ---------------------------------------------------------------------------------------------------------
 
     def _renew(self, input: RenewStream, now: Now, out: list[object]) -> None:
-        planner, site = self._planner, input.site
+        planner, site, lacked, lost = self._planner, input.site, input.lacked, input.lost
         if planner.site_stream(site) == input.stream:  # Else it has been done already.
             number = stream_incarnation(input.stream) + 1
             known = sorted(planner.fleet.site(site).definitions)
-            reason = f"{site} holds {input.stream} up to event {input.held}, and it was cut up to event {input.cut}"
-            begun = StreamBegun(number, input.stream, input.held, input.cut, reason, now.wall_ms)
+            words = [
+                f"{site} holds {each.stream} up to event {each.seq}, and it was cut up to event {each.cut_seq}"
+                for each in (lacked, lost)
+                if each is not None
+            ]
+            held, cut = (lacked.seq, lacked.cut_seq) if lacked is not None else (0, 0)
+            ended = (lost.stream, input.position, lost.cut_seq) if lost is not None else ("", 0, 0)
+            begun = StreamBegun(number, input.stream, held, cut, "; ".join(words), now.wall_ms, *ended)
             planner.emit(stream_id(planner.node, number, site), "", 0, begun, now, out)
             for ref in known:
                 planner.acquaint(site, planner.plans[ref], now, out)
         out.append(Reply(input.token, planner.site_stream(site)))
 
     def _level(self, input: PeerLevel, now: Now, out: list[object]) -> None:
-        if self.is_awaited(input.peer) and input.peer not in self.left:
-            whole = self._planner.runs.whole()
-            given = [run for run, known in whole if input.peer in known.unreleased]
-            self.left[input.peer] = deque([*given, *self._planner.moving.on_their_way(input.peer)])
+        site, planner = input.peer, self._planner
+        if self.is_awaited(site) and site not in self.left:
+            unreleased = [run for run, known in planner.runs.whole() if site in known.unreleased]
+            self.left[site] = deque([*unreleased, *planner.moving.on_their_way(site), *self.returning.get(site, ())])
 
     def settle(self, now: Now, out: list[object]) -> None:
         for site, left in list(self.left.items()) if self.left else ():
+            given = 0
             for _ in range(min(PAGE, len(left))):
-                self._give(site, left.popleft(), now, out)
+                if (given := given + self._give(site, left.popleft(), now, out)) > PAGE_BYTES:
+                    break
             if not left:
                 del self.left[site]
                 self._conclude(site, now, out)
 
-    def _give(self, site: str, name: str, now: Now, out: list[object]) -> None:
+    def _give(self, site: str, name: str, now: Now, out: list[object]) -> int:
+        """Returns about how many bytes that took."""
         planner = self._planner
         run = planner.runs.get(name)
         if run is None:
-            return
+            return 0
         if site in run.unreleased:
             planner.release(run, site, Placement(run.sites, run.places), now, out)
-        else:
-            planner.moving.give_again(run, site, now, out)
+            self.giving = site, name
+            planner.dependencies.released(name, now, out)
+            self.giving = "", ""
+            return len(run.inputs)
+        if name in self.returning.get(site, ()):
+            return planner.moving.give_back(run, site, now, out)
+        return planner.moving.give_again(run, site, now, out)
 
     def _conclude(self, site: str, now: Now, out: list[object]) -> None:
         planner = self._planner
@@ -140,6 +186,9 @@ class Reseeds(Part):
         planner.fleet.version += 1
         greet(planner, site, now, out)
         planner.taking.linked(site, now, out)
+        if self.reseeds[site].gives_back:
+            planner.schedules.give_back(site, now, out)
+            planner.documents.give_back(site, now, out)
         rules, tokens = planner.rules.told.get(site, {}), planner.agent_tokens.held.get(site, {})
         planner.note(site, StateTold(self.incarnation(site), sorted(rules), sorted(tokens)), now, out)
 
@@ -149,7 +198,7 @@ class Reseeds(Part):
         """Nothing has been told to the site."""
         assert isinstance(event, StreamBegun)
         planner, entry = self._planner, self._planner.fleet.site(site)
-        self.reseeds[site] = Reseed(event.incarnation, event.before, event.held, event.cut, event.reason, event.at_ms)
+        self._note(site, event)
         self.left.pop(site, None)
         entry.greeted = False
         entry.definitions.clear()
@@ -159,6 +208,40 @@ class Reseeds(Part):
         planner.intents.untell(site)
         planner.schedules.untell(site)
         planner.parts.untell(site)
+
+    def _note(self, site: str, event: StreamBegun) -> None:
+        said = event.incarnation, event.before, event.held, event.cut, event.reason, event.at_ms
+        before, known = self.reseeds.get(site), Reseed(*said)
+        self.reseeds[site] = known
+        if before is not None:
+            known.own, known.ended_at, known.ended_cut = before.own, before.ended_at, before.ended_cut
+            known.gives_back = before.gives_back and not before.taken_ms
+        if event.ended:
+            known.own = stream_incarnation(StreamId(event.ended)) + 1
+            known.ended_at, known.ended_cut, known.gives_back = event.ended_at, event.ended_cut, True
+            self.returning[site] = dict.fromkeys(self._lost_at(site))
+            self._planner.fleet.forget_agents(site)
+            if (pause := self._planner.fleet.site(site).pause) is not None:
+                pause.is_sent = pause.is_taken = False
+
+    def _lost_at(self, site: str) -> Iterator[str]:
+        """The runs that the site had adopted, and that have not ended there."""
+        runs = self._planner.runs
+        for name in list(runs):
+            if runs.is_packed(name):
+                saved = load_saved_run(runs.packed(name))
+                if site in saved.sites and saved.fragments[saved.sites.index(site)]:
+                    yield name
+            elif (fragment := runs[name].fragment(site)) is not None and not fragment.outcome:
+                yield name
+
+    def _fold_given(self, site: str, run: str, event: Event, time_ms: int) -> None:
+        if site in self.returning:
+            self.returning[site].pop(run, None)
+
+    def _forget(self, run: str) -> None:
+        for runs in self.returning.values():
+            runs.pop(run, None)
 
     def _concerned(self, site: str) -> Iterator[Run]:
         """Runs of which the site may not have been told all. While a log is folded those of its snapshots are packed."""
@@ -181,10 +264,15 @@ class Reseeds(Part):
             known.taken_ms = time_ms
 
     def save(self) -> bytes:
-        return msgspec.msgpack.encode({site: self.reseeds[site] for site in sorted(self.reseeds)}) if self.reseeds else b""
+        if not self.reseeds:
+            return b""
+        returning = {site: list(self.returning[site]) for site in sorted(self.returning) if self.returning[site]}
+        return msgspec.msgpack.encode(Saved({site: self.reseeds[site] for site in sorted(self.reseeds)}, returning))
 
     def restore(self, body: bytes) -> None:
-        self.reseeds = _SAVED.decode(body)
+        saved = _SAVED.decode(body)
+        self.reseeds = saved.reseeds
+        self.returning = {site: dict.fromkeys(runs) for site, runs in saved.returning.items()}
 
 
-_SAVED = msgspec.msgpack.Decoder(dict[str, Reseed])
+_SAVED = msgspec.msgpack.Decoder(Saved)

@@ -2,14 +2,17 @@
 
 from typing import NamedTuple
 
+from sync.log_errors import LogCut
 from sync.values import StreamId
 
 
 class RenewStream(NamedTuple):
-    """The site holds `stream` up to `held`, and it was cut up to `cut`: let another incarnation begin. Answered with its id."""
+    """Let another incarnation of `stream`, which is for the site, begin: the site lacks of it what was cut (`lacked`), or of its
+    own stream (`lost`), of which we hold `position` events; then that ends. Answered with the id of the stream for the site."""
 
     token: int
     site: str
     stream: StreamId
-    held: int
-    cut: int
+    lacked: LogCut | None
+    lost: LogCut | None = None
+    position: int = 0

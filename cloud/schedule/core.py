@@ -25,7 +25,14 @@ from sync.values import Now
 from workflow.events import Event
 from workflow.plan import InputError, Plan
 from workflow.schedule import Schedule
-from workflow.schedule_events import ScheduleBuffered, ScheduleCreated, ScheduleFired, ScheduleOrdered, ScheduleRemoved
+from workflow.schedule_events import (
+    ScheduleBuffered,
+    ScheduleCreated,
+    ScheduleFired,
+    ScheduleGivenBack,
+    ScheduleOrdered,
+    ScheduleRemoved,
+)
 from workflow.schedules import (
     SCHEDULES_MAX,
     Command,
@@ -109,7 +116,7 @@ class CloudSchedules:
             if event.schedule in self.asked:
                 self.orders.setdefault(event.command, event)
                 self._note_unsent(f"order/{event.command}", reader)
-        else:
+        elif not isinstance(event, ScheduleGivenBack):
             self.own.evolve(event)
 
     def evolve_site(self, site: str, event: Event) -> None:
@@ -133,6 +140,13 @@ class CloudSchedules:
         made = [f"create/{id}" for id in asked if id not in self.sited.known]
         orders = [f"order/{command}" for command, order in self.orders.items() if order.schedule in asked]
         self.unsent |= dict.fromkeys((*made, *orders))
+
+    def give_back(self, site: str, now: Now, out: list[object]) -> None:
+        """The site has lost its log: these are its schedules, as they were when it was last heard."""
+        for id, state in sorted(self.sited.known.items()):
+            if id in self.asked and self.asked[id].spec.site == site:
+                self.planner.acquaint(site, self.planner.plans[state.definition], now, out)
+                self.planner.note(site, ScheduleGivenBack(id, msgspec.json.encode(state)), now, out)
 
     def _note_unsent(self, key: str, reader: str) -> None:
         if reader:
