@@ -17,6 +17,7 @@ from sync.merging.escrow import Account, Share, accounts_of, share_of
 from sync.merging.events import DocumentWritten, MergingBegun, WriteQuarantined
 from sync.merging.merged import Merged
 from sync.merging.rules import Evaluate
+from sync.merging.soundness import is_sound
 from sync.merging.writing import Desk, Refused, Short, Wish, lending, refusal, written
 
 DOCUMENTS_MAX = 1_000
@@ -99,7 +100,7 @@ class MergeBook:
             raise Refused("edit_forgotten", "it was decided before, and its answer is not kept any more: give a new id")
         if edit.expected == 0 and known.exists:
             raise Refused("version_conflict", f"{edit.document} exists, and that it does not was expected: read it again")
-        if edit.expected not in (ANY_VERSION, 0):
+        if edit.expected not in (ANY_VERSION, 0) or edit.base >= 0:
             detail = "has several writers, and versions of it are compared nowhere: leave out what was expected, or give as"
             raise Refused(
                 "expected_refused", f"{edit.document} {detail} `context` what was read, and concurrent edits are merged"
@@ -120,7 +121,7 @@ class MergeBook:
     def lend(self, document: str, name: str, to: str, wanted: Share, edit: str, now_ms: int) -> DocumentWritten | None:
         """Of this node's share as much of what is wanted as there is; None if there is nothing."""
         own = self.share(document, name, self.desk.node)
-        given = Share(min(wanted.up or 0, own.up or 0), min(wanted.down or 0, own.down or 0))
+        given = Share(*(max(min(wants or 0, has or 0), 0) for wants, has in zip(wanted, own, strict=True)))
         if not any(given):
             return None
         wish = Wish(document, "merge", b"", self.desk.node, edit)
@@ -143,6 +144,8 @@ class MergeBook:
                 if known is not None:
                     known.begin(event.terms)
                 return is_first
+            case DocumentWritten() if event.dot.writer != self.desk.node and not is_sound(event):
+                return False  # A peer that says such things is not heard, by nobody alike.
             case DocumentWritten():
                 if event.dot.writer == self.desk.node:
                     self._note_edit(event)

@@ -7,7 +7,7 @@ was lent to it no more than there is: so all shares together are never more than
 was not heard of yet.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -48,7 +48,19 @@ _ACCOUNT = msgspec.json.Decoder(Account)
 
 def accounts_of(parts: Mapping[str, Mapping[Dot, bytes]]) -> dict[str, Account]:
     """The accounts in a field. Two versions of one, by a node that came back on an old copy, are the larger of each number."""
-    return {node: _larger(_ACCOUNT.decode(value) for value in kept.values() if value) for node, kept in sorted(parts.items())}
+    return {node: _larger(_own_versions(node, kept)) for node, kept in sorted(parts.items())}
+
+
+def _own_versions(node: str, kept: Mapping[Dot, bytes]) -> Iterator[Account]:
+    """Nobody writes another's account, and nothing in one is less than nothing."""
+    for dot, value in kept.items():
+        try:
+            account = _ACCOUNT.decode(value)
+        except msgspec.MsgspecError:
+            continue
+        numbers = account.up, account.down, *account.lent_up.values(), *account.lent_down.values()
+        if dot.writer == node and min(numbers) >= 0:
+            yield account
 
 
 def joined(one: Accounts, other: Accounts) -> dict[str, Account]:

@@ -155,10 +155,11 @@ class Merged:
         if rule.kind == "sum":
             return Outcome(b"%d" % escrow.total(rule, escrow.accounts_of(parts)), None, (), "")
         if rule.kind == "union":
-            elements = sorted(part for part, siblings in parts.items() if part and any(siblings.values()))
+            elements = sorted(part for part, siblings in parts.items() if _is_element(part) and any(siblings.values()))
             is_there = bool(elements) or any(parts.get("", {}).values())
             return Outcome(b"[" + ",".join(elements).encode() + b"]" if is_there else b"", None, (), "")
-        return judge(rule, self.siblings(Key(name)), evaluate)
+        siblings = self.siblings(Key(name))  # None, if a peer has said only parts of it.
+        return judge(rule, siblings, evaluate) if siblings else Outcome(b"", None, (), "")
 
     def members(self, evaluate: Evaluate | None = None) -> dict[str, bytes]:
         """Its fields and what they are (JSON), in order, without those that were taken away."""
@@ -193,6 +194,14 @@ class Merged:
     def state(self) -> bytes:
         """All that matters of it: equal wherever the same writes are known."""
         return msgspec.msgpack.encode((self.terms, self.known(), self.judged()))
+
+
+def _is_element(part: str) -> bool:
+    """Is it JSON? A peer may have said what is none."""
+    try:
+        return bool(part) and msgspec.json.decode(part) is not part
+    except msgspec.DecodeError:
+        return False
 
 
 def _rule(text: str) -> Rule:

@@ -185,10 +185,14 @@ def test_terms_that_cannot_be_kept_are_refused(tiers: Tiers, terms: Terms, code:
 
 
 def test_a_version_is_expected_of_no_such_document(tiers: Tiers) -> None:
-    """For no version is the only one; that there is none yet may be expected."""
+    """Nor is one a base, for no version is the only one; that there is none yet may be expected."""
     refused = put(tiers, {"a": 1}, expected=1)
     assert isinstance(refused, Problem)
     assert (refused.code, refused.status) == ("expected_refused", 422)
+    said = PLANS, "b1", "merge", b'{"a":1}', ANY_VERSION, "ada", None, 1
+    based = tiers.cloud.ask(lambda token: EditDocument(token, *said))
+    assert isinstance(based, Problem)
+    assert "context" in based.detail
     exists = put(tiers, {"a": 1}, "again", LWW, expected=0)
     assert isinstance(exists, Problem)
     assert exists.code == "version_conflict"
