@@ -121,7 +121,9 @@ class Client(Listening, DocumentCalls, ConflictCalls, PlanCalls):
 
     def cancel(self, run: str, *, reason: str = "", wait_s: float = 2.0, idempotency_key: str = "") -> Run | Command:
         """Cancel a run; the run once it has ended. If its homes do not answer within `wait_s` (the API says 202), the command."""
-        return self.order(run, "cancel", wait_s=wait_s, idempotency_key=idempotency_key, reason=reason)
+        parameters: dict[str, str | float] = {"wait": wait_s, "reason": reason}
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
+        return cast(Run | Command, self._request("DELETE", _path("workflows", run), parameters, headers=headers, wait_s=wait_s))
 
     def order(self, run: str, verb: str, *, wait_s: float = 2.0, idempotency_key: str = "", **fields: Any) -> Run | Command:
         """Ask for something of a run: pause, resume, terminate, signal, update, prioritise, retry, skip, rerun, rollback,
