@@ -413,8 +413,8 @@ class Executor:
         slot = self.roster.admit(agent, session, now)
         if slot is None:
             return
-        strong = self.lag.strong
-        is_awaited = bool(strong) and any(outcome.run in strong for outcome in outcomes)
+        lag, here = self.lag, self.fragments
+        is_awaited = lag.is_anything_awaited and any(lag.awaits(o.run, is_here=o.run in here) for o in outcomes)
         for outcome in outcomes:
             command = outcome.command
             fragment = self.fragments.get(outcome.run)

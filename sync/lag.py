@@ -103,6 +103,16 @@ class Lag:
         blind_to = self.begun_at if run.startswith(DOCUMENT) else self.blind_to
         return blind_to > self.held and run in self.watched
 
+    @property
+    def is_anything_awaited(self) -> bool:
+        """Might something that is said of a run have to wait for the peer?"""
+        return bool(self.strong) or self.begun_at > self.held
+
+    def awaits(self, run: str, *, is_here: bool) -> bool:
+        """Does it have to, of this run? What one that had ended before the start was promised is not known any more, and its end
+        may be among what the peer lacks."""
+        return run in self.strong or (not is_here and self.begun_at > self.held)
+
     def is_withheld(self, run: str, mark: Hashable) -> bool:
         """Is the event of this mark one that the peer does not hold, so that nothing that follows from it has left?"""
         behind = self.watched.get(run) if run in self.strong else None

@@ -151,6 +151,21 @@ def test_a_bounded_run_holds_when_the_cloud_lacks_something_for_too_long() -> No
     assert len(robot.begun) == 3
 
 
+def test_a_result_of_a_strong_run_that_ended_before_a_restart_waits_for_the_cloud() -> None:
+    """The site does not know any more what the run was promised: its agent keeps the result until the cloud holds its end."""
+    site, robot = linked(STRONG, plan_of(1))
+    site.hold()
+    site.done(robot)
+    assert len(site.events(FragmentEnded)) == 1
+    site.restart()
+    robot = site.join("anna")
+    site.report(robot, *robot.journal)
+    assert robot.journal
+    site.link()
+    site.hold()
+    assert not robot.journal
+
+
 def test_after_a_restart_what_the_cloud_lacks_counts_as_older_than_any_bound() -> None:
     """How old it is, nobody knows."""
     site, robot = linked(Contract(Level("bounded", time_ms=3_600_000)))

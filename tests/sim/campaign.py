@@ -23,7 +23,6 @@ SAFEGUARDS = (
     "message_lost",
     "session_lease_expired",
     "session_refolded",
-    "session_not_ready",
     "agent_lost_unsynced",
     "agent_torn_write",
     "agent_disk_refused",

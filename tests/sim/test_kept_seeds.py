@@ -15,6 +15,12 @@ KEPT: list[tuple[Plan, Callable[[Plan], World], str]] = [
     (draw_plan(109), DocumentWorld, "the same, with documents beside"),
     (draw_plan(1154), World, "broke in an early campaign, whose finding was not written down"),
     (draw_plan(1173), World, "an older attempt had completed the task, and the checker took the later one's result for lost"),
+    (
+        draw_plan(1018),
+        World,
+        "a strong run ended cut off, and after a restart its result was acknowledged before the cloud had it",
+    ),
+    (draw_plan(1169), World, "the checker missed that a result is sent all the same if the agent's disk does not take it"),
     (storm(9, LOST), World, "a retry whose answer was lost for good was forgotten by the end before it, and the run hung"),
     (storm(20, LOST), World, "the checker missed that what agents are told of a lost assignment is no promise"),
 ]

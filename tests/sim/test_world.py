@@ -66,6 +66,15 @@ def test_seeds_hold_every_guarantee() -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(3_600)
+def test_whatever_is_there_to_be_tried_is_tried() -> None:
+    """In three hundred seeds every kind of fault, every event and every branch of a safeguard that is named has occurred."""
+    campaign = _campaign(50_000, 300)
+    assert not campaign.broken, campaign.told()
+    assert not campaign.never(), f"never seen in {campaign.seeds} seeds: {campaign.never()}"
+
+
+@pytest.mark.nightly
 @pytest.mark.timeout(14_400)
 def test_many_seeds_hold_every_guarantee() -> None:
     """Ten thousand seeds break nothing."""

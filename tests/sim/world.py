@@ -2,9 +2,10 @@
 
 A workload of one's own: subclass `World` and pass it as `make` to `run_seed(seed, make)`. `make_edge`, `make_cloud`, `make_agent`
 say what it is made of; people start `definitions.DEFINITIONS`; a verb is a weight in `plan.VERBS` and a coroutine `_<verb>(step)`
-of `People`; a fault a weight in `plan.KINDS` and a method `_<kind>(step)` of `Faults`; a checker is called by
-`checkers.whole.check_whole` when all is whole again, and raises `Broke(guarantee, what)`. What must occur in a campaign stands in
-`campaign.EVENTS` and `SAFEGUARDS`. All chance comes from `World.chance[stream]`, all time from `World.loop`.
+of `People`; a fault a weight in `plan.KINDS` and a method `_<kind>(step)` of `Faults`, that strikes at once or from an `Ambush`;
+`plan.storm` draws many faults of a few kinds. A checker is called by `checkers.whole.check_whole` when all is whole again, or by
+`World._watch` every two seconds (`checkers.promises`, `checkers.bounds`), and raises `Broke(guarantee, what)`. What must occur in
+a campaign stands in `campaign.EVENTS` and `SAFEGUARDS`. All chance comes from `World.chance[stream]`, all time from `World.loop`.
 """
 
 import asyncio
