@@ -27,6 +27,7 @@ from sync.merging.events import DocumentWritten
 from sync.merging.merged import Key, Merged
 from sync.merging.rules import PARTED
 from sync.values import StreamId, stream_reader, stream_writer
+from sync.watching.unseen import Watched
 from tests.sim.documents import NOBODY_KNOWS, DocumentWorld, NotDone
 from tests.sim.oracle import Broke
 from tests.sim.plan import DURATION_S, Plan, Step, draw_plan
@@ -38,13 +39,14 @@ DOCUMENTS = {
     "shared/latest": Terms(EVENTUAL, "lww", True),
     "shared/state": Terms(EVENTUAL, "semantic", True, (), RULES),
 }
-LOST, SEEN, AHEAD, SPENT, SAME, RECORDED = (
+LOST, SEEN, AHEAD, SPENT, SAME, RECORDED, TOLD = (
     "no acknowledged write is lost",
     "who has seen a write stands over it",
     "a clock too far ahead wins nothing",
     "no more is spent than there is",
     "documents of several writers converge",
     "who loses is on record",
+    "who watches is told of more each time",
 )
 
 
@@ -103,6 +105,19 @@ class MergingWorld(DocumentWorld):
                 await self._write(process, where, document, "merge", msgspec.json.encode(change), None)
             if where == "cloud" and process.serving:
                 self.check(self._look)
+
+    async def _follow(self, where: str, process: Process) -> None:
+        """Who watches is told of a document again when more of it is known, which a judgement is, too; never of less."""
+        node: Any = process.node  # type: ignore[attr-defined]
+        told, states = self.told.setdefault(where, {}), dict[str, int]()
+        told.clear()
+        with node.feed.watch(Watched({}, ("",))) as watcher:
+            while True:
+                for news in await watcher.next():
+                    self.trace.note("merged_watched")
+                    if news.state <= states.get(news.document, 0) or news.version < told.get(news.document, 0):
+                        self._fail(Broke(TOLD, f"at {where}: {news}"))
+                    told[news.document], states[news.document] = news.version, news.state
 
     def _change(self, chance: Random) -> tuple[str, dict[str, object]]:
         self.numbers += 1
@@ -187,6 +202,13 @@ class MergingWorld(DocumentWorld):
             raise Broke(LOST, f"{lost[:5]} are in no log")
         for write in written:
             self._account_for(write, [other for other in written if other.document == write.document], books["cloud"])
+
+    def _check_watchers(self) -> None:
+        """In the calm at the end everybody has been told all that is known."""
+        for where, told in self.told.items():
+            for document, known in self._book(self.cloud if where == "cloud" else self.sites[where]).documents.items():
+                if told.get(document) != known.version:
+                    raise Broke(TOLD, f"{document}: {known.version} at {where}, told {told.get(document)}")
 
     def _written(self) -> list[DocumentWritten]:
         """All writes that the cloud has, each from the stream of who wrote."""
