@@ -111,7 +111,8 @@ class Versions:
             if walked.found:
                 return walked.found[0] if walked.found[0].change.version == version else None
             last, epoch = walked.on, walked.epoch
-        detail = f"version {version} of {document} lies too far back to be looked for: GET /api/v1/document-history leads there"
+        there = f"GET /api/v1/document-history/{document}?values=true"
+        detail = f"version {version} of {document} lies too far back to be looked for: {there} leads there"
         raise Problem(422, "version_too_far", detail)
 
     async def segments(self) -> list[Segment]:

@@ -12,6 +12,7 @@ _COMMANDS = (
     (r"GET /api/v1/schedules\b", "`tiercel schedule list`"),
     (r"PUT /api/v1/contacts/(\S+)", r"`tiercel contact set \1 URL`"),
     (r"GET /api/v1/notifications\b", "`tiercel notification list`"),
+    (r"GET /api/v1/document-history/([^\s?]+)\?values=true", r"`tiercel document history \1 --values`"),
     (r"GET /api/v1/agents\b", "`tiercel agent list`"),
     (r"GET /api/v1/sites\b", "`tiercel site list`"),
     (r"GET /api/v1/notifications\b", "`tiercel notification list`"),
