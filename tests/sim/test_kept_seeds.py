@@ -6,10 +6,12 @@ from collections.abc import Callable
 import pytest
 
 from tests.sim.documents import DocumentWorld
+from tests.sim.moving import MovingWorld, moving_plan
 from tests.sim.plan import Plan, draw_plan, storm
 from tests.sim.world import World, run_plan
 
 LOST = ("lost_tail", "cut")
+NEVER_DURABLE = "the checker of bounds counted an adoption whose commit the site died before, for another run had its place then"
 KEPT: list[tuple[Plan, Callable[[Plan], World], str]] = [
     (draw_plan(17), World, "an older attempt had completed the task, and the checker did not know that this is allowed"),
     (draw_plan(109), DocumentWorld, "the same, with documents beside"),
@@ -23,6 +25,8 @@ KEPT: list[tuple[Plan, Callable[[Plan], World], str]] = [
     (draw_plan(1169), World, "the checker missed that a result is sent all the same if the agent's disk does not take it"),
     (storm(9, LOST), World, "a retry whose answer was lost for good was forgotten by the end before it, and the run hung"),
     (storm(20, LOST), World, "the checker missed that what agents are told of a lost assignment is no promise"),
+    (moving_plan(326), MovingWorld, NEVER_DURABLE),
+    (moving_plan(396), MovingWorld, NEVER_DURABLE),
 ]
 
 

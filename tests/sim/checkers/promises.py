@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from edge.executor import Executor
 from sync.chain import GENESIS
-from sync.commit import Commit
+from sync.commit import Commit, Row
 from sync.values import stream_id
 from tests.sim.oracle import Broke, Told
 from workflow.attending import is_for_agents
@@ -44,10 +44,11 @@ def executor_of(site: "SiteProcess") -> Executor:
 
 
 class Ahead(NamedTuple):
-    """An event of a bounded run that the cloud lacks: its place in the site's stream, and when it was decided."""
+    """An event that the cloud lacks: its place in the site's stream, when it was decided, and the run that it is of."""
 
     seq: int
     at_s: float
+    run: str
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Promises:
     contracts: dict[tuple[str, str], Contract] = field(default_factory=dict)  # By site and run.
     begun: set[Attempt] = field(default_factory=set)
     confirmed: list[Told] = field(default_factory=list)  # What was acknowledged to agents of strong runs, by what the cloud held.
-    _ahead: dict[tuple[str, str], deque[Ahead]] = field(default_factory=dict)
+    _ahead: dict[str, deque[Ahead]] = field(default_factory=dict)  # By site, in the order of their places.
     _held: dict[tuple[str, Attempt], None] = field(default_factory=dict)  # Assignments of strong runs that the cloud has.
     _read: int = 0
     _ready: dict[tuple[str, int, str, int], float] = field(default_factory=dict)
@@ -76,26 +77,30 @@ class Promises:
     def decided(self, site: str, commit: Commit) -> None:
         """The site submits this, in the moment in which it decided it."""
         own, now_s, has = stream_id(site, 1), self.world.loop.now_s, self.cloud_has(site)
+        ahead = self._ahead.setdefault(site, deque())
+        while ahead and ahead[0].seq <= has:
+            ahead.popleft()
         for row in commit.rows:
             if row.stream != own:
                 continue
+            while ahead and ahead[-1].seq >= row.seq:
+                ahead.pop()  # It was never durable: its place is taken anew, often by another run.
             if row.kind == FragmentAdopted.__name__:
-                event = decode(row.kind, row.payload)
-                assert isinstance(event, FragmentAdopted)
-                if event.contract is not None:
-                    self.contracts[(site, row.run)] = event.contract
-                    self.world.trace.note(f"level_{event.contract.level.kind}")
-            if self._kind(site, row.run) == "bounded":
-                ahead = self._ahead.setdefault((site, row.run), deque())
-                while ahead and ahead[-1].seq >= row.seq:
-                    ahead.pop()  # It was never durable.
-                while ahead and ahead[0].seq <= has:
-                    ahead.popleft()
-                if row.kind == TaskAssigned.__name__:
-                    self._check_bound(site, row.run, ahead, now_s)
-                ahead.append(Ahead(row.seq, now_s))
+                self._note_contract(site, row)
+            if row.seq <= has:
+                continue  # The site had lost it, and the cloud gave it back.
+            if row.kind == TaskAssigned.__name__ and self._kind(site, row.run) == "bounded":
+                self._check_bound(site, row.run, [each for each in ahead if each.run == row.run], now_s)
+            ahead.append(Ahead(row.seq, now_s, row.run))
 
-    def _check_bound(self, site: str, run: str, ahead: deque[Ahead], now_s: float) -> None:
+    def _note_contract(self, site: str, row: Row) -> None:
+        event = decode(row.kind, row.payload)
+        assert isinstance(event, FragmentAdopted)
+        if event.contract is not None:
+            self.contracts[(site, row.run)] = event.contract
+            self.world.trace.note(f"level_{event.contract.level.kind}")
+
+    def _check_bound(self, site: str, run: str, ahead: list[Ahead], now_s: float) -> None:
         level = self.contracts[(site, run)].level
         if level.versions and ahead and len(ahead) + 1 > level.versions:
             raise Broke(BOUNDED, f"{site} begins work of {run} {len(ahead) + 1} events ahead of the cloud, of {level.versions}")
