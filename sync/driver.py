@@ -35,7 +35,7 @@ from sync.outputs import (
     SetTimer,
 )
 from sync.ports.core import Clock, Core, Log, Out
-from sync.timers import STEP_MS_MIN, Steps, TimerQueue
+from sync.timers import STEP_MS_MIN, Steps, TimerQueue, load_names, save_names
 from sync.values import Now, StreamId, stream_writer
 
 ANSWERS_KEPT_MS = 7 * 24 * 3600 * 1000
@@ -44,6 +44,8 @@ IN_FLIGHT_MAX = 2
 WALL = "wall"
 """Under which the log keeps what the wall clock said, not longer than `WALL_NOTED_MS` before its latest commit."""
 WALL_NOTED_MS = 10_000
+MOVED = "moved"
+"""Under which it keeps which timers were moved."""
 
 log = structlog.get_logger()
 
@@ -76,6 +78,7 @@ class Driver:
     timers: TimerQueue = field(init=False)
     _steps: Steps = field(init=False, default_factory=Steps)
     _moved: list[tuple[str, str, int]] = field(init=False, default_factory=list)  # Timers, since the last commit, by a step.
+    _stepped: set[tuple[str, str]] = field(init=False, default_factory=set)  # Timers that were moved at some time.
     _noted_ms: int = field(init=False, default=0)  # What the wall clock said when the log was last told.
     pos: int = field(init=False, default=0)
     committed_pos: int = field(init=False, default=0)
@@ -106,8 +109,7 @@ class Driver:
         commit = Commit()
         effects: list[object] = []
         self._follow_clock(now)
-        while self._moved:
-            commit.set_timer(*self._moved.pop())
+        self._keep_moved(commit)
         for input in inputs:
             if type(input) is Replicated or type(input) is Recovered:
                 self._replicate(input, now, commit, effects)
@@ -158,8 +160,18 @@ class Driver:
     def _follow_clock(self, now: Now) -> None:
         """The wall clock was set: what ends a span of time still ends when that is over."""
         if by_ms := self._steps.step_ms(now):
-            self._moved += self.timers.shift(by_ms, self.core.is_span)
+            self._move_spans(by_ms)
             log.warning("the wall clock was set", node=self.log.node, by_ms=by_ms, timers_moved=len(self._moved))
+
+    def _move_spans(self, by_ms: int) -> None:
+        self._moved += self.timers.shift(by_ms, self.core.is_span)
+        self._stepped = {timer[:2] for timer in self._moved} | {timer for timer in self._stepped if self.timers.has(*timer)}
+
+    def _keep_moved(self, commit: Commit) -> None:
+        if self._moved:
+            commit.persisted[MOVED] = save_names(self._stepped)
+        while self._moved:
+            commit.set_timer(*self._moved.pop())
 
     def last_pos(self, run: str) -> int:
         """The place of the run's latest event in this log; it may not be durable yet."""
@@ -372,18 +384,17 @@ class Driver:
         """Build the core again from the log; sessions with agents and peers begin anew, for they hung on the old core. Who has
         asked something that it had put off (it waited for a tombstone) is told, for the new one does not know of it."""
         lost: list[object] = [Reply(token, Failed(error)) for token in self.core.asking()]
-        self._fold(keeps_timers=not isinstance(error, StreamRecovered))
+        self._fold()
         self.out.refolded(error)
         if lost:
             self.out.send(lost)
 
-    def _fold(self, *, keeps_timers: bool = True) -> None:
-        """`keeps_timers`: what the log says of when a span ends stands over what the core makes of its events, for it knows of
-        clocks that were set meanwhile. Not of events that were fetched back: they come without timers."""
+    def _fold(self) -> None:
         loaded = self.log.load()
         now_ms = self.clock.now().wall_ms
         self.core = self.make_core()
         noted_ms = int((persisted := {**loaded.persisted}).pop(WALL, b"0"))
+        self._stepped = load_names(persisted.pop(MOVED, b""))
         self.core.restore(loaded.snapshots, persisted)
         self._last = {snapshot.run: snapshot.last for snapshot in loaded.snapshots}
         self.pos = self.committed_pos = loaded.pos
@@ -406,13 +417,13 @@ class Driver:
         commit, effects = Commit(), list[object]()
         if not self._noted_ms and (back_ms := noted_ms - now.wall_ms) >= STEP_MS_MIN:
             # It was set back while nobody was here to see it, by as much at least.
-            for timer in self.timers.shift(-back_ms, self.core.is_span):
-                commit.set_timer(*timer)
+            self._move_spans(-back_ms)
         restored = self.core.restored(now)
         self._look_behind(loaded)
-        if keeps_timers:
-            known = {(run, key) for run, key, _ in loaded.timers if self.core.is_span(run, key)}
-            restored = [each for each in restored if type(each) is not SetTimer or each[:2] not in known]
+        # The core makes timers anew of its events, which know nothing of clocks that were set since.
+        stepped = {timer for timer in self._stepped if self.timers.has(*timer)}
+        restored = [each for each in restored if type(each) is not SetTimer or each[:2] not in stepped]
+        self._keep_moved(commit)
         self._take(restored, now, commit, effects)
         self._last = {run: pos for run, pos in self._last.items() if self.core.holds(run)}
         self._submit(commit, effects, now)

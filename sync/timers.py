@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
+import msgspec
+
 from sync.values import Now
 
 STEP_MS_MIN = 1_000
@@ -72,5 +74,22 @@ class TimerQueue:
             taken.append((*timer, due_ms))
         return taken
 
+    def has(self, run: str, key: str) -> bool:
+        """Is the timer set?"""
+        return (run, key) in self._due
+
     def __len__(self) -> int:
         return len(self._due)
+
+
+def save_names(timers: set[tuple[str, str]]) -> bytes:
+    """The names (run, key) of timers, as bytes."""
+    return msgspec.msgpack.encode(sorted(timers))
+
+
+def load_names(body: bytes) -> set[tuple[str, str]]:
+    """What `save_names` wrote."""
+    return set(_NAMES.decode(body)) if body else set()
+
+
+_NAMES = msgspec.msgpack.Decoder(list[tuple[str, str]])
