@@ -22,6 +22,7 @@ from workflow.orders import EditPlan
 from workflow.planning.editing import read_operations, seen_by
 
 if TYPE_CHECKING:
+    from cloud.driver import GlobalPlanner
     from cloud.service import PlannerService
 
 
@@ -46,18 +47,20 @@ def edit_request(body: bytes) -> EditRequest:
 class PlanService:
     """Of a GlobalPlanner in the same process and loop."""
 
-    def __init__(self, runs: "PlannerService", control: ControlService) -> None:
-        self._runs, self._control = runs, control
+    def __init__(self, node: "GlobalPlanner", runs: "PlannerService", control: ControlService) -> None:
+        self._node, self._runs, self._control = node, runs, control
 
     async def plan(self, run: str) -> PlanView:
         """The plan as the cloud knows it. Raises Problem (404)."""
-        return plan_view(await self._runs.find(run))
+        return plan_view(await self._runs.find(run), self._node.planner.intents.commands.values())
 
     async def edit(
         self, run: str, asked: EditRequest, *, wait_s: float, idempotency_key: str, body: bytes
     ) -> RunView | CommandView:
         """The run once its home has taken the edit; the command, while it has not answered. Raises Problem."""
         known = await self._runs.find(run)
+        if not known.sites:
+            raise Problem(409, "command_refused", f"run {run} has no home yet: its plan is edited once it has begun")
         try:
             operations = read_operations(asked.operations)
         except Malformed as wrong:

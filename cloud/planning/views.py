@@ -1,13 +1,18 @@
 """The plan of a run as the API shows it."""
 
+from collections.abc import Iterable
+
 import msgspec
 
+from cloud.intents import Intent
 from cloud.runs import Run
 from workflow.fragment import Fragment
+from workflow.orders import EditPlan, decode_order
 from workflow.planning.picture import plan_of
 from workflow.states import NAMES
 
 TASKS_SHOWN_MAX = 10_000
+EDIT = str(EditPlan.__struct_config__.tag)
 
 
 class TaskNode(msgspec.Struct, omit_defaults=True):
@@ -30,16 +35,35 @@ class PlanPart(msgspec.Struct, omit_defaults=True):
     more: int = 0
 
 
+class PendingEdit(msgspec.Struct):
+    """An edit that its home has not answered: it is in no version yet. `at` is UTC ms."""
+
+    command: str
+    site: str
+    by: str
+    at: int
+    operations: list[dict[str, object]]
+
+
 class PlanView(msgspec.Struct):
-    """The plan of a run, by home. A home that has not begun has no part yet."""
+    """The plan of a run, by home, and the edits that are on their way. A home that has not begun has no part yet."""
 
     run: str
     parts: list[PlanPart]
+    pending: list[PendingEdit] = []
 
 
-def plan_view(run: Run) -> PlanView:
-    """As the cloud's replicas have it."""
-    return PlanView(run.id, [_part(fragment) for fragment in run.fragments if fragment is not None])
+def plan_view(run: Run, intents: Iterable[Intent]) -> PlanView:
+    """As the cloud's replicas have it. `intents` are all that the cloud keeps."""
+    parts = [_part(fragment) for fragment in run.fragments if fragment is not None]
+    open_ones = (intent for intent in intents if intent.run == run.id and intent.kind == EDIT and intent.is_open)
+    return PlanView(run.id, parts, [_pending(intent) for intent in open_ones])
+
+
+def _pending(intent: Intent) -> PendingEdit:
+    order = decode_order(intent.arguments)
+    assert isinstance(order, EditPlan), f"command {intent.id} is an edit of a plan"
+    return PendingEdit(intent.id, ", ".join(intent.targets), order.by, intent.created, order.operations)
 
 
 def _part(fragment: Fragment) -> PlanPart:

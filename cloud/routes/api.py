@@ -50,7 +50,7 @@ def make_routes(node: "GlobalPlanner") -> FastAPI:
         forking_routes(forks),
         moving_routes(node),  # Before the orders, which take any verb.
         control_routes(control, runs),
-        planning_routes(PlanService(runs, control)),
+        planning_routes(PlanService(node, runs, control)),
         schedule_routes(ScheduleService(node)),
         notification_routes(NotificationService(node)),
         pausing_routes(node),

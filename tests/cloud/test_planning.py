@@ -122,12 +122,16 @@ async def test_an_operator_edits_the_plan_of_a_site_that_cannot_be_reached(syste
     await until_down(system)
     pending = await edit(system, run, SHIP_LAST, status=202)
     assert pending["state"] == "pending"
+    (shown,) = (await system.client.get(f"{RUNS}/{run}/plan")).json()["pending"]
+    assert (shown["command"], shown["site"], shown["by"]) == (pending["command"], "harbour", "ann")
+    assert shown["operations"] == [SHIP_LAST]
     await system.restart("harbour")
 
     async def is_taken() -> bool:
         return str((await system.client.get(f"/api/v1/commands/{pending['command']}")).json()["state"]) == "accepted"
 
     await until(is_taken)
+    assert (await system.client.get(f"{RUNS}/{run}/plan")).json()["pending"] == []
     assert ["pack", "ship", "success"] in (await part(system, run))["edges"]
 
 

@@ -37,6 +37,11 @@ def plan(run: RunArgument, server: Server = DEFAULT_SERVER, output: Output = For
         table.print()
         if part.get("more"):
             note(f"and {part['more']:,} more tasks")
+    if not found["parts"]:
+        note(f"run {run} has no home yet: its plan is that of its definition")
+    for edit in found.get("pending", []):
+        count = len(edit["operations"])
+        note(f"{edit['command']}: {count} operations of {edit['by']} are on their way to {edit['site']}, which has not answered")
 
 
 @app.command()
