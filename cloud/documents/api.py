@@ -75,6 +75,7 @@ class Endpoints:
 
     async def history(self, document: str, values: bool = False, limit: Limit = 20, cursor: str = "") -> Response:
         """All that is kept in memory, oldest first; with their values page by page from the log, newest first."""
+        self._versions.check_kept(checked_id(document))
         if values or cursor:
             return answer(await self._versions.page(checked_id(document), limit, cursor))
         await self._node.loop.durable()
@@ -102,7 +103,7 @@ class Endpoints:
         edit, author = short_text("edit", query.get("edit", "")), short_text("author", query.get("author", ""))
         if self._node.damaged or self._node.recovering_from:
             raise Problem(503, "not_ready", "the cloud does not take work now: GET /readyz says why")
-        terms = terms_asked(query) if operation == "put" else None
+        terms = terms_asked(query, self._node.planner.fleet.sites) if operation == "put" else None
         said = checked_id(document), edit, operation, value, expected, author or "api", terms
         wanted = EditDocument(0, *said, _base(query.get("base")), context_asked(query.get("context", "")))
         edited = await self._node.documents.edit(wanted, wait)

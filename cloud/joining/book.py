@@ -1,5 +1,6 @@
 """What all kinds of tokens have in common: they are known by their SHA-256, shown by its beginning, and so many hold at most."""
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -61,7 +62,7 @@ class Recording(Protocol):
 M = TypeVar("M", bound=Made)
 
 
-class TokenPart(Part, Generic[M]):
+class TokenPart(Part, ABC, Generic[M]):
     """The tokens of one kind, by their SHA-256. Subclasses say what their end is, and who else is told."""
 
     words: ClassVar[Words]
@@ -70,9 +71,9 @@ class TokenPart(Part, Generic[M]):
         self._recording = planner
         self.tokens: dict[str, M] = {}
 
+    @abstractmethod
     def revoked(self, sha256: str) -> Event:
         """The event that ends one."""
-        raise NotImplementedError
 
     def told(self, site: str, now: Now, out: list[object]) -> None:
         """Something is new about the tokens of a site."""

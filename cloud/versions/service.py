@@ -87,7 +87,14 @@ class Versions:
             return VersionsPage(items, "", why)
         return VersionsPage(items, f"{reached}.{walked.on}.{walked.epoch}")
 
+    def check_kept(self, document: str) -> None:
+        """Of a document of several writers no version is the only one, and none is kept. Raises Problem (422)."""
+        if self._node.planner.merging.book.get(document) is not None:
+            detail = "former versions of such documents are not kept: only what it is now can be read"
+            raise Problem(422, "versions_not_kept", f"{document} has several writers, and {detail}")
+
     async def _known(self, document: str) -> Document:
+        self.check_kept(document)
         known = self._node.planner.documents.book.get(document)
         await self._node.loop.durable()
         if not known.version:

@@ -148,14 +148,14 @@ class DocumentBook:
             return self._refuse(
                 edit, "edit_forgotten", "it was decided before, and its answer is not kept any more: give a new id"
             )
+        if actual and edit.terms is not None and edit.terms != known.terms:
+            return self._refuse(edit, "terms_fixed", f"{edit.document} exists on other terms, and these are fixed when it begins")
         if edit.expected not in (ANY_VERSION, actual):
             found = f"has version {actual}" if actual else "does not exist"
             wanted = f"version {edit.expected}" if edit.expected else "that it does not exist"
             return self._refuse(edit, "version_conflict", f"{edit.document} {found}, and {wanted} was expected: read it again")
         if edit.operation != "put" and not known.value and not (edit.terms is not None and edit.operation in LITERAL):
             return self._refuse(edit, "document_unknown", f"there is no document {edit.document}: put a value first")
-        if actual and edit.terms is not None and edit.terms != known.terms:
-            return self._refuse(edit, "terms_fixed", f"{edit.document} exists on other terms, and these are fixed when it begins")
         if edit.terms is not None and (problem := terms_problem(edit.terms) or _several(edit.terms)):
             return self._refuse(edit, "invalid_terms", problem)
         if self.transforming.is_mine(edit, known):

@@ -1,5 +1,7 @@
 """What a document is promised, and keeps as long as it exists."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from sync.levels import EVENTUAL, Level
@@ -36,25 +38,40 @@ class Terms(msgspec.Struct, array_like=True, frozen=True):
 PLAIN = Terms()
 
 
+class Fault(NamedTuple):
+    """Which of the terms is wrong, by its name in the API, and why."""
+
+    name: str
+    reason: str
+
+
 def terms_problem(terms: Terms) -> str:
     """Why a document cannot begin so; empty if it can."""
+    fault = terms_fault(terms)
+    return fault.reason if fault is not None else ""
+
+
+def terms_fault(terms: Terms) -> Fault | None:
+    """The first of the terms for which a document cannot begin so; None if it can."""
     if terms.resolver not in RESOLVERS:
-        return f"resolver {terms.resolver!r} is none; allowed: {', '.join(RESOLVERS)}"
+        return Fault("resolver", f"resolver {terms.resolver!r} is none; allowed: {', '.join(RESOLVERS)}")
     if terms.multi_writer and terms.level.kind != "eventual":
-        return f"a document that many write to is eventual, not {terms.level.kind}"
+        return Fault("level", f"a document that many write to is eventual, not {terms.level.kind}")
     if terms.multi_writer != (terms.resolver in MERGING):
-        return f"a document has several writers (multi_writer) if its resolver is {' or '.join(MERGING)}, and only then"
+        only = f"a document has several writers (multi_writer) if its resolver is {' or '.join(MERGING)}, and only then"
+        return Fault("multi_writer", only)
     if problem := _rules_problem(terms):
-        return problem
+        return Fault("rules", problem)
     if (terms.acyclic or terms.checks) and terms.resolver != "ot":
-        return "checks, and edges that close no circle, are for documents of resolver ot"
+        reason = f"checks, and edges that close no circle, are for documents of resolver ot, and it is {terms.resolver}"
+        return Fault("acyclic" if terms.acyclic else "checks", reason)
     if len(terms.checks) > CHECKS_MAX or any(len(check) > CHECK_CHARACTERS_MAX for check in terms.checks):
-        return f"at most {CHECKS_MAX} checks of {CHECK_CHARACTERS_MAX} characters"
+        return Fault("checks", f"at most {CHECKS_MAX} checks of {CHECK_CHARACTERS_MAX} characters")
     if len(terms.sites) > SITES_MAX:
-        return f"replicas at {len(terms.sites)} sites; allowed: {SITES_MAX}, or all of them (name none)"
+        return Fault("sites", f"replicas at {len(terms.sites)} sites; allowed: {SITES_MAX}, or all of them (name none)")
     if terms.level.kind == "bounded" and not (terms.level.versions or terms.level.time_ms):
-        return "bounded by what? allowed: versions, time, or both"
-    return ""
+        return Fault("level", "bounded by what? allowed: versions, time, or both")
+    return None
 
 
 def _rules_problem(terms: Terms) -> str:

@@ -98,6 +98,8 @@ class MergeBook:
     def _check(self, known: Merged, edit: EditProposed) -> None:
         if edit.edit in self.forgotten:
             raise Refused("edit_forgotten", "it was decided before, and its answer is not kept any more: give a new id")
+        if edit.terms is not None and edit.terms != known.terms:
+            raise Refused("terms_fixed", f"{edit.document} exists on other terms, and these are fixed when it begins")
         if edit.expected == 0 and known.exists:
             raise Refused("version_conflict", f"{edit.document} exists, and that it does not was expected: read it again")
         if edit.expected not in (ANY_VERSION, 0) or edit.base >= 0:
@@ -105,8 +107,6 @@ class MergeBook:
             raise Refused(
                 "expected_refused", f"{edit.document} {detail} `context` what was read, and concurrent edits are merged"
             )
-        if edit.terms is not None and edit.terms != known.terms:
-            raise Refused("terms_fixed", f"{edit.document} exists on other terms, and these are fixed when it begins")
 
     def share(self, document: str, name: str, node: str) -> Share:
         """Of a sum, what the node may still do by itself, as far as is known here."""

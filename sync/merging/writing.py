@@ -186,8 +186,21 @@ def _summed(known: Merged, rule: Rule, name: str, value: object, desk: Desk) -> 
         return
     share = escrow.share_of(rule, accounts, desk.node)
     if not share.allows(delta):
+        _check_bounds(rule, name, delta, escrow.total(rule, accounts))
         raise Short(name, delta, (share.up if delta > 0 else share.down) or 0)
     yield FieldWritten(name, escrow.spent(accounts, desk.node, delta).write(), desk.node)
+
+
+def _check_bounds(rule: Rule, name: str, delta: int, sum_known: int) -> None:
+    """What leaves the bounds has no use for any share, so nobody is asked for one."""
+    would_be, allowed = sum_known + delta, ""
+    if rule.least is not None and would_be < rule.least:
+        allowed = f"at least {rule.least:,}"
+    if rule.most is not None and would_be > rule.most:
+        allowed = f"at most {rule.most:,}"
+    if allowed:
+        known = f"{name} is {sum_known:,} as far as is known here, and would be {would_be:,}"
+        raise Refused("out_of_bounds", f"{known}; allowed: {allowed}")
 
 
 def refusal(wish: Wish, refused: Refused, known: Merged) -> EditRefused:

@@ -66,6 +66,51 @@ async def test_levels_are_named_when_a_document_begins(system: Whole) -> None:
     assert (await system.client.put(at, json=1, params={"level": "firm"})).json()["code"] == "invalid_parameter"
 
 
+REFUSED_TERMS = [
+    ({"levle": "strong"}, "levle: unknown parameter 'levle'; did you mean 'level'?; allowed: level, versions"),
+    ({"resolver": "ot", "check": '["value.a < 2"]'}, "check: unknown parameter 'check'; did you mean 'checks'?"),
+    ({"level": "strong,whencut=fail"}, "level: unknown bound 'whencut'; did you mean 'when_cut'?"),
+    ({"level": "bounded,versions=3,tme=5s"}, "level: unknown bound 'tme'; did you mean 'time'?"),
+    ({"level": "strong,versions=3"}, "versions: the level strong has no such bound; allowed: when_cut, level_wait"),
+    ({"level": "bounded,versions=3", "level_wait": "1s"}, "level_wait: the level bounded has no such bound"),
+    ({"time": "5s"}, "time: the level eventual has no such bound; allowed: none"),
+    ({"level": "bounded"}, "level: bounded by what?"),
+    ({"rules": '{"a": "max"}'}, "rules: fields have rules if the resolver is semantic, and it is home"),
+    ({"checks": '["value.a < 2"]'}, "checks: checks, and edges that close no circle, are for documents of resolver ot"),
+    ({"acyclic": "true"}, "acyclic: checks, and edges that close no circle, are for documents of resolver ot"),
+    ({"acyclic": "ture"}, "acyclic: 'ture' is none; allowed: true, false"),
+    ({"multi_writer": "true"}, "multi_writer: a document has several writers"),
+    ({"sites": "harbor"}, "sites: 'harbor' is no site that the cloud knows; known: harbour"),
+]
+
+
+@pytest.mark.parametrize(("said", "line"), REFUSED_TERMS)
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_terms_that_would_be_left_out_are_refused(system: Whole, method: str, said: dict[str, str], line: str) -> None:
+    """Under the name of the parameter, with the nearest spelling; the document has not begun."""
+    at = f"{DOCUMENTS}/shared/refused"
+    refused = await system.client.request(method, at, json={"a": 1}, params=said)
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_parameter")
+    assert [line] == [each[: len(line)] for each in refused.json()["problems"]]
+    assert (await system.client.get(at)).status_code == 404
+
+
+async def test_terms_that_can_be_kept_are_kept(system: Whole) -> None:
+    """All bounds of a level, beside it or with it, and sites that there are."""
+    at, said = f"{DOCUMENTS}/shared/kept", {"level": "strong,when_cut=fail", "level_wait": "2s", "sites": "harbour", "wait": "5"}
+    begun = (await system.client.post(at, json=1, params=said)).json()["terms"]
+    assert (begun["level"], begun["when_cut"], begun["wait_ms"], begun["sites"]) == ("strong", "fail", 2000, ["harbour"])
+
+
+async def test_what_exists_on_other_terms_says_so(system: Whole) -> None:
+    """To whoever expects that there is none, too; on the same terms it is only there already. At a terminal with a command."""
+    create = "document", "create", "shared/there"
+    await command(system, *create, "1")
+    assert "exists on other terms" in await command(system, *create, "1", "--level", "strong", code=1)
+    assert "has version 1, and that it does not exist was expected" in await command(system, *create, "1", code=1)
+    assert "`tiercel document put` creates it" in await command(system, "document", "get", "shared/nowhere", code=1)
+
+
 async def test_reads_say_how_fresh_they_must_be(system: Whole) -> None:
     """What is not inside is refused with the figures, or taken as it is, marked."""
     at = f"{DOCUMENTS}/site/harbour/tide"

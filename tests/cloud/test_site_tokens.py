@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloud.joining.book import TokenPart
 from cloud.joining.inputs import MakeSiteToken, RevokeSiteToken, ShutOutSite, UseSiteToken
 from cloud.joining.requests import host_problem
 from cloud.port import Problem
@@ -149,6 +150,11 @@ def test_a_token_is_taken_once_and_stays_so(happenings: list[tuple[str, int, str
         story.live(*happening)
     held = story.cloud.planner.site_tokens
     assert {sha256: (used.key_sha256, used.certificate) for sha256, used in held.used.items()} == story.taken
+
+
+def test_a_kind_of_tokens_says_what_its_end_is() -> None:
+    """One that does not is never made, so no revocation finds out."""
+    assert TokenPart.__abstractmethods__ == {"revoked"}
 
 
 def test_no_token_is_for_the_name_of_a_node() -> None:

@@ -50,6 +50,14 @@ def test_a_run_keeps_its_id() -> None:
     assert in_commands("look at GET /api/v1/workflows/r1-2.3 or wait") == "look at `tiercel run get r1-2.3` or wait"
 
 
+def test_a_method_without_its_path_is_a_command_too() -> None:
+    """What puts a document, of a run or of none."""
+    assert (
+        in_commands("there is no document a/b: PUT creates it") == "there is no document a/b: `tiercel document put` creates it"
+    )
+    assert in_commands("its tasks put it, or PUT does") == "its tasks put it, or `tiercel document put` does"
+
+
 def test_an_error_is_printed_with_commands(capsys: pytest.CaptureFixture[str]) -> None:
     """On its first line and on those of its single mistakes."""
     say("register it with POST /api/v1/definitions", ["look at GET /api/v1/workflows for those that are"])

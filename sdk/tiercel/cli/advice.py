@@ -15,8 +15,8 @@ _COMMANDS = (
     (r"GET /api/v1/document-history/([^\s?]+)\?values=true", r"`tiercel document history \1 --values`"),
     (r"GET /api/v1/agents\b", "`tiercel agent list`"),
     (r"GET /api/v1/sites\b", "`tiercel site list`"),
-    (r"GET /api/v1/notifications\b", "`tiercel notification list`"),
-    (r"PUT /api/v1/contacts/([^\s,]+)", r"`tiercel contact set \1`"),
+    (r"\bPUT creates it\b", "`tiercel document put` creates it"),
+    (r"\bor PUT does\b", "or `tiercel document put` does"),
 )
 _PATHS = tuple((re.compile(path), command) for path, command in _COMMANDS)
 

@@ -86,6 +86,16 @@ async def test_what_nobody_can_promise_of_it_is_refused(system: Whole) -> None:
     assert (elsewhere.status_code, elsewhere.json()["code"]) == (422, "invalid_terms")
 
 
+async def test_former_versions_of_it_are_not_kept(system: Whole) -> None:
+    """And whoever asks for one is told so, not that there is no document; at a terminal, too."""
+    at = await begin(system, "latest", {"a": 0})
+    history = "/api/v1/document-history/shared/latest"
+    for path, asked in ((at, {"version": "1"}), (history, {}), (history, {"values": "true"})):
+        refused = await system.client.get(path, params=asked)
+        assert (refused.status_code, refused.json()["code"]) == (422, "versions_not_kept")
+    assert "has several writers" in await command(system, "document", "history", "shared/latest", code=1)
+
+
 async def test_rules_from_the_command_line(system: Whole) -> None:
     """Begun with a rule for each field, patched, listed and deleted; what a rule does not take is refused."""
     begun = await command(

@@ -1,5 +1,6 @@
 """Bounded sums at a cloud and two sites: who may spend how much, while links are cut and when they are not."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,6 +78,26 @@ def test_the_cloud_asks_back_what_sites_do_not_need() -> None:
     tiers.wires["airport"].link()
     tiers.drain()
     assert everywhere(tiers) == [{"stock": 0}] * 3
+
+
+def shares(tiers: Tiers) -> list[object]:
+    """Who holds how much, as the cloud knows it."""
+    return [book(tiers, "cloud").share(PLANS, "stock", where) for where in WHERE]
+
+
+@pytest.mark.parametrize("delta", [-100, -21, 11, 31])
+def test_what_leaves_the_bounds_takes_nobodys_share(delta: int) -> None:
+    """It is refused at once, at the cloud and at a site, and nobody is asked for anything; what just fits is fetched."""
+    tiers = stock()
+    before = shares(tiers)
+    refused = put(tiers, {"stock": {"add": delta}}, "c1")
+    assert isinstance(refused, Problem)
+    assert (refused.code, refused.status) == ("out_of_bounds", 409)
+    assert f"stock is 20 as far as is known here, and would be {20 + delta}; allowed: at " in refused.detail
+    assert put_at(tiers, "harbour", {"stock": {"add": delta}}, "h1") is None
+    tiers.drain()
+    assert before == shares(tiers)
+    assert tries(tiers, "cloud", 20, "c2") == 2
 
 
 def test_what_has_no_bound_on_a_side_is_spent_freely_there() -> None:

@@ -193,6 +193,9 @@ def test_a_version_is_expected_of_no_such_document(tiers: Tiers) -> None:
     based = tiers.cloud.ask(lambda token: EditDocument(token, *said))
     assert isinstance(based, Problem)
     assert "context" in based.detail
+    other = put(tiers, {"a": 1}, "other", Terms(EVENTUAL, "semantic", True), expected=0)
+    assert isinstance(other, Problem)
+    assert other.code == "terms_fixed"
     exists = put(tiers, {"a": 1}, "again", LWW, expected=0)
     assert isinstance(exists, Problem)
     assert exists.code == "version_conflict"

@@ -93,7 +93,7 @@ def test_adding_wins_over_taking_away_at_the_same_time() -> None:
         ({"done": [[]]}, "takes a list"),
         ({"stock": "many"}, "is a sum"),
         ({"stock": None}, "not taken away"),
-        ({"stock": {"add": -11}}, "the share of this node is 10"),
+        ({"stock": {"add": -11}}, "stock is 10 as far as is known here, and would be -1; allowed: at least 0"),
     ],
 )
 def test_what_a_rule_cannot_merge_nobody_writes(edit: dict[str, object], said: str) -> None:
