@@ -70,11 +70,13 @@ class Saved(msgspec.Struct, array_like=True):
     told: dict[str, dict[str, int]]
     sent: list[str]
     proposers: dict[str, str] = {}
+    owed: dict[str, tuple[str, str]] = {}
 
 
 class CloudDocuments(Part):
     """`told[site]`: the version of each shared document that the stream for the site holds. `sent`: the pending edits that stand
-    in the stream for their home. `proposers`: the sites that pending edits of shared documents come from.
+    in the stream for their home. `proposers`: the sites that pending edits of shared documents come from. `owed`: the site and
+    document of edits that were asked again after they had been decided, and that the stream for the site does not answer yet.
 
     `_recent` has the shared documents in the order of their last change, numbered; `_told_to` says up to which number a site was
     compared since the start, so that what has not changed costs nothing."""
@@ -87,6 +89,7 @@ class CloudDocuments(Part):
         self.told: dict[str, dict[str, int]] = {}
         self.sent: set[str] = set()
         self.proposers: dict[str, str] = {}
+        self.owed: dict[str, tuple[str, str]] = {}
         self.leases = Leases()
         self._held: dict[str, None] = {}
         self._recent: dict[str, int] = {}
@@ -108,10 +111,13 @@ class CloudDocuments(Part):
 
     def greet(self, site: str, now: Now, out: list[object]) -> None:
         """It is told what it lacks, before anything of its own counts; and what is undecided of its edits (they came back after a
-        loss, when nobody was there to hear) is decided."""
+        loss, when nobody was there to hear, or before this greeting) is decided, in the order in which they were made."""
         self._tell(site, now, out)
-        for edit in [self.book.pending[name] for name, by in self.proposers.items() if by == site and name in self.book.pending]:
+        for edit in [edit for name, edit in self.book.pending.items() if self.proposers.get(name) == site]:
             self._decide_for(site, edit, now, out)
+        for name, (by, document) in list(self.owed.items()):
+            if by == site:
+                self._answer_again(site, document, name, now, out)
         self._send(site, now, out)
 
     def untell(self, site: str) -> None:
@@ -138,6 +144,8 @@ class CloudDocuments(Part):
             edit, site = self.book.pending.get(name), self.proposers.get(name)
             if edit is None or site is None:
                 del self._held[name]
+            elif not self._planner.fleet.site(site).greeted:
+                del self._held[name]  # The greeting decides it.
             elif (site, edit.document) in behind or self._bar(edit, now):
                 behind.add((site, edit.document))
             else:
@@ -213,20 +221,27 @@ class CloudDocuments(Part):
             return
         if event.edit in self.book.pending:
             self._decide_for(site, event, now, out)
-        elif (answered := self.book.answer(event.document, event.edit)) is not None:
-            self._answer_again(site, event, answered, now, out)
+        elif event.edit in self.owed:
+            self._answer_again(site, event.document, event.edit, now, out)
 
-    def _answer_again(self, site: str, edit: EditProposed, answer: int | EditRefused, now: Now, out: list[object]) -> None:
+    def _answer_again(self, site: str, document: str, edit: str, now: Now, out: list[object]) -> None:
         """The site asks again: the answer never got there. It is told no more than that the edit is not pending."""
+        if not self._planner.fleet.site(site).greeted:
+            return
+        answer = self.book.answer(document, edit)
         if isinstance(answer, int):
-            known, who = self.book.get(edit.document), (edit.author, edit.edit, edit.at_ms)
-            self._planner.note(site, DocumentChanged(edit.document, answer, known.epoch, known.value, *who), now, out)
-        else:
+            known = self.book.get(document)
+            who = next((change.author, edit, change.at_ms) for change in known.history if change.edit == edit)
+            self._planner.note(site, DocumentChanged(document, answer, known.epoch, known.value, *who), now, out)
+        elif answer is not None:
             self._planner.note(site, answer, now, out)
 
     def _decide_for(self, site: str, edit: EditProposed, now: Now, out: list[object]) -> None:
         """The cloud decides, and the site is told either way; or it waits until no lease stands in the way, behind those of the
-        same site that wait already: what is made on top of others counts after them."""
+        same site that wait already: what is made on top of others counts after them. One that has not greeted cannot be told:
+        its edits are decided when it has, else a later version would be all that it hears of."""
+        if not self._planner.fleet.site(site).greeted:
+            return
         if self._bar(edit, now) or self._is_behind(edit, site):
             self._held[edit.edit] = None
         else:
@@ -313,6 +328,8 @@ class CloudDocuments(Part):
         assert isinstance(event, EVENTS)
         self._planner.ids.note(event.edit)
         self.book.fold(event)
+        if reader and not isinstance(event, EditProposed):
+            self.owed.pop(event.edit, None)
         if isinstance(event, Changed):
             self.proposers.pop(event.edit, None)
             if event.document.startswith(SHARED):
@@ -335,19 +352,23 @@ class CloudDocuments(Part):
         if home_of(event.document) == site or isinstance(event, EditProposed):
             self.book.fold(event, site)
             self.sent.discard(event.edit)
-        if isinstance(event, EditProposed) and event.edit in self.book.pending:
+        if not isinstance(event, EditProposed) or home_of(event.document) != CLOUD:
+            return
+        if event.edit in self.book.pending:
             self.proposers[event.edit] = site
+        else:
+            self.owed[event.edit] = site, event.document
 
     def save(self) -> bytes:
         book = self.book.save()
         told = {site: dict(sorted(self.told[site].items())) for site in sorted(self.told) if self.told[site]}
         proposers = dict(sorted(self.proposers.items()))
-        return msgspec.msgpack.encode(Saved(book, told, sorted(self.sent), proposers)) if book else b""
+        return msgspec.msgpack.encode(Saved(book, told, sorted(self.sent), proposers, self.owed)) if book else b""
 
     def restore(self, body: bytes) -> None:
         saved = _SAVED.decode(body)
         self.book.restore(saved.book)
-        self.told, self.sent, self.proposers = saved.told, set(saved.sent), saved.proposers
+        self.told, self.sent, self.proposers, self.owed = saved.told, set(saved.sent), saved.proposers, saved.owed
         for name in self.book.documents:
             if name.startswith(SHARED):
                 self._note_change(name)

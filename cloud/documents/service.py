@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from cloud.documents.inputs import Edited, LeaseAsked
+from cloud.ids import Ids
 from cloud.port import Problem
 from sync.actors import InboxFull
 from sync.documents.ids import CLOUD, home_of
@@ -41,6 +42,7 @@ class Documents:
     def __init__(self, node: "GlobalPlanner") -> None:
         self._node = node
         self._errands: set[asyncio.Future[None]] = set()
+        self._ids: Ids | None = None
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
@@ -117,7 +119,7 @@ class Documents:
         (503 `unavailable`, `bound_reached`). What is recorded for a strong document whose home does not answer in time is 503
         `outcome_unknown`: the edit, asked for again under its id, has the one answer.
         """
-        clock = asyncio.get_running_loop().time
+        clock, wanted = asyncio.get_running_loop().time, self._named(wanted)
         until_s, level, home = clock() + wait_s, self._level(wanted), home_of(wanted.document)
         while True:
             reply = self._cut(wanted, level, home)
@@ -130,6 +132,16 @@ class Documents:
             if reply.code not in LATER or level.when_cut == "fail" or clock() >= until_s:
                 raise reply
             await asyncio.sleep(LOOK_S)
+
+    def _named(self, wanted: EditDocument) -> EditDocument:
+        """An edit has one id however often it is tried. The core gives some of its own again after a commit that failed, when
+        one that waits here may still have its own: so these have another letter, and a counter that never goes back."""
+        if wanted.edit:
+            return wanted
+        if self._ids is None:
+            known = self._node.planner.ids
+            self._ids = Ids(known.era, known.counter)
+        return wanted._replace(edit=self._ids.next("w"))
 
     def _level(self, wanted: EditDocument) -> Level:
         known = self._node.planner.documents.book.get(wanted.document)

@@ -292,7 +292,9 @@ def _meant(edit: EditProposed, document: Document) -> list[Any_]:
         case "restore":
             return _restoring(edit.value, document)
         case _:
-            return literal(document, decode_all(edit.value))
+            if not (operations := decode_all(edit.value)):
+                raise Malformed("there is no operation in it, so it would change nothing")
+            return literal(document, operations)
 
 
 def _restoring(value: bytes, document: Document) -> list[Any_]:

@@ -12,7 +12,9 @@ from sync.documents.events import EVENTS, DocumentChanged, EditProposed, EditRef
 from sync.documents.ids import home_of, id_problem
 from sync.documents.inputs import EditDocument
 from sync.documents.terms import Terms
+from sync.inputs import Replicated
 from sync.levels import Level
+from tests.ports import head, rows_after
 from tests.two_tiers import Tiers
 from tests.workflow.plans import plan_of
 from workflow.events import decode, encode
@@ -194,6 +196,49 @@ def test_edits_that_a_lease_holds_back_go_on_in_their_order(tiers: Tiers) -> Non
     tiers.cloud.ask(lambda token: LeaseAsked(token, "airport", 10_000, {SHARED: 5}))
     tiers.drain()
     assert value(tiers, "cloud", SHARED) == value(tiers, "harbour", SHARED) == (6, b'{"t":"abcde"}')
+
+
+def arrives_unheralded(tiers: Tiers, site: str) -> None:
+    """The cloud's core was folded anew, and what the site had sent reaches it before the site has greeted again."""
+    tiers.wires[site].cut()
+    tiers.cloud.driver.refold(RuntimeError("whole again"))
+    stream = tiers.wires[site].site.stream
+    rows = rows_after(tiers.wires[site].site.log.disk, stream, head(tiers.cloud.log.disk, stream).seq)
+    tiers.cloud.turn(Replicated(stream, rows))
+
+
+def test_edits_that_come_before_the_greeting_are_each_answered(tiers: Tiers) -> None:
+    """Nothing is decided that the site could not be told; decided at its greeting, the earlier one is answered as the later."""
+    tiers.wires["harbour"].cut()
+    put_at(tiers, "harbour", SHARED, b"1", edit="s2")
+    put_at(tiers, "harbour", SHARED, b"2", edit="s10")
+    arrives_unheralded(tiers, "harbour")
+    assert list(tiers.cloud.planner.documents.book.pending) == ["s2", "s10"]
+    tiers.wires["harbour"].link()
+    tiers.drain()
+    book = tiers.wires["harbour"].site.core.documents.book
+    assert not book.pending
+    assert (book.answer(SHARED, "s10"), value(tiers, "harbour", SHARED)) == (2, (2, b"2"))
+
+
+def test_an_edit_asked_again_before_the_greeting_is_answered_at_it(tiers: Tiers) -> None:
+    """It was decided under the same id meanwhile; until the greeting nothing is written into the stream for the site, and what
+    is owed to it outlives another fold of the log."""
+    tiers.wires["harbour"].cut()
+    put(tiers, SHARED, b"1", edit="s1")
+    put(tiers, SHARED, b"2")
+    put_at(tiers, "harbour", SHARED, b"1", edit="s1")
+    given = tiers.wires["harbour"].streams[1]
+    arrives_unheralded(tiers, "harbour")
+    before = head(tiers.cloud.log.disk, given)
+    tiers.cloud.driver.refold(RuntimeError("whole again"))
+    assert tiers.cloud.planner.documents.owed == {"s1": ("harbour", SHARED)}
+    assert head(tiers.cloud.log.disk, given) == before
+    tiers.wires["harbour"].link()
+    tiers.drain()
+    assert not tiers.wires["harbour"].site.core.documents.book.pending
+    assert not tiers.cloud.planner.documents.owed
+    assert value(tiers, "harbour", SHARED) == (2, b"2")
 
 
 def test_a_strong_document_is_not_changed_while_its_site_is_cut_off(tiers: Tiers) -> None:

@@ -71,6 +71,8 @@ async def test_what_breaks_a_rule_is_refused_with_the_reason(system: Whole) -> N
     for lacking in ({"op": "move", "new": "6"}, {"op": "rem"}):
         refused = await operate(system, "shared/safe", [{**lacking, **item}])
         assert (refused.status_code, refused.json()["code"]) == (422, "malformed")
+    nothing = await operate(system, "shared/safe", [])
+    assert (nothing.status_code, nothing.json()["code"]) == (422, "malformed")
     await system.client.put(f"{DOCUMENTS}/shared/plain", json={"a": 1})
     plain = await operate(system, "shared/plain", edges)
     assert (plain.status_code, plain.json()["code"]) == (409, "not_transformed")

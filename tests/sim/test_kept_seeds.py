@@ -5,12 +5,16 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.sim.conflicts import ConflictWorld
 from tests.sim.documents import DocumentWorld
 from tests.sim.moving import MovingWorld, moving_plan
 from tests.sim.plan import Plan, draw_plan, storm
+from tests.sim.transformed import TransformedWorld
 from tests.sim.world import World, run_plan
 
 LOST = ("lost_tail", "cut")
+FULL = ("disk_full", "disk_fail", "cut")
+UNHERALDED = "edits of a site that came before its greeting were decided when nobody could tell it, and stayed pending there"
 NEVER_DURABLE = "the checker of bounds counted an adoption whose commit the site died before, for another run had its place then"
 KEPT: list[tuple[Plan, Callable[[Plan], World], str]] = [
     (draw_plan(17), World, "an older attempt had completed the task, and the checker did not know that this is allowed"),
@@ -27,6 +31,9 @@ KEPT: list[tuple[Plan, Callable[[Plan], World], str]] = [
     (storm(20, LOST), World, "the checker missed that what agents are told of a lost assignment is no promise"),
     (moving_plan(326), MovingWorld, NEVER_DURABLE),
     (moving_plan(396), MovingWorld, NEVER_DURABLE),
+    (draw_plan(71003), TransformedWorld, UNHERALDED),
+    (storm(1, FULL), TransformedWorld, UNHERALDED),
+    (storm(1, FULL), ConflictWorld, UNHERALDED),
 ]
 
 
