@@ -112,6 +112,11 @@ class LocalSystem:
         if self.config.tls:
             LocalPapers(self.config, self.data.path).lay()
 
+    def socket(self, site: str) -> Path:
+        """The Unix socket on which the site answers its own user, while it runs."""
+        assert self._run is not None, "it is there from the start until the end"
+        return self._run.path / f"{site}.sock"
+
     def _start_nodes(self, run_dir: Path) -> None:
         config, data, logs = self.config, self.data.path, self.data.logs
         self._cloud = [start_cloud(config, data, logs / "cloud.log")]

@@ -149,6 +149,7 @@ def _describe(system: "LocalSystem") -> None:
     for site in config.sites:
         local = f"{len(site.agents)} local agents" if site.agents else "no local agents"
         typer.echo(f"  {site.name:{width}}  {local}; gateway for yours: {config.reach(site.gateway_port)}")
+        typer.echo(f"  {'':{width}}  by itself: tiercel site status --socket {shlex.quote(str(system.socket(site.name)))}")
     typer.echo(f"  {'logs':{width}}  {system.data.logs}\n")
     for line in _hints(config):
         typer.echo(f"  {line}")

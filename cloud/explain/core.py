@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from itertools import islice
 
-from cloud.consistency.core import held
+from cloud.consistency.core import Held, held
 from cloud.dependencies.pictures import explain_hold, run_waits_for
 from cloud.explain.views import ExplainView, SiteReasons
 from cloud.fleet import FleetAgent, utc
@@ -12,7 +12,6 @@ from cloud.reports import UNSAID, reports_of
 from cloud.runs import Run
 from cloud.views import LinkView
 from workflow.attending import holds_resources
-from workflow.contract import Contract
 from workflow.explain import Reason, explain
 from workflow.fragment import Fragment
 from workflow.states import RECONCILE
@@ -39,11 +38,15 @@ def explained(planner: Planner, run: Run, link_of: LinkOf, now_ms: int = 0) -> E
         told.reasons = [_joined(planner, run, site, reason, link) for reason in islice(explain(fragment), REASONS_MAX)]
         _add_words(run, site, fragment, told.reasons)
         notes = [planner.fleet.site(site).pause_words(), planner.moving.words(run.id)]
-        if fragment.contract is not None and link.state != "up" and not fragment.outcome:
-            notes.append(_by_contract(fragment.contract, told, link, now_ms))
+        is_cut_off = link.state != "up" and not fragment.outcome
+        said = held(fragment.contract, link, now_ms) if is_cut_off and fragment.contract is not None else None
+        if said is not None:
+            notes.append(_by_contract(said, told, link))
         if run.reopening and fragment.outcome:
             notes.append(f"its part at {site} has ended ({fragment.outcome}), it was asked to go on, and has not answered yet")
-        if link.state != "up" and not fragment.outcome:
+        if is_cut_off and said is not None and said.is_held:
+            notes.append("this is as of when it was last heard")
+        elif is_cut_off:
             notes.append(f"{site} is cut off: it goes on alone, and this is as of when it was last heard")
         elif len(told.reasons) == REASONS_MAX:
             notes.append(f"these are the first {REASONS_MAX:,}; {fragment.open:,} tasks have not ended")
@@ -51,9 +54,8 @@ def explained(planner: Planner, run: Run, link_of: LinkOf, now_ms: int = 0) -> E
     return view
 
 
-def _by_contract(contract: Contract, told: SiteReasons, link: LinkView, now_ms: int) -> str:
+def _by_contract(said: Held, told: SiteReasons, link: LinkView) -> str:
     """What the site does with the run by its contract, and so why what is ready does not begin."""
-    said = held(contract, link, now_ms)
     for reason in told.reasons if said.is_held else ():
         if reason.kind == "agent":
             reason.kind, reason.why, reason.since, reason.until = "synchronizing", said.why, link.since, said.until

@@ -1,5 +1,6 @@
 """What the cloud shows of runs that move and of sites that are drained."""
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -34,8 +35,8 @@ class StayingView(msgspec.Struct):
 
 
 class DrainView(msgspec.Struct):
-    """A site that is drained: `state` is active, draining, or drained once nothing leaves it any more; `is_empty` tells whether
-    anything stays. `moving` and `staying` count all, of which `moves` and `stays` list some."""
+    """A site that is drained: `state` is active, draining while something leaves it, then drained if it is empty (`is_empty`), and
+    stays if it is not. `moving` and `staying` count all, of which `moves` and `stays` list some."""
 
     site: str
     state: str
@@ -66,10 +67,11 @@ def drain_view(planner: "Planner", site: str, link: LinkView) -> DrainView:
     """What is left at the site, and why."""
     known, moving = planner.fleet.site(SiteId(site)), planner.moving
     leaving = leaving_from(moving, site)
-    staying = moving.staying(site)
+    stays = {run.id: moving.why_stays(run, known) for run in moving.staying(site)}
+    stays |= {run: f"{site} has not taken it yet: it is asked to leave once it has" for run in untaken(planner, site)}
     drain = known.drain
-    is_empty = not leaving and not staying
-    state = "active" if drain is None else "drained" if not leaving else "draining"
+    is_empty = not leaving and not stays
+    state = "active" if drain is None else "draining" if leaving else "drained" if is_empty else "stays"
     return DrainView(
         site,
         state,
@@ -78,9 +80,9 @@ def drain_view(planner: "Planner", site: str, link: LinkView) -> DrainView:
         drain.since_ms if drain is not None else 0,
         drain.reason if drain is not None else "",
         len(leaving),
-        len(staying),
+        len(stays),
         [move_view(planner, run) for run in leaving[:LISTED_MAX]],
-        [StayingView(run.id, moving.why_stays(run, known)) for run in staying[:LISTED_MAX]] if drain is not None else [],
+        [StayingView(run, why) for run, why in islice(stays.items(), LISTED_MAX)] if drain is not None else [],
         sorted(name for name, asked in planner.schedules.asked.items() if asked.spec.site == site),
         link,
     )
@@ -89,3 +91,10 @@ def drain_view(planner: "Planner", site: str, link: LinkView) -> DrainView:
 def leaving_from(moving: Moving, site: str) -> list[str]:
     """Runs that have not left the site yet."""
     return [run for run, move in moving.moves.items() if move.site == site and move.stage != "given"]
+
+
+def untaken(planner: "Planner", site: str) -> list[str]:
+    """Runs that were given to the site when they began, and that it has not taken yet: one that is cut off may have."""
+    looks, moves = planner.runs.looks(), planner.moving.moves
+    given = (run for _, run in looks if site in run.sites and not run.outcome and run.id not in moves)
+    return [run.id for run in given if run.fragment(site) is None]

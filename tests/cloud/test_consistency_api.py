@@ -204,4 +204,5 @@ async def test_while_the_site_is_away_a_strong_run_is_synchronizing_and_takes_no
     assert (stale.status_code, stale.json()["code"]) == (503, "staleness_exceeded")
     told = (await system.client.get(f"{RUNS}/{patient}/explain")).json()
     assert "waits for the cloud: strong consistency, cut off since" in told["sites"][0]["note"]
+    assert "goes on alone" not in told["sites"][0]["note"]
     await system.restart("harbour")

@@ -97,6 +97,32 @@ async def test_a_drained_site_is_emptied_under_load(system: Whole) -> None:
     assert "active" in await command(system, "site", "draining", old)
 
 
+async def test_a_site_that_a_run_cannot_leave_is_not_said_to_be_drained(system: Whole) -> None:
+    """Whether it is linked or cut off: the run and why it stays are told, with exit code 1; once the run has ended it is drained."""
+    bound = {"a": {"capability": "count", "site": "harbour"}, "go": {"wait": {"signal": "go"}, "needs": ["a"]}}
+    run = await system.start_run(bound)
+
+    async def waits() -> bool:
+        return bool((await picture(system, run))["run"]["completed"] == 1)
+
+    await until(waits)
+    said = await command(system, "site", "drain", "harbour", "--wait", code=1)
+    assert ("drained" in said, f"{run} stays: task a of run {run} names the site" in said) == (False, True)
+    await system.stop("harbour")
+
+    async def is_cut_off() -> bool:
+        return bool((await system.client.get("/api/v1/sites/harbour/drain")).json()["link"]["state"] != "up")
+
+    await until(is_cut_off)
+    assert "harbour is cut off" in await command(system, "site", "drain", "harbour", "--wait", code=1)
+    listed = (await system.client.get("/api/v1/sites/harbour/drain")).json()
+    assert (listed["state"], listed["is_empty"], [each["run"] for each in listed["stays"]]) == ("stays", False, [run])
+    await system.restart("harbour")
+    assert await finish(system, [run]) == [["harbour"]]
+    assert "drained" in await command(system, "site", "drain", "harbour", "--wait")
+    assert "active" in await command(system, "site", "undrain", "harbour")
+
+
 async def test_a_run_is_taken_by_force(system: Whole) -> None:
     """Nothing is waited for, and the old home has dropped it as soon as it hears of that."""
     (run,) = await waiting(system, 1)

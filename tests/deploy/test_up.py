@@ -108,6 +108,9 @@ def test_it_starts_says_what_runs_and_leaves_nothing(tmp_path: Path, run_home: P
         assert f"API {up.api}" in up.printed
         assert f"gateway for yours: 127.0.0.1:{ports[2]}" in up.printed
         (directory,) = run_directories(run_home)
+        itself = f"site status --socket {directory / 'harbour.sock'}"
+        assert f"tiercel {itself}" in up.printed
+        subprocess.run([*TIERCEL, *itself.split()], capture_output=True, check=True)
         assert not listens_beyond_loopback(up.family)
 
         second = subprocess.run([*TIERCEL, "up", "--data", str(tmp_path / "data")], capture_output=True, text=True, check=False)

@@ -34,6 +34,7 @@ ADDED_HELP = {
     "demo": "Run the demonstration: orders in, report out, a link cut halfway.",
     "cloud": "Run the cloud.",
     "edge": "Run the edge node of a site.",
+    "cert": "Make the certificates of cloud, sites and agents; look at them, renew them.",
     "schema": "Print the JSON Schema of workflow definitions; bring files of older forms to today's.",
 }
 

@@ -16,7 +16,7 @@ from tiercel.client import DEFAULT_SERVER, Client
 
 app = noun("Look at documents and put values into them.")
 
-Id = Annotated[str, typer.Argument(metavar="DOCUMENT", help="shared/NAME, site/SITE/NAME or agent/SITE/AGENT/NAME.")]
+Id = Annotated[str, typer.Argument(metavar="DOCUMENT", help="shared/NAME, site/SITE/NAME, agent/SITE/AGENT/NAME or run/RUN/NAME.")]
 Value = Annotated[str, typer.Argument(metavar="JSON")]
 Version = Annotated[int, typer.Argument(metavar="VERSION", min=1)]
 Expected = Annotated[int | None, typer.Option("--expected", help="Only over this version; 0: only if there is none.", min=0)]

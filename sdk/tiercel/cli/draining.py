@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from tiercel.cli.fleet import sites
-from tiercel.cli.options import Format, Output, Server
-from tiercel.cli.show import Table, note, print_json
+from tiercel.cli.options import REFUSED, Format, Output, Server
+from tiercel.cli.show import Table, link, note, print_json
 from tiercel.client import DEFAULT_SERVER, Client
 
 __all__ = ["sites"]
@@ -28,13 +28,16 @@ def drain(
     server: Server = DEFAULT_SERVER,
     output: Output = Format.TABLE,
 ) -> None:
-    """Empty a site before it is switched off: nothing new is placed there, and its runs go on at other sites."""
+    """Empty a site before it is switched off: nothing new is placed there, and its runs go on at other sites. Exit code 1
+    if runs stay that cannot leave: which, and why, is told."""
     with Client(server) as client:
         found = client.drain_site(site, to, reason)
         while wait and found["state"] == "draining":
             time.sleep(LOOK_EVERY_S)
             found = client.site_drain(site)
     _print_drain(found, output)
+    if found["state"] == "stays":
+        raise typer.Exit(REFUSED)
 
 
 @sites.command()
@@ -59,6 +62,8 @@ def _print_drain(found: dict[str, Any], output: Format) -> None:
         return
     counts = found["moving"], found["staying"], len(found["schedules"])
     Table(("site", "state", "leaving", "staying", "schedules"), [(found["site"], found["state"], *counts)]).print()
+    if found["state"] != "active" and found["link"]["state"] != "up":
+        note(f"{found['site']} is cut off (link {link(found['link'])}): what is there leaves it when it is back")
     for each in found["moves"]:
         note(f"{each['run']}: {each['detail']}")
     for each in found["stays"]:

@@ -17,7 +17,7 @@ Reason = Annotated[str, typer.Option(help="Why; shown with the site.")]
 Wait = Annotated[float, typer.Option(min=0, max=60, help="Seconds to wait for the site's answer.")]
 
 agents = noun("Look at the agents of all sites.")
-sites = noun("Look at the sites, pause and resume them, compare them with the cloud.")
+sites = noun("Look at the sites and their links, bring them level, pause and empty them, make the tokens that new ones join with.")
 
 
 @agents.callback()
@@ -230,7 +230,8 @@ def site_autonomy(site: SiteName, server: Server = DEFAULT_SERVER, output: Outpu
         print_json(found)
         return
     since = f" since {when(found['since'])}" if found["since"] else ""
-    note(f"{site} is {found['mode']}{since}; {found.get('others', 0)} runs have no contract of their own")
+    others = found.get("others", 0)
+    note(f"{site} is {found['mode']}{since}" + (f"; runs without a contract of their own: {others}" if others else ""))
     table = Table(("run", "consistency", "when cut", "horizon", "budget", "held", "why"))
     for run in found.get("runs", []):
         then = f", then {run['then']}" if run.get("then") else ""
