@@ -73,6 +73,7 @@ async def test_tasks_of_a_run_share_documents(system: Whole) -> None:
     assert (kept["home"], kept["version"], kept["author"], kept["value"]["open"]) == ("harbour", 2, "agent:r1", True)
     refused = await system.client.put(at(run), json=1, params={"wait": "20"})
     assert (refused.status_code, refused.json()["code"]) == (409, "run_ended")
+    assert refused.json()["detail"].endswith("(completed): what it had is kept, and document notes changes no more")
     async with channel_to(system) as channel:
         documents = documents_of(system, channel)
         assert (await documents.run("notes", run).get()).value["picked"] == ["box"]

@@ -35,8 +35,8 @@ class StayingView(msgspec.Struct):
 
 
 class DrainView(msgspec.Struct):
-    """A site that is drained: `state` is active, draining while something leaves it, then drained if it is empty (`is_empty`), and
-    stays if it is not. `moving` and `staying` count all, of which `moves` and `stays` list some."""
+    """A site that is drained: `state` is active, draining while something leaves it, then drained if it is empty (`is_empty`),
+    and stays if it is not. `moving` and `staying` count all, of which `moves` and `stays` list some."""
 
     site: str
     state: str
@@ -67,8 +67,8 @@ def drain_view(planner: "Planner", site: str, link: LinkView) -> DrainView:
     """What is left at the site, and why."""
     known, moving = planner.fleet.site(SiteId(site)), planner.moving
     leaving = leaving_from(moving, site)
-    stays = {run.id: moving.why_stays(run, known) for run in moving.staying(site)}
-    stays |= {run: f"{site} has not taken it yet: it is asked to leave once it has" for run in untaken(planner, site)}
+    stays: dict[str, str] = {run.id: moving.why_stays(run, known) for run in moving.staying(site)}
+    stays.update((run, f"{site} has not taken it yet") for run in untaken(planner, site))
     drain = known.drain
     is_empty = not leaving and not stays
     state = "active" if drain is None else "draining" if leaving else "drained" if is_empty else "stays"

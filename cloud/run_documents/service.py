@@ -72,7 +72,13 @@ class RunDocumentService:
     async def edit(self, run: str, order: ChangeContext, wait_s: float, at_ms: int) -> DocumentView | None:
         """Ask the run's home; the document once it has decided, shown with the edit as pending if it takes longer."""
         found = await self._find(run)
-        if not found.sites and not found.outcome:
+        if found.outcome:
+            known = self._known(found, order.name)
+            if order.edit and any(said == order.edit for said, _ in known.edits):
+                return self._view(found, order.name) if known.value else None
+            detail = f"run {run} has ended ({found.outcome}): what it had is kept, and document {order.name} changes no more"
+            raise Problem(409, "run_ended", detail)
+        if not found.sites:
             raise Problem(409, "run_unplaced", f"run {run} has no home yet, and its documents begin with that: ask again")
         try:
             answered = await self._control.order(run, order, wait_s=wait_s)

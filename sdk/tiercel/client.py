@@ -108,12 +108,15 @@ class Client(Listening, DocumentCalls, ConflictCalls, PlanCalls):
         path = f"/api/v1/workflows?{urlencode([(name, text) for name, text in parameters if text])}"
         return cast(RunPage, self._request("GET", path))
 
-    def run(self, run: str, *, wait_s: float = 0.0, at: str | int = "", version: int = -1) -> Run:
+    def run(
+        self, run: str, *, wait_s: float = 0.0, at: str | int = "", version: int = -1, fresh: dict[str, str] | None = None
+    ) -> Run:
         """The whole picture of a run; waits until it has ended, but at most `wait_s` (60 at most). With `at` (RFC 3339 or UTC ms)
-        or `version` (of its one fragment), as it was then."""
+        or `version` (of its one fragment), as it was then. `fresh`: `consistency`, `max_staleness` and `min_version`, as of
+        documents; what is outside of them is refused (`staleness_exceeded`)."""
         if at or version >= 0:
             return cast(Run, self._request("GET", _path("workflows", run), {"at": at} if at else {"version": version}))
-        return cast(Run, self._request("GET", _path("workflows", run), {"wait": wait_s}, wait_s=wait_s))
+        return cast(Run, self._request("GET", _path("workflows", run), {"wait": wait_s, **(fresh or {})}, wait_s=wait_s))
 
     def checkpoints(self, run: str) -> dict[str, Any]:
         """What the run can be taken back to: of each home the last `kept` tasks that were completed, and all with a name."""

@@ -70,33 +70,46 @@ class DocumentCalls:
         at = f"/api/v1/documents/{quote(document)}"
         return cast(dict[str, Any], self._request("POST", at, dict(terms), content=text.encode()))
 
-    def put_document(self: Any, document: str, text: str, expected: int | None = None, base: int | None = None) -> dict[str, Any]:
+    def put_document(
+        self: Any, document: str, text: str, expected: int | None = None, base: int | None = None, *, edit: str = ""
+    ) -> dict[str, Any]:
         """Put a JSON value; if `expected` is given, only over that version (0: only if there is none). `base`: the version that
-        you have seen; what came since and is overwritten is kept as a conflict."""
-        return cast(dict[str, Any], self._edit_document("PUT", document, text, expected, base))
+        you have seen; what came since and is overwritten is kept as a conflict. Asked again under the same `edit`, it is not done
+        again, and has the answer that it had."""
+        return cast(dict[str, Any], self._edit_document("PUT", document, text, expected, base, edit=edit))
 
     def patch_document(
-        self: Any, document: str, text: str, expected: int | None = None, base: int | None = None
+        self: Any, document: str, text: str, expected: int | None = None, base: int | None = None, *, edit: str = ""
     ) -> dict[str, Any]:
         """Replace members by a JSON Merge Patch (RFC 7396)."""
-        return cast(dict[str, Any], self._edit_document("PATCH", document, text, expected, base))
+        return cast(dict[str, Any], self._edit_document("PATCH", document, text, expected, base, edit=edit))
 
     def edit_document(
-        self: Any, document: str, text: str, expected: int | None = None, base: int | None = None
+        self: Any, document: str, text: str, expected: int | None = None, base: int | None = None, *, edit: str = ""
     ) -> dict[str, Any]:
         """Do operations, a JSON list of them, to a document that began with resolver=ot; `base`: the version that they are made
         on top of (without it: the latest)."""
-        return cast(dict[str, Any], self._edit_document("PATCH", document, text, expected, base, OPERATIONS))
+        return cast(dict[str, Any], self._edit_document("PATCH", document, text, expected, base, OPERATIONS, edit=edit))
 
-    def delete_document(self: Any, document: str, expected: int | None = None, base: int | None = None) -> None:
-        """Take it away."""
-        self._edit_document("DELETE", document, "", expected, base)
+    def delete_document(
+        self: Any, document: str, expected: int | None = None, base: int | None = None, *, edit: str = ""
+    ) -> dict[str, Any]:
+        """Take it away. Empty once its home has done so; until then the document, with the edit in `pending`."""
+        return cast(dict[str, Any], self._edit_document("DELETE", document, "", expected, base, edit=edit))
 
     def _edit_document(
-        self: Any, method: str, document: str, text: str, expected: int | None, base: int | None, media: str = MERGE_PATCH
+        self: Any,
+        method: str,
+        document: str,
+        text: str,
+        expected: int | None,
+        base: int | None,
+        media: str = MERGE_PATCH,
+        *,
+        edit: str = "",
     ) -> dict[str, Any]:
-        asked = {"expected_version": expected, "base": base}
-        params: Params = {name: str(version) for name, version in asked.items() if version is not None}
+        asked = {"expected_version": expected, "base": base, "edit": edit or None}
+        params: Params = {name: str(said) for name, said in asked.items() if said is not None}
         content: dict[str, Any] = {"content": text.encode()} if text else {}
         if method == "PATCH":
             content["headers"] = {"content-type": media}

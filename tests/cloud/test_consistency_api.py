@@ -80,6 +80,8 @@ async def test_a_read_is_inside_its_bound_or_refused(system: Whole) -> None:
     await await_running(system, run)
     answer = await get(system, run, consistency="strong")
     assert answer.status_code == 200, answer.text
+    assert run in await command(system, "run", "get", run, "--consistency", "strong", "--min-version", "1")
+    assert "max_staleness" in await command(system, "run", "get", run, "--max-staleness", "soon", code=1)
     known = answer.json()["fragments"][0]["freshness"]
     assert (known["source"], known["versions_behind"]) == ("replica of harbour", 0)
     assert (await get(system, run, consistency="bounded", max_staleness="30s", min_version=1)).status_code == 200

@@ -165,8 +165,10 @@ async def test_the_command_line_begins_patches_and_deletes(system: Whole) -> Non
     assert (patched["version"], patched["value"]) == (2, {"a": 1, "b": 2})
     seen = json.loads(await command(system, "document", "get", "shared/cli", "--consistency", "strong", "--min-version", "2"))
     assert seen["terms"]["versions"] == 3
-    assert "deleted" in await command(system, "document", "delete", "shared/cli")
-    assert len(json.loads(await command(system, "document", "history", "shared/cli"))) == 3
+    once = ("document", "patch", "shared/cli", '{"c": 3}', "--expected", "2", "--edit", "c")
+    assert [json.loads(await command(system, *once))["version"] for _ in range(2)] == [3, 3]
+    assert "is deleted" in await command(system, "document", "delete", "shared/cli")
+    assert len(json.loads(await command(system, "document", "history", "shared/cli"))) == 4
 
 
 async def test_what_is_not_known_may_have_begun_at_its_site(tmp_path: Path) -> None:
@@ -186,3 +188,6 @@ async def test_what_is_not_known_may_have_begun_at_its_site(tmp_path: Path) -> N
         assert (await system.client.put(at, json=1, params={"wait": "0"})).status_code == 202
         shown = (await system.client.get(at)).json()
         assert (shown["version"], shown["degraded"], len(shown["pending"])) == (0, True, 1)
+        said = await command(system, "document", "put", "site/harbour/new", "2", "--edit", "mine", noted=True)
+        assert "harbour (link down" in said
+        assert "has not decided yet: edit mine is pending" in said

@@ -98,7 +98,7 @@ async def test_a_drained_site_is_emptied_under_load(system: Whole) -> None:
 
 
 async def test_a_site_that_a_run_cannot_leave_is_not_said_to_be_drained(system: Whole) -> None:
-    """Whether it is linked or cut off: the run and why it stays are told, with exit code 1; once the run has ended it is drained."""
+    """Whether it is linked or cut off: the run and why it stays are told, with exit code 1, until the run has ended."""
     bound = {"a": {"capability": "count", "site": "harbour"}, "go": {"wait": {"signal": "go"}, "needs": ["a"]}}
     run = await system.start_run(bound)
 

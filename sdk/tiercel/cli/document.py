@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,17 +10,19 @@ from tiercel.cli.difference import differences
 from tiercel.cli.document_watching import follow
 from tiercel.cli.options import Server, noun
 from tiercel.cli.run_growing import text_of
-from tiercel.cli.show import print_json
+from tiercel.cli.show import link, note, print_json
 from tiercel.cli.text import clean
 from tiercel.client import DEFAULT_SERVER, Client
 
 app = noun("Look at documents and put values into them.")
 
-Id = Annotated[str, typer.Argument(metavar="DOCUMENT", help="shared/NAME, site/SITE/NAME, agent/SITE/AGENT/NAME or run/RUN/NAME.")]
+Id = Annotated[str, typer.Argument(metavar="DOCUMENT", help="shared/NAME, site/SITE/NAME, agent/SITE/AGENT/NAME, run/RUN/NAME.")]
 Value = Annotated[str, typer.Argument(metavar="JSON")]
 Version = Annotated[int, typer.Argument(metavar="VERSION", min=1)]
 Expected = Annotated[int | None, typer.Option("--expected", help="Only over this version; 0: only if there is none.", min=0)]
 Base = Annotated[int | None, typer.Option("--base", help="The version you saw; what came since is kept as a conflict.", min=0)]
+
+Edit = Annotated[str, typer.Option("--edit", metavar="ID", help="Asked again under the same id, it is not done again.")]
 
 
 @app.command("list")
@@ -86,17 +88,35 @@ def _terms(level: str, resolver: str, rules: list[str], sites: str) -> dict[str,
 
 
 @app.command()
-def put(document: Id, value: Value, expected: Expected = None, base: Base = None, server: Server = DEFAULT_SERVER) -> None:
+def put(
+    document: Id,
+    value: Value,
+    expected: Expected = None,
+    base: Base = None,
+    edit: Edit = "",
+    server: Server = DEFAULT_SERVER,
+) -> None:
     """Put a JSON value. While the document's home cannot be reached, the edit is pending."""
     with Client(server) as client:
-        print_json(client.put_document(document, value, expected, base))
+        found = client.put_document(document, value, expected, base, edit=edit)
+    print_json(found)
+    _note_pending(found, edit)
 
 
 @app.command()
-def patch(document: Id, value: Value, expected: Expected = None, base: Base = None, server: Server = DEFAULT_SERVER) -> None:
+def patch(
+    document: Id,
+    value: Value,
+    expected: Expected = None,
+    base: Base = None,
+    edit: Edit = "",
+    server: Server = DEFAULT_SERVER,
+) -> None:
     """Replace members of the value by a JSON Merge Patch; null removes one."""
     with Client(server) as client:
-        print_json(client.patch_document(document, value, expected, base))
+        found = client.patch_document(document, value, expected, base, edit=edit)
+    print_json(found)
+    _note_pending(found, edit)
 
 
 @app.command()
@@ -105,20 +125,33 @@ def edit(
     operations: Annotated[str, typer.Option("--operations", metavar="JSON|FILE", help="A list of operations, or its file.")],
     expected: Expected = None,
     base: Annotated[int | None, typer.Option("--base", help="The version they are made on top of.", min=0)] = None,
+    edit: Edit = "",
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Do operations to a document that began with --resolver ot; they go behind what came since."""
     text = operations if operations.lstrip().startswith("[") else text_of(operations)
     with Client(server) as client:
-        print_json(client.edit_document(document, text, expected, base))
+        found = client.edit_document(document, text, expected, base, edit=edit)
+    print_json(found)
+    _note_pending(found, edit)
 
 
 @app.command()
-def delete(document: Id, expected: Expected = None, base: Base = None, server: Server = DEFAULT_SERVER) -> None:
+def delete(document: Id, expected: Expected = None, base: Base = None, edit: Edit = "", server: Server = DEFAULT_SERVER) -> None:
     """Take a document away. Its versions count on if it begins again."""
     with Client(server) as client:
-        client.delete_document(document, expected, base)
-    typer.echo(f"{document} is deleted, or will be when its home is reached")
+        found = client.delete_document(document, expected, base, edit=edit)
+    if not _note_pending(found, edit):
+        typer.echo(f"{document} is deleted")
+
+
+def _note_pending(found: dict[str, Any], edit: str) -> bool:
+    """Has the document's home not decided yet? Then say so."""
+    named = [each["edit"] for each in found.get("pending", []) if edit in ("", each["edit"])]
+    if named:
+        at = f"{found['home']} (link {link(found['link'])})" if found.get("link") else found["home"]
+        note(f"{at} has not decided yet: edit {named[-1]} is pending; tiercel document get {found['id']} shows when it has")
+    return bool(named)
 
 
 @app.command()

@@ -17,7 +17,7 @@ Reason = Annotated[str, typer.Option(help="Why; shown with the site.")]
 Wait = Annotated[float, typer.Option(min=0, max=60, help="Seconds to wait for the site's answer.")]
 
 agents = noun("Look at the agents of all sites.")
-sites = noun("Look at the sites and their links, bring them level, pause and empty them, make the tokens that new ones join with.")
+sites = noun("Look at the sites and their links, bring them level, pause and empty them, let new ones join.")
 
 
 @agents.callback()

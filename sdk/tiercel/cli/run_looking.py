@@ -59,13 +59,26 @@ def list_runs(
 
 @app.command()
 def get(
-    run: RunArgument, at: At = "", version: Version = None, server: Server = DEFAULT_SERVER, output: Output = Format.TABLE
+    run: RunArgument,
+    at: At = "",
+    version: Version = None,
+    consistency: Annotated[str, typer.Option(help="strong, bounded or eventual; without it, as the cloud knows it.")] = "",
+    max_staleness: Annotated[str, typer.Option(help="Not older than this, such as 2s.")] = "",
+    min_version: Annotated[int | None, typer.Option(help="From this version on.", min=0)] = None,
+    server: Server = DEFAULT_SERVER,
+    output: Output = Format.TABLE,
 ) -> None:
     """Show a run: its tasks, where they are, what it waits for; as it is, or as it was."""
     if at and version is not None:
         raise typer.BadParameter("give one of --at and --version", param_hint="--at")
+    at_least = "" if min_version is None else str(min_version)
+    asked = {"consistency": consistency, "max_staleness": max_staleness, "min_version": at_least}
+    fresh = {name: said for name, said in asked.items() if said}
+    if fresh and (at or version is not None):
+        option = "--" + next(iter(fresh)).replace("_", "-")
+        raise typer.BadParameter("it says how fresh the present must be; --at and --version show the past", param_hint=option)
     with Client(server) as client:
-        view = client.run(run, at=at, version=-1 if version is None else version)
+        view = client.run(run, at=at, version=-1 if version is None else version, fresh=fresh)
     print_run(view, output)
 
 

@@ -63,6 +63,8 @@ def edit(
     with Client(server) as client:
         outcome: Any = client.edit_plan(run, _operations(text_of(file), file), base=base, by=by, wait_s=wait)
     print_outcome(outcome, output)
+    if output is Format.TABLE and "kind" not in outcome:
+        note(f"tiercel run plan {run} shows the plan, and the version that the next edit is made on top of")
 
 
 def _operations(text: str, source: str) -> list[dict[str, Any]]:
