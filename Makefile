@@ -28,7 +28,7 @@ again: setup-dev ## once more, the tests that failed the last time
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
 sim: setup-dev ## one seed of the simulated system again: make sim SEED=42
-	$(BIN)/python -m tests.sim $(or $(SEED),42)
+	$(BIN)/python -m tests.sim $(or $(SEED),42) $(if $(WORLD),--world $(WORLD))
 
 nightly: setup-dev ## the long tests
 	$(BIN)/python -m pytest -m nightly --timeout 7200

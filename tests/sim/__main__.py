@@ -1,12 +1,14 @@
 """`python -m tests.sim SEED...`: seeds again, to the byte; prints the trace's hash and, if a guarantee broke, which and how.
-With `--shrink`, also the smallest plan found that breaks the same guarantee."""
+Each is told in the world that its number says, or in that of `--world NAME` (`tests.sim.worlds`). With `--shrink`, also the
+smallest plan found that breaks the same guarantee."""
 
-import sys
+import argparse
 import time
 
-from tests.sim.plan import Plan, draw_plan
+from tests.sim.plan import Plan
 from tests.sim.shrinking import shrunk
-from tests.sim.world import Outcome, run_plan, run_seed
+from tests.sim.world import Outcome, run_plan
+from tests.sim.worlds import WORLDS, plan_of, tell
 
 
 def shrink(outcome: Outcome) -> None:
@@ -14,25 +16,28 @@ def shrink(outcome: Outcome) -> None:
     guarantee = outcome.broken.partition(":")[0]
 
     def breaks(plan: Plan) -> bool:
-        return run_plan(plan).broken.partition(":")[0] == guarantee
+        return run_plan(plan, WORLDS[outcome.world]).broken.partition(":")[0] == guarantee
 
-    print("it needs:", *shrunk(draw_plan(outcome.seed), breaks).steps, sep="\n")
+    print("it needs:", *shrunk(plan_of(outcome.seed, outcome.world), breaks).steps, sep="\n")
 
 
 def main() -> int:
-    broke = 0
-    seeds = [int(each) for each in sys.argv[1:] if each != "--shrink"] or [42]
-    for seed in seeds:
+    asked = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
+    asked.add_argument("seeds", metavar="SEED", nargs="*", type=int, default=[42])
+    asked.add_argument("--world", choices=sorted(WORLDS), default="")
+    asked.add_argument("--shrink", action="store_true")
+    said, broke = asked.parse_args(), 0
+    for seed in said.seeds:
         begin_s = time.process_time()
-        outcome = run_seed(seed)
-        cpu_s = time.process_time() - begin_s
-        print(f"seed {seed}: trace {outcome.digest}, {outcome.steps} steps, {outcome.virtual_s:.0f} virtual s in {cpu_s:.2f} s")
+        outcome = tell(seed, said.world)
+        took = f"{outcome.steps} steps, {outcome.virtual_s:.0f} virtual s in {time.process_time() - begin_s:.2f} s"
+        print(f"seed {seed} in {outcome.world}: trace {outcome.digest}, {took}")
         if outcome.broken:
             broke += 1
             print(*outcome.last, f"BROKEN: {outcome.broken}", sep="\n")
-            if "--shrink" in sys.argv:
+            if said.shrink:
                 shrink(outcome)
-        elif len(seeds) == 1:
+        elif len(said.seeds) == 1:
             print(", ".join(f"{name} {count}" for name, count in outcome.seen.items()))
     return broke > 0
 

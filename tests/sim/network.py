@@ -1,4 +1,11 @@
-"""The network: connections in order like TCP, over links that delay, stall, cut one way or both, and break at one end first."""
+"""The network: connections in order like TCP, over links that delay, stall, cut one way or both, and break at one end first.
+
+Duplication and reordering are no faults of a plan: all that nodes and agents say goes over streams, which have neither within a
+connection. Both occur across connections, are counted by name and must occur in a campaign (`campaign.SAFEGUARDS`): what was on
+the way of a connection that its writer has given up arrives late (`late_message_of_old_connection`), perhaps after what was said
+over the next; events are sent again over a later connection to a node that had heard them (`events_came_again`); an agent reports
+a result twice over one line (`reported_twice`), or again from its journal over the next (`reported_again`).
+"""
 
 import asyncio
 from collections import deque

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from sync.merging.events import DocumentWritten
 from sync.values import stream_id
 from tests.sim.trace import Trace
 from workflow.events import TaskAssigned, decode
@@ -48,6 +49,7 @@ class Oracle:
     blind: set[Done] = field(default_factory=set)  # Those that may be repeated.
     forgotten: list[Told] = field(default_factory=list)
     started: dict[str, str] = field(default_factory=dict)  # By idempotency key.
+    lost_edits: set[str] = field(default_factory=set)  # Writes of documents that a site lost for good.
     excused: set[tuple[str, int]] = field(default_factory=set)  # Tasks of which it was lost for good that they had begun.
     lost: set[tuple[str, int]] = field(default_factory=set)  # Tasks of which it was lost for good how an attempt had ended.
     answered: list[tuple[str, str, str]] = field(default_factory=list)  # Commands that were acknowledged: run, verb, command.
@@ -72,7 +74,9 @@ class Oracle:
         for place in site.platter.places[stream_id(site.name, 1)][held:]:
             row = site.platter.rows[place - 1]
             event = decode(row.kind, row.payload)
-            if isinstance(event, TaskAssigned):
+            if isinstance(event, DocumentWritten):
+                self.lost_edits.add(event.edit)
+            elif isinstance(event, TaskAssigned):
                 self.excused.add((row.run, event.task))
             elif (task := getattr(event, "task", None)) is not None:
                 self.lost.add((row.run, task))

@@ -17,12 +17,13 @@ from sync.blobs import Blob, BlobStore, Held
 from sync.chain import GENESIS
 from sync.commit import Commit
 from sync.ports.driver import Line
-from sync.replication import LinkRefused
+from sync.replication import LinkRefused, inflated
 from sync.values import stream_id
 from tests.sim.ambush import Ambush
 from tests.sim.disk import DiskNature, Platter, SimLog
 from tests.sim.network import Broken, Connection
 from tests.sim.virtual import ClockOf, OwnClock
+from tiercel.v1 import sync_pb2
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -72,6 +73,7 @@ class Process(ABC):
         if self.alive:
             return
         self.starts += 1
+        self._heard_to: dict[str, int] = {}
         self.platter.boot += 1
         self.alive = True
         log = SimLog(self.name, self.platter, self.nature, self.platter.boot, self.world.loop, self.world.trace)
@@ -126,6 +128,18 @@ class Process(ABC):
         for connection in self.connections:
             self._leave(connection, power=power)
         self.connections.clear()
+
+    def heard(self, data: bytes) -> sync_pb2.SyncMessage:
+        """A message of a link; of the events in it those are counted that this boot has heard before."""
+        message = sync_pb2.SyncMessage.FromString(data)
+        kind = message.WhichOneof("kind")
+        if kind in ("events", "packed_events"):
+            batch = (message if kind == "events" else inflated(message.packed_events)).events
+            last, heard = batch.first_seq + len(batch.payload) - 1, self._heard_to.get(batch.stream, 0)
+            if batch.first_seq <= heard:
+                self.world.trace.note("events_came_again", min(last, heard) - batch.first_seq + 1)
+            self._heard_to[batch.stream] = max(last, heard)
+        return message
 
     def _leave(self, connection: Connection, *, power: bool) -> None:
         """Both directions end here at once, and there when it is heard of."""

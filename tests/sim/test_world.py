@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.campaign import Campaign, run_campaign
+from tests.sim.campaign import RARE, Campaign, run_campaign
 from tests.sim.plan import draw_plan
 from tests.sim.world import run_plan, run_seed
+from tests.sim.worlds import tell
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("SEED", "42"))
@@ -19,7 +20,7 @@ SEED = int(os.environ.get("SEED", "42"))
 
 def test_seed_holds_every_guarantee() -> None:
     """The seed of the environment variable SEED, by default 42, breaks nothing."""
-    outcome = run_seed(SEED)
+    outcome = tell(SEED)
     assert not outcome.broken, "\n".join((*outcome.last, outcome.broken))
 
 
@@ -54,12 +55,14 @@ def test_another_plan_is_another_trace() -> None:
 
 def _campaign(first: int, count: int) -> Campaign:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        return run_campaign(range(first, first + count), pool)
+        campaign = run_campaign(range(first, first + count), pool)
+    print(campaign.summary())
+    return campaign
 
 
 @pytest.mark.timeout(900)
 def test_seeds_hold_every_guarantee() -> None:
-    """Two hundred seeds break nothing, and every fault and every safeguard that is named has occurred in them."""
+    """Two hundred seeds, every tenth with documents or moves, break nothing, and all that is named as to occur has occurred."""
     campaign = _campaign(1_000, 200)
     assert not campaign.broken, campaign.told()
     assert not campaign.never(), f"never seen in {campaign.seeds} seeds: {campaign.never()}"
@@ -68,16 +71,16 @@ def test_seeds_hold_every_guarantee() -> None:
 @pytest.mark.nightly
 @pytest.mark.timeout(3_600)
 def test_whatever_is_there_to_be_tried_is_tried() -> None:
-    """In three hundred seeds every kind of fault, every event and every branch of a safeguard that is named has occurred."""
+    """In three hundred seeds of all worlds every fault, event and branch of a safeguard that is named has occurred."""
     campaign = _campaign(50_000, 300)
     assert not campaign.broken, campaign.told()
-    assert not campaign.never(), f"never seen in {campaign.seeds} seeds: {campaign.never()}"
+    assert not campaign.never(*RARE), f"never seen in {campaign.seeds} seeds: {campaign.never(*RARE)}"
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(14_400)
 def test_many_seeds_hold_every_guarantee() -> None:
-    """Ten thousand seeds break nothing."""
+    """Ten thousand seeds of all worlds break nothing."""
     campaign = _campaign(100_000, 10_000)
     assert not campaign.broken, campaign.told()
-    assert not campaign.never()
+    assert not campaign.never(*RARE)

@@ -5,7 +5,8 @@ say what it is made of; people start `definitions.DEFINITIONS`; a verb is a weig
 of `People`; a fault a weight in `plan.KINDS` and a method `_<kind>(step)` of `Faults`, that strikes at once or from an `Ambush`;
 `plan.storm` draws many faults of a few kinds. A checker is called by `checkers.whole.check_whole` when all is whole again, or by
 `World._watch` every two seconds (`checkers.promises`, `checkers.bounds`), and raises `Broke(guarantee, what)`. What must occur in
-a campaign stands in `campaign.EVENTS` and `SAFEGUARDS`. All chance comes from `World.chance[stream]`, all time from `World.loop`.
+a campaign stands in `campaign.EVENTS` and `SAFEGUARDS`, which seeds are told in it in `worlds`.
+All chance comes from `World.chance[stream]`, all time from `World.loop`.
 """
 
 import asyncio
@@ -37,7 +38,7 @@ from tests.sim.plan import DURATION_S, SITES, Plan, draw_plan
 from tests.sim.process import CloudProcess, SiteProcess
 from tests.sim.trace import Trace
 from tests.sim.virtual import VirtualLoop
-from tiercel.v1 import agent_pb2, sync_pb2
+from tiercel.v1 import agent_pb2
 
 CALM_S = 60.0
 DRAIN_S = 900.0
@@ -55,6 +56,7 @@ class Outcome:
     virtual_s: float
     broken: str = ""
     last: tuple[str, ...] = ()
+    world: str = ""
 
 
 class World:
@@ -100,7 +102,8 @@ class World:
             broken = f"unexpected: {self.broken!r}"
         last = tuple(self.trace.last) if broken else ()
         seen = dict(sorted(self.trace.seen.items()))
-        return Outcome(self.plan.seed, self.trace.digest, seen, self.trace.steps, self.loop.now_s, broken, last)
+        told = self.plan.seed, self.trace.digest, seen, self.trace.steps, self.loop.now_s
+        return Outcome(*told, broken, last, type(self).__name__)
 
     def _clear(self) -> None:
         self.is_cleared = self.trace.is_over = True
@@ -218,8 +221,8 @@ class World:
         self._fail(Broke("nodes go on", f"{name} ended with {error!r}"))
 
     async def dial_cloud(self, site: SiteProcess) -> Connection:
-        connection = await self.net.connect(site.name, "cloud", sync_pb2.SyncMessage.FromString, sync_pb2.SyncMessage.FromString)
         cloud = self.cloud
+        connection = await self.net.connect(site.name, "cloud", cloud.heard, site.heard)
         if not cloud.serving:
             raise Broken("the cloud refuses")
         exchange = cloud.node.exchange
