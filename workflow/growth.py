@@ -126,6 +126,7 @@ def check_addition(fragment: "Fragment", tasks: bytes, links: dict[str, list[str
     outside = {edge.need for edge in addition.edges}
     for name in sorted(outside):
         _check_need(fragment, name)
+        _check_place(fragment, name, -1)
     for read in addition.reads:
         _check_read(fragment, read)
     check_links(fragment, links, names, outside)
@@ -142,6 +143,7 @@ def check_links(fragment: "Fragment", links: dict[str, list[str]], added: set[st
         for need in needs:
             if need not in added:
                 _check_need(fragment, need)
+                _check_place(fragment, need, fragment.parent_of(fragment.index_of(name)))
     _check_circles(fragment, links, added, outside)
 
 
@@ -152,6 +154,14 @@ def _check_need(fragment: "Fragment", name: str) -> None:
         raise GrowthRefused(f"the run has no task {name!r} here that could be needed")
     if fragment.states[task] == ELSEWHERE and all(fragment.states[after] == ELSEWHERE for after, _ in fragment.edges_of(task)):
         raise GrowthRefused(f"task {name} is done at another site, and nothing at {fragment.site} has waited for it so far")
+
+
+def _check_place(fragment: "Fragment", need: str, place: int) -> None:
+    """How the members of a group end is the group's own affair: from outside, its end is what one can wait for."""
+    parent = fragment.parent_of(fragment.index_of(need))
+    if parent not in (place, -1) and fragment.task(parent).group is not None:
+        group = fragment.id_of(parent)
+        raise GrowthRefused(f"task {need} is inside of {group}, and cannot be needed from outside; allowed: {group}")
 
 
 def _check_read(fragment: "Fragment", read: int) -> None:

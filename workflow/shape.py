@@ -131,11 +131,15 @@ class Shape:
         return outer if len(copy.body.graph.tasks) == 1 else f"{outer}.{plan.id}"
 
     def index_of(self, name: str) -> int:
-        """The task of this name. Raises KeyError."""
+        """The task of this name. Raises KeyError.
+
+        Of several copies the latest is meant: others are of earlier tries. So a name that was read when tasks were added means
+        the same when they are put back as they were made, before anybody knows which of them were void by then.
+        """
         found = self.plan.index.get(name)
         if found is None:
             first = len(self.plan.tasks)
-            for task in range(first, len(self.states)):
+            for task in range(len(self.states) - 1, first - 1, -1):
                 if self.states[task] not in ABSENT and self.id_of(task) == name:
                     return task
             raise KeyError(name)

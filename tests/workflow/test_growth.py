@@ -56,6 +56,8 @@ def test_what_is_added_is_checked_like_a_definition() -> None:
     assert waiting(chain).order(by_link).endswith("in a circle: gate -> end -> gate")
     both = AddTasks({"x": W}, "", {"gate": ["side"], "side": ["gate"]})
     assert "in a circle: gate -> side" in waiting({**chain, "side": {"needs": ["s"]}}).order(both)
+    grouped = {**chain, "both": {"needs": ["s"], "parallel": {"tasks": {"left": W}}}}
+    assert "is inside of both" in waiting(grouped).order(AddTasks({"x": {**W, "needs": ["both.left"]}}))
     assert "was not kept" in done.order(AddTasks({"x": {**W, "needs": ["a"], "with": {"v": "${{ tasks.a.output }}"}}}))
     assert "has begun" in done.order(AddTasks({"x": W}, "", {"a": ["x"]}))
     assert "TasksAdded" not in done.kinds()
