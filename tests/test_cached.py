@@ -71,12 +71,17 @@ async def test_a_result_stands_for_that_of_another_run(system: Whole, trip: str,
 async def test_an_operator_sees_how_it_does(system: Whole) -> None:
     """How much is kept, and how often it helped."""
 
-    async def is_told() -> bool:
+    async def told() -> dict[str, int]:
         (site,) = (await system.client.get("/api/v1/sites")).json()["items"]
-        kept = site["cache"]
-        return kept is not None and kept["entries"] >= 1 and kept["hits"] >= 1 and kept["misses"] >= 1
+        return site["cache"] or {}
+
+    async def is_told() -> bool:
+        kept = await told()
+        return all(kept.get(name, 0) >= 1 for name in ("entries", "hits", "misses"))
 
     await until(is_told)
+    kept = await told()
+    assert min(kept["entries"], kept["hits"], kept["misses"]) >= 1, kept
 
 
 async def result_of(system: Whole, trip: str) -> dict[str, Any]:

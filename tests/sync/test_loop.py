@@ -138,7 +138,8 @@ async def test_a_timer_survives_the_process(tmp_path: Path) -> None:
         await here.loop.ask(lambda token: Look(token, "r1"))
     clock.pass_ms(3_600_000)
     async with world(tmp_path, clock=clock) as here:
-        await until(lambda: here.pages == {"r1": ["rang: tea"]})
+        await until(lambda: bool(here.pages))
+        assert here.pages == {"r1": ["rang: tea"]}
 
 
 async def test_an_idle_loop_sleeps(tmp_path: Path) -> None:

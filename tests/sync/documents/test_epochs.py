@@ -67,8 +67,14 @@ LENGTHS = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 4)), min_size=1, 
 @given(LENGTHS, st.lists(st.integers(0, 3), max_size=16))
 def test_the_latest_home_stands_whatever_comes_when(lengths: list[tuple[int, int]], order: list[int]) -> None:
     """Its versions, and never those of a home before it; a replica, and the home itself."""
+    told = [event for queue in homes(lengths) for event in queue]
+    latest = max(told, key=lambda event: (event.epoch, event.version), default=None)
     for name in ("cloud", "harbour"):
-        tell(DocumentBook(name), lengths, order)
+        book = DocumentBook(name)
+        tell(book, lengths, order)
+        shown = book.get(NAME)
+        if latest is not None:
+            assert (shown.epoch, shown.version, shown.value) == (latest.epoch, latest.version, latest.value)
 
 
 @pytest.mark.parametrize("without", [WithoutEpochs, Gullible])
