@@ -13,7 +13,7 @@ import msgspec
 from coordination.direct import Assigner, Direct
 from coordination.lease import LeaseTable
 from edge.autonomy import CUT, SiteAutonomy
-from edge.beginning import begin_anew, write
+from edge.beginning import write
 from edge.cache import ResultCache
 from edge.children import SiteChildren
 from edge.conflicts import SiteConflicts
@@ -22,6 +22,7 @@ from edge.definitions import Definitions
 from edge.dispatch import Dispatch
 from edge.documents import SiteDocuments
 from edge.doubts import Doubts
+from edge.folding import fold
 from edge.heartbeats import Heartbeats
 from edge.home import Chance, Home, timers_of
 from edge.inputs import AcknowledgeResults, AgentReported, Outrun
@@ -38,41 +39,33 @@ from edge.saved import load_saved_site, save_site
 from edge.schedules import SiteSchedules
 from edge.sessions import Sessions
 from edge.standing import StandingRules
-from edge.unheard import ANSWERED, UNHEARD, Unheard
+from edge.unheard import UNHEARD, Unheard
 from edge.yielding import Yielding
 from sync.commit import Snapshot
 from sync.inputs import LACKS_TO, Due, FromPeer, PeerLinked, PeerLost, Recalled
 from sync.lag import Lag
 from sync.outputs import Append, Confirmed, Persist, Save
-from sync.values import Now, RunId, SiteId, StreamId, stream_id
-from workflow import home_events
+from sync.values import Now, SiteId, StreamId, stream_id
 from workflow.commands import Cancel, Receive, Steer
 from workflow.events import (
-    AgentDeparted,
-    AgentRegistered,
-    AttemptResumed,
     Blob,
     CancelRequested,
     CommandAnswered,
     DefinitionRegistered,
     Event,
     FragmentAdopted,
-    FragmentEnded,
     FragmentReleased,
     RunCreated,
-    TaskAssigned,
     ValueHanded,
     decode,
     encode,
 )
 from workflow.fragment import Fragment
-from workflow.moving import definition_of, restore_moved
 from workflow.orders import decode_order
 from workflow.plan import Plan
-from workflow.reseed_events import SiteStreamBegun, StreamBegun
 from workflow.schedule_events import ScheduleEvent, ScheduleFired
 from workflow.shelf import Shelf
-from workflow.steering_events import ChildRequested, CommandRequested, FragmentReopened
+from workflow.steering_events import ChildRequested, CommandRequested
 from workflow.steering_folds import wake_all
 
 LEASE_MS = 10_000
@@ -184,63 +177,7 @@ class Executor:
 
     def evolve(self, stream: StreamId, run: str, event: object, time_ms: int = 0) -> None:
         """Fold one event of the log; of fragments that have ended, nothing is left to fold."""
-        match event:
-            case FragmentAdopted():
-                self.unheard.answer(run, event)
-                self.home.changed[run] = None
-                self.fragments[run] = Fragment.adopt(RunId(run), self.plans[event.definition], event)
-                if time_ms:  # Of the log: what has just been decided has its timers by what was decided with it.
-                    self.begun_ms[(run, -1)] = time_ms
-            case Event() if type(event) in ANSWERED:
-                self.unheard.note(run, event)
-            case home_events.FactTold() | home_events.FailureTold() | home_events.HomeConfirmed():
-                pass  # What comes of it is recorded as it is heard.
-            case ValueHanded() if stream != self.stream:
-                self.unheard.note(run, event)
-            case home_events.FragmentTaken():
-                self.unheard.answer(run, event)
-                self.home.changed[run] = None
-                self.fragments[run] = restore_moved(run, self.plans[definition_of(event.body)], event.body)
-                if time_ms:
-                    self.begun_ms[(run, -1)] = event.begun_ms or time_ms
-            case home_events.FragmentYielded() | home_events.FragmentDropped():
-                self.unheard.answer(run, event)
-                self.fragments.pop(run, None)
-            case SiteStreamBegun():
-                begin_anew(self, event)
-            case StreamBegun():
-                self.unheard.told_anew()
-            case DefinitionRegistered():
-                self.definitions.know(event)
-            case AgentRegistered() | AgentDeparted():
-                self.roster.evolve(event)
-            case ScheduleEvent() if stream != self.stream:
-                self.unheard.note(run, event)
-            case ScheduleEvent():
-                self.unheard.answer(run, event)
-                self.schedules.book.evolve(event)
-                for begun in event.runs if type(event) is ScheduleFired else ():
-                    self.unheard.note(begun, event)  # Until the run's adoption, which follows it, is folded.
-            case Event():
-                self.unheard.answer(run, event)
-                if type(event) is FragmentReopened:
-                    self.reopening.reopen(run, event)
-                elif type(event) is ChildRequested and event.here:
-                    self.unheard.note(event.child, event)  # Until the child's beginning, which follows it, is folded.
-                if (fragment := self.fragments.get(run)) is not None:
-                    # Folding too: what a start folds must be in the next snapshots, for the floor moves past its events.
-                    self.home.changed[run] = None
-                    fragment.evolve(event)
-                    if fragment.freed or self.home.withdrawn.runs:
-                        self.home.withdrawn.fold(fragment, event)
-                    if type(event) is TaskAssigned or type(event) is AttemptResumed:
-                        self.begun_ms[(run, event.task)] = time_ms
-                        if fragment.contract is not None and type(event) is TaskAssigned:
-                            self.autonomy.begun_before(fragment, time_ms)
-                    elif type(event) is FragmentReopened:
-                        self.begun_ms[(run, -1)] = time_ms  # It has its whole time once more.
-                    elif type(event) is FragmentEnded:
-                        self.reopening.keep(self.fragments.pop(run))
+        fold(self, stream, run, event, time_ms)
         if type(event) in self.parts.folds:
             self.home.tell(run, event, is_own=stream == self.stream, time_ms=time_ms)  # type: ignore[arg-type]
 

@@ -7,13 +7,12 @@ after its commit, and is written by one task per session, assignments before eve
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
-import msgspec
 import structlog
 
 from edge.admitting.service import Door, Pass
+from edge.assignments import assignment_messages, key_message
 from edge.inputs import (
     AcknowledgeResults,
     AgentClosed,
@@ -21,43 +20,35 @@ from edge.inputs import (
     AgentProgressed,
     AgentReported,
     AgentSeen,
-    Assigned,
     AssignTasks,
     AttemptKey,
     CloseSession,
     Outcome,
-    Outrun,
     StopTasks,
     Welcome,
     Word,
 )
+from edge.outcomes import INLINE_BYTES_MAX, outcome_of
 from edge.reading.service import SiteReads
 from edge.status.service import EdgeStatus
+from edge.talk import HEARS, SAYS, Hear
 from sync.actors import InboxFull, Loop
 from sync.blobs import BlobRefused
 from sync.identity.service import bearer_of, impostor
 from sync.watching.service import Feed
 from tiercel.v1 import agent_pb2, agent_pb2_grpc
-from workflow.commands import CancelDone, Complete, Decline, Fail
-from workflow.events import Blob
-from workflow.homes import home_of
+from workflow.commands import Fail
 
 PROTOCOL_VERSION = 1
 PROTOCOL_OLDEST = 1
 HEARTBEATS_PER_LEASE = 4
-INLINE_BYTES_MAX = 64 * 1024
 CAPACITY_MAX = 4_096
 NOTE_CHARACTERS_MAX = 500
-BLOB_AWAY = "blob_away"
-NOT_BEGUN = frozenset(("not_started", BLOB_AWAY))
-"""Failures that say that the capability was not called: the attempt is given out again, and does not count as one that failed."""
-
 FACE_BYTES_MAX = 64 * 1024
 ACK_DELAY_S = 0.02
 ACKS_MAX = 4_096
 REGISTER_TIMEOUT_S = 10.0
 OUTGOING_MAX = 4_096
-MESSAGE_BYTES_MAX = 1 << 20
 KINDS = {
     agent_pb2.AGENT_KIND_ROBOT: "robot",
     agent_pb2.AGENT_KIND_HUMAN: "human",
@@ -128,6 +119,7 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
         self.reads: SiteReads | None = None  # Of documents, once the node serves.
         self.feed: Feed | None = None  # Who watches them.
         self._count = 0
+        self.nonsense = 0  # Messages that could not be understood.
 
     # Orders from the executor, after their commit ---------------------------------------------------------------------
 
@@ -138,17 +130,19 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
             return
         match order:
             case AssignTasks(_, _, items):
-                for message in _assignment_messages(items):
+                for message in assignment_messages(items):
                     conversation.say(message)
             case AcknowledgeResults(_, _, agent_pb2.ResultAcks() as receipt):
                 conversation.acknowledge(receipt)
             case StopTasks(_, _, keys, reason):
-                cancels = agent_pb2.Cancels(items=[_key_message(key) for key in keys], reason=reason)
+                cancels = agent_pb2.Cancels(items=[key_message(key) for key in keys], reason=reason)
                 conversation.say(agent_pb2.EdgeMessage(cancels=cancels))
             case Welcome():
                 conversation.say(agent_pb2.EdgeMessage(welcome=self._welcome(order.lease_ms)))
             case CloseSession(_, _, code, message):
                 self._close(conversation, code, message)
+            case _ if (say := SAYS.get(type(order))) is not None:
+                conversation.say(say(order))
 
     def close_all(self, code: str, message: str) -> None:
         """End every session: the agents come back and say what they hold."""
@@ -261,10 +255,20 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
                     return True
                 case "progress":
                     loop.post(AgentProgressed(session, agent, [_word(item) for item in message.progress.items]))
+                case kind if (hear := HEARS.get(kind or "")) is not None:
+                    self._hear(hear, conversation, getattr(message, kind or ""))
                 case _:
                     pass  # Kinds of a newer protocol are not for us.
             await loop.room()
         return False
+
+    def _hear(self, hear: Hear, conversation: Conversation, message: Any) -> None:
+        """What makes no sense is dropped: it is the agent's mistake, and no reason to end its work."""
+        try:
+            self.loop.post(hear(conversation.session, conversation.agent, message))
+        except ValueError as error:
+            self.nonsense += 1
+            log.warning("an agent said what makes no sense", agent=conversation.agent, reason=str(error))
 
     def _reported(self, session: int, agent: str, results: agent_pb2.Results) -> AgentReported:
         numbers, items = results.numbers, results.items
@@ -272,7 +276,7 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
         return AgentReported(session, agent, [self._outcome(agent, item) for item in items], receipt)
 
     def _outcome(self, agent: str, item: agent_pb2.TaskResult) -> Outcome:
-        outcome = _outcome(agent, item)
+        outcome = outcome_of(agent, item)
         # The event that names a blob may be written only when the blob itself is durable here.
         if item.WhichOneof("outcome") == "blob" and not self._holds(item.blob):
             key, message = item.key, f"the result names blob {item.blob.sha256.hex()}, which was not uploaded to this site"
@@ -320,110 +324,3 @@ def _word(item: agent_pb2.Progress) -> Word:
     if item.beat or not 0 <= item.fraction <= 1:  # Of what is not a number neither holds.
         return Word(key, 0.0, "", True)
     return Word(key, round(item.fraction, 4), item.note[:NOTE_CHARACTERS_MAX], False)
-
-
-def _outcome(agent: str, item: agent_pb2.TaskResult) -> Outcome:
-    key = item.key
-    match item.WhichOneof("outcome"):
-        case "output":
-            if not (failed := _refusal_of(output := item.output)):
-                return Outcome(key.run, Complete(key.task, key.attempt, agent, output, None))
-        case "blob":
-            blob = Blob(item.blob.sha256, item.blob.size)
-            return Outcome(key.run, Complete(key.task, key.attempt, agent, b"", blob))
-        case "cancelled":
-            return Outcome(key.run, CancelDone(key.task, key.attempt, agent))
-        case "failure" if later := item.failure.superseded_by:
-            outrun = Outrun(key.task, key.attempt, agent, home_of(key.epoch), later, item.failure.message[:4_096])
-            return Outcome(key.run, outrun)
-        case "failure" if item.failure.code in NOT_BEGUN:
-            blames = item.failure.code != BLOB_AWAY
-            return Outcome(key.run, Decline(key.task, key.attempt, agent, item.failure.message[:4_096], blames))
-        case "failure":
-            said = item.failure
-            failed = said.code, said.message[:4_096], said.retryable, said.recoverable or said.retryable, said.retry_after_ms
-        case _:
-            failed = "no_outcome", "a result without an outcome", False, False, 0
-    return Outcome(key.run, Fail(key.task, key.attempt, agent, *failed))
-
-
-def _refusal_of(output: bytes) -> tuple[str, str, bool, bool, int] | None:
-    """Why an inline result cannot be taken. Once it is in the log, expressions and the API rely on its being JSON."""
-    if len(output) > INLINE_BYTES_MAX:
-        return (
-            "result_too_large",
-            f"a result of {len(output)} bytes; above {INLINE_BYTES_MAX} it must be sent as a blob",
-            False,
-            False,
-            0,
-        )
-    try:
-        msgspec.json.decode(output)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return "invalid_output", f"the result is not JSON: {error}", False, False, 0
-    return None
-
-
-def _assignment_messages(items: list[Assigned]) -> list[agent_pb2.EdgeMessage]:
-    """Assignments in messages of at most about 1 MiB.
-
-    What is the same for every run of a task is encoded once: in the wire format, a message is the concatenation of its
-    fields. The whole is then parsed as any message would be, which costs a tenth of setting the fields one by one.
-    """
-    messages: list[agent_pb2.EdgeMessage] = []
-    batch: list[bytes] = []
-    size = 0
-    for item in items:
-        run, task, attempt, epoch = item.key
-        key = agent_pb2.AttemptKey(run=run, task=task, attempt=attempt, epoch=epoch).SerializeToString()
-        times = item.timeout_ms, item.generation, item.heartbeat_ms
-        fixed = _fixed_fields(item.task_name, item.capability, item.parameters, item.effect, *times)
-        # Field 1 of Assignment is its key; a key is shorter than 128 bytes unless the run's id is absurd.
-        encoded = b"".join((b"\x0a", _varint(len(key)), key, fixed))
-        batch += (b"\x0a", _varint(len(encoded)), encoded)
-        size += len(encoded)
-        if size > MESSAGE_BYTES_MAX:
-            messages.append(_assignments(batch))
-            batch, size = [], 0
-    if batch:
-        messages.append(_assignments(batch))
-    return messages
-
-
-def _assignments(encoded: list[bytes]) -> agent_pb2.EdgeMessage:
-    return agent_pb2.EdgeMessage(assignments=agent_pb2.Assignments.FromString(b"".join(encoded)))
-
-
-@lru_cache(maxsize=4_096)
-def _fixed_fields(
-    task_name: str, capability: str, parameters: bytes, effect: int, timeout_ms: int, generation: int, heartbeat_ms: int
-) -> bytes:
-    return agent_pb2.Assignment(
-        task_name=task_name,
-        capability=capability,
-        parameters=parameters,
-        effect=agent_pb2.Effect.ValueType(effect),
-        timeout_ms=timeout_ms,
-        generation=generation,
-        heartbeat_ms=heartbeat_ms,
-    ).SerializeToString()
-
-
-def _varint(value: int) -> bytes:
-    """A length in the wire format."""
-    if value < 128:
-        return _SMALL[value]
-    encoded = bytearray()
-    while value >= 128:
-        encoded.append(value & 127 | 128)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
-_SMALL = [bytes((value,)) for value in range(128)]
-
-
-def _key_message(key: AttemptKey) -> agent_pb2.AttemptKey:
-    run, task, attempt, epoch = key
-    return agent_pb2.AttemptKey(run=run, task=task, attempt=attempt, epoch=epoch)

@@ -8,6 +8,8 @@ from tiercel.parcel import PARCEL_BYTES_MAX, Parcel
 from tiercel.v1 import agent_pb2
 
 PROGRESS_EVERY_S = 0.1
+WORDS_MAX = 4_096
+"""Messages of concerns that wait to be written. More are not taken: whoever asked asks again."""
 
 
 class Outbox:
@@ -17,6 +19,7 @@ class Outbox:
         self._loop = loop
         self._filled = asyncio.Event()
         self._results: list[bytes] = []
+        self._words: list[agent_pb2.AgentMessage] = []
         self._progress: dict[Key, agent_pb2.Progress] = {}
         self._progress_due: asyncio.TimerHandle | None = None
         self._heartbeat = 0
@@ -36,6 +39,7 @@ class Outbox:
         """The session ended: nothing is kept until the next one, which sends what the journal holds."""
         self._open = False
         self._results = []
+        self._words = []
         self._progress.clear()
 
     @property
@@ -48,6 +52,14 @@ class Outbox:
         if self._open:
             self._results.extend(parcel.encoded for parcel in parcels)
             self._filled.set()
+
+    def add(self, word: agent_pb2.AgentMessage) -> bool:
+        """What a concern says, in order; False if there is nobody to take it, or too much waits."""
+        if not self._open or len(self._words) >= WORDS_MAX:
+            return False
+        self._words.append(word)
+        self._filled.set()
+        return True
 
     def add_heartbeat(self, id: int) -> None:
         self._heartbeat = id
@@ -82,6 +94,8 @@ class Outbox:
             yield agent_pb2.AgentMessage(heartbeat=agent_pb2.Heartbeat(id=beat)).SerializeToString()
         results, self._results = self._results, []
         yield from _joined(results)
+        words, self._words = self._words, []
+        yield from (word.SerializeToString() for word in words)
         if self._progress and self._progress_due is None:
             reports = agent_pb2.ProgressReports(items=self._progress.values())
             self._progress.clear()

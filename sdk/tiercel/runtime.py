@@ -13,6 +13,7 @@ import grpc
 from tiercel.blobs import Blobs
 from tiercel.capability import Capability
 from tiercel.channel import Line
+from tiercel.concern import Concern
 from tiercel.delivery import Delivery
 from tiercel.documents import Channel
 from tiercel.errors import SessionLost
@@ -97,6 +98,7 @@ class Runtime:
             delivery=self._delivery,
         )
         self._work = Work(loop, tools)
+        self._concerns: tuple[Concern, ...] = ()
 
     def stop(self) -> None:
         """Begin to stop; call it in the loop."""
@@ -117,6 +119,8 @@ class Runtime:
                 task.cancel()
             await asyncio.gather(connected, stopping, return_exceptions=True)
             self._work.close()
+            for concern in self._concerns:
+                concern.close()
             await self._delivery.close()
         if not connected.cancelled():
             connected.result()
@@ -168,7 +172,8 @@ class Runtime:
     async def _session(self, channel: grpc.aio.Channel) -> None:
         self._blobs.use(channel)
         self._documents.use(channel)
-        session = Session(self._register(), self._work, self._delivery, self._outbox, self._lease, self._welcomed)
+        talk = self._delivery, self._outbox, self._lease, self._welcomed, self._concerns
+        session = Session(self._register(), self._work, *talk)
         await session.run(channel)
 
     def _register(self) -> agent_pb2.Register:

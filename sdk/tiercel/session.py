@@ -6,11 +6,12 @@ value lives here: work and results outlast it, and the next session tells the ga
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import grpc
 
+from tiercel.concern import Concern, Hear
 from tiercel.delivery import Delivery
 from tiercel.errors import AgentRefused, SessionLost
 from tiercel.lease import Lease
@@ -41,6 +42,7 @@ class Session:
         outbox: Outbox,
         lease: Lease,
         welcomed: Callable[[agent_pb2.Welcome], None],
+        concerns: Sequence[Concern] = (),
     ) -> None:
         self._register = register
         self._work = work
@@ -48,6 +50,8 @@ class Session:
         self._outbox = outbox
         self._lease = lease
         self._welcomed = welcomed
+        self._concerns = concerns
+        self._hears: dict[str, Hear] = {kind: hear for concern in concerns for kind, hear in concern.hears().items()}
         self._sent_s: dict[int, float] = {}
         self._heartbeat_s = 1.0
 
@@ -88,6 +92,8 @@ class Session:
         self._outbox.open()
         self._delivery.send_all_again()
         self._welcomed(welcome)
+        for concern in self._concerns:
+            concern.opened()
 
     async def _read(self, call: "Call") -> None:
         while True:
@@ -103,6 +109,8 @@ class Session:
                     self._work.cancel(message.cancels.items, message.cancels.reason)
                 case "refused":
                     raise _refusal(message.refused)
+                case other if (hear := self._hears.get(other or "")) is not None:
+                    hear(getattr(message, other or ""))
                 case other:
                     log.debug("a message of kind %s, of a later version; skipped", other)
 

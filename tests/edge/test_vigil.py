@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.assignments import assignment_messages
 from edge.inputs import AttemptKey
-from edge.service import NOTE_CHARACTERS_MAX, _assignment_messages, _word
+from edge.service import NOTE_CHARACTERS_MAX, _word
 from edge.vigil import HEARTBEAT_GRACE_MS, UNSAID, Report, Vigil
 from sync.values import Now
 from tests.edge.site import Robot, Site
@@ -40,7 +41,7 @@ def test_the_agent_is_told_how_often() -> None:
     site, anna = begun(RETRIED)
     assigned = anna.hands[anna.key()]
     assert assigned.heartbeat_ms == 10_000
-    message = _assignment_messages([assigned])[0]
+    message = assignment_messages([assigned])[0]
     assert message.assignments.items[0].heartbeat_ms == 10_000
     assert site.core.wake_mono_ms() is not None
 
