@@ -1,5 +1,6 @@
 """The log of one node, in memory behind its last snapshot: where it ends, what is committed, durable, applied."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -66,14 +67,16 @@ class Entries:
         """Entries behind an index, at least one if there is one, at most so many bytes."""
         start = index - self.snapshot.index
         assert start >= 0, f"entries after {index} were compacted to {self.snapshot.index}"
-        size = 0
-        taken: list[Entry] = []
-        for entry in self.items[start:]:
-            size += len(entry.data)
-            if taken and size > bytes_max:
-                break
-            taken.append(entry)
-        return tuple(taken)
+        return tuple(self.items[start : self._reach(start, len(self.items), bytes_max)])
+
+    def _reach(self, start: int, end: int, bytes_max: int) -> int:
+        """How far so many bytes go from a place in `items`; one entry at least. What lies behind is not looked at."""
+        items, size = self.items, 0
+        for place in range(start, end):
+            size += len(items[place].data)
+            if size > bytes_max and place > start:
+                return place
+        return end
 
     def between(self, after: int, to: int) -> tuple[Entry, ...]:
         """Entries after `after`, up to and with `to`."""
@@ -81,6 +84,9 @@ class Entries:
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Put entries at their places. Those that differ from what is there replace it and all behind; equal ones stay."""
+        if entries and entries[0].index == self.last + 1:
+            self.items.extend(entries)
+            return
         for number, entry in enumerate(entries):
             if self.term(entry.index) != entry.term:
                 self._replace_from(entries[number:])
@@ -98,13 +104,11 @@ class Entries:
     def find_conflict(self, index: int, term: int) -> tuple[int, int]:
         """The largest place at or before `index` whose term is at most `term`: beyond it the other log cannot agree with this
         one, so whole terms are skipped at once (section 5.3, last part)."""
-        index = min(index, self.last)
-        while index > self.snapshot.index:
-            here = self.term(index)
-            if here is not None and here <= term:
-                return index, here
-            index -= 1
-        return self.snapshot.index, self.snapshot.term
+        base = self.snapshot
+        reach = max(0, min(index, self.last) - base.index)
+        # Terms never fall along a log.
+        place = bisect_right(self.items, term, hi=reach, key=_term_of)
+        return (base.index + place, self.items[place - 1].term) if place else (base.index, base.term)
 
     def commit_to(self, index: int) -> None:
         """Everything up to here is committed."""
@@ -152,10 +156,14 @@ class Entries:
         self.stable = max(self.stable, attest.index)
         return True
 
-    def applicable(self, bytes_max: int) -> tuple[Entry, ...]:
-        """What is committed, durable here, and not applied yet."""
-        to = min(self.committed, self.stable)
-        if self.unstable_snapshot is not None or to <= self.applied:
+    def applicable(self, after: int, bytes_max: int) -> tuple[Entry, ...]:
+        """What is committed and durable here behind `after`, at most so many bytes, but one at least if there is one."""
+        to, base = min(self.committed, self.stable), self.snapshot.index
+        start = max(after, base)
+        if self.unstable_snapshot is not None or to <= start:
             return ()
-        start = max(self.applied, self.snapshot.index)
-        return tuple(entry for entry in self.after(start, bytes_max) if entry.index <= to)
+        return tuple(self.items[start - base : self._reach(start - base, to - base, bytes_max)])
+
+
+def _term_of(entry: Entry) -> int:
+    return entry.term

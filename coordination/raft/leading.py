@@ -1,6 +1,7 @@
 """What a leader does: replicates its log, commits, answers reads, looks whether it still leads, hands over."""
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,6 @@ class Leading:
     transferee: str = NOBODY
     first_own: int = 0  # The entry with which this term began: what is committed before is not known until it is.
     _pending_change: int = 0
-    _uncommitted: list[tuple[int, int]] = field(default_factory=list)
     _uncommitted_bytes: int = 0
     _beat: int = 0
     _stalled: int = 0
@@ -48,7 +48,7 @@ class Leading:
         self.progress = {}
         self.reads.forget()
         self.transferee, self._beat, self._stalled = NOBODY, 0, 0
-        self._uncommitted, self._uncommitted_bytes = [], 0
+        self._uncommitted_bytes = 0
 
     def begin(self) -> None:
         """This node has been elected. An entry of its own term commits all that came before it (section 5.4.2, section 8).
@@ -60,21 +60,24 @@ class Leading:
         self.progress = {peer: Progress(next=last + 1, recent=peer == raft.node) for peer in raft.group.all}
         self._pending_change = last
         self.first_own = last + 1
-        self._append(EntryKind.NOOP, b"")
+        self._append(EntryKind.NOOP, (b"",))
         self._tell_all()
 
     # Proposals --------------------------------------------------------------------------------------------------------
 
-    def propose(self, kind: EntryKind, data: bytes) -> Entry:
-        """Append an entry and send it. Raises ProposalDropped."""
+    def propose(self, kind: EntryKind, commands: Sequence[bytes]) -> tuple[Entry, ...]:
+        """Append entries, all or none, and send them together. Raises ProposalDropped."""
         if self.transferee != NOBODY:
             raise ProposalDropped(f"the leadership is being handed to {self.transferee}: propose to it")
         limit = self.raft.configuration.uncommitted_bytes_max
-        if self._uncommitted and self._uncommitted_bytes + len(data) > limit:
+        # Whatever its size, one proposal is taken when nothing waits, or it would be dropped for ever.
+        if self._uncommitted_bytes and self._uncommitted_bytes + sum(map(len, commands)) > limit:
             raise ProposalDropped(f"{self._uncommitted_bytes:,} bytes wait for a majority already (limit {limit:,}): try again")
-        entry = self._append(kind, data)
-        self._tell_all()
-        return entry
+        entries = self._append(kind, commands)
+        for peer in self.progress:
+            if peer != self.raft.node:
+                self._tell_rest(peer)
+        return entries
 
     def propose_change(self, change: Change) -> Entry:
         """One at a time: the next only once the last is applied. Raises ProposalDropped."""
@@ -85,19 +88,19 @@ class Leading:
             raise ProposalDropped(f"{change.node} leads: hand the leadership to another voter first")
         if self._pending_change > self.raft.entries.applied:
             raise ProposalDropped(f"another change of the group (entry {self._pending_change}) is not applied yet: try again")
-        entry = self.propose(EntryKind.CHANGE, encode_change(change))
+        (entry,) = self.propose(EntryKind.CHANGE, (encode_change(change),))
         self._pending_change = entry.index
         return entry
 
-    def _append(self, kind: EntryKind, data: bytes) -> Entry:
+    def _append(self, kind: EntryKind, commands: Sequence[bytes]) -> tuple[Entry, ...]:
         raft = self.raft
-        entry = Entry(raft.term, raft.entries.last + 1, kind, data)
-        raft.entries.append((entry,))
-        self._uncommitted.append((entry.index, len(data)))
-        self._uncommitted_bytes += len(data)
+        term, first = raft.term, raft.entries.last + 1
+        entries = tuple([Entry(term, index, kind, data) for index, data in enumerate(commands, first)])
+        raft.entries.append(entries)
+        self._uncommitted_bytes += sum(map(len, commands))
         # Its own log counts for the majority like any other: once it is durable.
-        raft.send(raft.node, Say.APPENDED, index=entry.index)
-        return entry
+        raft.send(raft.node, Say.APPENDED, index=raft.entries.last)
+        return entries
 
     # Replication (section 5.3) ----------------------------------------------------------------------------------------
 
@@ -105,6 +108,11 @@ class Leading:
         for peer in self.progress:
             if peer != self.raft.node:
                 self._tell(peer)
+
+    def _tell_rest(self, peer: str) -> None:
+        """Send what is left of the log, as far as the window allows."""
+        while self._tell(peer, even_nothing=False):
+            pass
 
     def _tell(self, peer: str, *, even_nothing: bool = True) -> bool:
         """Send what comes next, or the commit index alone; False if nothing was sent."""
@@ -189,8 +197,7 @@ class Leading:
         elif peer != raft.node and (was_paused or progress.sent_commit < raft.entries.committed):
             self._tell(peer)
         if peer != raft.node:
-            while self._tell(peer, even_nothing=False):
-                pass
+            self._tell_rest(peer)
             self._hand_over(peer)
 
     def _commit(self) -> bool:
@@ -200,9 +207,9 @@ class Leading:
         reached = reached_by_majority(raft.group.voters, {peer: known.match for peer, known in self.progress.items()})
         if reached <= raft.entries.committed or raft.entries.term(reached) != raft.term:
             return False
+        own = raft.entries.between(max(raft.entries.committed, self.first_own - 1), reached)
+        self._uncommitted_bytes -= sum([len(entry.data) for entry in own])
         raft.entries.commit_to(reached)
-        while self._uncommitted and self._uncommitted[0][0] <= reached:
-            self._uncommitted_bytes -= self._uncommitted.pop(0)[1]
         for context, asker in self.reads.take_early():
             self._ask(context, asker)
         return True

@@ -3,6 +3,7 @@
 Followers and elections are here; what a leader does is in `coordination.raft.leading`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from coordination.raft.membership import changed, decode_change
 from coordination.raft.quorum import verdict
 from coordination.raft.values import (
     NOBODY,
+    OF_LEADERS,
     Attest,
     Change,
     Entry,
@@ -30,7 +32,6 @@ from coordination.raft.values import (
 )
 
 TRANSFER = b"transfer"
-OF_LEADERS = (Say.APPEND, Say.HEARTBEAT, Say.SNAPSHOT)
 
 
 class Chance(Protocol):
@@ -197,7 +198,7 @@ class Raft:
 
     def _hear_earlier_term(self, message: Message) -> None:
         """A leader of an earlier term learns that it is over; so does who asks for votes."""
-        if message.kind in (Say.APPEND, Say.HEARTBEAT, Say.SNAPSHOT):
+        if message.kind in OF_LEADERS:
             self.send(message.source, Say.APPENDED)
         elif message.kind is Say.PRE_VOTE:
             self.send(message.source, Say.PRE_VOTED, rejected=True)
@@ -257,7 +258,12 @@ class Raft:
     def propose(self, data: bytes) -> Entry:
         """Append a command at the leader; it is committed when a Ready shows it as such, or never. Raises NotLeader,
         ProposalDropped."""
-        return self._lead().propose(EntryKind.COMMAND, data)
+        return self.propose_all((data,))[0]
+
+    def propose_all(self, commands: Sequence[bytes]) -> tuple[Entry, ...]:
+        """Append commands in this order, all or none; each peer is told of all of them at once (in one message, as far as
+        `append_bytes_max` goes). Raises NotLeader, ProposalDropped."""
+        return self._lead().propose(EntryKind.COMMAND, commands)
 
     def propose_change(self, change: Change) -> Entry:
         """Change the group by one node. Raises NotLeader; ProposalDropped, if another change has not been applied yet."""
@@ -307,7 +313,7 @@ class Raft:
         state, entries = self.hard_state, self.entries
         unwritten = entries.unwritten()
         snapshot = None if entries.snapshot_offered else entries.unstable_snapshot
-        committed = self._to_apply()
+        committed = entries.applicable(max(entries.applied, self._applying), self.configuration.apply_bytes_max)
         news = state != self._offered_state or unwritten or snapshot or committed
         if not (news or self.messages or self._to_self or self.reads):
             return None
@@ -325,13 +331,6 @@ class Raft:
         self._applying = committed[-1].index if committed else self._applying
         self.messages, self._to_self, self.reads = [], [], []
         return ready
-
-    def _to_apply(self) -> tuple[Entry, ...]:
-        applied, self.entries.applied = self.entries.applied, max(self.entries.applied, self._applying)
-        try:
-            return self.entries.applicable(self.configuration.apply_bytes_max)
-        finally:
-            self.entries.applied = applied
 
     def advance(self, ready: Ready) -> None:
         """A Ready is durable and applied."""

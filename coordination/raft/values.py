@@ -96,11 +96,13 @@ class Say(StrEnum):
     SNAPSHOT = "MsgSnap"
     HEARTBEAT = "MsgHeartbeat"
     HEARD = "MsgHeartbeatResp"
-    TRANSFER = "MsgTransferLeader"
     CAMPAIGN_NOW = "MsgTimeoutNow"
     READ = "MsgReadIndex"
     READ_AT = "MsgReadIndexResp"
-    FORGET_LEADER = "MsgForgetLeader"
+
+
+# Only a leader says these.
+OF_LEADERS = frozenset((Say.APPEND, Say.HEARTBEAT, Say.SNAPSHOT))
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -149,6 +151,17 @@ class Ready(msgspec.Struct, frozen=True):
     reads: tuple[ReadState, ...]
     to_self: tuple[Message, ...]
     attest: Attest
+
+    @property
+    def early(self) -> tuple[Message, ...]:
+        """Those of `messages` that may leave at once: what a leader says of its log. Its own log counts for no majority before it
+        is durable, and that it leads rests on votes that were given to a term and vote that were (thesis, section 10.2.1)."""
+        return tuple([message for message in self.messages if message.kind in OF_LEADERS])
+
+    @property
+    def late(self) -> tuple[Message, ...]:
+        """The others: they leave when this Ready is durable."""
+        return tuple([message for message in self.messages if message.kind not in OF_LEADERS])
 
 
 class NotLeader(Exception):

@@ -150,7 +150,7 @@ def test_ablation_leader_stays() -> None:
         def propose_change(self, change: Change) -> Entry:
             if change.node != self.raft.node:
                 return super().propose_change(change)
-            entry = self.propose(EntryKind.CHANGE, encode_change(change))
+            (entry,) = self.propose(EntryKind.CHANGE, (encode_change(change),))
             self._pending_change = entry.index
             return entry
 

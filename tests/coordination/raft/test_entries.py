@@ -1,6 +1,8 @@
 """The log of one node, by itself."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coordination.raft.entries import Entries
 from coordination.raft.values import Entry, Stored, founded
@@ -52,7 +54,7 @@ def test_only_what_is_durable_and_committed_is_applied() -> None:
     log = log_of(1)
     log.append([Entry(1, 3)])
     log.commit_to(3)
-    assert [entry.index for entry in log.applicable(1_000)] == [2]
+    assert [entry.index for entry in log.applicable(1, 1_000)] == [2]
 
 
 def test_what_is_committed_is_never_overwritten() -> None:
@@ -61,3 +63,25 @@ def test_what_is_committed_is_never_overwritten() -> None:
     log.commit_to(3)
     with pytest.raises(AssertionError, match="committed to 3"):
         log.append([Entry(2, 3)])
+
+
+def test_the_bytes_asked_for_bound_what_is_taken_but_one_entry_comes() -> None:
+    """As many entries as the bytes allow; one that is larger alone, or it would never be sent."""
+    log = log_of()
+    log.append([Entry(1, 2, data=b"1234"), Entry(1, 3, data=b"56"), Entry(1, 4, data=b"7")])
+    assert [entry.index for entry in log.after(1, 6)] == [2, 3]
+    assert [entry.index for entry in log.after(1, 1)] == [2]
+    assert log.after(4, 6) == ()
+
+
+@given(
+    steps=st.lists(st.integers(0, 2), max_size=12),
+    asked=st.tuples(st.integers(1, 15), st.integers(0, 12)),
+)
+def test_the_place_of_a_conflict_is_what_a_walk_back_finds(steps: list[int], asked: tuple[int, int]) -> None:
+    """The search by halves finds what going back entry by entry does."""
+    log, (index, term) = log_of(*(1 + sum(steps[: place + 1]) for place in range(len(steps)))), asked
+    walked = min(index, log.last)
+    while walked > 1 and (here := log.term(walked)) is not None and here > term:
+        walked -= 1
+    assert log.find_conflict(index, term) == (walked, log.term(walked))

@@ -97,11 +97,12 @@ class World:
     faults: tuple[str, ...] = ("crash", "partition", "partition", "stall")
     repair_ms: int = 5_000
     changes: tuple[str, ...] = ("add", "remove")
+    early: bool = field(init=False)
     numbers: int = 0
     finished: int = 0
 
     def __post_init__(self) -> None:
-        self.chance = Random(self.seed)
+        self.chance, self.early = Random(self.seed), self.seed % 2 == 0
         names = NAMES[: self.size]
         group = founded(names)
         for name in names:
@@ -150,7 +151,7 @@ class World:
         before = box.applied
         box.write(ready)
         if self.sync_before_send:
-            self._send(ready)
+            self._send(ready.late if self.early else ready.messages)
         for entry in ready.committed:
             if entry.index > before:
                 self._applied(box, entry)
@@ -161,8 +162,8 @@ class World:
             self.finished += 1
         box.raft.advance(ready)
 
-    def _send(self, ready: Ready) -> None:
-        for message in ready.messages:
+    def _send(self, messages: tuple[Message, ...]) -> None:
+        for message in messages:
             copies = 0 if self.chance.random() < self.loss else 1 + (self.chance.random() < 0.02)
             for _ in range(copies):
                 delay = self.chance.randrange(1, 20) if self.chance.random() < 0.9 else self.chance.randrange(20, 400)
@@ -172,7 +173,9 @@ class World:
         while box.is_up and len(box.under_way) < 3 and (ready := box.raft.ready()) is not None:
             box.under_way.append(ready)
             if not self.sync_before_send:
-                self._send(ready)
+                self._send(ready.messages)
+            elif self.early:
+                self._send(ready.early)
             delay = max(self.chance.randrange(1, self.disk_ms), box.stalled_until - self.now)
             last = box.last_write
             at = max(self.now + delay, last + 1)
