@@ -9,6 +9,7 @@ import msgspec
 
 from agents.http import HttpPolicy
 from coordination.breaker import BreakerPolicy
+from tiercel.places import Places
 from tiercel.tls import Tls
 
 ROWS_MAX = 10_000
@@ -61,7 +62,7 @@ class DatabaseSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything an AgentHost knows of the world. Workflows can change none of it.
 
-    `gateway`      "unix:/path" or "host:port"
+    `gateway`      "unix:/path" or "host:port"; of a site of several nodes all of them, with commas between
     `data_dir`     the agents' journals; belongs to this host alone and outlives it
     `secrets`      the site's secrets file (mode 0600)
     `root`         what `file.read` and `file.write` may reach; without it they are not offered
@@ -111,14 +112,22 @@ class HostConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             problems.append("tls_dir has a certificate for each agent: give it, or tls, or a token")
         if not self.gateway:
             problems.append("no gateway is named; it is unix:/path or host:port")
-        path = self.gateway.removeprefix("unix:")
-        if path != self.gateway and len(path.encode()) > SOCKET_PATH_BYTES_MAX:
-            problems.append(f"the socket path {path} has more than {SOCKET_PATH_BYTES_MAX} bytes: put it in a shorter directory")
+        problems += self._gateway_problems() if self.gateway else []
         problems += [f"http.breaker: {problem}" for problem in self.http.breaker.problems()]
         for name, source in self.databases.items():
             problems += [f"databases.{name}.breaker: {problem}" for problem in source.breaker.problems()]
         if problems:
             raise HostConfigError(problems)
+
+    def _gateway_problems(self) -> list[str]:
+        try:
+            known = Places.of(self.gateway).known
+        except ValueError as error:
+            return [str(error)]
+        paths = [place.removeprefix("unix:") for place in known if place.startswith("unix:")]
+        too_long = [path for path in paths if len(path.encode()) > SOCKET_PATH_BYTES_MAX]
+        limit = f"has more than {SOCKET_PATH_BYTES_MAX} bytes: put it in a shorter directory"
+        return [f"the socket path {path} {limit}" for path in too_long]
 
 
 def load_agents(path: Path) -> dict[str, tuple[AgentDescription, ...]]:

@@ -86,8 +86,9 @@ class Agent:
     async def serve(self, target: Target) -> None:
         """Connect to a gateway ("host:port", "unix:/path", or a `Line` or channel that many agents share) and work until `stop`.
 
-        A lost connection is made anew, for as long as it takes. Cancelling this coroutine cancels the work in hand at
-        once. Raises AgentRefused, JournalInUse or JournalUnusable.
+        The nodes of a site that has several are named with commas between, in any order: the one that leads is found, and found
+        again when another leads. A lost connection is made anew, for as long as it takes. Cancelling this coroutine cancels the
+        work in hand at once. Raises AgentRefused, JournalInUse, JournalUnusable, or ValueError for an address that is none.
         """
         if self._runtime is not None:
             raise RuntimeError(f"agent {self.name!r} serves already")
@@ -103,7 +104,7 @@ class Agent:
             self._runtime.stop()
 
     def run(self, target: str) -> None:
-        """Serve until SIGINT or SIGTERM; a second signal does not wait for the grace."""
+        """Serve until SIGINT or SIGTERM, with a target as `serve` has it; a second signal does not wait for the grace."""
         with contextlib.suppress(asyncio.CancelledError):
             asyncio.run(self._run(target))
 

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Awaitable
 from typing import Any, Self
 
 import grpc
 
 from tiercel.errors import SessionLost
+from tiercel.places import UNREACHED, Places
 from tiercel.tls import Tls
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
@@ -42,6 +44,10 @@ LOOK_S = 2.0
 PROOF_S = 5.0
 LINGER_S = 5.0
 """So long a channel that is replaced waits for what still runs over it."""
+READY_S_MAX = 5.0
+"""How long a shared channel is waited for before the session is tried all the same, to learn what is wrong."""
+REACH_S = 2.0
+"""How long one of several places may take to be reached; a box without power answers nothing."""
 
 log = logging.getLogger("tiercel.channel")
 
@@ -59,58 +65,124 @@ def open_channel(address: str, tls: Tls | None = None, token: str = "") -> grpc.
 
 
 class Line:
-    """A channel that follows its TLS files: when they change, and the gateway takes what is in them, `channel` is another.
+    """A channel to the gateway of a site, for one agent or for many, that goes where the gateway is.
 
-    It is for one agent or for many. Enter it in the loop that uses it. Raises SessionLost when the files cannot be used.
+    `address` is "host:port" or "unix:/path", or several of them with commas between: the nodes of the site. Whoever loses a
+    session says so with `lost`, and `channel` is another once the next node is to be tried. When the TLS files change, and the
+    gateway takes what is in them, it is another, too. Enter it in the loop that uses it. Raises ValueError for a bad address, and
+    SessionLost when the files cannot be used.
     """
 
-    def __init__(self, address: str, tls: Tls | None = None, token: str = "") -> None:
-        self._address, self._token = address, token
-        self._tls = None if address.startswith("unix:") else tls
-        self._state = self._tls.state() if self._tls else ()
-        self.channel = open_channel(address, tls, token)
+    def __init__(self, address: str | Places, tls: Tls | None = None, token: str = "") -> None:
+        self.places = Places.of(address) if isinstance(address, str) else address
+        self._tls, self._token = tls, token
+        self._state = tls.state() if tls else ()
+        self.channel = open_channel(self.places.current, tls, token)
+        self._address = self.places.current
         self._replaced = asyncio.Event()
-        self._following = asyncio.ensure_future(self._follow()) if self._tls else None
+        self._leaving: dict[asyncio.Task[None], grpc.aio.Channel] = {}
+        is_local = all(place.startswith("unix:") for place in self.places.known)
+        self._following = asyncio.ensure_future(self._follow()) if tls and not is_local else None
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
-        await self.channel.close()
+        leaving = dict(self._leaving)
+        tasks = [*leaving, *([self._following] if self._following is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for channel in (*leaving.values(), self.channel):
+            await channel.close()
+
+    async def ready(self, channel: grpc.aio.Channel) -> None:
+        """Wait until this channel has connected by itself. Trying before it has would fail at once, and the waits between tries
+        grow: after a gateway's restart they would be the longest part of the way back. One of several places is not waited for
+        when it is dead. Raises SessionLost."""
+        await (_reach(channel, self._address) if self.places.several else wait_until_ready(channel))
 
     async def replaced(self, channel: grpc.aio.Channel) -> None:
         """Until the channel to use is another than this."""
         while self.channel is channel:
             await self._replaced.wait()
 
-    async def _follow(self) -> None:
-        leaving: set[asyncio.Task[None]] = set()
-        while True:
-            newer = await self._newer()
-            older, self.channel = self.channel, newer
-            replaced, self._replaced = self._replaced, asyncio.Event()
-            replaced.set()
-            leaving.add(closing := asyncio.create_task(older.close(LINGER_S)))
-            closing.add_done_callback(leaving.discard)
+    def lost(self, channel: grpc.aio.Channel, code: str, leader: str = "") -> bool:
+        """A session over this channel is over, and why. True: `channel` is to be tried at once, False: after a wait. Of many
+        agents that lose their sessions together the first one moves the line."""
+        if channel is not self.channel:
+            return code != "renewed"
+        at_once = self.places.lost(code, leader)
+        if self.places.current == self._address:
+            return at_once
+        try:
+            state = self._tls.state() if self._tls else ()
+            newer = open_channel(self.places.current, self._tls, self._token)
+        except SessionLost as unusable:
+            log.warning("no channel to %s: %s", self.places.current, unusable)
+            return False
+        self._state, self._address = state, self.places.current
+        self._use(newer)
+        return at_once
 
-    async def _newer(self) -> grpc.aio.Channel:
-        """A channel with other files than the last, that the gateway has answered on."""
+    def _use(self, newer: grpc.aio.Channel) -> None:
+        older, self.channel = self.channel, newer
+        replaced, self._replaced = self._replaced, asyncio.Event()
+        replaced.set()
+        self._leaving[closing := asyncio.create_task(older.close(LINGER_S))] = older
+        closing.add_done_callback(self._leaving.pop)
+
+    async def _follow(self) -> None:
+        while True:
+            if (newer := await self._newer()) is not None:
+                self._use(newer)
+
+    async def _newer(self) -> grpc.aio.Channel | None:
+        """A channel with other files than the last, that the gateway has answered on; None if the line has moved meanwhile."""
         assert self._tls is not None
         while True:
             await asyncio.sleep(LOOK_S)
-            if (state := self._tls.state()) == self._state:
+            if (state := self._tls.state()) == self._state or self._address.startswith("unix:"):
                 continue
             with contextlib.suppress(SessionLost):  # Half of a pair: the other half comes.
-                newer = open_channel(self._address, self._tls, self._token)
+                address = self._address
+                newer = open_channel(address, self._tls, self._token)
                 self._state = state
-                if not (problem := await _problem(newer)):
+                problem = await _problem(newer)
+                if not problem and address == self._address:
                     log.info("new TLS files: another channel takes over (%s)", self._tls.words)
                     return newer
                 await newer.close()
+                if address != self._address:
+                    return None
                 log.warning("no channel with the new TLS files, the last one stays in use (%s): %s", self._tls.words, problem)
+
+
+async def _reach(channel: grpc.aio.Channel, address: str) -> None:
+    """Have one of several places connected, soon or not at all."""
+    try:
+        async with asyncio.timeout(REACH_S):
+            while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
+                if state in (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN):
+                    raise SessionLost(f"{address} cannot be reached", code=UNREACHED)
+                await channel.wait_for_state_change(state)
+    except TimeoutError:
+        raise SessionLost(f"{address} does not answer within {REACH_S:g} s", code=UNREACHED) from None
+    except grpc.aio.UsageError as error:
+        raise SessionLost(str(error)) from error
+
+
+async def wait_until_ready(channel: grpc.aio.Channel) -> None:
+    """The same as `Line.ready`, for a channel that somebody else keeps."""
+    try:
+        await _within(READY_S_MAX, channel.channel_ready())
+    except grpc.aio.UsageError as error:
+        raise SessionLost(str(error)) from error
+
+
+async def _within(seconds: float, waiting: Awaitable[object]) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(waiting, seconds)
 
 
 async def _problem(channel: grpc.aio.Channel) -> str:

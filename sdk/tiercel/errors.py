@@ -110,11 +110,13 @@ class AgentRefused(TiercelError):
 
 
 class SessionLost(TiercelError):
-    """One session with the gateway ended without a goodbye; `code` is the gateway's word for it, if it gave one."""
+    """One session with the gateway ended without a goodbye; `code` is the gateway's word for it, if it gave one, and `leader`
+    where it sends us."""
 
-    def __init__(self, message: str, *, code: str = "") -> None:
+    def __init__(self, message: str, *, code: str = "", leader: str = "") -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.leader = code, leader
+        self.at_once = False  # Is the next try to be made without a wait?
 
 
 class DocumentRefused(TiercelError):

@@ -12,7 +12,7 @@ import grpc
 
 from tiercel.blobs import Blobs
 from tiercel.capability import Capability
-from tiercel.channel import Line
+from tiercel.channel import Line, wait_until_ready
 from tiercel.concern import Concern
 from tiercel.delivery import Delivery
 from tiercel.documents import Channel
@@ -21,6 +21,7 @@ from tiercel.journal import Journal
 from tiercel.lease import Lease
 from tiercel.machine import Machine
 from tiercel.outbox import Outbox
+from tiercel.places import Places
 from tiercel.secrets import Secrets
 from tiercel.session import PROTOCOL_VERSION, Session
 from tiercel.threads import Threads
@@ -28,8 +29,6 @@ from tiercel.tls import Tls
 from tiercel.v1 import agent_pb2
 from tiercel.work import Tools, Work
 
-READY_S_MAX = 5.0
-"""How long a shared channel is waited for before the session is tried all the same, to learn what is wrong."""
 STOPPED_S = 2.0
 """How long work that was cancelled at the end of the grace may take to stop, and results to be acknowledged."""
 
@@ -82,6 +81,7 @@ class Runtime:
         self._stop = asyncio.Event()
         self._said_lost = False
         self._was_welcomed = False
+        self._places: Places | None = None
         journal = Journal(machine.open_file(settings.journal), dead_bytes_max=machine.journal_dead_bytes_max)
         self._delivery = Delivery(loop, machine, journal, self._outbox, self._blobs)
         threads = Threads(settings.threads, f"tiercel-{settings.name}")
@@ -106,7 +106,7 @@ class Runtime:
         self._stop.set()
 
     async def serve(self, target: Target) -> None:
-        """Work until `stop`. Raises AgentRefused when the gateway will never take this agent."""
+        """Work until `stop`. Raises AgentRefused when the gateway will never take this agent, ValueError for a bad address."""
         connected = asyncio.create_task(self._stay_connected(target))
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -127,10 +127,11 @@ class Runtime:
 
     async def _stay_connected(self, target: Target) -> None:
         """Session after session, until one ends with a goodbye."""
+        place = Places.of(target) if isinstance(target, str) else target
         while True:
             self._was_welcomed = False
             try:
-                await self._connect_once(target)
+                await self._connect_once(place)
             except SessionLost as lost:
                 if self._outbox.finished:
                     return
@@ -140,24 +141,38 @@ class Runtime:
                 level = logging.DEBUG if self._said_lost else logging.WARNING
                 log.log(level, "agent %s: no session (%s); connecting again", self._settings.name, lost)
                 self._said_lost = True
+                if lost.at_once:
+                    continue
             await asyncio.sleep(self._backoff.next_s())
 
-    async def _connect_once(self, target: Target) -> None:
+    async def _connect_once(self, target: Places | Line | grpc.aio.Channel) -> None:
+        """A session, and after it the word where the next begins."""
         match target:
-            case str():
-                # A channel of our own is built anew each time: one that is stuck in a dead connection can stay so for minutes.
-                async with Line(target, self._settings.tls, self._settings.token) as line:
-                    await self._until_replaced(line)
+            case Places():
+                try:
+                    # A channel of our own is built anew each time: one that is stuck in a dead connection can stay so for
+                    # minutes.
+                    async with Line(target, self._settings.tls, self._settings.token) as line:
+                        await self._over(line, line.channel, waits=target.several)
+                except SessionLost as lost:
+                    lost.at_once = target.lost(lost.code, lost.leader)
+                    raise
             case Line():
-                await _ready(target.channel)
-                await self._until_replaced(target)
+                channel = target.channel
+                try:
+                    await self._over(target, channel)
+                except SessionLost as lost:
+                    lost.at_once = target.lost(channel, lost.code, lost.leader)
+                    raise
             case _:
-                await _ready(target)
+                await wait_until_ready(target)
                 await self._session(target)
 
-    async def _until_replaced(self, line: Line) -> None:
-        """A session, which gives way to the next when another certificate is used. What is in hand goes on over both."""
-        channel = line.channel
+    async def _over(self, line: Line, channel: grpc.aio.Channel, *, waits: bool = True) -> None:
+        """A session, which gives way to the next when the line goes over another channel. What is in hand goes on over both."""
+        if waits:
+            await line.ready(channel)
+        self._places = line.places
         session, replaced = asyncio.ensure_future(self._session(channel)), asyncio.ensure_future(line.replaced(channel))
         try:
             await asyncio.wait((session, replaced), return_when=asyncio.FIRST_COMPLETED)
@@ -167,14 +182,14 @@ class Runtime:
             for task in (session, replaced):
                 task.cancel()
             await asyncio.gather(session, replaced, return_exceptions=True)
-        raise SessionLost("there is a new certificate", code="renewed")
+        raise SessionLost("the line goes over another channel", code="renewed")
 
     async def _session(self, channel: grpc.aio.Channel) -> None:
         self._blobs.use(channel)
         self._documents.use(channel)
+        has_elsewhere = self._places is not None and self._places.several
         talk = self._delivery, self._outbox, self._lease, self._welcomed, self._concerns
-        session = Session(self._register(), self._work, *talk)
-        await session.run(channel)
+        await Session(self._register(), self._work, *talk, has_elsewhere=has_elsewhere).run(channel)
 
     def _register(self) -> agent_pb2.Register:
         settings = self._settings
@@ -191,6 +206,8 @@ class Runtime:
 
     def _welcomed(self, welcome: agent_pb2.Welcome) -> None:
         self._was_welcomed, self._documents.site = True, welcome.site
+        if self._places is not None:
+            self._places.welcomed()
         # Who was told that the session was lost is told that it is back, however quiet the logging is.
         level, again = (logging.WARNING, " again") if self._said_lost else (logging.INFO, "")
         self._said_lost = False
@@ -214,15 +231,6 @@ def journal_path(name: str) -> Path:
     home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     directory = os.environ.get("TIERCEL_STATE") or Path(home) / "tiercel"
     return Path(directory) / "agents" / f"{quote(name, safe='')}.journal"
-
-
-async def _ready(channel: grpc.aio.Channel) -> None:
-    """Wait until a channel that others share has connected by itself. Trying before it has would fail at once, and the
-    waits between tries grow: after a gateway's restart they would be the longest part of the way back."""
-    try:
-        await _within(READY_S_MAX, channel.channel_ready())
-    except grpc.aio.UsageError as error:
-        raise SessionLost(str(error)) from error
 
 
 async def _within(seconds: float, waiting: "asyncio.Future[None] | object") -> bool:

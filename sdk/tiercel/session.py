@@ -24,6 +24,8 @@ CONNECT = "/tiercel.v1.AgentService/Connect"
 PROTOCOL_VERSION = 1
 WELCOME_TIMEOUT_S = 5.0
 HEARTBEATS_UNANSWERED_MAX = 64
+SILENT_S_MAX = 2.0
+"""A heartbeat may stay so long without an answer where another node may have taken over."""
 
 FINAL_REFUSALS = frozenset({"protocol_version", "invalid_register", "forbidden"})
 """Codes after which trying again cannot help. After any other the agent tries again."""
@@ -43,7 +45,11 @@ class Session:
         lease: Lease,
         welcomed: Callable[[agent_pb2.Welcome], None],
         concerns: Sequence[Concern] = (),
+        *,
+        has_elsewhere: bool = False,
     ) -> None:
+        """`has_elsewhere`: another node may have taken over, so a gateway that is silent is not waited for to the end of the
+        lease."""
         self._register = register
         self._work = work
         self._delivery = delivery
@@ -52,6 +58,7 @@ class Session:
         self._welcomed = welcomed
         self._concerns = concerns
         self._hears: dict[str, Hear] = {kind: hear for concern in concerns for kind, hear in concern.hears().items()}
+        self._has_elsewhere = has_elsewhere
         self._sent_s: dict[int, float] = {}
         self._heartbeat_s = 1.0
 
@@ -137,8 +144,11 @@ class Session:
         count, due_s = 0, self._lease.now_s()
         while True:
             # A loop that was blocked has not read the acknowledgements that wait for it: it must not judge by them.
-            if self._lease.overdue() and self._lease.now_s() - due_s < self._heartbeat_s:
+            was_held_up = self._lease.now_s() - due_s >= self._heartbeat_s
+            if self._lease.overdue() and not was_held_up:
                 raise SessionLost(f"no heartbeat was acknowledged within the lease of {self._lease.lease_ms} ms")
+            if self._has_elsewhere and not was_held_up and self._silent_s() >= SILENT_S_MAX:
+                raise SessionLost(f"no answer to a heartbeat in {self._silent_s():.1f} s: another node may lead the site")
             count += 1
             self._sent_s[count] = self._lease.now_s()
             if len(self._sent_s) > HEARTBEATS_UNANSWERED_MAX:
@@ -146,6 +156,9 @@ class Session:
             self._outbox.add_heartbeat(count)
             due_s = self._lease.now_s() + self._heartbeat_s
             await asyncio.sleep(self._heartbeat_s)
+
+    def _silent_s(self) -> float:
+        return self._lease.now_s() - min(self._sent_s.values(), default=self._lease.now_s())
 
     def _renew(self, id: int) -> None:
         sent_s = self._sent_s.pop(id, None)
@@ -182,7 +195,8 @@ def _encoded(message: bytes) -> bytes:
 def _refusal(refused: agent_pb2.Refused) -> Exception:
     if refused.code in FINAL_REFUSALS:
         return AgentRefused(refused.code, refused.message)
-    return SessionLost(f"the gateway refuses for now ({refused.code}): {refused.message}", code=refused.code)
+    words = f"the gateway refuses for now ({refused.code}): {refused.message}"
+    return SessionLost(words, code=refused.code, leader=refused.leader)
 
 
 class Call(Protocol):
