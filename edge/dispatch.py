@@ -1,4 +1,4 @@
-"""Handing out: ready tasks wait in one queue per capability until the protocol names an agent with room.
+"""Handing out: ready tasks wait in one queue per capability until an agent has room, or for the protocol that they ask for.
 
 Tasks of a higher priority go first, then those of older runs (run ids sort by time), so what was begun is finished before more
 is begun.
@@ -11,12 +11,16 @@ import msgspec
 
 from coordination.direct import Assigner
 from edge.cache import ResultCache
+from edge.coordinating.core import Coordinating
+from edge.coordinating.seeker import Given, Lot
 from edge.home import Home, deadline_of
 from edge.inputs import Assigned, AssignTasks, AttemptKey
 from sync.outputs import ClearTimer, Confirmed, SetTimer
 from sync.values import AgentId, Now
 from workflow.attending import is_for_agents, wants_resources
 from workflow.commands import Assign, Attend, Block, Fail, Meet
+from workflow.coordinating import Award, coordination_of
+from workflow.coordination_events import TaskAwarded
 from workflow.expression import ExpressionError
 from workflow.fragment import Fragment
 from workflow.generations import generation_of
@@ -28,14 +32,42 @@ from workflow.tasks import Kind, SyncPlan, TaskPlan
 
 
 @dataclass(slots=True)
+class Orders:
+    """What agents are about to be given, together by agent. What belongs to strong runs leaves once the cloud holds it."""
+
+    soon: dict[str, list[Assigned]] = field(default_factory=dict)
+    strong: dict[str, list[Assigned]] = field(default_factory=dict)
+
+    def add(self, home: Home, fragment: Fragment, agent: str, item: Assigned) -> None:
+        """One assignment more."""
+        awaited = fragment.contract is not None and home.gate.is_strong(fragment.run)
+        (self.strong if awaited else self.soon).setdefault(agent, []).append(item)
+
+    def send(self, home: Home, out: list[object]) -> None:
+        """Let all of them go."""
+        if self.soon:
+            out += [AssignTasks(home.roster.slots[agent].session, agent, items) for agent, items in self.soon.items()]
+            self.soon = {}
+        if self.strong:
+            slots = home.roster.slots
+            out += [Confirmed(AssignTasks(slots[agent].session, agent, items)) for agent, items in self.strong.items()]
+            self.strong = {}
+
+
+@dataclass(slots=True)
 class Dispatch:
     """The queues of a site. An entry is looked at again when its turn comes: it may have been cancelled meanwhile."""
 
     home: Home
     assigner: Assigner
     cache: ResultCache
+    coordinating: Coordinating = field(init=False)
     _queues: dict[str, list[tuple[int, str, int]]] = field(default_factory=dict)
     _queued: set[tuple[str, int]] = field(default_factory=set)
+    _orders: Orders = field(default_factory=Orders)
+
+    def __post_init__(self) -> None:
+        self.coordinating = Coordinating(self.home, ())
 
     def settle(self, now: Now, out: list[object]) -> None:
         """Queue what has become ready, then give away what agents have room for. What ends without an agent on the way (by a
@@ -44,13 +76,16 @@ class Dispatch:
             self._enqueue_woken(now, out)
             for name in [name for name, queue in self._queues.items() if queue]:
                 self._assign_queue(name, now, out)
+            if self.coordinating.sought:
+                self.coordinating.hand_out(now, out)
+            self._orders.send(self.home, out)
             if not self.home.woken:
                 break
         self.home.fragments.tidy()
 
     def ready_tasks(self) -> int:
         """How many tasks wait for an agent."""
-        return sum(len(queue) for queue in self._queues.values())
+        return len(self._queued) + len(self.coordinating.sought)
 
     def _enqueue_woken(self, now: Now, out: list[object]) -> None:
         while self.home.woken:
@@ -119,6 +154,20 @@ class Dispatch:
             return
         if plan.start_timeout_ms and fragment.attempt(task) == 0:
             out.append(SetTimer(fragment.run, f"start/{task}", now.wall_ms + plan.start_timeout_ms))
+        is_plain = plan.coordination is None and fragment.extras is None
+        if is_plain or not self._is_negotiated(fragment, task, now, out):
+            self._queue_direct(fragment, task, plan)
+
+    def _is_negotiated(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> bool:
+        """Does a protocol find its agent? One that did before, and does no longer, gives it back."""
+        found = coordination_of(fragment, task)
+        if found is not None and self.coordinating.seek(fragment, task, found, now, out):
+            self._queued.discard((fragment.run, task))
+            return True
+        self.coordinating.withdraw(Lot(fragment.run, task))
+        return False
+
+    def _queue_direct(self, fragment: Fragment, task: int, plan: TaskPlan) -> None:
         name = plan.capability or f"@{plan.agent}"
         queue = self._queues.get(name)
         if queue is None:
@@ -129,37 +178,86 @@ class Dispatch:
 
     def _assign_queue(self, name: str, now: Now, out: list[object]) -> None:
         """Give the queue's tasks away, those of the oldest run first, while any agent has room."""
-        queue, orders, strong = self._queues[name], dict[str, list[Assigned]](), dict[str, list[Assigned]]()
-        choose = self.assigner.choose
+        queue, queued, choose = self._queues[name], self._queued, self.assigner.choose
         while queue:
             agent = choose(name)
             if agent is None:
                 break
             _, run, task = heappop(queue)
-            self._queued.discard((run, task))
+            if (run, task) not in queued:
+                continue  # A protocol finds its agent now.
+            queued.discard((run, task))
             fragment = self.home.fragments.get(run)
             if fragment is None or not is_for_agents(fragment, task):
                 continue  # Over, or paused, or woken again when a value comes.
             plan = fragment.task(task)
-            if fragment.contract is not None and self._is_barred(fragment, task, plan, now):
-                continue
-            if self.home.gate.doubted and self.home.gate.doubts(run, now):
-                continue
-            if plan.cache is not None and self.cache.serve(fragment, task, now, out):
-                continue
-            if plan.resources and self._lacks_resources(fragment, task, now, out):
+            if self._is_kept_back(fragment, task, plan, now, out):
                 continue
             item = self._assign(fragment, task, plan, agent, now, out)
             if item is not None:
-                awaited = fragment.contract is not None and self.home.gate.is_strong(run)
-                (strong if awaited else orders).setdefault(agent, []).append(item)
-        for agent_id, items in orders.items():
-            out.append(AssignTasks(self.home.roster.slots[agent_id].session, agent_id, items))
-        for agent_id, items in strong.items():
-            out.append(Confirmed(AssignTasks(self.home.roster.slots[agent_id].session, agent_id, items)))
+                self._orders.add(self.home, fragment, agent, item)
+
+    def _is_kept_back(self, fragment: Fragment, task: int, plan: TaskPlan, now: Now, out: list[object]) -> bool:
+        """An agent would have room for the task, but something else is in the way, or it is done by a result that is kept."""
+        if fragment.contract is not None and self._is_barred(fragment, task, plan, now):
+            return True
+        if self.home.gate.doubted and self.home.gate.doubts(fragment.run, now):
+            return True
+        if plan.cache is not None and self.cache.serve(fragment, task, now, out):
+            return True
+        return bool(plan.resources) and self._lacks_resources(fragment, task, now, out)
+
+    # What protocols decide --------------------------------------------------------------------------------------------
+
+    def is_sought(self, lot: Lot) -> bool:
+        """Does the task still want an agent?"""
+        fragment = self.home.fragments.get(lot.run)
+        return fragment is not None and lot.task < len(fragment.states) and is_for_agents(fragment, lot.task)
+
+    def give(self, lot: Lot, agent: AgentId, award: tuple[str, Award], now: Now, out: list[object], *, units: int = 1) -> Given:
+        """Award the task (protocol, why) to an agent. After `gone` and `held` it is sought for no more, until it is queued
+        again."""
+        fragment = self.home.fragments.get(lot.run)
+        if fragment is None or not self.is_sought(lot):
+            self.coordinating.withdraw(lot)
+            return "gone"
+        if self.assigner.choose(f"@{agent}") is None:
+            return "no_room"
+        plan = fragment.task(lot.task)
+        self.coordinating.withdraw(lot)
+        if self._is_kept_back(fragment, lot.task, plan, now, out):
+            return "held"
+        item = self._assign(fragment, lot.task, plan, agent, now, out, award)
+        if item is None:
+            return "gone"
+        self._orders.add(self.home, fragment, agent, item)
+        return "given"
+
+    def give_up(self, lot: Lot, otherwise: str, award: tuple[str, Award], code: str, now: Now, out: list[object]) -> None:
+        """Nobody was found: the task goes to whoever has room, or has failed. Either is recorded with its reason."""
+        self.coordinating.withdraw(lot)
+        fragment = self.home.fragments.get(lot.run)
+        if fragment is None or not self.is_sought(lot):
+            return
+        self.home.fold(fragment, [_awarded(fragment, lot.task, "", award)], out)
+        self.home.changed[fragment.run] = None
+        if otherwise == "fail":
+            message = f"{award[0]}: {award[1].reason}"
+            self.home.reject(fragment, Fail(lot.task, fragment.attempt(lot.task), "", code, message, False), now, out)
+        else:
+            self._queue_direct(fragment, lot.task, fragment.task(lot.task))
+
+    # Assigning --------------------------------------------------------------------------------------------------------
 
     def _assign(
-        self, fragment: Fragment, task: int, plan: TaskPlan, agent: AgentId, now: Now, out: list[object]
+        self,
+        fragment: Fragment,
+        task: int,
+        plan: TaskPlan,
+        agent: AgentId,
+        now: Now,
+        out: list[object],
+        award: tuple[str, Award] | None = None,
     ) -> Assigned | None:
         slot = self.home.roster.slots[agent]
         constant = plan.parameters.constant
@@ -171,7 +269,10 @@ class Dispatch:
             failed = Fail(task, fragment.attempt(task), "", "expression", str(rendered), False)
             self.home.reject(fragment, failed, now, out)
             return None
-        self.home.fold(fragment, fragment.decide(Assign(task, agent, slot.boot, rendered), now), out)
+        events = fragment.decide(Assign(task, agent, slot.boot, rendered), now)
+        if award is not None:
+            events.insert(0, _awarded(fragment, task, agent, award))
+        self.home.fold(fragment, events, out)
         assert fragment.states[task] == RUNNING
         self.home.changed[fragment.run] = None
         attempt = fragment.attempt(task)
@@ -203,3 +304,9 @@ class Dispatch:
             return rendered
         base = msgspec.json.decode(rendered or plan.parameters.constant or b"{}")
         return msgspec.json.encode({**base, **msgspec.json.decode(changed)})
+
+
+def _awarded(fragment: Fragment, task: int, agent: str, award: tuple[str, Award]) -> TaskAwarded:
+    protocol, why = award
+    epoch = attempt_epoch(fragment.epoch, fragment.attempt(task) + 1)
+    return TaskAwarded(task, protocol, agent, epoch, msgspec.json.encode(why))

@@ -17,6 +17,8 @@ from edge.beginning import write
 from edge.cache import ResultCache
 from edge.children import SiteChildren
 from edge.conflicts import SiteConflicts
+from edge.coordinating.core import Coordinating
+from edge.coordinating.protocols import make_seekers
 from edge.deadlines import Deadlines
 from edge.definitions import Definitions
 from edge.dispatch import Dispatch
@@ -119,6 +121,7 @@ class Executor:
         self.home = Home(self.site, self.stream, self.chance, self.roster)
         self.cache = ResultCache(self.home, self.holds_blob)
         self.dispatch = Dispatch(self.home, self.assigner, self.cache)
+        self.dispatch.coordinating = Coordinating(self.home, make_seekers(self.home, self.dispatch))
         self.deadlines = Deadlines(self.home, self.dispatch)
         self.fragments, self.plans = self.home.fragments, self.home.plans
         self.schedules = SiteSchedules(self.home, self._cancel)
@@ -149,7 +152,8 @@ class Executor:
         self.documents = SiteDocuments(self.home, self.merging)
         self.run_documents = RunDocuments(self.home)
         first = (self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding)
-        return (*first, self.conflicts, self.documents, self.run_documents, self.merging, self.tokens, self.reseeding)
+        more = (self.documents, self.run_documents, self.merging, self.tokens, self.reseeding)
+        return (*first, self.conflicts, *more, self.dispatch.coordinating)
 
     # The Driver's side ------------------------------------------------------------------------------------------------
 

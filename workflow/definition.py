@@ -21,6 +21,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError
 
 from workflow.contract_reading import AutonomyField, ConsistencyField
+from workflow.coordination_reading import CoordinationField
 from workflow.durations import DURATION_MS_MAX, DURATION_RULE, Timeout, parse_duration, show_duration
 from workflow.nothing import NO_FIELDS, NO_ITEMS
 from workflow.parts import (
@@ -178,6 +179,7 @@ class TaskDefinition(Part):
     grows: bool = Field(default=False, description="Its output may add tasks to the run, under `tasks`.")
     cancels: list[str] = Field(default=NO_ITEMS, max_length=1_000, description="Tasks beside or around it that its end stops.")
     cache: Cache | None = None
+    coordination: CoordinationField | None = Field(default=None, description="How an agent is found; default that of the run.")
     stage: StageField | None = None
     output: dict[str, Any] | None = Field(default=None, description="JSON Schema of the output.")
 
@@ -219,6 +221,7 @@ class WorkflowDefinition(Part):
     awaits: list[AwaitItem] = Field(default=[], max_length=AWAITS_MAX, description="Other runs that end before its own begin.")
     consistency: ConsistencyField | None = Field(default=None, description="How certain its steps are; default eventual.")
     autonomy: AutonomyField | None = Field(default=None, description="What goes on while the cloud cannot be reached.")
+    coordination: CoordinationField | None = Field(default=None, description="How its tasks find their agents; default direct.")
     tasks: Tasks
 
     @property

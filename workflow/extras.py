@@ -4,7 +4,7 @@ import msgspec
 
 from workflow.context_state import RunDocument
 from workflow.event import Blob
-from workflow.tasks import After, Body, Graph, TaskPlan
+from workflow.tasks import After, Body, CoordinationPlan, Graph, TaskPlan
 
 SIGNALS_MAX = 1_000
 CHECKPOINTS_MAX = 1_000
@@ -123,6 +123,7 @@ class Extras(msgspec.Struct, array_like=True):
     withdrawn: list[int] = []
     yielding: str = ""  # Why its home gives the run up: it moves to another site, and nothing new is given out.
     context: dict[str, RunDocument] = {}  # What its tasks have written down for each other.
+    coordination: dict[int, CoordinationPlan] = {}  # What people said of how tasks find their agents (-1: all of the run).
 
 
 class Network:

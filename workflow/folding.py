@@ -7,6 +7,8 @@ from workflow import anew, flow
 from workflow.commands import STOPPED_HALFWAY
 from workflow.context import fold_change
 from workflow.context_events import ContextChanged
+from workflow.coordination_events import CoordinationChanged
+from workflow.coordination_order import fold_coordination
 from workflow.event import Event
 from workflow.events import (
     AttemptResumed,
@@ -302,6 +304,7 @@ def _reset(fragment: "Fragment", event: TasksReset) -> None:
 
 FOLDS: dict[type[Event], Callable[["Fragment", Any], None]] = {
     ContextChanged: fold_change,
+    CoordinationChanged: fold_coordination,
     TaskFailed: _fail,
     TaskLost: _lose,
     AttemptResumed: _take_up,

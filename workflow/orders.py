@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from workflow.tasks import CoordinationPlan
+
 
 class _Order(msgspec.Struct, frozen=True, tag_field="verb", forbid_unknown_fields=True, omit_defaults=True):
     pass
@@ -167,6 +169,13 @@ class ChangeContext(_Order, frozen=True, tag="context"):
     by: str = ""
 
 
+class ChangeCoordination(_Order, frozen=True, tag="coordination"):
+    """How tasks find their agents from here on: `task`, or all of the run that agents do."""
+
+    coordination: CoordinationPlan
+    task: str = ""
+
+
 class Hold(_Order, frozen=True, tag="hold"):
     """The task (empty: every task that has not begun) may not start until the hold is lifted."""
 
@@ -220,6 +229,7 @@ Order = (
     | AddTasks
     | EditPlan
     | ChangeContext
+    | ChangeCoordination
     | Hold
     | Lift
     | EndChild

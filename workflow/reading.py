@@ -12,6 +12,7 @@ import msgspec
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from workflow.coordination_reading import WORDS as COORDINATION_WORDS
 from workflow.definition import (
     DOCUMENT_DEPTH_MAX,
     DURATION_RULE,
@@ -170,6 +171,7 @@ _WORDS: dict[str, Callable[[str, dict[str, Any]], tuple[str, str]]] = {
     "people": lambda found, context: (f"{context['count']} must approve, and it names {context['people']}", "no more than can"),
     "strategy": lambda found, context: (f"{found} is no strategy", ", ".join(STRATEGIES)),
     "bare_action": lambda found, context: (f"{found} is no action that stands alone", "pause, cancel, skip, or a mapping"),
+    **COORDINATION_WORDS,
     "literal_error": lambda found, context: (f"{found} is unknown", context["expected"].replace("'", "")),
     "dict_type": lambda found, context: (f"{found} stands here", "a mapping"),
     "model_type": lambda found, context: (f"{found} stands here", "a mapping"),

@@ -89,6 +89,7 @@ _LIVE = (
     "update",
     "prioritise",
     "autonomy",
+    "coordination",
     "checkpoint",
     "fork",
 )

@@ -11,6 +11,7 @@ from workflow.attempts import failure
 from workflow.commands import Fail, Steer
 from workflow.context_order import change_context
 from workflow.contracting import change_autonomy
+from workflow.coordination_order import change_coordination
 from workflow.event import Event
 from workflow.events import CommandAnswered, FragmentCancelling, TaskCompleted
 from workflow.extras import SIGNALS_MAX
@@ -21,6 +22,7 @@ from workflow.orders import (
     Approve,
     ChangeAutonomy,
     ChangeContext,
+    ChangeCoordination,
     EditPlan,
     EndChild,
     Hold,
@@ -434,6 +436,7 @@ _DECIDE: dict[type[Order], Callable[["Fragment", Any, str, Now], list[Event]]] =
     AddTasks: _add,
     EditPlan: edit_plan,
     ChangeContext: change_context,
+    ChangeCoordination: change_coordination,
     Hold: _hold,
     Lift: _lift,
     EndChild: _end_child,

@@ -18,7 +18,7 @@ DEPTH_MAX = 100
 COMPREHENSIONS_MAX = 2
 ROOTS = ("inputs", "tasks", "run")
 RUN_WORDS = ("id", "definition", "labels", "priority")  # All but the id are known only in standing rules.
-LOCALS = ("item", "index", "previous", "output", "event", "outcome", "mine", "theirs", "value")
+LOCALS = ("item", "index", "previous", "output", "event", "outcome", "mine", "theirs", "value", "bid", "agent", "lot")
 """Words that only some places know."""
 FACETS = ("output", "state", "error")
 

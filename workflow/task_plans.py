@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from workflow.coordination_reading import CoordinationPart
 from workflow.definition import RETRY_DELAY_CAP_MS, TaskDefinition, WorkflowDefinition
 from workflow.expression import Expression
 from workflow.flatten import Draft, Level
@@ -16,6 +17,7 @@ from workflow.tasks import (
     ApprovalPlan,
     CachePlan,
     ChildPlan,
+    CoordinationPlan,
     Effect,
     EscalationPlan,
     GroupPlan,
@@ -38,10 +40,17 @@ def retry_plan(policy: RetryPolicy) -> RetryPlan:
     return RetryPlan(policy.max_attempts, policy.delay, policy.factor, cap_ms, policy.jitter, *lists)
 
 
+def coordination_plan(part: CoordinationPart | None) -> CoordinationPlan | None:
+    """What is not direct, as plans carry it."""
+    return part.value() if part is not None and part.protocol != "direct" else None
+
+
 _RETRY = retry_plan(RetryPolicy())
 _EFFECTS = {effect.name.lower(): effect for effect in Effect}
 # A task that has no more than these is made without looking at anything else: large graphs consist of such.
-_PLAIN = frozenset({"capability", "agent", "parameters", "effect", "timeout", "retry", "site", "needs", "description"})
+_PLAIN = frozenset(
+    {"capability", "agent", "parameters", "effect", "timeout", "retry", "site", "needs", "description", "coordination"}
+)
 _TIMED = frozenset({"wait", "needs", "site", "description"})
 _LOCALS_OF_BODY = {"map": ("item", "index"), "repeat": ("index", "previous")}
 _SUFFIXES = {Role.VALIDATE: "validate", Role.CLEANUP: "cleanup", Role.COMPENSATE: "compensate", Role.RECONCILE: "reconcile"}
@@ -56,6 +65,7 @@ class TaskCompiler:
         self.vocabulary = vocabulary
         self.problems = problems
         self.is_plain = True
+        self.coordination = coordination_plan(definition.coordination)
         self.recoveries: tuple[tuple[Recovery, ...], tuple[Recovery, ...]] = ((), ())  # Of the run's tasks, and of bodies'.
 
     def name(self, draft: Draft) -> None:
@@ -118,7 +128,17 @@ class TaskCompiler:
             retry=retry_plan(task.retry) if task.retry else _RETRY,
             site=templates.site(task.site, (*level.place, id, "site")) if task.site else None,
             recovery=self.recoveries[draft.depth > 0],
+            coordination=self.coordination_of(task, (*level.place, id)),
         )
+
+    def coordination_of(self, task: TaskDefinition, place: Place) -> CoordinationPlan | None:
+        """Its own, or that of the run; None of what names its agent, or is done by nobody's hands."""
+        if task.agent is not None and task.coordination is not None:
+            message = "the task names its agent, so there is nobody to be chosen"
+            self.problems.add((*place, "coordination"), message, "`capability:` instead of `agent:`, or no `coordination:`")
+        if not (task.capability or task.action):
+            return None
+        return self.coordination if task.coordination is None else coordination_plan(task.coordination)
 
     # Hidden tasks
 
@@ -177,6 +197,7 @@ class _Making:
 
     def __init__(self, compiler: TaskCompiler, draft: Draft, number: int) -> None:
         self.definition, self.problems, self.recoveries = compiler.definition, compiler.problems, compiler.recoveries
+        self.compiler = compiler
         self.draft, self.number = draft, number
         self.task, self.level = draft.tasks[number], draft.levels[number]
         self.templates = self.level.compiler
@@ -189,6 +210,7 @@ class _Making:
         parameters = self.templates.parameters(task.parameters, (*self.place, "with"))
         self.fields = _work(task, parameters) | {"site": self._site(), "join": task.join, "optional": task.optional}
         self.fields["grows"] = task.grows
+        self.fields["coordination"] = self.compiler.coordination_of(task, self.place)
         if level.group >= 0:
             self.fields["parent"] = draft.index[level.group]
         self._add_kind()

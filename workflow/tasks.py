@@ -159,6 +159,47 @@ class SyncPlan(msgspec.Struct, frozen=True, gc=False):
     parties: int
 
 
+class GroupOfAgents(msgspec.Struct, frozen=True, array_like=True):
+    """Who takes part in a protocol: all with a capability, these agents, or those with a label `key=value`. Of several that is
+    given it is one; a `name` is what the group is called."""
+
+    name: str = ""
+    capability: str = ""
+    agents: tuple[str, ...] = ()
+    label: str = ""
+
+
+class CoordinationPlan(msgspec.Struct, frozen=True, array_like=True):
+    """By which protocol an agent is found. Times are ms; `price_max` -1: any price. Events carry it: fields are only added at the
+    end, with a default. What belongs to another protocol is empty."""
+
+    protocol: str
+    group: GroupOfAgents | None = None
+    evaluator: str = ""
+    score: str = ""
+    window_ms: int = 0
+    wait_ms: int = 0
+    price_max: float = -1.0
+    rounds: int = 0
+    rule: str = ""
+    weights: tuple[tuple[str, float], ...] = ()
+    veto: tuple[str, ...] = ()
+    quorum: int = 0
+    tie: str = ""
+    levels: tuple["LevelPlan", ...] = ()
+    otherwise: str = "wait"
+
+
+class LevelPlan(msgspec.Struct, frozen=True, array_like=True):
+    """One level of a hierarchy (cloud, site, group, agent): how it chooses, how many tasks it may give away (0: any number), and
+    how long without the level above (ms; 0: without an end)."""
+
+    level: str
+    coordination: CoordinationPlan
+    budget: int = 0
+    expires_ms: int = 0
+
+
 class TaskPlan(msgspec.Struct, frozen=True, gc=False):
     """One task. Indices of other tasks (parent, validator ...) are of the same space as its own; -1: none; time 0: no limit."""
 
@@ -202,6 +243,7 @@ class TaskPlan(msgspec.Struct, frozen=True, gc=False):
     body: "Body | None" = None
     sync: SyncPlan | None = None
     output_schema: bytes = b""
+    coordination: CoordinationPlan | None = None  # Of what agents do; None: direct.
     # Every task whose output, state or error an expression of this one reads; parameters' own are in `parameters.reads`.
     reads: tuple[int, ...] = ()
 

@@ -1,4 +1,4 @@
-"""docs/definitions.md: its examples load, and it names every field. Those of docs/dependencies.md load, too."""
+"""docs/definitions.md: its examples load, and it names every field. Those of other pages load, too."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,8 @@ from workflow.loading import load
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "definitions.md").read_text("utf-8")
-EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE + (DOCS / "dependencies.md").read_text("utf-8"), re.DOTALL)
+OTHERS = "".join((DOCS / name).read_text("utf-8") for name in ("dependencies.md", "coordination.md"))
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE + OTHERS, re.DOTALL)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.split("\n")[0].removeprefix("name: "))

@@ -98,6 +98,7 @@ def test_every_leaf_has_its_commands() -> None:
         "update",
         "prioritise",
         "autonomy",
+        "coordination",
     }
     assert set(ALL_COMMANDS) == asked | {"checkpoint", "fork"}
 

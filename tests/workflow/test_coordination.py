@@ -1,0 +1,130 @@
+"""`coordination:` in definitions: what it may say, what is refused and how, and what becomes of it in the plan."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from sync.values import RunId
+from tests.workflow.plans import adopted, plan_of
+from workflow.coordinating import coordination_of
+from workflow.definition import json_schema
+from workflow.expression import ExpressionError
+from workflow.fragment import Fragment
+from workflow.plan import DefinitionError, plan_from_document
+from workflow.scoring import score
+from workflow.tasks import CoordinationPlan, GroupOfAgents
+
+
+def refusals(coordination: Any, **task: Any) -> list[str]:
+    with pytest.raises(DefinitionError) as caught:
+        plan_of({"a": {**task, "coordination": coordination}})
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_a_word_stands_for_all_defaults() -> None:
+    """An auction gathers for 50 ms, waits for bids for half a second, and takes the cheapest."""
+    (task,) = plan_of({"a": {}}, coordination="auction").tasks
+    assert task.coordination == CoordinationPlan("auction", None, "cheapest", window_ms=50, wait_ms=500, rounds=5)
+
+
+def test_the_run_says_the_default_of_its_tasks() -> None:
+    """A task says otherwise; one that names its agent, and what serves another, go directly."""
+    tasks: dict[str, dict[str, Any]] = {
+        "a": {},
+        "b": {"coordination": "direct"},
+        "c": {"agent": "ann"},
+        "d": {"cleanup": {"capability": "sweep"}},
+    }
+    plans = plan_of(tasks, coordination={"protocol": "auction", "group": ["ann", "ben"]}).tasks
+    found = {plan.id: plan.coordination and plan.coordination.group for plan in plans}
+    group = GroupOfAgents(agents=("ann", "ben"))
+    assert found == {"a": group, "b": None, "c": None, "d": group, "d:cleanup": None}
+
+
+def test_bodies_inherit_it() -> None:
+    """What a map makes copies of is auctioned like all else."""
+    inner = {"map": {"over": "[1, 2]", "tasks": {"b": {"capability": "work"}}}}
+    plan = plan_of({"a": inner}, coordination="auction")
+    body = plan.tasks[0].body
+    assert body is not None
+    assert plan.tasks[0].coordination is None
+    assert body.graph.tasks[0].coordination is not None
+
+
+def test_the_document_says_the_same() -> None:
+    """A site compiles the very same plan of what travels to it."""
+    levels = [{"level": "site", "protocol": "auction", "budget": 5}, {"level": "group", "protocol": "leader", "group": "lift"}]
+    plan = plan_of({"a": {}}, coordination={"protocol": "hierarchical", "levels": levels})
+    assert plan_from_document(plan.document).tasks == plan.tasks
+    assert plan.tasks[0].coordination is not None
+    assert [(level.level, level.budget) for level in plan.tasks[0].coordination.levels] == [("site", 5), ("group", 0)]
+
+
+@pytest.mark.parametrize(
+    ("coordination", "said"),
+    [
+        ("auktion", "'auktion' is unknown; allowed: direct, auction"),
+        ({"protocol": "auction", "rule": "majority"}, "nothing to do with rule; allowed: protocol, group, evaluator"),
+        ({"protocol": "auction", "windo": "5ms"}, "did you mean 'window'?"),
+        ({"protocol": "auction", "window": "1h"}, "window is too long; allowed: 10s at most"),
+        ({"protocol": "auction", "price_max": -1}, "price_max"),
+        ({"protocol": "auction", "rounds": 0}, "rounds"),
+        ({"protocol": "auction", "evaluator": "custom"}, "belong together"),
+        ({"protocol": "auction", "score": "bid.cost"}, "belong together"),
+        ({"protocol": "auction", "evaluator": "custom", "score": "inputs.x"}, "'inputs' is not known here"),
+        ({"protocol": "auction", "evaluator": "custom", "score": "bid.cost +"}, "score: "),
+        ({"protocol": "consensus", "rule": "weighted"}, "weights and `rule: weighted` belong together"),
+        ({"protocol": "consensus", "rule": "majority", "veto": ["ann"]}, "veto and `rule: veto` belong together"),
+        ({"protocol": "consensus", "rule": "weighted", "weights": {"ann": 0}}, "weights"),
+        ({"protocol": "leader", "group": {"capability": "lift", "agents": ["ann"]}}, "it names capability and agents"),
+        ({"protocol": "hierarchical"}, "names no levels"),
+        ({"protocol": "hierarchical", "levels": [{"level": "site", "protocol": "hierarchical"}]}, "level is hierarchical itself"),
+        (
+            {
+                "protocol": "hierarchical",
+                "levels": [{"level": "agent", "protocol": "direct"}, {"level": "site", "protocol": "direct"}],
+            },
+            "each once, in the order cloud, site, group, agent",
+        ),
+        (7, "7 stands here; allowed: a mapping"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(coordination: Any, said: str) -> None:
+    """At registration, with what is allowed."""
+    found = refusals(coordination)
+    assert any(said in line for line in found), found
+
+
+def test_who_names_an_agent_chooses_nobody() -> None:
+    """The two contradict each other."""
+    assert "the task names its agent" in refusals("auction", agent="ann")[0]
+
+
+def test_a_wait_is_not_coordinated() -> None:
+    """Nobody does it."""
+    assert "nothing to do with coordination" in refusals("auction", wait={"for": 1})[0]
+
+
+def test_the_schema_knows_it() -> None:
+    """Editors complete the protocols and refuse fields of others."""
+    schema = msgspec.json.encode(json_schema()).decode()
+    assert "CoordinationPart" in schema
+    assert '"two_thirds"' in schema
+
+
+def test_a_score_is_a_number() -> None:
+    """What an author's rule makes of a bid; anything else is an error that says so."""
+    agent: dict[str, object] = {"id": "ann", "load": 0.5}
+    assert score("bid.cost + 2.0 * agent.load", {"cost": 1.5}, agent, {}) == 2.5
+    for text in ("agent.id", "bid.cost / 0.0", "bid.nothing", "true"):
+        with pytest.raises(ExpressionError):
+            score(text, {"cost": 1.5}, agent, {})
+
+
+def test_direct_is_no_protocol_at_run_time() -> None:
+    """Nothing is in force for a task that goes directly."""
+    plan = plan_of({"a": {}, "b": {"coordination": "auction"}})
+    fragment = Fragment.adopt(RunId("r1"), plan, adopted(plan))
+    fragment.more().coordination[-1] = CoordinationPlan("direct")
+    assert [coordination_of(fragment, task) for task in (0, 1)] == [None, None]

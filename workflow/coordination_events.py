@@ -1,0 +1,30 @@
+"""What is decided about who does a task, as facts: which protocol is in force, and how each of its decisions came about."""
+
+import msgspec
+
+from workflow.events import Event, register
+from workflow.tasks import CoordinationPlan
+
+
+class CoordinationChanged(Event, frozen=True):
+    """From here on `task` (-1: every task of the run that agents do) finds its agent by another protocol. What was said of single
+    tasks before is over when it is said of the whole run."""
+
+    command: str
+    task: int
+    coordination: CoordinationPlan
+
+
+class TaskAwarded(Event, frozen=True):
+    """A protocol has named who does the task; TaskAssigned follows. Without an `agent` it named nobody, and the detail says what
+    is done instead. `epoch` is the fencing token of the attempt that it is for, `detail` a JSON object (see
+    workflow.coordinating.Award)."""
+
+    task: int
+    protocol: str
+    agent: str
+    epoch: int
+    detail: bytes = msgspec.field(default=b"{}")
+
+
+register(CoordinationChanged, TaskAwarded)

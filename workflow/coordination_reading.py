@@ -1,0 +1,219 @@
+"""`coordination:` as authors and operators write it, for a whole run or one task: a word, or a mapping.
+
+coordination: auction
+coordination: {protocol: auction, evaluator: fastest, window: 50ms, wait: 500ms, price_max: 20, otherwise: direct}
+coordination: {protocol: consensus, rule: two_thirds, group: [ann, ben, cleo], quorum: 2}
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from workflow.durations import Timeout
+from workflow.nothing import NO_FIELDS, NO_ITEMS
+from workflow.parts import AgentWord, Identifier, Part, aliases
+from workflow.scoring import compile_score
+from workflow.syntax import ExpressionSyntaxError
+from workflow.tasks import CoordinationPlan, GroupOfAgents, LevelPlan
+
+AGENTS_MAX = 1_000
+LEVELS_MAX = 4
+ROUNDS_MAX = 100
+WINDOW_MS, WINDOW_MS_MAX = 50, 10_000
+WAIT_MS, WAIT_MS_MAX = 500, 600_000
+VOTE_WAIT_MS = 10_000
+ROUNDS = 5
+FIELDS_OF = {
+    "direct": (),
+    "auction": ("group", "evaluator", "score", "window", "wait", "price_max", "rounds", "otherwise"),
+    "leader": ("group", "wait", "otherwise"),
+    "consensus": ("group", "rule", "weights", "veto", "quorum", "tie", "wait", "otherwise"),
+    "hierarchical": ("levels", "wait", "otherwise"),
+}
+_WAITS = {"auction": WAIT_MS, "leader": VOTE_WAIT_MS, "consensus": VOTE_WAIT_MS, "hierarchical": 0, "direct": 0}
+Weight = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
+
+
+class GroupPart(Part):
+    """Who takes part: all with a capability (without one, that of the task), these agents, or those with a label `key=value`."""
+
+    name: Identifier | None = Field(default=None, description="What it is called, as by who leads it.")
+    capability: AgentWord | None = None
+    agents: list[AgentWord] = Field(default=NO_ITEMS, max_length=AGENTS_MAX)
+    label: str | None = Field(default=None, pattern=r"^[^=\s]{1,128}=[^\s]{0,128}$")
+
+    @model_validator(mode="after")
+    def _one_says_who(self) -> "GroupPart":
+        given = [word for word in ("capability", "agents", "label") if getattr(self, word)]
+        if len(given) > 1 or not (given or self.name):
+            raise PydanticCustomError(
+                "one_of", "one", {"given": " and ".join(given) or "none of them", "allowed": "capability, agents, label"}
+            )
+        return self
+
+    def value(self) -> GroupOfAgents:
+        """As a plan carries it."""
+        return GroupOfAgents(self.name or "", self.capability or "", tuple(dict.fromkeys(self.agents)), self.label or "")
+
+
+def _read_group(found: object) -> object:
+    if isinstance(found, str):
+        return {"capability": found}
+    return {"agents": found} if isinstance(found, list) else found
+
+
+GroupField = Annotated[GroupPart, BeforeValidator(_read_group, json_schema_input_type=AgentWord | list[AgentWord] | GroupPart)]
+
+
+def _rules_of_protocols(*more: str) -> list[Any]:
+    """In the published schema: each protocol stands with its own fields."""
+    return [
+        {
+            "if": {"properties": {"protocol": {"const": protocol}}, "required": ["protocol"]},
+            "then": {"propertyNames": {"enum": ["protocol", *more, *fields]}},
+        }
+        for protocol, fields in FIELDS_OF.items()
+    ]
+
+
+class _Protocol(Part):
+    """What all levels share: the protocol, and the fields that belong to it."""
+
+    also: ClassVar[tuple[str, ...]] = ()
+    protocol: Literal["direct", "auction", "leader", "consensus", "hierarchical"]
+    group: GroupField | None = Field(default=None, description="Who takes part; without it, all that have the task's capability.")
+    evaluator: Literal["cheapest", "fastest", "balanced", "custom"] = Field(default="cheapest", description="Which bid is best.")
+    score: str | None = Field(default=None, min_length=1, description="Of custom: CEL over bid, agent, lot; the lowest wins.")
+    window: Timeout | None = Field(default=None, description="How long tasks gather to be auctioned together; 50ms.")
+    wait: Timeout | None = Field(default=None, description="How long bids, votes or the leader are waited for.")
+    price_max: float | None = Field(default=None, ge=0, allow_inf_nan=False, description="No dearer bid is taken.")
+    rounds: int = Field(default=ROUNDS, ge=1, le=ROUNDS_MAX, description="Auctions without an award until `otherwise`.")
+    rule: Literal["majority", "two_thirds", "unanimous", "weighted", "veto"] = "majority"
+    weights: dict[AgentWord, Weight] = Field(
+        default=NO_FIELDS, max_length=AGENTS_MAX, description="Of weighted: agent -> weight."
+    )
+    veto: list[AgentWord] = Field(default=NO_ITEMS, max_length=AGENTS_MAX, description="Of veto: whose no decides.")
+    quorum: int | None = Field(default=None, ge=1, le=AGENTS_MAX, description="So many must vote.")
+    tie: Literal["reject", "accept", "lowest", "chair"] = Field(default="lowest", description="What counts as chosen then.")
+    otherwise: Literal["direct", "wait", "fail"] = Field(default="wait", description="What follows when nobody is found.")
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Any:
+        own = ("protocol", *self.also, *FIELDS_OF[self.protocol])
+        if idle := self.model_fields_set - set(own):
+            context = {"idle": aliases(type(self), idle), "what": f"{self.protocol} protocol", "allowed": ", ".join(own)}
+            raise PydanticCustomError("idle", "{idle}", context)
+        if (self.evaluator == "custom") != (self.score is not None):
+            raise PydanticCustomError("score", "score and custom belong together")
+        if self.score is not None:
+            _check_score(self.score)
+        self._check_voting()
+        return self
+
+    def _check_voting(self) -> None:
+        if (self.rule == "weighted") != bool(self.weights):
+            raise PydanticCustomError("of_rule", "of a rule", {"field": "weights", "rule": "weighted"})
+        if (self.rule == "veto") != bool(self.veto):
+            raise PydanticCustomError("of_rule", "of a rule", {"field": "veto", "rule": "veto"})
+        for name, given, most in (("window", self.window, WINDOW_MS_MAX), ("wait", self.wait, WAIT_MS_MAX)):
+            if given is not None and given > most:
+                raise PydanticCustomError("too_long_a_time", "too long", {"field": name, "most": f"{most / 1000:g}s"})
+
+    def value(self) -> CoordinationPlan:
+        """As a plan carries it: durations in ms, and what is not said as it is by default."""
+        is_auction, votes = self.protocol == "auction", self.protocol == "consensus"
+        return CoordinationPlan(
+            protocol=self.protocol,
+            group=self.group.value() if self.group is not None else None,
+            evaluator=self.evaluator if is_auction else "",
+            score=self.score or "",
+            window_ms=(self.window or WINDOW_MS) if is_auction else 0,
+            wait_ms=self.wait or _WAITS[self.protocol],
+            price_max=-1.0 if self.price_max is None else float(self.price_max),
+            rounds=self.rounds if is_auction else 0,
+            rule=self.rule if votes else "",
+            weights=tuple(sorted(self.weights.items())),
+            veto=tuple(sorted(set(self.veto))),
+            quorum=self.quorum or 0,
+            tie=self.tie if votes else "",
+            levels=tuple(self._levels()),
+            otherwise=self.otherwise,
+        )
+
+    def _levels(self) -> Iterable[LevelPlan]:
+        return ()
+
+
+class LevelPart(_Protocol):
+    """One level of a hierarchy, and the protocol by which it chooses among those below it."""
+
+    model_config = ConfigDict(json_schema_extra={"allOf": _rules_of_protocols("level", "budget", "expires")})
+    also: ClassVar[tuple[str, ...]] = ("level", "budget", "expires")
+    level: Literal["cloud", "site", "group", "agent"]
+    budget: int | None = Field(default=None, ge=1, le=1_000_000, description="Tasks that it may give away before it asks above.")
+    expires: Timeout | None = Field(default=None, description="How long it may decide without the level above.")
+
+    @model_validator(mode="after")
+    def _is_one(self) -> "LevelPart":
+        if self.protocol == "hierarchical":
+            raise PydanticCustomError("nested_levels", "levels are not nested")
+        return self
+
+
+class CoordinationPart(_Protocol):
+    """By which protocol the tasks of a run, or one of them, find their agents."""
+
+    model_config = ConfigDict(json_schema_extra={"allOf": _rules_of_protocols()})
+    levels: list[LevelPart] = Field(default=NO_ITEMS, max_length=LEVELS_MAX, description="Of hierarchical: from above to below.")
+
+    @model_validator(mode="after")
+    def _has_levels(self) -> "CoordinationPart":
+        if self.protocol == "hierarchical" and not self.levels:
+            raise PydanticCustomError("no_levels", "no levels")
+        names = [level.level for level in self.levels]
+        if sorted(names, key=_ORDER.index) != names or len(set(names)) != len(names):
+            raise PydanticCustomError("levels_order", "levels out of order", {"found": ", ".join(names)})
+        return self
+
+    def _levels(self) -> Iterable[LevelPlan]:
+        return (LevelPlan(each.level, each.value(), each.budget or 0, each.expires or 0) for each in self.levels)
+
+
+_ORDER = ("cloud", "site", "group", "agent")
+
+
+def _check_score(text: str) -> None:
+    try:
+        compile_score(text)
+    except ExpressionSyntaxError as refusal:
+        context = {"message": refusal.message, "column": refusal.column, "allowed": refusal.allowed or "CEL"}
+        raise PydanticCustomError("no_score", "{message}", context) from None
+
+
+def _read(found: object) -> object:
+    return {"protocol": found} if isinstance(found, str) else found
+
+
+CoordinationField = Annotated[
+    CoordinationPart,
+    BeforeValidator(
+        _read,
+        json_schema_input_type=Literal["direct", "auction", "leader", "consensus"] | CoordinationPart,
+    ),
+]
+
+WORDS = {
+    "score": lambda found, context: ("`score` and `evaluator: custom` belong together", "both, or none of them"),
+    "no_score": lambda found, context: (f"score: {context['message']} (column {context['column']})", context["allowed"]),
+    "of_rule": lambda found, context: (f"{context['field']} and `rule: {context['rule']}` belong together", "both, or none"),
+    "too_long_a_time": lambda found, context: (f"{context['field']} is too long", f"{context['most']} at most"),
+    "no_levels": lambda found, context: ("hierarchical names no levels", "levels: [{level: site, protocol: auction}, ...]"),
+    "nested_levels": lambda found, context: ("a level is hierarchical itself", "direct, auction, leader, consensus"),
+    "levels_order": lambda found, context: (
+        f"the levels are {context['found']}",
+        f"each once, in the order {', '.join(_ORDER)}",
+    ),
+}
+"""Faults as the validator names them, in the words of the author."""
