@@ -1,0 +1,145 @@
+"""Terms of leaders against a naive twin: epochs that only grow, one leader at a time, and who is elected."""
+
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coordination.lease import DRIFT
+from coordination.leading import Group, Joined, LeaderElected, LeaderEnded, Left, Renewed, SteppedDown, Term, Tick, Transferred
+
+LEASE_MS = 1_000
+LATE_MS = int(LEASE_MS * (1 + DRIFT)) + 1
+agents = st.sampled_from(["anna", "ben", "cleo"])
+happenings = st.lists(
+    st.tuples(
+        st.sampled_from(["join", "join", "left", "lost", "renew", "stale", "down", "transfer", "agreed", "pass", "pass", "restart"]),
+        agents,
+        st.integers(0, 900),
+    ),
+    max_size=50,
+)
+
+
+@dataclass
+class Twin:
+    """A group as a list that is looked through each time."""
+
+    delay_ms: int
+    epoch: int = 0
+    leader: str = ""
+    until_ms: int = 0
+    free_ms: int = 0
+    heir: str = ""
+    queue: list[tuple[str, int]] = field(default_factory=list)  # In order of joining, with priority.
+
+    def lose(self, now_ms: int, delay_ms: int) -> None:
+        self.leader, self.free_ms = "", now_ms + delay_ms
+
+    def settle(self, now_ms: int) -> None:
+        if not self.leader and self.queue and now_ms >= self.free_ms:
+            heirs = [name for name, _ in self.queue if name == self.heir]
+            best = max(priority for _, priority in self.queue)
+            self.leader = (heirs or [name for name, priority in self.queue if priority == best])[0]
+            self.epoch, self.until_ms, self.heir = self.epoch + 1, now_ms + LATE_MS, ""
+
+    def pop(self, agent: str) -> None:
+        self.queue = [one for one in self.queue if one[0] != agent]
+
+
+@given(happenings, st.sampled_from([0, 500]))
+def test_terms_agree_with_a_naive_twin(happenings: list[tuple[str, str, int]], delay_ms: int) -> None:
+    """Joins, losses, renewals, transfers, restarts and time in any order: the same leader under the same epoch."""
+    group, twin, now_ms = Group("cranes", LEASE_MS, delay_ms), Twin(delay_ms), 5
+    events: list[object] = []
+    for what, agent, number in happenings:
+        if twin.leader and now_ms >= twin.until_ms:
+            twin.pop(twin.leader)
+            twin.lose(now_ms, delay_ms)
+            if what in ("join", "left", "lost", "renew", "stale", "down", "transfer", "agreed"):
+                events += group.step(Tick(), now_ms)
+                twin.settle(now_ms)
+        leads = agent == twin.leader
+        match what:
+            case "join":
+                events += group.step(Joined(agent, number % 3), now_ms)
+                known = [name for name, _ in twin.queue]
+                if agent in known:
+                    twin.queue[known.index(agent)] = (agent, number % 3)
+                else:
+                    twin.queue.append((agent, number % 3))
+            case "left" | "lost":
+                events += group.step(Left(agent, what == "lost"), now_ms)
+                twin.pop(agent)
+                if leads:
+                    twin.lose(now_ms, delay_ms if what == "lost" else 0)
+            case "renew":
+                events += group.step(Renewed(agent, twin.epoch), now_ms)
+                if leads:
+                    twin.until_ms = max(twin.until_ms, now_ms + LATE_MS)
+            case "stale":
+                events += group.step(Renewed(agent, twin.epoch - 1), now_ms)
+            case "down":
+                events += group.step(SteppedDown(agent, twin.epoch), now_ms)
+                if leads:
+                    twin.pop(agent)
+                    twin.lose(now_ms, 0)
+            case "transfer" | "agreed":
+                events += group.step(Transferred(agent, what == "agreed"), now_ms)
+                if not leads and agent in [name for name, _ in twin.queue]:
+                    twin.heir = agent
+                    if twin.leader:
+                        twin.lose(now_ms, 0 if what == "agreed" else delay_ms)
+            case "pass":
+                now_ms += number
+                if twin.leader and now_ms >= twin.until_ms:
+                    twin.pop(twin.leader)
+                    twin.lose(now_ms, delay_ms)
+                events += group.step(Tick(), now_ms)
+            case _:
+                group, delay = Group("cranes", LEASE_MS, delay_ms, Term(*_kept(events))), _kept(events)[2]
+                group.resumed(now_ms)
+                twin.queue, twin.heir, twin.free_ms, twin.until_ms = [], "", now_ms + delay, now_ms + LATE_MS
+        twin.settle(now_ms)
+        assert (group.term.leader, group.term.epoch) == (twin.leader, twin.epoch)
+    elected = [event for event in events if isinstance(event, LeaderElected)]
+    assert [event.epoch for event in elected] == list(range(1, len(elected) + 1))
+
+
+def _kept(events: list[object]) -> tuple[int, str, int]:
+    """The events folded anew, as a restart does."""
+    group = Group("cranes", LEASE_MS)
+    for event in events:
+        assert isinstance(event, LeaderElected | LeaderEnded)
+        group.evolve(event)
+    return group.term.epoch, group.term.leader, group.term.delay_ms
+
+
+def test_priority_then_standing_then_name_decides_and_the_reason_is_told() -> None:
+    """Whoever leads well stays; the next one is the highest priority, among equals whoever has been there longest."""
+    group = Group("cranes", LEASE_MS)
+    (first,) = group.step(Joined("zoe", 1), 0)
+    assert group.step(Joined("anna", 9), 1) == []
+    group.step(Joined("ben", 1), 2)
+    ended, second = group.step(Left("zoe", False), 3)
+    ended_too, third = group.step(SteppedDown("anna", 2), 4)
+    assert (first, second, third) == (
+        LeaderElected("cranes", "zoe", 1, "only"),
+        LeaderElected("cranes", "anna", 2, "priority"),
+        LeaderElected("cranes", "ben", 3, "only"),
+    )
+    assert (ended, ended_too) == (LeaderEnded("cranes", "zoe", 1, "left"), LeaderEnded("cranes", "anna", 2, "stepped_down"))
+
+
+def test_plans_of_before_do_not_count() -> None:
+    """Of an older term, of somebody else, of nobody's term: each is told why."""
+    group = Group("cranes", LEASE_MS)
+    group.step(Joined("anna"), 0)
+    group.step(Joined("ben"), 0)
+    assert group.admits("anna", 1) == ""
+    group.step(Transferred("ben"), 1)
+    assert "epoch 2, not 1" in group.admits("anna", 1)
+    assert "led by ben" in group.admits("anna", 2)
+    group.step(Left("anna", False), 2)
+    group.step(SteppedDown("ben", 2), 3)
+    assert "is over" in group.admits("ben", 2)
