@@ -4,10 +4,11 @@
     Cast, Gone, Returned, Close, time that passed -> decide -> VoteTaken, VoteRefused, BallotClosed
     each event                                    -> evolve
 
-A vote counts once: said again it is harmless, said otherwise it is refused, for a decision may rest on it already. While a ballot
-is open it is soft state: votes are acknowledged only with the result that counts them, and a node that restarts asks anew under
-a higher epoch, so that a vote of before is a vote of before. Whoever dies before it has voted abstains, and is not counted for the
-quorum; whoever returns in time may vote all the same. The ballot ends as soon as nobody who is left can change its result.
+A vote counts once: said again it is harmless, said otherwise it is refused, for a decision may rest on it already. While a
+ballot is open it is soft state: votes are acknowledged only with the result that counts them, and a node that restarts asks anew
+under a higher epoch, so that a vote of before is a vote of before. Whoever dies before it has voted abstains, and is not counted
+for the quorum; whoever returns in time may vote all the same. The ballot ends as soon as nobody who is left can change its
+result.
 """
 
 from dataclasses import dataclass, field
@@ -88,8 +89,8 @@ class VoterReturned(Event, frozen=True):
 
 
 class BallotClosed(Event, frozen=True):
-    """The result. `option` is empty if the proposal is rejected; `reason` as in Decision, or `withdrawn`, when nothing was decided.
-    `ended`: early (nobody could change it), all (all have voted or are gone), deadline, withdrawn."""
+    """The result. `option` is empty if the proposal is rejected; `reason` as in Decision, or `withdrawn`, when nothing was
+    decided. `ended`: early (nobody could change it), all (all have voted or are gone), deadline, withdrawn."""
 
     ballot: str
     epoch: int
@@ -202,7 +203,10 @@ class Ballot:
             return "not_invited", f"{name} is not among those who may vote in {self.ballot}"
         if cast.option and cast.option not in self.terms.options:
             options = ", ".join(self.terms.options)
-            return "unknown_option", f"{cast.option[:OPTION_CHARACTERS_MAX]!r} is no option of {self.ballot}; there are: {options}"
+            return (
+                "unknown_option",
+                f"{cast.option[:OPTION_CHARACTERS_MAX]!r} is no option of {self.ballot}; there are: {options}",
+            )
         if said is not None:
             return None if said == cast.option else ("changed", f"{name} has voted {said or 'nothing'!r}; that stands")
         if self.closed is not None or now_ms >= self.deadline_mono_ms:

@@ -23,8 +23,8 @@ TOP = "cloud"
 class Loss(StrEnum):
     """What a mandate allows while the level above cannot be heard.
 
-    CONTINUE: all of it, within the budget, until it expires; FINISH: what belongs to runs that it was used for before; HOLD: nothing
-    new.
+    CONTINUE: all of it, within the budget, until it expires; FINISH: what belongs to runs that it was used for before; HOLD:
+    nothing new.
     """
 
     CONTINUE = "continue"
@@ -175,7 +175,8 @@ class Descent:
         return len(self.path) == len(self.levels) - 1
 
     def step(self, members: Mapping[str, tuple[str, ...]]) -> Step:
-        """Among whom the present level chooses. `members`: by agent the names of the groups that it is in, of the second level on."""
+        """Among whom the present level chooses. `members`: by agent the names of the groups that it is in, of the second level
+        on."""
         depth, prefix = len(self.path), tuple(self.path)
         inside = {agent: names for agent, names in members.items() if names[:depth] == prefix}
         if self.is_last:
@@ -190,7 +191,8 @@ class Descent:
         self.path.append(name)
 
     def escalate(self, reason: Reason, message: str) -> Escalated:
-        """The present level cannot decide. It is not asked again, and the one above chooses anew; at the top nobody is left here."""
+        """The present level cannot decide. It is not asked again, and the one above chooses anew; at the top nobody is left
+        here."""
         level, name = self.level.name, self.at
         if self.path:
             self.tried.add(tuple(self.path))

@@ -129,7 +129,8 @@ class Group:
     _joined: int = 0
 
     def decide(self, input: Input, now_ms: int) -> list[Event]:
-        """What follows from an input at `now_ms` (monotonic). Who is there, and heard when, is of the moment: it is noted here."""
+        """What follows from an input at `now_ms` (monotonic). Who is there, and heard when, is of the moment: it is noted
+        here."""
         events = self._end(now_ms)
         match input:
             case Joined(agent, priority):

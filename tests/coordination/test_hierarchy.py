@@ -20,7 +20,8 @@ costs = st.floats(0, 10, allow_nan=False)
 def test_a_mandate_never_gives_more_than_it_has(
     happenings: list[tuple[str, float]], tasks_max: int, cost_max: float, on_loss: Loss
 ) -> None:
-    """Whatever is wanted, cut, told anew or told late: per epoch the budget holds, nothing goes after expiry, nothing new while held."""
+    """Whatever is wanted, cut, told anew or told late: per epoch the budget holds, nothing goes after expiry, nothing new while
+    held."""
     given = Delegation(
         level="group", to="cranes", epoch=1, tasks_max=tasks_max, cost_max=cost_max, expires_ms=100, on_loss=on_loss
     )
@@ -43,7 +44,12 @@ def test_a_mandate_never_gives_more_than_it_has(
             case "anew":
                 told = mandate.given
                 later = Delegation(
-                    level="group", to="cranes", epoch=told.epoch + 1, tasks_max=tasks_max, cost_max=cost_max, expires_ms=now_ms + 100
+                    level="group",
+                    to="cranes",
+                    epoch=told.epoch + 1,
+                    tasks_max=tasks_max,
+                    cost_max=cost_max,
+                    expires_ms=now_ms + 100,
                 )
                 assert mandate.replace(later) is None
                 on_loss, cut_since = Loss.CONTINUE, set()
@@ -67,7 +73,9 @@ def test_a_descent_tries_each_way_once_and_ends(members: dict[str, str], data: s
         descent.choose(data.draw(st.sampled_from(names)))
         chosen.append(descent.at)
         assert set(descent.step(halls).names) == {agent for agent, hall in members.items() if hall == descent.at}
-        assert descent.escalate("no_leader", "nobody leads") == Escalated("group", chosen[-1], "harbour", "no_leader", "nobody leads")
+        assert descent.escalate("no_leader", "nobody leads") == Escalated(
+            "group", chosen[-1], "harbour", "no_leader", "nobody leads"
+        )
     last = descent.escalate("no_candidate", "no group is left")
     assert sorted(chosen) == sorted(set(members.values()))
     assert (last.level, last.name, last.to) == ("site", "harbour", TOP)
@@ -88,4 +96,11 @@ def test_a_mandate_says_why_it_does_not_cover_a_decision() -> None:
     found.append(held.refusal(Wanted("run-1", "a", "lift", 4), 0))
     held.is_cut = True
     found.append(held.refusal(Wanted("run-1", "a", "lift", 1), 0))
-    assert [refusal and refusal.reason for refusal in found] == ["out_of_scope", "out_of_scope", "expired", "budget", "budget", "cut_off"]
+    assert [refusal and refusal.reason for refusal in found] == [
+        "out_of_scope",
+        "out_of_scope",
+        "expired",
+        "budget",
+        "budget",
+        "cut_off",
+    ]

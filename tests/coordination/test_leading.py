@@ -5,15 +5,17 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordination.lease import DRIFT
 from coordination.leading import Group, Joined, LeaderElected, LeaderEnded, Left, Renewed, SteppedDown, Term, Tick, Transferred
+from coordination.lease import DRIFT
 
 LEASE_MS = 1_000
 LATE_MS = int(LEASE_MS * (1 + DRIFT)) + 1
 agents = st.sampled_from(["anna", "ben", "cleo"])
 happenings = st.lists(
     st.tuples(
-        st.sampled_from(["join", "join", "left", "lost", "renew", "stale", "down", "transfer", "agreed", "pass", "pass", "restart"]),
+        st.sampled_from(
+            ["join", "join", "left", "lost", "renew", "stale", "down", "transfer", "agreed", "pass", "pass", "restart"]
+        ),
         agents,
         st.integers(0, 900),
     ),

@@ -46,9 +46,7 @@ def counted(terms: Terms, votes: dict[str, str]) -> str:
         Rule.UNANIMOUS: best == 1,
     }[terms.rule]
     is_tie = terms.rule is Rule.PLURALITY or (terms.rule in (Rule.MAJORITY, Rule.WEIGHTED, Rule.VETO) and best == Fraction(1, 2))
-    if wins:
-        found = first[0]
-    elif is_tie and terms.tie is Tie.LOWEST:
+    if wins or (is_tie and terms.tie is Tie.LOWEST):
         found = first[0]
     elif is_tie and terms.tie is Tie.ACCEPT:
         found = ([option for option in first if option != "no"] or [""])[0]
@@ -72,8 +70,8 @@ def test_a_decision_is_the_one_that_a_person_counts(terms: Terms, data: st.DataO
 @settings(max_examples=400)
 @given(terms(voters_max=4), st.data())
 def test_a_decision_is_settled_exactly_when_all_futures_agree(terms: Terms, data: st.DataObject) -> None:
-    """Every way in which those who are missing could vote, abstain or keep silent is tried: settled means that all give one result,
-    and not settled that two of them differ."""
+    """Every way in which those who are missing could vote, abstain or keep silent is tried: settled means that all give one
+    result, and not settled that two of them differ."""
     votes = {name: data.draw(st.sampled_from((*terms.options, ""))) for name in terms.weights if data.draw(st.booleans())}
     missing = [name for name in terms.weights if name not in votes]
     futures = product((*terms.options, "", None), repeat=len(missing))
