@@ -27,5 +27,6 @@ class Configuration:
             raise ValueError(
                 f"election_ticks ({self.election_ticks}) must be larger than heartbeat_ticks ({self.heartbeat_ticks})"
             )
-        if min(self.heartbeat_ticks, self.append_bytes_max, self.inflight_messages_max, self.reads_max, self.stall_timeouts) < 1:
+        positive = (self.heartbeat_ticks, self.append_bytes_max, self.inflight_messages_max, self.inflight_bytes_max)
+        if min(*positive, self.uncommitted_bytes_max, self.apply_bytes_max, self.reads_max, self.stall_timeouts) < 1:
             raise ValueError("settings of a group are positive numbers")

@@ -152,6 +152,12 @@ class Leading:
             progress.probe()
             progress.paused = True  # Until it is heard again.
 
+    def unreachable(self, peer: str) -> None:
+        """What was sent to it is probably lost: find out from where it goes on."""
+        progress = self.progress.get(peer)
+        if progress is not None and progress.pace is Pace.REPLICATE:
+            progress.probe()
+
     def step(self, message: Message) -> None:
         """What a peer says to its leader."""
         progress = self.progress.get(message.source)
@@ -189,7 +195,8 @@ class Leading:
             return
         if progress.pace is Pace.PROBE:
             progress.replicate()
-        elif progress.pace is Pace.SNAPSHOT and progress.match >= max(progress.snapshot, raft.entries.snapshot.index):
+        elif progress.pace is Pace.SNAPSHOT and progress.match >= raft.entries.snapshot.index:
+            # Whichever snapshot has brought it there: the log reaches back to it.
             progress.probe()
             progress.replicate()
         if is_news and self._commit():
@@ -291,8 +298,7 @@ class Leading:
         if raft.group.voters == (raft.node,):
             self._answer(Asked(context, raft.entries.committed, asker))
             return
-        self.reads.ask(context, raft.entries.committed, asker, raft.node)
-        self._heartbeat(context)
+        self._heartbeat(self.reads.ask(context, raft.entries.committed, asker, raft.node))
 
     def _answer(self, read: Asked) -> None:
         if read.asker == self.raft.node:

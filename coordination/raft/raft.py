@@ -212,7 +212,7 @@ class Raft:
             case Say.APPEND:
                 self._take_entries(message)
             case Say.HEARTBEAT:
-                self.entries.commit_to(min(message.commit, self.entries.last))
+                self.entries.commit_to(message.commit)
                 self.send(message.source, Say.HEARD, context=message.context)
             case Say.SNAPSHOT:
                 self._take_snapshot(message)
@@ -270,8 +270,9 @@ class Raft:
         return self._lead().propose_change(change)
 
     def read_index(self, context: bytes) -> None:
-        """Ask for a linearizable read: a later Ready has a ReadState with this id, which is never used twice. Lost with the
-        leadership: then ask again under another id. Raises NotLeader, ProposalDropped."""
+        """Ask for a linearizable read: a later Ready has a ReadState with this id, which the asker never uses twice, or a late
+        answer would be taken for that of a later read. Lost with the leadership: then ask again under another id. Raises
+        NotLeader, ProposalDropped."""
         if self.role is not Role.LEADER and self.leader != NOBODY:
             self.send(self.leader, Say.READ, context=context)
         else:
@@ -285,6 +286,15 @@ class Raft:
         """Somebody knows that the leader is gone: do not keep others from replacing it."""
         if self.role is not Role.LEADER:
             self.leader = NOBODY
+
+    def unreachable(self, peer: str) -> None:
+        """The line to a peer broke: what was under way is lost."""
+        self.leading.unreachable(peer)
+
+    def snapshot_lost(self, peer: str) -> None:
+        """A snapshot did not get there, or could not be made; it is sent again when the peer is heard. Who does not know says
+        nothing: after an election timeout without an answer it is sent again anyway."""
+        self.leading.snapshot_lost(peer)
 
     def compact(self, snapshot: Snapshot, keep: int = 0) -> None:
         """The application has written a snapshot of what it has applied: what lies before may be forgotten."""

@@ -21,13 +21,14 @@ class Asked:
 class Reads:
     """The reads of a leader, in the order in which they were asked.
 
-    Each has an id of its own that is never used again: an answer to an earlier question of the same name would confirm a read
-    that was asked after it (etcd issue 20418).
+    The leader names its questions itself, by numbers that it never uses again, whatever ids those have who ask: a late answer to
+    an earlier question of the same name would confirm a read that was asked after it (etcd issue 20418).
     """
 
     limit: int
     asked: dict[bytes, Asked] = field(default_factory=dict)
     early: list[tuple[bytes, str]] = field(default_factory=list)  # Before the leader's first own entry is committed.
+    count: int = 0
 
     def postpone(self, context: bytes, asker: str) -> None:
         """Not before the leader knows what is committed. Raises ProposalDropped."""
@@ -39,32 +40,35 @@ class Reads:
         early, self.early = self.early, []
         return early
 
-    def ask(self, context: bytes, index: int, asker: str, leader: str) -> None:
-        """From now on majorities count for it. Raises ProposalDropped."""
+    def ask(self, context: bytes, index: int, asker: str, leader: str) -> bytes:
+        """From now on majorities count for it; the name of the question. Raises ProposalDropped."""
         self._admit(context)
-        self.asked[context] = Asked(context, index, asker, {leader: True})
+        name = self.name(context)
+        self.asked[name] = Asked(context, index, asker, {leader: True})
+        return name
+
+    def name(self, context: bytes) -> bytes:
+        """How the peers are asked."""
+        self.count += 1
+        return b"%d" % self.count
 
     def _admit(self, context: bytes) -> None:
         if not context:
             raise ProposalDropped("a read has an id of its own")
-        if context in self.asked or any(context == known for known, _ in self.early):
-            raise ProposalDropped(f"a read of the id {context!r} is under way: each has an id of its own")
         if len(self.asked) + len(self.early) >= self.limit:
             raise ProposalDropped(f"{self.limit} reads wait for a majority already: try again")
 
-    def confirm(self, context: bytes, voter: str, voters: tuple[str, ...]) -> list[Asked]:
-        """A voter has heard the leader after this read was asked: those that are confirmed by that, with all before them."""
-        read = self.asked.get(context)
+    def confirm(self, name: bytes, voter: str, voters: tuple[str, ...]) -> list[Asked]:
+        """A voter has heard the leader after this was asked: those that are confirmed by that, with all before them."""
+        read = self.asked.get(name)
         if read is None:
             return []
         read.heard[voter] = True
         if verdict(voters, read.heard) is not True:
             return []
-        done = []
-        for known in list(self.asked):
-            done.append(self.asked.pop(known))
-            if known == context:
-                break
+        done: list[Asked] = []
+        while not done or done[-1] is not read:
+            done.append(self.asked.pop(next(iter(self.asked))))
         return done
 
     def latest(self) -> bytes:

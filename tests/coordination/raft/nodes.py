@@ -3,11 +3,12 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
 from typing import Any, ClassVar
 
 from coordination.raft.configuration import Configuration
 from coordination.raft.raft import Raft
-from coordination.raft.values import Entry, HardState, Message, Ready, Role, Stored, founded
+from coordination.raft.values import Entry, EntryKind, HardState, Message, Ready, Role, Say, Stored, founded
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Fixed:
 class Nodes:
     """Voters (and learners) of one group. `nodes.a` is the node a; `logs` gives entries behind the founding, by their terms.
 
-    Writing is what makes a Ready durable; only then do its messages get onto the lines. Nothing moves by itself.
+    Writing is what makes a Ready durable; only then do its messages get onto the lines. Nothing moves by itself. Without a seed
+    all election timeouts are the shortest.
     """
 
     chance: ClassVar[Fixed] = Fixed()
@@ -35,9 +37,10 @@ class Nodes:
         logs: dict[str, tuple[int, ...]] | None = None,
         term: int = 1,
         make: type[Raft] = Raft,
+        seed: int | None = None,
         **settings: Any,
     ) -> None:
-        self.make, self.settings = make, settings
+        self.make, self.settings, self.seed = make, settings, seed
         self.rafts: dict[str, Raft] = {}
         self.lines: dict[tuple[str, str], deque[Message]] = {}
         self.disks: dict[str, Stored] = {}
@@ -60,7 +63,8 @@ class Nodes:
     def start(self, name: str, stored: Stored | None = None) -> Raft:
         """(Re)start a node from its disk."""
         self.disks[name] = stored or self.disks[name]
-        self.rafts[name] = self.make(Configuration(name, **self.settings), self.disks[name], self.chance)
+        chance = self.chance if self.seed is None else Random(f"{self.seed}{name}")
+        self.rafts[name] = self.make(Configuration(name, **self.settings), self.disks[name], chance)
         self.applied[name], self.reads[name] = [], {}
         return self.rafts[name]
 
@@ -123,6 +127,38 @@ class Nodes:
         self.settle()
         assert self.rafts[name].role is Role.LEADER
         return self.rafts[name]
+
+    def stand(self, *names: str) -> None:
+        """Candidates of one term whose requests for votes are on their way: all have said that they would vote for each."""
+        for raft in self.rafts.values():
+            if raft.role is not Role.LEADER:
+                raft.forget_leader()
+        for name in names:
+            self.rafts[name].campaign()
+            self.write(name)
+        for kind in (Say.PRE_VOTE, Say.PRE_VOTED):
+            for source, target in [*self.lines]:
+                self.deliver(source, target, lambda message, kind=kind: message.kind is kind)  # type: ignore[misc]
+            for name in names if kind is Say.PRE_VOTED else self.rafts:
+                self.write(name)
+        assert {self.rafts[name].role for name in names} == {Role.CANDIDATE}
+
+    def said(self, name: str, kind: Say) -> list[Message]:
+        """What a node says of this kind, once it is durable."""
+        return [message for message in self.write(name) if message.kind is kind]
+
+    def hear(self, kind: Say, source: str, target: str, term: int, **rest: Any) -> list[Message]:
+        """What a node says to a message that is made up."""
+        self.rafts[target].step(Message(kind, source, target, term, **rest))
+        return self.write(target)
+
+    def terms(self, name: str) -> list[int]:
+        """The terms of its log, from index 2 on."""
+        return [entry.term for entry in self.rafts[name].entries.items]
+
+    def commands(self, name: str) -> list[bytes]:
+        """The commands that it has applied since its start, in their order."""
+        return [entry.data for entry in self.applied[name] if entry.kind is EntryKind.COMMAND]
 
     def tick(self, name: str, count: int = 1) -> None:
         """Time passes for one node."""
