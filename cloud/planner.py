@@ -43,6 +43,7 @@ from cloud.runs import Child, Run, Runs, created_by, load_saved_run
 from cloud.saved import load_saved_node, save_node
 from cloud.schedule.core import CloudSchedules
 from cloud.starting import start
+from cloud.waiting.core import Waiting
 from sync.commit import Snapshot
 from sync.conflicts.events import ConflictRecorded
 from sync.inputs import Due
@@ -112,6 +113,7 @@ class Planner:
     moving: Moving = field(init=False)
     lifetimes: Lifetimes = field(init=False)
     taking: Taking = field(init=False)
+    waiting: Waiting = field(init=False)
     reseeding: Reseeds = field(init=False)
     parts: Parts = field(init=False)
     unsaved: dict[str, None] = field(default_factory=dict)
@@ -124,7 +126,7 @@ class Planner:
         self.notifications, self.pauses, self.rules = Notifications(self), SitePauses(self), RuleBook(self)
         self.dependencies, self.overdue = Dependencies(self), Overdue(self)
         self.moving, self.taking, self.lifetimes = Moving(self), Taking(self), Lifetimes(self)
-        self.reseeding = Reseeds(self)
+        self.reseeding, self.waiting = Reseeds(self), Waiting(self)
         self.documents, self.conflicts, self.merging = CloudDocuments(self), Conflicts(self), CloudMerging(self)
         self.agent_tokens, self.site_tokens = AgentTokens(self), SiteTokens(self)
         self.parts = Parts(self._make_parts())
@@ -144,7 +146,7 @@ class Planner:
         """What stands beside the runs, in the order in which it sees what happens."""
         first = (self.dependencies, self.notifications, Clearing(self), self.pauses, self.rules)
         joining = self.agent_tokens, self.site_tokens, self.reseeding
-        last = (self.documents, RunDocumentNews(self), self.conflicts, self.merging, *joining)
+        last = (self.documents, RunDocumentNews(self), self.conflicts, self.merging, *joining, self.waiting)
         return (*first, self.overdue, self.moving, self.taking, self.lifetimes, *last)
 
     @property

@@ -4,6 +4,9 @@ Leases only help progress: a paused machine may believe in one that has ended. S
 effect happens (`FencedResource.admit`). The server counts a lease from when it applied the renewal and frees it late, the
 holder from when it sent the renewal and stops early; `DRIFT` is how far apart two monotonic clocks may run.
 Burrows, "The Chubby lock service", OSDI 2006, 2.4; Kleppmann, "How to do distributed locking", 2016.
+
+A resource that cannot check epochs has a *lock-delay* instead: after a holder was lost without its word, nobody else gets it
+before the delay is over (`LockDelays`). `Holder` is the other side: what somebody may do who was granted a lease.
 """
 
 from dataclasses import dataclass, field
@@ -12,6 +15,16 @@ from typing import NamedTuple
 from sync.values import Epoch, Now
 
 DRIFT = 0.01
+"""How far, as a share, any monotonic clock may run ahead of the time that really passes, or behind it."""
+
+RESUMED_MS = 500
+"""A machine that slept for at least so long while its lease ran has it confirmed anew before it acts."""
+
+ASKED_MAX = 16
+"""Renewals on their way that a holder keeps count of; what comes back of older ones says nothing new."""
+
+SECOND_BITS = 20
+"""Epochs of one start lie above the second of that start, shifted by so much: see `floor_of`."""
 
 
 class Lease(NamedTuple):
@@ -36,19 +49,87 @@ class StaleEpoch(Exception):
         self.resource, self.epoch, self.highest = resource, epoch, highest
 
 
+class LockDelayed(Exception):
+    """The resource cannot check epochs, and whoever had it last may still act on it."""
+
+    def __init__(self, resource: str, until_ms: int, lost: str) -> None:
+        super().__init__(
+            f"{resource} was held by {lost}, who was lost without a word: nobody gets it before its lock-delay is over"
+        )
+        self.resource, self.until_ms, self.lost = resource, until_ms, lost
+
+
+def floor_of(wall_ms: int) -> int:
+    """Above which all epochs of a start at this moment (UTC ms) lie. It only matters to a node that was restored from an old copy
+    or lost its disk: what it granted last is not in its log, and was granted in an earlier second."""
+    return wall_ms // 1_000 << SECOND_BITS
+
+
+class Lock(NamedTuple):
+    """Nobody but `lost`, who held it last, gets the resource before `until_ms` (monotonic ms of the granter)."""
+
+    lost: str
+    until_ms: int
+
+
+@dataclass(slots=True)
+class LockDelays:
+    """Resources whose last holder was lost without its word, and which cannot tell it from the next (Chubby's lock-delay)."""
+
+    _locks: dict[str, Lock] = field(default_factory=dict)
+
+    def lock(self, resource: str, lost: str, delay_ms: int, now: Now) -> None:
+        """From now on, for so long by any clock: late by the drift. A lock that lasts longer stands."""
+        until_ms = now.mono_ms + int(delay_ms * (1 + DRIFT)) + 1
+        known = self._locks.get(resource)
+        if known is None or known.until_ms < until_ms:
+            self._locks[resource] = Lock(lost, until_ms)
+
+    def lift(self, resource: str) -> bool:
+        """Its last holder has spoken, or has it again; False if it was not locked."""
+        return self._locks.pop(resource, None) is not None
+
+    def get(self, resource: str, now: Now) -> Lock | None:
+        """The lock in force."""
+        lock = self._locks.get(resource)
+        return lock if lock is not None and now.mono_ms < lock.until_ms else None
+
+    def due(self, now: Now) -> list[str]:
+        """Resources whose delay is over, in order; they are locked no more."""
+        over = sorted(resource for resource, lock in self._locks.items() if lock.until_ms <= now.mono_ms)
+        for resource in over:
+            del self._locks[resource]
+        return over
+
+    def next_due_ms(self) -> int | None:
+        """When (monotonic ms) the first delay is over."""
+        return min((lock.until_ms for lock in self._locks.values()), default=None)
+
+
 @dataclass(slots=True)
 class LeaseTable:
-    """Who holds what, as the granter sees it. Epochs grow strictly per resource; times do not survive a restart."""
+    """Who holds what, as the granter sees it. Epochs grow strictly per resource; times do not survive a restart.
+
+    Whoever keeps a table saves `epochs()` and gives it back by `restore`, and calls `begin` at each start. `delays` has the
+    lock-delay (ms) of resources that cannot check epochs.
+    """
 
     ttl_ms: int
+    delays: dict[str, int] = field(default_factory=dict)
+    locks: LockDelays = field(default_factory=LockDelays)
+    _floor: int = 0
     _leases: dict[str, Lease] = field(default_factory=dict)
     _epochs: dict[str, int] = field(default_factory=dict)
     # No lease ends before this: renewals only move ends later, so it is looked for anew only when it has been reached.
     _next_end_ms: int | None = None
 
     def grant(self, resource: str, holder: str, now: Now) -> Lease:
-        """A new lease under an epoch above all before it; whoever held the resource is fenced off by that."""
-        epoch = Epoch(self._epochs.get(resource, 0) + 1)
+        """A new lease under an epoch above all before it; whoever held the resource is fenced off by that. Raises LockDelayed
+        while somebody else may still act on a resource that cannot check epochs."""
+        if (lock := self.locks.get(resource, now)) is not None and lock.lost != holder:
+            raise LockDelayed(resource, lock.until_ms, lock.lost)
+        self.locks.lift(resource)
+        epoch = Epoch(max(self._epochs.get(resource, 0), self._floor) + 1)
         self._epochs[resource] = epoch
         lease = self._leases[resource] = Lease(resource, holder, epoch, self.ttl_ms, now.mono_ms)
         end_ms = lease.freed_at_ms()
@@ -72,10 +153,12 @@ class LeaseTable:
         return True
 
     def expire(self, now: Now) -> list[Lease]:
-        """Take back what has run out, in order of resource."""
+        """Take back what has run out, in order of resource. Its lock-delay begins now."""
         over = sorted(lease for lease in self._leases.values() if lease.freed_at_ms() <= now.mono_ms)
         for lease in over:
             del self._leases[lease.resource]
+            if delay_ms := self.delays.get(lease.resource, 0):
+                self.locks.lock(lease.resource, lease.holder, delay_ms, now)
         self._next_end_ms = min((lease.freed_at_ms() for lease in self._leases.values()), default=None)
         return over
 
@@ -96,16 +179,80 @@ class LeaseTable:
         for resource, epoch in epochs.items():
             self._epochs[resource] = max(epoch, self._epochs.get(resource, 0))
 
+    def begin(self, now: Now) -> None:
+        """A start of the node, at `now`: its epochs lie above those of all earlier starts, whatever it remembers of them."""
+        self._floor = floor_of(now.wall_ms)
+
+
+@dataclass(slots=True)
+class Holder:
+    """The holder's side of one lease, on its own clock.
+
+    It counts from when it *sent* the renewal, for the granter cannot have counted from earlier, and stops early by the drift.
+    Times are `mono_ms`, of a clock that goes on while the machine sleeps (CLOCK_BOOTTIME), and `awake_ms`, of one that does not:
+    if the first has gained on the second, the machine slept, and nothing that was sent before counts any more.
+    """
+
+    ttl_ms: int
+    epoch: int = 0
+    _counts_from_ms: int | None = None
+    _asked: dict[int, int] = field(default_factory=dict)
+    _slept_ms: int | None = None
+    _woke_ms: int | None = None
+
+    def ask(self, renewal: int, mono_ms: int) -> None:
+        """The request `renewal`, to grant or renew, is sent now."""
+        self._asked[renewal] = mono_ms
+        while len(self._asked) > ASKED_MAX:
+            del self._asked[next(iter(self._asked))]
+
+    def confirm(self, renewal: int, epoch: int) -> None:
+        """The granter did what `renewal` asked, under `epoch`. Answers may come out of order, and twice."""
+        sent_ms = self._asked.pop(renewal, None)
+        if sent_ms is None or epoch < self.epoch:
+            return
+        if epoch > self.epoch or self._counts_from_ms is None or sent_ms > self._counts_from_ms:
+            self.epoch, self._counts_from_ms = epoch, sent_ms
+
+    def refuse(self, epoch: int) -> None:
+        """The granter says that `epoch` holds: ours, if it is lower, is over."""
+        if epoch > self.epoch:
+            self._counts_from_ms = None
+
+    def see(self, mono_ms: int, awake_ms: int) -> bool:
+        """Look at both clocks; True if the machine has slept since the last look, so that the lease has to be confirmed anew."""
+        slept_ms, before_ms = mono_ms - awake_ms, self._slept_ms
+        self._slept_ms = slept_ms
+        if before_ms is None or slept_ms - before_ms < RESUMED_MS:
+            return False
+        self._woke_ms = mono_ms
+        return True
+
+    def stops_at_ms(self) -> int | None:
+        """Until when it may act, on its own clock; None if it has no right to act."""
+        if self._counts_from_ms is None or (self._woke_ms is not None and self._counts_from_ms < self._woke_ms):
+            return None
+        return self._counts_from_ms + int(self.ttl_ms * (1 - DRIFT))
+
+    def may_act(self, mono_ms: int, awake_ms: int) -> bool:
+        """May it act now? Ask before each act, and let the resource check the epoch all the same."""
+        self.see(mono_ms, awake_ms)
+        stops_ms = self.stops_at_ms()
+        return stops_ms is not None and mono_ms < stops_ms
+
 
 @dataclass(slots=True)
 class FencedResource:
-    """The far end of a lease: remembers the highest epoch it has seen and refuses everything below."""
+    """The far end of a lease: remembers the highest epoch it has seen and refuses everything below.
+
+    Pure: whoever owns the resource has `highest` on disk before the effect (`tiercel.FencedResource` keeps it in a file).
+    """
 
     name: str
     highest: int = 0
 
     def admit(self, epoch: int) -> None:
-        """Let an act under `epoch` through. Raises StaleEpoch if a higher one has been here; keep `highest` durably."""
+        """Let an act under `epoch` through. Raises StaleEpoch if a higher one has been here."""
         if epoch < self.highest:
             raise StaleEpoch(self.name, epoch, self.highest)
         self.highest = epoch

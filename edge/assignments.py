@@ -22,6 +22,8 @@ def assignment_messages(items: list[Assigned]) -> list[agent_pb2.EdgeMessage]:
         key = agent_pb2.AttemptKey(run=run, task=task, attempt=attempt, epoch=epoch).SerializeToString()
         times = item.timeout_ms, item.generation, item.heartbeat_ms
         fixed = _fixed_fields(item.task_name, item.capability, item.parameters, item.effect, *times)
+        if item.leases:
+            fixed += agent_pb2.Assignment(leases=dict(item.leases)).SerializeToString()
         # Field 1 of Assignment is its key; a key is shorter than 128 bytes unless the run's id is absurd.
         encoded = b"".join((b"\x0a", _varint(len(key)), key, fixed))
         batch += (b"\x0a", _varint(len(encoded)), encoded)

@@ -87,6 +87,7 @@ class Deadlines:
         attempt = fragment.live[task]
         self.home.stop(attempt.agent, [self.home.key(fragment, task, attempt)], reason, out)
         if fragment.task(task).effect is Effect.REPEATABLE:
+            self.home.leases.lose(fragment, task, attempt, now, out)  # The agent has not said that it has stopped.
             self.home.decide(fragment, Fail(task, attempt.number, attempt.agent, code, message, True), now, out)
         else:
             self.home.decide(fragment, Lose(task, attempt.number, False, reason), now, out)

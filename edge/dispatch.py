@@ -137,7 +137,7 @@ class Dispatch:
         plan = fragment.task(task)
         if not plan.resources or not wants_resources(fragment, task):
             return False
-        if self.home.claim(fragment, task):
+        if self.home.claim(fragment, task, out):
             return False
         if fragment.states[task] not in (BLOCKED, RUNNING):
             names = tuple(name for name, _ in plan.resources)
@@ -205,6 +205,8 @@ class Dispatch:
             return True
         if plan.cache is not None and self.cache.serve(fragment, task, now, out):
             return True
+        if self.home.leases.locked and self.home.leases.bars(fragment, task):
+            return True  # It is woken when nobody who was lost may still act there.
         return bool(plan.resources) and self._lacks_resources(fragment, task, now, out)
 
     # What protocols decide --------------------------------------------------------------------------------------------
@@ -291,7 +293,9 @@ class Dispatch:
         name = plan.id if task < len(fragment.plan.tasks) else fragment.id_of(task)
         parameters = rendered or constant or b"{}"
         generation = generation_of(fragment, task) if fragment.extras is not None else 0
-        return Assigned(key, name, plan.capability, parameters, plan.effect, plan.timeout_ms, generation, plan.heartbeat_ms)
+        leases = self.home.leases.of(fragment, task) if self.home.leases.granted else ()
+        times = plan.timeout_ms, generation, plan.heartbeat_ms
+        return Assigned(key, name, plan.capability, parameters, plan.effect, *times, leases)
 
     def _render(self, fragment: Fragment, task: int, plan: TaskPlan) -> bytes | ExpressionError:
         """The parameters, with those that a person gave instead. Empty if they are the plan's own."""

@@ -109,6 +109,7 @@ class EdgeConfig:
     insecure: bool = False
     blobs_bytes_max: int = STORE_BYTES_MAX
     resources: Mapping[str, int] = field(default_factory=dict)  # Units of each; of those not named there is one.
+    lock_delays: Mapping[str, int] = field(default_factory=dict)  # In ms, of those that cannot check epochs.
     retention: Policy = field(default_factory=Policy)
     tls: TlsFiles | None = None
     listen_tokens: str = ""  # Where agents without a certificate show a token.
@@ -202,6 +203,7 @@ class EdgeNode:
         executor = Executor(SiteId(self.config.site), stream, chance, self.config.lease_ms, holds_blob=self._holds)
         for name, units in self.config.resources.items():
             executor.home.resources.declare(name, units)
+        executor.home.leases.delays.update(self.config.lock_delays)
         return executor
 
     def _tokens(self) -> AgentTokens:

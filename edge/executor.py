@@ -151,7 +151,7 @@ class Executor:
         self.merging, self.tokens, self.reseeding = SiteMerging(self.home), AgentTokens(self.home), SiteReseeding(self.home)
         self.documents = SiteDocuments(self.home, self.merging)
         self.run_documents = RunDocuments(self.home)
-        first = (self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding)
+        first = (self.home.leases, self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding)
         more = (self.documents, self.run_documents, self.merging, self.tokens, self.reseeding)
         return (*first, self.conflicts, *more, self.dispatch.coordinating)
 
@@ -358,6 +358,8 @@ class Executor:
         is_awaited = lag.is_anything_awaited and any(lag.awaits(o.run, is_here=o.run in here) for o in outcomes)
         for outcome in outcomes:
             command = outcome.command
+            if self.home.leases.locked:
+                self.home.leases.hear(outcome.run, command.task, command.attempt, agent, out)
             fragment = self.fragments.get(outcome.run)
             if fragment is None or isinstance(command, Outrun):
                 if not self.yielding.hear_agent(outcome.run, command, now, out):

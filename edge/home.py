@@ -8,6 +8,7 @@ from typing import Protocol
 from edge.gate import Gate
 from edge.health import UNKNOWN, judge
 from edge.inputs import AttemptKey, StopTasks
+from edge.leasing import SiteLeases
 from edge.meetings import Meetings
 from edge.part import Fold
 from edge.roster import Roster
@@ -87,6 +88,7 @@ class Home:
     meetings: Meetings = field(default_factory=Meetings)
     vigil: Vigil = field(default_factory=Vigil)
     withdrawn: Withdrawn = field(default_factory=Withdrawn)
+    leases: SiteLeases = field(init=False)
     claims: dict[str, set[int]] = field(default_factory=dict)
     claimed: int = 0  # Who came first to a line is told by the number of its claim.
     standing: Standing | None = None  # None without any, so that nobody pays for what is not there.
@@ -97,7 +99,7 @@ class Home:
     watch: Callable[[Fragment, Now], None] = field(init=False)  # One with a contract has come.
 
     def __post_init__(self) -> None:
-        self.gate = Gate(Lag(self.stream))
+        self.gate, self.leases = Gate(Lag(self.stream)), SiteLeases(self)
         self.fragments = Shelf(Fragment.save, self._unpack, Fragment.rests)
 
     def _unpack(self, run: str, body: bytes) -> Fragment:
@@ -259,12 +261,14 @@ class Home:
             plan = fragment.task(task)
             if plan.timeout_ms:
                 out.append(ClearTimer(fragment.run, f"deadline/{task}"))
+            if self.leases.granted and fragment.states[task] != RECONCILE and not is_about(command, held):
+                self.leases.lose(fragment, task, held, now, out)
             if plan.resources and fragment.states[task] != RECONCILE:
                 self.give_back(fragment.run, task)
             if type(command) is Complete and command.attempt == held.number and command.agent == held.agent:
                 continue
             self.withdrawn.note(fragment, task, held, events)
-            if type(command) is not Lose and not _is_about(command, held):
+            if type(command) is not Lose and not is_about(command, held):
                 self.stop(held.agent, [self.key(fragment, task, held)], "done otherwise", out)
 
     def _give_up_claims(self, fragment: Fragment) -> None:
@@ -299,14 +303,18 @@ class Home:
             plan = fragment.task(task)
             if state != RUNNING or not plan.resources or task in known or plan.kind is Kind.WORK:
                 continue
-            if not fragment.may_start(task) or not self.claim(fragment, task):
+            if not fragment.may_start(task) or not self.claim(fragment, task, out):
                 self.decide(fragment, Block(task, tuple(name for name, _ in plan.resources)), now, out)
 
-    def claim(self, fragment: Fragment, task: int) -> bool:
+    def claim(self, fragment: Fragment, task: int, out: list[object]) -> bool:
         """Has the task got all its resources? If not, it stands in line from now on."""
         self.claimed += 1
         self.claims.setdefault(fragment.run, set()).add(task)
-        return self.resources.take(Holder(fragment.run, task), fragment.task(task).resources, fragment.priority(), self.claimed)
+        needs = fragment.task(task).resources
+        if not self.resources.take(Holder(fragment.run, task), needs, fragment.priority(), self.claimed):
+            return False
+        self.leases.grant(fragment, task, out)
+        return True
 
     def give_back(self, run: str, task: int) -> None:
         """The task needs its resources no longer; those that waited for them may start."""
@@ -314,7 +322,11 @@ class Home:
         claims.discard(task)
         if not claims:
             self.claims.pop(run, None)
-        for holder in self.resources.free(Holder(run, task)):
+        self.start(self.leases.end(run, task))
+
+    def start(self, holders: list[Holder]) -> None:
+        """These have all they need now."""
+        for holder in holders:
             if (waiting := self.fragments.get(holder.run)) is not None:
                 waiting.wake(holder.task)
                 self.woken.append(waiting)
@@ -373,7 +385,7 @@ def timers_of(fragment: Fragment) -> list[SetTimer]:
     return [SetTimer(fragment.run, due_key(task), due_ms) for task, due_ms in (fragment.due or {}).items()]
 
 
-def _is_about(command: FragmentCommand | None, held: Attempt) -> bool:
+def is_about(command: FragmentCommand | None, held: Attempt) -> bool:
     """Does its agent itself tell of this very attempt?"""
     said = getattr(command, "agent", ""), getattr(command, "attempt", 0)
     return said == (held.agent, held.number)

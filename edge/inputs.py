@@ -111,6 +111,7 @@ class Assigned(msgspec.Struct, frozen=True, gc=False):
     timeout_ms: int
     generation: int = 0
     heartbeat_ms: int = 0
+    leases: tuple[tuple[str, int], ...] = ()
 
 
 class AssignTasks(NamedTuple):

@@ -18,13 +18,19 @@ from sync.listen import check_address
 from sync.log_errors import LogError
 from sync.retention.policy import ARCHIVE_HELP, KEEP_DAYS_HELP, NO_ARCHIVE_HELP, Policy
 from sync.values import site_name_problem
+from workflow.durations import parse_duration, show_duration
 
 RESOURCE_UNITS_MAX = 1_000_000
+LOCK_DELAY_MS_MAX = 3_600_000
 FIRST_LINK_WAIT = (
     "seconds that a start waits for the cloud before the site goes on without it; longer is safer after a restored copy: what "
     "it lacks can be fetched back only before the site has written anything new"
 )
-RESOURCE = "how many units the site has of a resource, as in forklift=2; may be repeated; of those not named there is one"
+RESOURCE = (
+    "how many units the site has of a resource, as in forklift=2; may be repeated; of those not named there is one. One that "
+    "cannot refuse an older holder gets a delay, as in forklift=2,lock_delay=30s: after a holder was lost, nobody gets it for so "
+    "long"
+)
 LISTEN_TOKENS = "address of a second port of the gateway, for agents with a token instead of a certificate; needs --tls-dir"
 NO_RENEW = "do not have the cloud renew our certificate when a third of its life is left"
 INSECURE = "listen on addresses that other machines can reach, without authentication"
@@ -87,6 +93,7 @@ def run(
             insecure=insecure,
             blobs_bytes_max=int(blobs_max * (1 << 30)),
             resources=units_of(resource or []),
+            lock_delays=lock_delays_of(resource or []),
             retention=retention,
             tls=tls,
             listen_tokens=listen_tokens,
@@ -99,14 +106,33 @@ def run(
 
 
 def units_of(written: Sequence[str]) -> dict[str, int]:
-    """Units by resource, from `name=units`. Raises ValueError."""
-    units: dict[str, int] = {}
-    for each in written:
-        name, _, count = each.partition("=")
-        if not name or not count.isdecimal() or not 0 <= int(count) <= RESOURCE_UNITS_MAX:
-            raise ValueError(f"resource {each!r}: allowed is name=units, 0 to {RESOURCE_UNITS_MAX:,} of them, as in forklift=2")
-        units[name] = int(count)
-    return units
+    """Units by resource, from `name=units` or `name=units,lock_delay=30s`. Raises ValueError."""
+    return {name: units for name, units, _ in map(_resource_of, written)}
+
+
+def lock_delays_of(written: Sequence[str]) -> dict[str, int]:
+    """The lock-delays (ms) by resource, of those that have one. Raises ValueError."""
+    delays = {name: delay_ms for name, _, delay_ms in map(_resource_of, written)}
+    return {name: delay_ms for name, delay_ms in delays.items() if delay_ms}
+
+
+def _resource_of(each: str) -> tuple[str, int, int]:
+    name, _, said = each.partition("=")
+    count, comma, option = said.partition(",")
+    word, _, delay = option.partition("=")
+    wrong = (
+        f"resource {each!r}: allowed is name=units, 0 to {RESOURCE_UNITS_MAX:,} of them, as in forklift=2, and after it "
+        f"lock_delay=TIME, up to {show_duration(LOCK_DELAY_MS_MAX)}, as in forklift=2,lock_delay=30s"
+    )
+    if not name or not count.isdecimal() or int(count) > RESOURCE_UNITS_MAX or (comma and word != "lock_delay"):
+        raise ValueError(wrong)
+    try:
+        delay_ms = parse_duration(delay) if comma else 0
+    except ValueError:
+        raise ValueError(wrong) from None
+    if not 0 <= delay_ms <= LOCK_DELAY_MS_MAX:
+        raise ValueError(wrong)
+    return name, int(count), delay_ms
 
 
 def default_run_dir() -> Path:

@@ -74,6 +74,8 @@ def _joined(planner: Planner, run: Run, site: str, reason: Reason, link: LinkVie
     match reason.kind:
         case "agent":
             _name_agents(planner, site, reason)
+            for locked in islice(planner.waiting.locks_in(site, run.id), NAMED_MAX):
+                reason.why += f"; if it is inside a group that has what cannot check epochs: {locked.words()}"
         case "working":
             agent = planner.fleet.site(site).agents.get(reason.who[0]) if reason.who else None
             if agent is not None and agent.state != "available":
@@ -148,6 +150,9 @@ def _name_holders(planner: Planner, site: str, reason: Reason) -> None:
     reason.who = found
     if found:
         reason.why += f"; held by {', '.join(found)}" + "".join(f"; {words}" for words in unsettled)
+    for locked in islice(planner.waiting.locks_on(site, reason.on), NAMED_MAX):
+        reason.why += f"; {locked.words()}"
+        reason.who.append(locked.lock.agent)
 
 
 def _how_settled(run: Run, fragment: Fragment, task: int) -> str:

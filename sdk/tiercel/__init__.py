@@ -28,6 +28,9 @@ call `task.heartbeat()`, at least every ten seconds; it is stopped when it falls
 
 A task may reach an agent more than once when something fails. `task.idempotency_key` is the same every time: write
 under it, and a repetition changes nothing.
+
+What several tasks act on in turn, a forklift or a valve, is guarded by a `FencedResource`: `task.leases["forklift"]` is the
+number under which the site gave it to this task, and whoever comes with a lower one than has been there is refused.
 """
 
 from importlib import import_module
@@ -37,12 +40,14 @@ if TYPE_CHECKING:
     from tiercel.agent import Agent
     from tiercel.context import TaskContext
     from tiercel.errors import RetryableError, TerminalError
+    from tiercel.fenced import FencedResource
     from tiercel.tls import Tls
 
-__all__ = ["Agent", "RetryableError", "TaskContext", "TerminalError", "Tls"]
+__all__ = ["Agent", "FencedResource", "RetryableError", "TaskContext", "TerminalError", "Tls"]
 
 _HOMES = {
     "Agent": "tiercel.agent",
+    "FencedResource": "tiercel.fenced",
     "RetryableError": "tiercel.errors",
     "TaskContext": "tiercel.context",
     "TerminalError": "tiercel.errors",

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from tiercel.encoding import decode
@@ -74,6 +74,18 @@ class TaskContext:
         """The fencing token of the run: one for all its tasks while it has one home, and a higher one with the next. Hand it to
         what several tasks act on, and have what is lower than the highest refused: a site orders it that the run has left."""
         return home_of(self._assignment.key.epoch)
+
+    @property
+    def leases(self) -> Mapping[str, int]:
+        """The epochs under which the site gave its resources to this task, and to the groups around it: by name. Hand it to what
+        you act on (`tiercel.FencedResource`), so that it can refuse whoever had it before."""
+        return self._assignment.leases
+
+    @property
+    def may_act(self) -> bool:
+        """Ask before each step that moves something: false when asked to stop, when the lease has run out, and when the machine
+        has slept and the site has not confirmed yet that the lease still holds (the next heartbeat does)."""
+        return not self.cancelled and not self._lease.stopped and not self._lease.must_confirm()
 
     @property
     def capability(self) -> str:

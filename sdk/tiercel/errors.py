@@ -67,6 +67,27 @@ class Superseded(TaskError):
         self.by = by
 
 
+class StaleEpoch(TaskError):
+    """What the task acts on has been acted on under a later epoch: the resource is somebody else's by now, and nothing was done.
+    The site gives the task another attempt, which has to acquire the resource anew."""
+
+    retryable = True
+
+    def __init__(self, resource: str, epoch: int, highest: int) -> None:
+        super().__init__(f"{resource}: epoch {epoch} is over, {highest} holds: it was given to somebody else", code="stale_epoch")
+        self.resource, self.epoch, self.highest = resource, epoch, highest
+
+
+class FenceUnusable(TaskError):
+    """The file of a fence cannot be read, so nobody knows what has acted there: nothing is let through before a person has
+    looked."""
+
+    def __init__(self, resource: str, path: str, problem: str) -> None:
+        cure = "write back the highest epoch, or remove it if nobody acts"
+        text = f"{resource}: its fence in {path} cannot be read ({problem}): {cure}"
+        super().__init__(text, code="fence_unusable", recoverable=True)
+
+
 class RetryableError(TaskError):
     """Raise it in a capability when another attempt may help; the retry policy of the task says how many there are."""
 

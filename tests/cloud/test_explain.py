@@ -8,6 +8,7 @@ import pytest
 from cloud.explain.core import explained
 from cloud.explain.views import ExplainView
 from cloud.views import LinkView
+from coordination.lease_events import Hold, ResourcesLocked, ResourcesUnlocked
 from tests.cloud.control import Control
 from workflow.commands import Block, Lose
 from workflow.orders import Rerun
@@ -75,6 +76,24 @@ def test_a_resource_kept_by_an_unknown_outcome_names_who_settles_it(cloud: Contr
     (reason,) = told(cloud, waiting).sites[0].reasons
     assert reason.who == [f"{holder}/a"]
     assert f"{holder}/a is in reconcile: a person settles it (tiercel run settle {holder} a --as ...)" in reason.why
+
+
+def test_a_resource_that_a_lost_agent_may_still_act_on_names_it(cloud: Control) -> None:
+    """And what has to pass; after a restart of the cloud, too, until the site says that it is over."""
+    task: dict[str, Any] = {"a": {"capability": "pick", "resources": ["lift"]}}
+    waiting, harbour = started(cloud, task), cloud.outposts["harbour"]
+    harbour.decide(waiting, Block(0, ("lift",)))
+    harbour.say("", ResourcesLocked("r9", 0, 2, "ben", [Hold(0, 7, [("lift", 1)])], 30_000, "load"))
+    harbour.say("", ResourcesLocked("r8", 0, 1, "zoe", [Hold(0, 8, [("dock", 1)])], 30_000, "load"))
+    cloud.settle()
+    cloud.snapshot()
+    cloud.restart()
+    (reason,) = told(cloud, waiting).sites[0].reasons
+    assert reason.who == ["ben"]
+    assert "agent ben was lost with r9/load, attempt 2 and may still act: its lease and 30 s have to pass" in reason.why
+    harbour.say("", ResourcesUnlocked("r9", 0, 2, "its lock-delay is over"))
+    cloud.settle()
+    assert told(cloud, waiting).sites[0].reasons[0].who == []
 
 
 def test_a_child_is_told_with_its_state_and_the_cut_that_keeps_it_away(cloud: Control) -> None:

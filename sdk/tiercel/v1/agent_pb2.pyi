@@ -330,6 +330,26 @@ Global___AttemptKey: _TypeAlias = AttemptKey  # noqa: Y015
 class Assignment(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LeasesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     KEY_FIELD_NUMBER: _builtins.int
     TASK_NAME_FIELD_NUMBER: _builtins.int
     CAPABILITY_FIELD_NUMBER: _builtins.int
@@ -338,6 +358,7 @@ class Assignment(_message.Message):
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     HEARTBEAT_MS_FIELD_NUMBER: _builtins.int
+    LEASES_FIELD_NUMBER: _builtins.int
     task_name: _builtins.str
     capability: _builtins.str
     parameters: _builtins.bytes
@@ -353,6 +374,12 @@ class Assignment(_message.Message):
     """The agent must report progress of the attempt at least this often; 0 means that it need not."""
     @_builtins.property
     def key(self) -> Global___AttemptKey: ...
+    @_builtins.property
+    def leases(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """The resources of the site that the task holds, itself or by a group around it, and the epoch of each acquisition: what is lower
+        than a resource has seen has no right to act on it any more.
+        """
+
     def __init__(
         self,
         *,
@@ -364,10 +391,11 @@ class Assignment(_message.Message):
         timeout_ms: _builtins.int = ...,
         generation: _builtins.int = ...,
         heartbeat_ms: _builtins.int = ...,
+        leases: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capability", b"capability", "effect", b"effect", "generation", b"generation", "heartbeat_ms", b"heartbeat_ms", "key", b"key", "parameters", b"parameters", "task_name", b"task_name", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capability", b"capability", "effect", b"effect", "generation", b"generation", "heartbeat_ms", b"heartbeat_ms", "key", b"key", "leases", b"leases", "parameters", b"parameters", "task_name", b"task_name", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
