@@ -12,8 +12,9 @@ class Assigner(Protocol):
 
     def join(self, agent: AgentId, capabilities: list[str], capacity: int, load: int) -> None: ...
     def leave(self, agent: AgentId) -> None: ...
-    def take(self, agent: AgentId) -> None: ...
-    def free(self, agent: AgentId) -> None: ...
+    def take(self, agent: AgentId, units: int = 1) -> None: ...
+    def free(self, agent: AgentId, units: int = 1) -> None: ...
+    def room(self, agent: AgentId) -> int: ...
     def choose(self, capability: str) -> AgentId | None: ...
     def capable(self, capability: str) -> bool: ...
 
@@ -55,16 +56,21 @@ class Direct:
                 del self._counts[capability]
                 self._heaps.pop(capability, None)
 
-    def take(self, agent: AgentId) -> None:
-        """The agent holds one attempt more."""
+    def take(self, agent: AgentId, units: int = 1) -> None:
+        """The agent holds one attempt more, which takes so many units of its capacity."""
         if (member := self._members.get(agent)) is not None:
-            member.load += 1
+            member.load += units
 
-    def free(self, agent: AgentId) -> None:
+    def free(self, agent: AgentId, units: int = 1) -> None:
         """The agent holds one attempt less."""
         if (member := self._members.get(agent)) is not None:
-            member.load -= 1
+            member.load -= units
             self._freed.add(agent)
+
+    def room(self, agent: AgentId) -> int:
+        """How many units it may take now."""
+        member = self._members.get(agent)
+        return max(0, member.capacity - member.load) if member is not None else 0
 
     def choose(self, capability: str) -> AgentId | None:
         """The least loaded agent with room, or None. `@name` asks for one agent."""

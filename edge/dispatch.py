@@ -74,10 +74,10 @@ class Dispatch:
         result that is kept, by parameters without a value) may make more ready."""
         while not self.home.paused:  # While it is, all that is ready keeps its place.
             self._enqueue_woken(now, out)
-            for name in [name for name, queue in self._queues.items() if queue]:
-                self._assign_queue(name, now, out)
             if self.coordinating.sought:
                 self.coordinating.hand_out(now, out)
+            for name in [name for name, queue in self._queues.items() if queue]:
+                self._assign_queue(name, now, out)
             self._orders.send(self.home, out)
             if not self.home.woken:
                 break
@@ -216,6 +216,19 @@ class Dispatch:
         fragment = self.home.fragments.get(lot.run)
         return fragment is not None and lot.task < len(fragment.states) and is_for_agents(fragment, lot.task)
 
+    def forget(self, lot: Lot) -> None:
+        """It is sought for no longer."""
+        self.coordinating.withdraw(lot)
+
+    def parameters_of(self, lot: Lot) -> bytes:
+        """What the task would be given now; empty if that has no value."""
+        fragment = self.home.fragments.get(lot.run)
+        if fragment is None:
+            return b""
+        plan = fragment.task(lot.task)
+        rendered = self._render(fragment, lot.task, plan)
+        return b"" if isinstance(rendered, ExpressionError) else rendered or plan.parameters.constant or b"{}"
+
     def give(self, lot: Lot, agent: AgentId, award: tuple[str, Award], now: Now, out: list[object], *, units: int = 1) -> Given:
         """Award the task (protocol, why) to an agent. After `gone` and `held` it is sought for no more, until it is queued
         again."""
@@ -223,13 +236,13 @@ class Dispatch:
         if fragment is None or not self.is_sought(lot):
             self.coordinating.withdraw(lot)
             return "gone"
-        if self.assigner.choose(f"@{agent}") is None:
+        if self.assigner.room(agent) < units:
             return "no_room"
         plan = fragment.task(lot.task)
         self.coordinating.withdraw(lot)
         if self._is_kept_back(fragment, lot.task, plan, now, out):
             return "held"
-        item = self._assign(fragment, lot.task, plan, agent, now, out, award)
+        item = self._assign(fragment, lot.task, plan, agent, now, out, award, units)
         if item is None:
             return "gone"
         self._orders.add(self.home, fragment, agent, item)
@@ -260,6 +273,7 @@ class Dispatch:
         now: Now,
         out: list[object],
         award: tuple[str, Award] | None = None,
+        units: int = 1,
     ) -> Assigned | None:
         slot = self.home.roster.slots[agent]
         constant = plan.parameters.constant
@@ -280,7 +294,7 @@ class Dispatch:
         attempt = fragment.attempt(task)
         if fragment.contract is not None:
             self.home.gate.note_begun(fragment.run)
-        self.home.roster.take(slot, fragment.run, task, attempt, now)
+        self.home.roster.take(slot, fragment.run, task, attempt, now, units)
         if fragment.timed:
             self.home.time(fragment, out)
         if plan.start_timeout_ms and attempt == 1:

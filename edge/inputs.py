@@ -27,6 +27,7 @@ class AgentOpened(NamedTuple):
     capacity: int
     labels: dict[str, str]
     holding: tuple[AttemptKey, ...]
+    features: frozenset[str] = frozenset()
 
 
 class AgentSeen(NamedTuple):

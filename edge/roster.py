@@ -32,6 +32,13 @@ class Slot:
     epoch: int = 0
     held: dict[tuple[str, int], int] = field(default_factory=dict)
     refused: int = 0
+    features: frozenset[str] = frozenset()  # What its SDK speaks: of its session.
+    # Units of its capacity that attempts take beyond one, by (run, task): of the moment, as the bids that said so.
+    extra: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def load(self) -> int:
+        """How many units of its capacity are taken."""
+        return len(self.held) + sum(self.extra.values()) if self.extra else len(self.held)
 
 
 @dataclass(slots=True)
@@ -48,6 +55,7 @@ class Roster:
         """Bind a session to the agent. Returns the slot and the session that this one replaces (0: none)."""
         slot = self.slots[opened.agent]
         replaced, slot.session = slot.session, opened.session
+        slot.features = opened.features
         slot.epoch = self.leases.grant(opened.agent, opened.agent, now).epoch
         slot.fence.admit(slot.epoch)
         self.epochs[opened.session] = slot.epoch
@@ -55,7 +63,7 @@ class Roster:
 
     def ready(self, slot: Slot, now: Now) -> None:
         """The agent's hands are known: it may get work, as far as its health allows."""
-        held = len(slot.held)
+        held = slot.load()
         self.assigner.join(slot.agent, list(slot.capabilities), self.health.room(slot.agent, slot.capacity, held, now), held)
 
     def recheck(self, now: Now) -> None:
@@ -112,23 +120,26 @@ class Roster:
             if slot.present or slot.held:
                 slot.epoch = self.leases.grant(slot.agent, slot.agent, now).epoch
 
-    def take(self, slot: Slot, run: str, task: int, attempt: int, now: Now) -> None:
-        """The agent holds an attempt."""
+    def take(self, slot: Slot, run: str, task: int, attempt: int, now: Now, units: int = 1) -> None:
+        """The agent holds an attempt, which takes so many units of its capacity."""
         slot.held[(run, task)] = attempt
+        if units > 1:
+            slot.extra[(run, task)] = units - 1
         if self.health.standings and self.health.taken(slot.agent, (run, task), now):
             self.ready(slot, now)
         else:
-            self.assigner.take(slot.agent)
+            self.assigner.take(slot.agent, units)
 
     def drop(self, agent: str, run: str, task: int, verdict: Verdict, now: Now) -> None:
         """The agent no longer holds the task, which says something of it if it is here: nobody is blamed for being away."""
         slot = self.slots.get(agent)
         if slot is None or slot.held.pop((run, task), None) is None:
             return
+        units = 1 + slot.extra.pop((run, task), 0) if slot.extra else 1
         if slot.session and self.health.ended(agent, (run, task), verdict, now):
             self.ready(slot, now)
         else:
-            self.assigner.free(slot.agent)
+            self.assigner.free(slot.agent, units)
 
     def evolve(self, event: object) -> None:
         """Fold what the log says of agents."""
@@ -146,7 +157,8 @@ class Roster:
                 )
                 if known is not None:
                     self.slots[agent].session, self.slots[agent].epoch = known.session, known.epoch
-                    self.slots[agent].fence = known.fence
+                    self.slots[agent].fence, self.slots[agent].features = known.fence, known.features
+                    self.slots[agent].extra = known.extra
             case AgentDeparted(agent):
                 if agent in self.slots:
                     self.slots[agent].present = False

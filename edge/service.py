@@ -315,6 +315,7 @@ def _opened(session: int, register: agent_pb2.Register) -> AgentOpened:
         capacity=register.capacity,
         labels=dict(register.labels),
         holding=tuple(AttemptKey(k.run, k.task, k.attempt, k.epoch) for k in register.holding),
+        features=frozenset(register.features),
     )
 
 

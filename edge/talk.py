@@ -7,6 +7,8 @@ executor; what the executor orders is told after its commit, in the order in whi
 from collections.abc import Callable
 from typing import Any
 
+from edge.coordinating.messages import bids_of, offers_message, refusals_message
+from edge.coordinating.words import OfferLots, RefuseBids
 from sync.taking import apart
 from tiercel.v1 import agent_pb2
 
@@ -14,8 +16,8 @@ from tiercel.v1 import agent_pb2
 Hear = Callable[[int, str, Any], object]
 Say = Callable[[Any], agent_pb2.EdgeMessage]
 
-_HEARS: tuple[dict[str, Hear], ...] = ()
-_SAYS: tuple[dict[type, Say], ...] = ()
+_HEARS: tuple[dict[str, Hear], ...] = ({"offer_replies": bids_of},)
+_SAYS: tuple[dict[type, Say], ...] = ({OfferLots: offers_message, RefuseBids: refusals_message},)
 
 HEARS = apart(_HEARS)
 """By the kind of an AgentMessage, the name of its field in the `oneof`."""

@@ -35,6 +35,11 @@ def attempt_epoch(home_epoch: int, attempt: int) -> int:
     return (home_epoch << _ATTEMPT_BITS) | attempt
 
 
+def attempt_of(token: int) -> int:
+    """The number of the attempt of this token."""
+    return token & ((1 << _ATTEMPT_BITS) - 1)
+
+
 def home_of(token: int) -> int:
     """The epoch of the home that ordered the attempt of this token."""
     return token >> _ATTEMPT_BITS

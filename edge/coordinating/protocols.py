@@ -1,9 +1,10 @@
 """Which protocols a site knows besides handing out directly."""
 
+from edge.coordinating.auctions import Auctions
 from edge.coordinating.seeker import Giving, Seeker
 from edge.home import Home
 
 
 def make_seekers(home: Home, giving: Giving) -> tuple[Seeker, ...]:
     """One of each, in the order in which they award."""
-    return ()
+    return (Auctions(home, giving),)

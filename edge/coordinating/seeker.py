@@ -49,6 +49,14 @@ class Giving(Protocol):
         """Nobody was found: `direct` (the least loaded agent that can) or `fail` (with `code`)."""
         ...
 
+    def forget(self, lot: Lot) -> None:
+        """It wants no agent any more, or not by this protocol."""
+        ...
+
+    def parameters_of(self, lot: Lot) -> bytes:
+        """What the task would be given now (a JSON object); empty if that has no value."""
+        ...
+
     def is_sought(self, lot: Lot) -> bool:
         """Does the task still want an agent?"""
         ...

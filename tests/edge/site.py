@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from coordination.auction.bids import Bid, Key
+from edge.coordinating.words import BidsMade, OfferLots, RefuseBids
 from edge.executor import Executor
 from edge.inputs import (
     AcknowledgeResults,
@@ -30,7 +32,7 @@ from sync.commit import Row
 from sync.driver import Driver
 from sync.inputs import PeerHolds, PeerLinked, PeerLost, Recalled, Replicated
 from sync.outputs import Recall, Reply
-from sync.values import SiteId, StreamId
+from sync.values import AgentId, SiteId, StreamId
 from tests.ports import MemoryLog, StillClock
 from workflow.commands import CancelDone, Complete, Decline, Fail
 from workflow.contract import Contract
@@ -72,6 +74,10 @@ class Robot:
     stops: list[AttemptKey] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     begun: list[AttemptKey] = field(default_factory=list)
+    features: tuple[str, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+    offers: list[OfferLots] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
 
     def key(self, run: str = "r1", task: int = 0) -> AttemptKey:
         """The latest attempt at the task that it has in its hands or its journal."""
@@ -243,7 +249,9 @@ class Site:
         robot.session, robot.connected = self.sessions, True
         holding = (*robot.hands, *robot.journal)
         opened = AgentOpened(
-            robot.session, name, "robot", robot.boot, robot.capabilities, robot.capacity, {}, tuple(sorted(holding))
+            *(robot.session, name, "robot", robot.boot, robot.capabilities, robot.capacity, robot.labels),
+            tuple(sorted(holding)),
+            frozenset(robot.features),
         )
         self.turn(opened)
         return robot
@@ -283,6 +291,14 @@ class Site:
         robot.connected = False
         self.turn(AgentClosed(robot.session, robot.name, goodbye))
 
+    def bid(self, robot: Robot, cost: float = 1.0, *, run: str = "r1", task: int = 0, **said: Any) -> None:
+        """Bid for a task in the latest auction that offers it."""
+        offer = next(o for o in reversed(robot.offers) for lot in o.lots if lot.key[:2] == (run, task))
+        epoch = next(lot.key.epoch for lot in offer.lots if lot.key[:2] == (run, task))
+        auction, session = said.pop("auction", offer.auction), said.pop("session", robot.session)
+        bid = Bid(AgentId(robot.name), Key(run, task), said.pop("epoch", epoch), cost, **said)
+        self.turn(BidsMade(session, robot.name, auction, [bid]))
+
     # The Driver's Out: deliver as the gateway does
 
     def send(self, effects: list[object]) -> None:
@@ -307,6 +323,10 @@ class Site:
             case AcknowledgeResults(receipt=list() as keys):
                 for key in keys:
                     robot.journal.pop(key, None)
+            case OfferLots():
+                robot.offers.append(order)
+            case RefuseBids(refused=refused):
+                robot.refused += [str(each.code) for each in refused]
             case StopTasks(keys=keys):
                 robot.stops += keys
             case CloseSession(code=code):

@@ -114,6 +114,7 @@ class EdgeMessage(_message.Message):
     CANCELS_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     OFFERS_FIELD_NUMBER: _builtins.int
+    BID_REFUSALS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -128,6 +129,8 @@ class EdgeMessage(_message.Message):
     def refused(self) -> Global___Refused: ...
     @_builtins.property
     def offers(self) -> Global___Offers: ...
+    @_builtins.property
+    def bid_refusals(self) -> Global___BidRefusals: ...
     def __init__(
         self,
         *,
@@ -138,12 +141,13 @@ class EdgeMessage(_message.Message):
         cancels: Global___Cancels | None = ...,
         refused: Global___Refused | None = ...,
         offers: Global___Offers | None = ...,
+        bid_refusals: Global___BidRefusals | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "cancels", b"cancels", "heartbeat_ack", b"heartbeat_ack", "kind", b"kind", "offers", b"offers", "refused", b"refused", "result_acks", b"result_acks", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "bid_refusals", b"bid_refusals", "cancels", b"cancels", "heartbeat_ack", b"heartbeat_ack", "kind", b"kind", "offers", b"offers", "refused", b"refused", "result_acks", b"result_acks", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "cancels", b"cancels", "heartbeat_ack", b"heartbeat_ack", "kind", b"kind", "offers", b"offers", "refused", b"refused", "result_acks", b"result_acks", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "bid_refusals", b"bid_refusals", "cancels", b"cancels", "heartbeat_ack", b"heartbeat_ack", "kind", b"kind", "offers", b"offers", "refused", b"refused", "result_acks", b"result_acks", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "heartbeat_ack", "assignments", "result_acks", "cancels", "refused", "offers"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "heartbeat_ack", "assignments", "result_acks", "cancels", "refused", "offers", "bid_refusals"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -423,6 +427,8 @@ Global___Assignments: _TypeAlias = Assignments  # noqa: Y015
 
 @_typing.final
 class Offer(_message.Message):
+    """A task that the agent may bid for. The key is that of the attempt which the award would begin."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_FIELD_NUMBER: _builtins.int
@@ -430,10 +436,17 @@ class Offer(_message.Message):
     CAPABILITY_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     EXPIRES_MS_FIELD_NUMBER: _builtins.int
+    PRICE_MAX_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
     task_name: _builtins.str
     capability: _builtins.str
     parameters: _builtins.bytes
+    """A JSON object; empty if it is too large to be told before the award."""
     expires_ms: _builtins.int
+    """When the auction closes, in ms from the arrival; a later bid is refused."""
+    price_max: _builtins.float
+    """No dearer bid is taken; absent: any price."""
+    effect: Global___Effect.ValueType
     @_builtins.property
     def key(self) -> Global___AttemptKey: ...
     def __init__(
@@ -444,30 +457,47 @@ class Offer(_message.Message):
         capability: _builtins.str = ...,
         parameters: _builtins.bytes = ...,
         expires_ms: _builtins.int = ...,
+        price_max: _builtins.float | None = ...,
+        effect: Global___Effect.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_price_max", b"_price_max", "key", b"key", "price_max", b"price_max"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capability", b"capability", "expires_ms", b"expires_ms", "key", b"key", "parameters", b"parameters", "task_name", b"task_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_max", b"_price_max", "capability", b"capability", "effect", b"effect", "expires_ms", b"expires_ms", "key", b"key", "parameters", b"parameters", "price_max", b"price_max", "task_name", b"task_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__price_max: _TypeAlias = _typing.Literal["price_max"]  # noqa: Y015
+    _WhichOneofArgType__price_max: _TypeAlias = _typing.Literal["_price_max", b"_price_max"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_max) -> _WhichOneofReturnType__price_max | None: ...
 
 Global___Offer: _TypeAlias = Offer  # noqa: Y015
 
 @_typing.final
 class Offers(_message.Message):
+    """The lots of one auction, only to an agent whose Register names the feature `bids`; for another the site bids by its load."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ITEMS_FIELD_NUMBER: _builtins.int
+    AUCTION_FIELD_NUMBER: _builtins.int
+    EVALUATOR_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
+    auction: _builtins.int
+    evaluator: _builtins.str
+    """By what bids are compared: cheapest, fastest, balanced, custom."""
+    room: _builtins.int
+    """How many units the agent has room for now, as the site counts."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Offer]: ...
     def __init__(
         self,
         *,
         items: _abc.Iterable[Global___Offer] | None = ...,
+        auction: _builtins.int = ...,
+        evaluator: _builtins.str = ...,
+        room: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auction", b"auction", "evaluator", b"evaluator", "items", b"items", "room", b"room"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -482,10 +512,19 @@ class OfferReply(_message.Message):
     COST_FIELD_NUMBER: _builtins.int
     FINISH_MS_FIELD_NUMBER: _builtins.int
     CONFIDENCE_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    VALID_MS_FIELD_NUMBER: _builtins.int
     accepted: _builtins.bool
+    """False: the agent does not want it."""
     cost: _builtins.float
     finish_ms: _builtins.int
+    """From now on."""
     confidence: _builtins.float
+    """From 0 to 1; absent: 1."""
+    units: _builtins.int
+    """Of the agent's capacity; 0 means 1."""
+    valid_ms: _builtins.int
+    """The bid holds for so long; 0: as long as the auction."""
     @_builtins.property
     def key(self) -> Global___AttemptKey: ...
     def __init__(
@@ -495,13 +534,17 @@ class OfferReply(_message.Message):
         accepted: _builtins.bool = ...,
         cost: _builtins.float = ...,
         finish_ms: _builtins.int = ...,
-        confidence: _builtins.float = ...,
+        confidence: _builtins.float | None = ...,
+        units: _builtins.int = ...,
+        valid_ms: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "key", b"key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "confidence", b"confidence", "cost", b"cost", "finish_ms", b"finish_ms", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "accepted", b"accepted", "confidence", b"confidence", "cost", b"cost", "finish_ms", b"finish_ms", "key", b"key", "units", b"units", "valid_ms", b"valid_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
+    _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__confidence) -> _WhichOneofReturnType__confidence | None: ...
 
 Global___OfferReply: _TypeAlias = OfferReply  # noqa: Y015
 
@@ -510,20 +553,75 @@ class OfferReplies(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ITEMS_FIELD_NUMBER: _builtins.int
+    AUCTION_FIELD_NUMBER: _builtins.int
+    auction: _builtins.int
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___OfferReply]: ...
     def __init__(
         self,
         *,
         items: _abc.Iterable[Global___OfferReply] | None = ...,
+        auction: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auction", b"auction", "items", b"items"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OfferReplies: _TypeAlias = OfferReplies  # noqa: Y015
+
+@_typing.final
+class BidRefusal(_message.Message):
+    """Bids that do not count, and why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """not_offered, not_invited, old_epoch, late, twice, not_a_number, negative, out_of_range, above_capacity, above_price_max, no_score."""
+    message: _builtins.str
+    @_builtins.property
+    def key(self) -> Global___AttemptKey: ...
+    def __init__(
+        self,
+        *,
+        key: Global___AttemptKey | None = ...,
+        code: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "key", b"key", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BidRefusal: _TypeAlias = BidRefusal  # noqa: Y015
+
+@_typing.final
+class BidRefusals(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    AUCTION_FIELD_NUMBER: _builtins.int
+    auction: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___BidRefusal]: ...
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___BidRefusal] | None = ...,
+        auction: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auction", b"auction", "items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BidRefusals: _TypeAlias = BidRefusals  # noqa: Y015
 
 @_typing.final
 class TaskFailure(_message.Message):
