@@ -74,9 +74,7 @@ def _filled(bidders: Mapping[AgentId, Bidder], room: Mapping[AgentId, int], bid:
     return (capacity - room[bid.agent] + bid.units) / capacity
 
 
-def _together(
-    lots: Sequence[Lot], bids: Mapping[Key, Sequence[Scored]], bidders: Mapping[AgentId, Bidder]
-) -> dict[Key, Scored]:
+def _together(lots: Sequence[Lot], bids: Mapping[Key, Sequence[Scored]], bidders: Mapping[AgentId, Bidder]) -> dict[Key, Scored]:
     """As many lots as there is room for, the urgent first, at the least sum of scores (see `assigning.assign`)."""
     import numpy as np  # noqa: PLC0415 - a site without auctions carries no numpy.
 
