@@ -6,6 +6,9 @@ BIN := .venv/bin
 PYTHON ?=
 export PYTHON
 
+# Tests of whole systems of processes: one after the other, for each wants the machine to itself. All others share its cores.
+ALONE := tests/e2e tests/deploy tests/examples tests/bench
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo test again sim nightly check format bench protos clean
 
@@ -22,7 +25,8 @@ demo: setup ## run the main job: cloud, two sites, eight agents, a cut link, a r
 	@$(BIN)/tiercel demo
 
 test: setup-dev ## the tests, 15 minutes at most
-	$(BIN)/python -m pytest
+	@failed=0; $(BIN)/python -m pytest -n 2 --dist worksteal $(foreach each,$(ALONE),--ignore=$(each)) || failed=1; \
+	$(BIN)/python -m pytest $(ALONE) || failed=1; exit $$failed
 
 again: setup-dev ## once more, the tests that failed the last time
 	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none

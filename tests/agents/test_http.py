@@ -251,6 +251,7 @@ def in_an_hour() -> str:
 @pytest.mark.parametrize(
     ("said", "least_ms", "most_ms"),
     [("7", 7_000, 7_000), (in_an_hour(), 60_000, 3_600_000), ("soon", 0, 0), ("999999999", 86_400_000, 86_400_000)],
+    ids=["in seconds", "at a time", "soon", "in an age"],  # Of a time, the workers that share the tests would draw several names.
 )
 def test_the_other_side_says_when_to_come_again(service: str, said: str, least_ms: int, most_ms: int) -> None:
     """Retry-After, in seconds or as a date, reaches the task's retry; nonsense says nothing, a day is the most."""
