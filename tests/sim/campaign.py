@@ -84,7 +84,6 @@ OF_DOCUMENTS = (
     "document_transformed",
     "document_watched",
     "merged_dispute",
-    "merged_refused_escrow_exhausted",
     "merged_written",
 )
 OF_MOVES = (
@@ -97,7 +96,7 @@ OF_MOVES = (
     "YieldRequested",
     *(f"verb_{verb}" for verb in moving.VERBS),
 )
-RARE = ("FactFound", "FactTold", "WriteQuarantined", "merged_write_ahead")
+RARE = ("FactFound", "FactTold", "WriteQuarantined", "merged_refused_escrow_exhausted", "merged_write_ahead")
 """What so few seeds show that only nightly campaigns are asked for it."""
 EXPECTED = (
     *(f"fault_{kind}" for kind in KINDS),
