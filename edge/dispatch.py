@@ -112,6 +112,8 @@ class Dispatch:
         elif self.home.decide(fragment, Attend(task), now, out):
             if plan.sync is not None and fragment.states[task] == WAITING:
                 self._meet(plan.sync, Holder(fragment.run, task), now, out)
+            elif plan.vote is not None and fragment.states[task] == WAITING:
+                self.home.votes.ask(Holder(fragment.run, task))
         elif is_for_agents(fragment, task):
             self.queue(fragment, task, now, out)
 

@@ -152,7 +152,7 @@ class Executor:
         self.documents = SiteDocuments(self.home, self.merging)
         self.run_documents = RunDocuments(self.home)
         first = (self.home.leases, self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding)
-        more = (self.documents, self.run_documents, self.merging, self.tokens, self.reseeding)
+        more = (self.documents, self.run_documents, self.merging, self.tokens, self.reseeding, self.home.polls, self.home.votes)
         return (*first, self.conflicts, *more, self.dispatch.coordinating)
 
     # The Driver's side ------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from edge.meetings import Meetings
 from edge.part import Fold
 from edge.roster import Roster
 from edge.vigil import Vigil
+from edge.voting.polls import Polls
+from edge.voting.tasks import TaskVotes
 from edge.withdrawn import Withdrawn
 from sync.lag import Lag
 from sync.outputs import Append, ClearTimer, Confirmed, Save, SetTimer
@@ -86,6 +88,8 @@ class Home:
     woken: list[Fragment] = field(default_factory=list)
     resources: Resources = field(default_factory=Resources)
     meetings: Meetings = field(default_factory=Meetings)
+    polls: Polls = field(init=False)
+    votes: TaskVotes = field(init=False)
     vigil: Vigil = field(default_factory=Vigil)
     withdrawn: Withdrawn = field(default_factory=Withdrawn)
     leases: SiteLeases = field(init=False)
@@ -100,6 +104,8 @@ class Home:
 
     def __post_init__(self) -> None:
         self.gate, self.leases = Gate(Lag(self.stream)), SiteLeases(self)
+        self.polls = Polls(self)
+        self.votes = TaskVotes(self, self.polls)
         self.fragments = Shelf(Fragment.save, self._unpack, Fragment.rests)
 
     def _unpack(self, run: str, body: bytes) -> Fragment:
@@ -168,6 +174,8 @@ class Home:
             self._give_up_claims(fragment)
         if fragment.run in self.meetings:
             self.meetings.review(fragment.run, lambda task: fragment.states[task] == WAITING)
+        if fragment.run in self.votes.asked:
+            self.votes.review(fragment.run)
         if fragment.timed:
             self.time(fragment, out)
         if not events or type(events[0]) is not TaskCompleted:
@@ -231,6 +239,8 @@ class Home:
                 fragment.wake(task)
             elif state == WAITING and (sync := fragment.task(task).sync) is not None:
                 self.meetings.arrive(sync.point, Holder(fragment.run, task))
+            elif state == WAITING and fragment.task(task).vote is not None:
+                self.votes.ask(Holder(fragment.run, task))
         self._claim_again(fragment, now, out)
         self.resume(fragment, now, out)
 
@@ -294,6 +304,8 @@ class Home:
                 fragment.wake(task)
             elif state == WAITING and plan.sync is not None:
                 self.meetings.arrive(plan.sync.point, Holder(fragment.run, task))
+            elif state == WAITING and plan.vote is not None:
+                self.votes.ask(Holder(fragment.run, task))
 
     def _claim_again(self, fragment: Fragment, now: Now, out: list[object]) -> None:
         """A group that had ended and goes on, for something inside it is done anew, had given back what it held: it stands in

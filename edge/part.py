@@ -47,6 +47,9 @@ class Part:
     def lost(self, now: Now, out: list[object]) -> None:
         """The link to the cloud is down."""
 
+    def met(self, agent: str, now: Now, out: list[object]) -> None:
+        """An agent has a session, again, and what it holds is known."""
+
     def settle(self, now: Now, out: list[object]) -> None:
         """A batch is over; ready tasks have not been handed out yet."""
 

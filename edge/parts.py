@@ -28,6 +28,11 @@ class Parts:
         for part in self._parts:
             part.lost(now, out)
 
+    def met(self, agent: str, now: Now, out: list[object]) -> None:
+        """An agent has come."""
+        for part in self._parts:
+            part.met(agent, now, out)
+
     def settle(self, now: Now, out: list[object]) -> None:
         """A batch is over."""
         for part in self._parts:

@@ -46,6 +46,7 @@ class Sessions:
         self._reconcile(slot, input, now, out)
         site.heartbeats.listen(slot, now)
         site.roster.ready(slot, now)
+        site.parts.met(input.agent, now, out)
 
     def _reconcile(self, slot: Slot, input: AgentOpened, now: Now, out: list[object]) -> None:
         """Compare what the log says the agent holds with what it says itself. What it says it holds, it keeps, also what had been

@@ -374,7 +374,7 @@ def _elapse(fragment: "Fragment", task: int, now: Now, chance: float) -> list[Ev
             # The delay is over after which another run is tried.
             due_ms = now.wall_ms + plan.timeout_ms if plan.timeout_ms else 0
             return _request_child(fragment, task, plan, due_ms) if fragment.may_start(task) else []
-        case Kind.SIGNAL | Kind.CHILD | Kind.SYNC:
+        case Kind.SIGNAL | Kind.CHILD | Kind.SYNC | Kind.VOTE:
             message = f"nothing came within {plan.timeout_ms / 1000:g} s"
             return failure(fragment, _failed(fragment, task, "timeout", message), now, chance)
         case _:

@@ -111,6 +111,24 @@ class Meet(NamedTuple):
     output: bytes
 
 
+class AskVote(NamedTuple):
+    """Agents are to be asked, for this task; see workflow.voting_events."""
+
+    task: int
+    what: str
+    voters: tuple[str, ...]
+
+
+class CloseVote(NamedTuple):
+    """What agents have decided. `option` is empty if they rejected it, and `message` says why."""
+
+    task: int
+    epoch: int
+    option: str
+    result: bytes
+    message: str
+
+
 class Steer(NamedTuple):
     """A person or program asks for something; `command` is the intent's id."""
 
@@ -171,6 +189,8 @@ FragmentCommand = (
     | Elapse
     | Block
     | Meet
+    | AskVote
+    | CloseVote
     | Reuse
     | Expire
     | Receive

@@ -52,6 +52,7 @@ from workflow.parts import (
     aliases,
 )
 from workflow.parts import VERSION as _VERSION
+from workflow.vote_parts import Vote
 
 __all__ = [
     "DURATION_MS_MAX",
@@ -133,6 +134,7 @@ FIELDS_OF = {
     "map": _GROUP,
     "repeat": _GROUP,
     "sync_point": COMMON | {"timeout", "recovery"},
+    "vote": COMMON | {"timeout", "recovery", "compensate", "parameters"},
 }
 WHO = ("capability", "agent", "action", *FIELDS_OF)
 _WHO = frozenset(WHO)
@@ -141,7 +143,7 @@ NESTING = frozenset({"parallel", "sequential", "map", "repeat"})
 
 class TaskDefinition(Part):
     """One step. Exactly one of `capability`, `agent`, `action`, `wait`, `check`, `approval`, `run`, `parallel`, `sequential`,
-    `map`, `repeat` and `sync_point` says who or what does it."""
+    `map`, `repeat`, `sync_point` and `vote` says who or what does it."""
 
     model_config = ConfigDict(json_schema_extra=lambda schema: schema.update(_rules_of_kinds()))
 
@@ -157,6 +159,7 @@ class TaskDefinition(Part):
     map: Map | None = None
     repeat: Repeat | None = None
     sync_point: SyncPoint | None = None
+    vote: Vote | None = Field(default=None, description="Agents decide; `with` tells them what it is about.")
     description: str = ""
     parameters: dict[str, Any] = Field(default=NO_FIELDS, alias="with", description="Parameters; ${{ }} in strings is CEL.")
     effect: Literal["repeatable", "once", "physical"] = Field(default="once", description="What an unknown outcome allows.")

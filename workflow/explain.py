@@ -32,11 +32,11 @@ _HIDDEN = bytes((ELSEWHERE, SLEEPING, VOID))
 
 class Reason(msgspec.Struct, omit_defaults=True):
     """Why one task has not ended. `kind` is for programs (needs, value, agent, working, delay, resource, time, signal, approval,
-    child, sync_point, synchronizing, members, hold, pause, rollback, incident, reconcile, validation, stopping), `why` is for
-    people.
+    child, sync_point, vote, synchronizing, members, hold, pause, rollback, incident, reconcile, validation, stopping), `why` is
+    for people.
 
-    `on` names what it waits for (tasks, a capability, resources, a signal, a run, a point), `who` those who can help. `since` and
-    `until` are UTC ms, 0 if not known or not bounded.
+    `on` names what it waits for (tasks, a capability, resources, a signal, a run, a point), `who` those who can help. `since`
+    and `until` are UTC ms, 0 if not known or not bounded.
     """
 
     task: str
@@ -189,6 +189,9 @@ def _waiting(fragment: Fragment, task: int, name: str) -> Reason:
             point = plan.sync.point if plan.sync is not None else ""
             parties = plan.sync.parties if plan.sync is not None else 0
             return Reason(name, "sync_point", f"waits for {parties} parties at {point}", [point], until=until)
+        case Kind.VOTE if plan.vote is not None:
+            voters = [f"agents with {plan.vote.capability}"] if plan.vote.capability else list(plan.vote.agents[:NAMED_MAX])
+            return Reason(name, "vote", f"waits for {', '.join(voters)} to vote", [], voters, until=until)
         case Kind.WORK:
             role = "" if plan.role is Role.WORK else f" as {plan.role.name.lower()}"
             return Reason(name, "delay", f"its next attempt{role} begins later", until=until)

@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sync.values import Now, RunId
-from workflow import anew, attempts, attending, flow, folding, reuse, ruling, saved, seeding, steering
+from workflow import anew, attempts, attending, flow, folding, reuse, ruling, saved, seeding, steering, voting
 from workflow.commands import (
+    AskVote,
     Assign,
     Attend,
     Block,
     Cancel,
     CancelDone,
+    CloseVote,
     Complete,
     Decline,
     Elapse,
@@ -238,6 +240,8 @@ class Fragment(Shape):
                 return reuse.reuse(self, command, now, chance)
             case Elapse() | Block() | Expire() | Meet():
                 return attending.wait(self, command, now, chance)
+            case AskVote() | CloseVote():
+                return voting.vote(self, command, now)
             case Receive(task, output, blob, state):
                 return attending.receive(self, task, output, blob, state)
             case Cancel(intent, reason):

@@ -27,6 +27,7 @@ from workflow.definition import (
 )
 from workflow.parts import JOIN_RULE, PATTERN_RULES, STRATEGIES, Need, Rule
 from workflow.problems import Place, Problems, shown
+from workflow.vote_parts import WORDS as VOTE_WORDS
 
 P = TypeVar("P", bound=BaseModel)
 
@@ -172,6 +173,7 @@ _WORDS: dict[str, Callable[[str, dict[str, Any]], tuple[str, str]]] = {
     "strategy": lambda found, context: (f"{found} is no strategy", ", ".join(STRATEGIES)),
     "bare_action": lambda found, context: (f"{found} is no action that stands alone", "pause, cancel, skip, or a mapping"),
     **COORDINATION_WORDS,
+    **VOTE_WORDS,
     "literal_error": lambda found, context: (f"{found} is unknown", context["expected"].replace("'", "")),
     "dict_type": lambda found, context: (f"{found} stands here", "a mapping"),
     "model_type": lambda found, context: (f"{found} stands here", "a mapping"),

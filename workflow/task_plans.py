@@ -28,9 +28,11 @@ from workflow.tasks import (
     Stages,
     SyncPlan,
     TaskPlan,
+    VotePlan,
 )
 from workflow.template import EMPTY, Template
 from workflow.templates import TemplateCompiler, Vocabulary
+from workflow.vote_parts import DEADLINE_MS
 
 
 def retry_plan(policy: RetryPolicy) -> RetryPlan:
@@ -354,6 +356,27 @@ class _Making:
     def _add_sync_point(self, sync: Any) -> None:
         self.fields |= {"kind": Kind.SYNC, "sync": SyncPlan(sync.point, sync.parties)}
 
+    def _add_vote(self, vote: Any) -> None:
+        question = self._read(self.templates.text(vote.question, (*self.place, "vote", "question")))
+        capability = vote.voters.capability or ""
+        plan = VotePlan(
+            question=question,
+            options=tuple(vote.options),
+            capability=capability,
+            agents=tuple(dict.fromkeys(vote.voters.agents)),
+            topic=vote.topic or capability or self.draft.ids[self.number],
+            rule=vote.rule,
+            weights=tuple(sorted(vote.weights.items())),
+            veto=tuple(sorted(set(vote.veto))),
+            quorum=vote.quorum,
+            deadline_ms=vote.deadline or DEADLINE_MS,
+            tie=vote.tie,
+            chair=vote.chair or "",
+            no=vote.no,
+            on_reject=vote.on_reject,
+        )
+        self.fields |= {"kind": Kind.VOTE, "vote": plan}
+
     _KINDS: ClassVar[dict[str, Callable[["_Making", Any], None]]] = {
         "wait": _add_wait,
         "check": _add_check,
@@ -364,6 +387,7 @@ class _Making:
         "map": _add_map,
         "repeat": _add_repeat,
         "sync_point": _add_sync_point,
+        "vote": _add_vote,
     }
 
 

@@ -39,6 +39,7 @@ class Kind(IntEnum):
     MAP = 7  # A copy of its body per item of a list.
     REPEAT = 8  # A copy of its body per round.
     SYNC = 9  # All parties of a point where they meet.
+    VOTE = 10  # Agents, who decide a question.
 
 
 class Role(IntEnum):
@@ -159,6 +160,25 @@ class SyncPlan(msgspec.Struct, frozen=True, gc=False):
     parties: int
 
 
+class VotePlan(msgspec.Struct, frozen=True, gc=False):
+    """A question to agents: all with `capability`, or `agents`. What decides, see coordination.tallying.Terms."""
+
+    question: Template
+    options: tuple[str, ...]
+    capability: str
+    agents: tuple[str, ...]
+    topic: str
+    rule: str
+    weights: tuple[tuple[str, int], ...]
+    veto: tuple[str, ...]
+    quorum: int
+    deadline_ms: int
+    tie: str
+    chair: str
+    no: str
+    on_reject: str
+
+
 class GroupOfAgents(msgspec.Struct, frozen=True, array_like=True):
     """Who takes part in a protocol: all with a capability, these agents, or those with a label `key=value`. Of several that is
     given it is one; a `name` is what the group is called."""
@@ -242,6 +262,7 @@ class TaskPlan(msgspec.Struct, frozen=True, gc=False):
     group: GroupPlan | None = None
     body: "Body | None" = None
     sync: SyncPlan | None = None
+    vote: VotePlan | None = None
     output_schema: bytes = b""
     coordination: CoordinationPlan | None = None  # Of what agents do; None: direct.
     # Every task whose output, state or error an expression of this one reads; parameters' own are in `parameters.reads`.

@@ -42,12 +42,14 @@ if TYPE_CHECKING:
     from tiercel.errors import RetryableError, TerminalError
     from tiercel.fenced import FencedResource
     from tiercel.tls import Tls
+    from tiercel.voting import Proposal
 
-__all__ = ["Agent", "FencedResource", "RetryableError", "TaskContext", "TerminalError", "Tls"]
+__all__ = ["Agent", "FencedResource", "Proposal", "RetryableError", "TaskContext", "TerminalError", "Tls"]
 
 _HOMES = {
     "Agent": "tiercel.agent",
     "FencedResource": "tiercel.fenced",
+    "Proposal": "tiercel.voting",
     "RetryableError": "tiercel.errors",
     "TaskContext": "tiercel.context",
     "TerminalError": "tiercel.errors",

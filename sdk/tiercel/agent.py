@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tiercel.capability import Capability, capability_of
+from tiercel.opinions import Opinions
 from tiercel.runtime import Runtime, Settings, Target, journal_path
 from tiercel.tls import Tls, tls_of, token_of
 from tiercel.v1 import agent_pb2
@@ -65,6 +66,7 @@ class Agent:
         )
         self._settings.validate()
         self._capabilities: dict[str, Capability] = {}
+        self._opinions = Opinions()
         self._runtime: Runtime | None = None
 
     def capability(self, name: str, *, inline: bool = False) -> Callable[[Function], Function]:
@@ -83,6 +85,21 @@ class Agent:
 
         return offer
 
+    def vote(self, topic: str = "") -> Callable[[Function], Function]:
+        """Answer questions on a topic (what the definition says, else the capability of the voters); without one, on all others.
+
+        The function gets a `Proposal` and returns one of its options, or None to abstain. A plain function runs in a thread
+        of its own, an `async def` in the event loop. One that raises, or takes longer than there is time, abstains.
+        """
+
+        def answer(function: Function) -> Function:
+            if topic in self._opinions.voters:
+                raise ValueError(f"agent {self.name!r} votes on {topic or 'everything'!r} already")
+            self._opinions.voters[topic] = function
+            return function
+
+        return answer
+
     async def serve(self, target: Target) -> None:
         """Connect to a gateway ("host:port", "unix:/path", or a `Line` or channel that many agents share) and work until `stop`.
 
@@ -92,7 +109,7 @@ class Agent:
         """
         if self._runtime is not None:
             raise RuntimeError(f"agent {self.name!r} serves already")
-        self._runtime = Runtime(self._settings, self._capabilities)
+        self._runtime = Runtime(self._settings, self._capabilities, opinions=self._opinions)
         try:
             await self._runtime.serve(target)
         finally:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import grpc
 
+from tiercel.asking import Asking
 from tiercel.blobs import Blobs
 from tiercel.capability import Capability
 from tiercel.channel import Line, wait_until_ready
@@ -20,6 +21,7 @@ from tiercel.errors import SessionLost
 from tiercel.journal import Journal
 from tiercel.lease import Lease
 from tiercel.machine import Machine
+from tiercel.opinions import Opinions
 from tiercel.outbox import Outbox
 from tiercel.places import Places
 from tiercel.secrets import Secrets
@@ -67,7 +69,13 @@ class Settings:
 class Runtime:
     """One `serve`: from opening the journal to the goodbye. Belongs to the loop that it is built in."""
 
-    def __init__(self, settings: Settings, capabilities: Mapping[str, Capability], machine: Machine | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        capabilities: Mapping[str, Capability],
+        machine: Machine | None = None,
+        opinions: Opinions | None = None,
+    ) -> None:
         """Raises JournalInUse and JournalUnusable."""
         loop = asyncio.get_running_loop()
         self._settings = settings
@@ -98,7 +106,8 @@ class Runtime:
             delivery=self._delivery,
         )
         self._work = Work(loop, tools)
-        self._concerns: tuple[Concern, ...] = ()
+        self._asking = Asking(loop, settings.name)
+        self._concerns: tuple[Concern, ...] = (opinions or Opinions()).concerns(self._asking, self._outbox)
 
     def stop(self) -> None:
         """Begin to stop; call it in the loop."""
@@ -121,6 +130,7 @@ class Runtime:
             self._work.close()
             for concern in self._concerns:
                 concern.close()
+            self._asking.close()
             await self._delivery.close()
         if not connected.cancelled():
             connected.result()

@@ -27,6 +27,7 @@ from edge.inputs import (
     Welcome,
     Word,
 )
+from edge.talk import SAYS
 from sync.chain import GENESIS, Head, record_hash
 from sync.commit import Row
 from sync.driver import Driver
@@ -78,6 +79,7 @@ class Robot:
     labels: dict[str, str] = field(default_factory=dict)
     offers: list[OfferLots] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    heard: list[Any] = field(default_factory=list)  # What it was asked and told besides, in order.
 
     def key(self, run: str = "r1", task: int = 0) -> AttemptKey:
         """The latest attempt at the task that it has in its hands or its journal."""
@@ -334,6 +336,8 @@ class Site:
                 robot.closed.append(code)
             case Welcome(lease_ms=lease_ms):
                 assert lease_ms == self.lease_ms
+            case _ if type(order) in SAYS:
+                robot.heard.append(order)
             case _:
                 raise AssertionError(f"nobody carries out {order!r}")
 
