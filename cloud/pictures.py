@@ -16,11 +16,13 @@ from cloud.task_pictures import Painting, task_views
 from cloud.views import ChildView, DefinitionView, FragmentView, Freshness, HistoryEntry, LinkView, RunSummary, RunView
 from sync.clock import wall_ms
 from sync.commit import Row, Snapshot
+from sync.points.showing import PointView
 from sync.values import StreamId, stream_writer
 from workflow.events import Blob, Event, decode
 from workflow.loading import Loaded
 from workflow.origin import Origin
 from workflow.plan import Plan
+from workflow.points import points_shown
 from workflow.progress import percent_reached
 from workflow.saved import load_saved
 from workflow.states import COMPLETED, FAILED, NAMES, STUCK
@@ -61,7 +63,14 @@ def run_picture(run: Run, rows: list[Row], node: "GlobalPlanner") -> RunView:
         children=[_child_view(run, name, child, node) for name, child in run.children.items()],
         tasks_left_out=left_out,
         contract=contract_view(contract_now(run)),
+        sync_points=_sync_points(run),
     )
+
+
+def _sync_points(run: Run) -> list[PointView]:
+    """Those of its definition; they are at its first home."""
+    fragment = run.fragments[0] if run.fragments else None
+    return points_shown(fragment) if fragment is not None else []
 
 
 def past_picture(run: Run, painting: Painting, as_of: int, node: "GlobalPlanner") -> RunView:
@@ -83,6 +92,7 @@ def past_picture(run: Run, painting: Painting, as_of: int, node: "GlobalPlanner"
         tasks_left_out=left_out,
         as_of=as_of,
         contract=contract_view(contract_now(run)),
+        sync_points=_sync_points(run),
     )
 
 

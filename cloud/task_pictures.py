@@ -31,6 +31,7 @@ from workflow.events import (
 from workflow.flow import is_composite
 from workflow.fragment import Fragment
 from workflow.origin import Origin
+from workflow.points import words_of
 from workflow.run_machine import run_place
 from workflow.states import BLOCKED, ENDED, NAMES, READY, RECONCILE, RUNNING, SLEEPING, STUCK, VALIDATING, VOID, WAITING
 from workflow.tasks import Kind, Role
@@ -193,6 +194,8 @@ def _set_state(view: TaskView, fragment: Fragment, task: int, site: str, entry: 
     elif state == RUNNING:
         agent = entry.agents.get(view.agent) if entry is not None else None
         view.state = "unreachable" if agent is not None and agent.state == "unreachable" else view.state
+        if view.agent and (words := words_of(fragment, view.agent)):
+            view.waits_for = words.removeprefix("waits at ")
     elif state == RECONCILE:
         view.waits_for = "a person: the outcome of the last attempt is unknown and it may not be repeated"
     elif state == STUCK:

@@ -8,6 +8,7 @@ import msgspec
 
 from cloud.contract_views import ContractView
 from sync.link.standing import StatesCompared
+from sync.points.showing import PointView
 from workflow.fair import PRIORITY
 
 
@@ -211,6 +212,7 @@ class RunView(msgspec.Struct, omit_defaults=True):
     tasks_left_out: int = 0
     as_of: int = 0
     contract: ContractView | None = None
+    sync_points: list[PointView] = []
 
 
 class HistoryEntry(msgspec.Struct):

@@ -25,6 +25,7 @@ from edge.comparing.service import SiteStates
 from edge.executor import LEASE_MS, Executor
 from edge.inputs import ProgressHeard
 from edge.joining import AgentTokens
+from edge.points import TellGone, TellPoint
 from edge.ports.driver import EdgePorts, OwnPorts
 from edge.reading.service import SiteReads
 from edge.run_documents import RunDocuments
@@ -227,6 +228,8 @@ class EdgeNode:
                 self._tell_progress()
             elif type(effect) is TellWatchers:
                 self.feed.tell(effect)
+            elif type(effect) is TellPoint or type(effect) is TellGone:
+                self.gateway.points.tell(effect)
             else:
                 self.gateway.deliver(effect)
 
@@ -246,6 +249,7 @@ class EdgeNode:
         self.gateway.close_all("refolded", f"site {self.config.site} folded its log anew: {error}")
         self.exchange.drop_all("folded anew")
         self.feed.again()
+        self.gateway.points.again()
 
     # The link ---------------------------------------------------------------------------------------------------------
 

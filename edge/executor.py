@@ -33,6 +33,7 @@ from edge.merging import SiteMerging
 from edge.part import Part
 from edge.parts import Parts
 from edge.pausing import SitePause
+from edge.points import SyncPoints
 from edge.reopening import Reopening, keep_unheard
 from edge.reseeding import SiteReseeding
 from edge.roster import Roster
@@ -106,6 +107,7 @@ class Executor:
     documents: SiteDocuments = field(init=False)
     merging: SiteMerging = field(init=False)
     run_documents: RunDocuments = field(init=False)
+    points: SyncPoints = field(init=False)
     tokens: AgentTokens = field(init=False)
     reseeding: SiteReseeding = field(init=False)
     lag: Lag = field(init=False)
@@ -151,8 +153,10 @@ class Executor:
         self.merging, self.tokens, self.reseeding = SiteMerging(self.home), AgentTokens(self.home), SiteReseeding(self.home)
         self.documents = SiteDocuments(self.home, self.merging)
         self.run_documents = RunDocuments(self.home)
+        self.points = SyncPoints(self.home, self.run_documents)
         first = (self.home.leases, self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding)
-        more = (self.documents, self.run_documents, self.merging, self.tokens, self.reseeding, self.home.polls, self.home.votes)
+        votes = (self.home.polls, self.home.votes)
+        more = (self.documents, self.run_documents, self.points, self.merging, self.tokens, self.reseeding, *votes)
         return (*first, self.conflicts, *more, self.dispatch.coordinating)
 
     # The Driver's side ------------------------------------------------------------------------------------------------
@@ -340,6 +344,8 @@ class Executor:
             return
         if fragment is None:
             self.reopening.ask(run, request, order, self.unheard, out)
+        elif (obey := self.parts.orders.get(type(order))) is not None:
+            obey(fragment, order, request.command, now, out)
         else:
             self.home.decide(fragment, Steer(request.command, order), now, out)
 

@@ -17,6 +17,8 @@ Step = Callable[..., None]
 Fold = Callable[[bool, str, Event, int], None]
 # (run, event, now, out): the cloud has told it, and it is folded.
 Hear = Callable[[str, Event, Now, list[object]], None]
+# It is given the fragment, the order, the command's id, the time, and what leaves.
+Obey = Callable[..., None]
 Elapse = Callable[[Due, Now, list[object]], None]
 
 
@@ -39,6 +41,10 @@ class Part:
 
     def timers(self) -> dict[str, Elapse]:
         """Its timers, of runs or of none: what their keys begin with, before the first `/`."""
+        return {}
+
+    def orders(self) -> dict[type, Obey]:
+        """What people ask of runs that the fragment alone cannot decide; it answers by CommandAnswered."""
         return {}
 
     def linked(self, now: Now, out: list[object]) -> None:

@@ -3,7 +3,7 @@ one look into a dict."""
 
 from collections.abc import Sequence
 
-from edge.part import Elapse, Fold, Hear, Part, Step
+from edge.part import Elapse, Fold, Hear, Obey, Part, Step
 from sync.taking import apart, together
 from sync.values import Now
 
@@ -15,6 +15,7 @@ class Parts:
         self._parts = parts
         self.steps: dict[type, Step] = apart(part.steps() for part in parts)
         self.timers: dict[str, Elapse] = apart(part.timers() for part in parts)
+        self.orders: dict[type, Obey] = apart(part.orders() for part in parts)
         self.folds: dict[type, list[Fold]] = together(part.folds() for part in parts)
         self.hears: dict[type, list[Hear]] = together(part.hears() for part in parts)
 

@@ -111,17 +111,11 @@ class RunDocuments(Part):
         judged = judge(fragment, name, edit, now.wall_ms)
         if not isinstance(judged, ContextChanged):
             return judged
-        if barred := self._bar(fragment, now):
+        if barred := barrier_to(self._home, fragment, now):
             reason = f"run {run} records nothing just now ({barred}): the cloud cannot be reached, or is too far behind"
             return EditRefused(edit.document, edit.edit, BARS[barred], reason, known_of(fragment, name).version)
         self._home.record(fragment, [judged], now, out)
         return judged.version
-
-    def _bar(self, fragment: Fragment, now: Now) -> str:
-        if fragment.run in self._home.gate.doubted:
-            return "unconfirmed"
-        barred = self._home.gate.bar(fragment, now) if fragment.contract is not None else ""
-        return barred if barred in BARS else ""
 
     def _read(self, input: ReadRunDocument, now: Now, out: list[object]) -> None:
         run, name = run_of(input.document)
@@ -145,6 +139,14 @@ class RunDocuments(Part):
 
     def _forget(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         self.first.pop(run, None)
+
+
+def barrier_to(home: Home, fragment: Fragment, now: Now) -> str:
+    """What keeps the run from recording what is asked of it just now; empty if nothing does."""
+    if fragment.run in home.gate.doubted:
+        return "unconfirmed"
+    barred = home.gate.bar(fragment, now) if fragment.contract is not None else ""
+    return barred if barred in BARS else ""
 
 
 def shown_of_run(fragment: Fragment, name: str, source: str, as_of_ms: int) -> Shown:

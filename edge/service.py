@@ -28,6 +28,7 @@ from edge.inputs import (
     Welcome,
     Word,
 )
+from edge.meeting.waiting.service import PointFeed
 from edge.outcomes import INLINE_BYTES_MAX, outcome_of
 from edge.reading.service import SiteReads
 from edge.status.service import EdgeStatus
@@ -118,6 +119,7 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
         self._sessions: dict[int, Conversation] = {}
         self.reads: SiteReads | None = None  # Of documents, once the node serves.
         self.feed: Feed | None = None  # Who watches them.
+        self.points = PointFeed()  # Who waits at sync points.
         self._count = 0
         self.nonsense = 0  # Messages that could not be understood.
 

@@ -20,6 +20,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError
 
+from sync.points.terms import POINTS_MAX
 from workflow.contract_reading import AutonomyField, ConsistencyField
 from workflow.coordination_reading import CoordinationField
 from workflow.durations import DURATION_MS_MAX, DURATION_RULE, Timeout, parse_duration, show_duration
@@ -52,6 +53,7 @@ from workflow.parts import (
     aliases,
 )
 from workflow.parts import VERSION as _VERSION
+from workflow.point_reading import SyncPointTerms
 from workflow.vote_parts import Vote
 
 __all__ = [
@@ -225,6 +227,9 @@ class WorkflowDefinition(Part):
     consistency: ConsistencyField | None = Field(default=None, description="How certain its steps are; default eventual.")
     autonomy: AutonomyField | None = Field(default=None, description="What goes on while the cloud cannot be reached.")
     coordination: CoordinationField | None = Field(default=None, description="How its tasks find their agents; default direct.")
+    sync_points: dict[Identifier, SyncPointTerms] = Field(
+        default={}, max_length=POINTS_MAX, description="Where agents wait for each other."
+    )
     tasks: Tasks
 
     @property

@@ -10,6 +10,7 @@ import msgspec
 from workflow.attending import is_lacking, lacking_around
 from workflow.fragment import Fragment
 from workflow.moving import stays_for
+from workflow.points import words_of
 from workflow.states import (
     BLOCKED,
     ELSEWHERE,
@@ -62,7 +63,9 @@ def _reason(fragment: Fragment, task: int, state: int) -> Reason:
     attempt = fragment.live.get(task)
     if attempt is not None:
         asked = "" if fragment.is_wanted(task) else ", which was asked to stop"
-        return Reason(name, "working", f"attempt {attempt.number} is in the hands of {attempt.agent}{asked}", who=[attempt.agent])
+        at_point = f"; it {words}" if (words := words_of(fragment, attempt.agent)) else ""
+        why = f"attempt {attempt.number} is in the hands of {attempt.agent}{asked}{at_point}"
+        return Reason(name, "working", why, who=[attempt.agent])
     if state == PENDING:
         return _needs(fragment, task, name)
     if state == RECONCILE:

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from sync.points.state import Point
 from workflow.context_state import RunDocument
 from workflow.event import Blob
 from workflow.tasks import After, Body, CoordinationPlan, Graph, TaskPlan
@@ -124,6 +125,7 @@ class Extras(msgspec.Struct, array_like=True):
     yielding: str = ""  # Why its home gives the run up: it moves to another site, and nothing new is given out.
     context: dict[str, RunDocument] = {}  # What its tasks have written down for each other.
     coordination: dict[int, CoordinationPlan] = {}  # What people said of how tasks find their agents (-1: all of the run).
+    points: dict[str, Point] = {}  # Where agents wait, or have waited, for each other.
 
 
 class Network:

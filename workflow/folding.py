@@ -21,6 +21,8 @@ from workflow.events import (
 )
 from workflow.extras import Incident
 from workflow.generations import recovery_key
+from workflow.point_events import EVENTS as POINT_EVENTS
+from workflow.points import fold_point
 from workflow.states import (
     BLOCKED,
     CANCELLED,
@@ -305,6 +307,7 @@ def _reset(fragment: "Fragment", event: TasksReset) -> None:
 FOLDS: dict[type[Event], Callable[["Fragment", Any], None]] = {
     ContextChanged: fold_change,
     CoordinationChanged: fold_coordination,
+    **dict.fromkeys(POINT_EVENTS, fold_point),
     TaskFailed: _fail,
     TaskLost: _lose,
     AttemptResumed: _take_up,

@@ -176,6 +176,33 @@ class ChangeCoordination(_Order, frozen=True, tag="coordination"):
     task: str = ""
 
 
+class ArriveAt(_Order, frozen=True, tag="arrive"):
+    """An agent is at a sync point. `generation` 0: the present one. The cloud says at which `site` it knows the agent, and what
+    that can do."""
+
+    point: str
+    agent: str
+    arrival: str = ""
+    generation: int = 0
+    site: str = ""
+    capabilities: list[str] = []
+
+
+class WithdrawFrom(_Order, frozen=True, tag="withdraw"):
+    """An agent waits at a sync point no longer."""
+
+    point: str
+    agent: str
+    generation: int = 0
+
+
+class ResetPoint(_Order, frozen=True, tag="reset_point"):
+    """Who waits at the sync point is told that it is broken, and it begins anew."""
+
+    point: str
+    reason: str = ""
+
+
 class Hold(_Order, frozen=True, tag="hold"):
     """The task (empty: every task that has not begun) may not start until the hold is lifted."""
 
@@ -230,6 +257,9 @@ Order = (
     | EditPlan
     | ChangeContext
     | ChangeCoordination
+    | ArriveAt
+    | WithdrawFrom
+    | ResetPoint
     | Hold
     | Lift
     | EndChild

@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from sync.points.terms import PointTerms
 from workflow.awaits import compile_awaits
 from workflow.contract import Contract, ContractRefused, contract_of
 from workflow.definition import WorkflowDefinition
@@ -75,6 +76,7 @@ class Plan:
     priority: int = 4
     checkpoints: int = 10
     awaits: tuple[AwaitPlan, ...] = ()  # Other runs that its runs wait for.
+    points: dict[str, PointTerms] = field(default_factory=dict)  # Where agents wait for each other.
     contract: Contract | None = None  # Of its runs; None: the default.
     says_contract: bool = False  # Does the definition name one, be it the default?
     is_plain: bool = True  # Every need is after success, nothing is inside anything, and tasks are work or wait for a time.
@@ -194,6 +196,7 @@ def _compile(definition: WorkflowDefinition, problems: Problems, *, is_known: bo
         priority=definition.priority,
         checkpoints=definition.checkpoints,
         awaits=awaits,
+        points={name: terms.value() for name, terms in definition.sync_points.items()},
         contract=contract,
         says_contract=definition.consistency is not None or definition.autonomy is not None,
         is_plain=is_plain,

@@ -26,6 +26,7 @@ from workflow.definition import (
     WorkflowDefinition,
 )
 from workflow.parts import JOIN_RULE, PATTERN_RULES, STRATEGIES, Need, Rule
+from workflow.point_reading import PARTIES_RULE
 from workflow.problems import Place, Problems, shown
 from workflow.vote_parts import WORDS as VOTE_WORDS
 
@@ -166,6 +167,8 @@ _WORDS: dict[str, Callable[[str, dict[str, Any]], tuple[str, str]]] = {
     "idle": lambda found, context: (f"a {context['what']} has nothing to do with {context['idle']}", context["allowed"]),
     "one_of": lambda found, context: (f"it names {context['given']}", f"one of {context['allowed']}"),
     "bounds": lambda found, context: ("bounded names no bound", "versions, time, or both"),
+    "parties": lambda found, context: (f"{found} does not say who the parties are", PARTIES_RULE),
+    "quorum": lambda found, context: (context["given"], "on_death: proceed with a quorum of 1 to as many as its parties"),
     "codes": lambda found, context: ("retry_on and give_up_on are both given", "one of them"),
     "join": lambda found, context: (f"{found} is no join", JOIN_RULE),
     "request": lambda found, context: (f"{found} is neither text nor mapping", "text or a mapping, with ${{ }} in texts"),

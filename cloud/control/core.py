@@ -31,6 +31,7 @@ from workflow.fragment import Fragment
 from workflow.orders import (
     AddTasks,
     Approve,
+    ArriveAt,
     ChangeContext,
     EditPlan,
     Hold,
@@ -39,6 +40,7 @@ from workflow.orders import (
     Pause,
     Prioritise,
     Rerun,
+    ResetPoint,
     Resume,
     Retry,
     RollBack,
@@ -48,6 +50,7 @@ from workflow.orders import (
     TakeCheckpoint,
     Terminate,
     Update,
+    WithdrawFrom,
     decode_order,
     encode_order,
 )
@@ -278,7 +281,7 @@ def homes_for(run: Run, order: Order) -> list[str]:
             return [home_of_added(run, order, live, home_of)]
         case RollBack() if order.versions:
             return list(order.versions)
-        case ChangeContext():
+        case ChangeContext() | ArriveAt() | WithdrawFrom() | ResetPoint():
             return run.sites[:1]
         case Retry():
             return _where(run, live, _has_failed) or _where(run, live, _was_stopped) or live

@@ -8,7 +8,20 @@ from cloud.looking.requests import moment_field
 from cloud.port import Problem
 from cloud.problems import of_shape
 from workflow.fair import PRIORITY_MAX
-from workflow.orders import Anew, ChangeContext, EditPlan, EndChild, Order, Prioritise, RollBack, Settle, decode_order
+from workflow.orders import (
+    Anew,
+    ArriveAt,
+    ChangeContext,
+    EditPlan,
+    EndChild,
+    Order,
+    Prioritise,
+    ResetPoint,
+    RollBack,
+    Settle,
+    WithdrawFrom,
+    decode_order,
+)
 
 BULK_MAX = 1_000
 """Runs that one bulk order reaches."""
@@ -16,7 +29,9 @@ BULK_MAX = 1_000
 ALIASES = {"priority": "prioritise"}
 OUTCOMES = ("completed", "failed", "retry")
 # What runs tell each other is not for people.
-_OTHERS = (EndChild, Anew, EditPlan, ChangeContext)  # The last two have doors of their own: plans and documents.
+# What has a door of its own: plans, documents, sync points.
+_ELSEWHERE = (EditPlan, ChangeContext, ArriveAt, WithdrawFrom, ResetPoint)
+_OTHERS = (EndChild, Anew, *_ELSEWHERE)
 ORDERS: dict[str, type[Order]] = {str(o.__struct_config__.tag): o for o in get_args(Order) if o not in _OTHERS}
 VERBS = ("cancel", *ORDERS)
 

@@ -24,6 +24,7 @@ from cloud.notifying.service import NotificationService
 from cloud.pausing.api import pausing_routes
 from cloud.planning.api import planning_routes
 from cloud.planning.service import PlanService
+from cloud.points.api import point_routes
 from cloud.retention.api import retention_routes
 from cloud.retention.service import RetentionService
 from cloud.ruling.api import rule_routes
@@ -50,6 +51,7 @@ def make_routes(node: "GlobalPlanner") -> FastAPI:
         forking_routes(forks),
         moving_routes(node),  # Before the orders, which take any verb.
         control_routes(control, runs),
+        point_routes(node, runs, control),
         planning_routes(PlanService(node, runs, control)),
         schedule_routes(ScheduleService(node)),
         notification_routes(NotificationService(node)),

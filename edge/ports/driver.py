@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import grpc
 
 from edge.documenting.service import DocumentServer
+from edge.meeting.service import SyncPointServer
 from edge.service import Gateway
 from edge.status.service import StatusService
 from sync.actors import SystemClock
@@ -21,7 +22,14 @@ from sync.ports.driver import Line, Servers
 from sync.ports.log import NodeLog
 from sync.serving.service import CHANNEL_OPTIONS, Health, connect
 from sync.values import NodeId
-from tiercel.v1 import agent_pb2_grpc, blob_pb2_grpc, document_pb2_grpc, node_pb2_grpc, sync_pb2_grpc
+from tiercel.v1 import (
+    agent_pb2_grpc,
+    blob_pb2_grpc,
+    document_pb2_grpc,
+    node_pb2_grpc,
+    sync_pb2_grpc,
+    sync_point_pb2_grpc,
+)
 
 if TYPE_CHECKING:
     from edge.driver import EdgeConfig
@@ -77,6 +85,7 @@ class _Sockets:
         blob_pb2_grpc.add_BlobServiceServicer_to_server(blobs, server)
         documents = DocumentServer(config.site, lambda: gateway.reads, gateway.stranger, lambda: gateway.feed)
         document_pb2_grpc.add_DocumentServiceServicer_to_server(documents, server)
+        sync_point_pb2_grpc.add_SyncPointServiceServicer_to_server(SyncPointServer(config.site, gateway), server)
         node_pb2_grpc.add_NodeServiceServicer_to_server(StatusService(gateway.status), server)
         health.join(server)
         server.add_insecure_port(f"unix:{self._socket}")

@@ -14,6 +14,7 @@ from tiercel.v1 import agent_pb2
 if TYPE_CHECKING:
     from tiercel.documents import Documents
     from tiercel.lease import Lease
+    from tiercel.sync_points import Met, SyncPoints
 
 Report = Callable[[float | None, str], None]
 """A fraction and a note; without a fraction a sign of life alone."""
@@ -36,7 +37,7 @@ class _Correlated(logging.LoggerAdapter):  # type: ignore[type-arg] # It is gene
 class TaskContext:
     """One attempt at one task. Declare a parameter of this type and the agent passes it. Any thread may use it."""
 
-    __slots__ = ("_assignment", "_lease", "_reason", "_report", "_stop", "agent", "documents")
+    __slots__ = ("_assignment", "_lease", "_reason", "_report", "_stop", "agent", "documents", "sync_points")
 
     def __init__(self, agent: str, assignment: agent_pb2.Assignment, lease: "Lease", report: Report) -> None:
         self.agent = agent
@@ -48,6 +49,8 @@ class TaskContext:
         self.documents: Documents
         """The documents of the site; set by the agent. Edits are named by the task, so an attempt that does it again does not
         edit again."""
+        self.sync_points: SyncPoints
+        """The sync points of the run, and of others at the site; set by the agent."""
 
     @property
     def run(self) -> str:
@@ -160,6 +163,15 @@ class TaskContext:
     def heartbeat_s(self) -> float:
         """How long the task may be silent, in seconds; 0: as long as it likes."""
         return self._assignment.heartbeat_ms / 1000
+
+    async def sync_point(self, point: str, *, timeout_s: float | None = None) -> "Met":
+        """Wait at a sync point of the run until all of its parties are there; see `SyncPoints.arrive`. In functions that run in a
+        thread: `wait_sync_point`."""
+        return await self.sync_points.arrive(point, timeout_s=timeout_s)
+
+    def wait_sync_point(self, point: str, *, timeout_s: float | None = None) -> "Met":
+        """The same in a thread. Raises TaskCancelled when the attempt is asked to stop meanwhile."""
+        return self.sync_points.arrive_in_thread(point, timeout_s, self)
 
     def cancel(self, reason: str) -> None:
         """Ask the work to stop."""

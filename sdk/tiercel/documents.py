@@ -21,7 +21,7 @@ import grpc
 from tiercel.document_watching import Watch
 from tiercel.errors import DocumentRefused, DocumentStale, DocumentUnavailable, DocumentUnknown
 from tiercel.one_document import OneBlockingDocument, OneDocument
-from tiercel.v1 import document_pb2, document_pb2_grpc
+from tiercel.v1 import document_pb2, document_pb2_grpc, sync_point_pb2_grpc
 
 WAIT_S = 2.0
 GRACE_S = 5.0
@@ -70,14 +70,16 @@ class Edited:
 
 
 class Channel:
-    """The gateway's DocumentService, on whatever channel the agent has just now."""
+    """The gateway's services for what runs share, on whatever channel the agent has just now."""
 
     def __init__(self) -> None:
         self.stub: document_pb2_grpc.DocumentServiceAsyncStub | None = None
+        self.points: sync_point_pb2_grpc.SyncPointServiceAsyncStub | None = None
         self.site = ""  # Whose gateway it is, once that has said so.
 
     def use(self, channel: grpc.aio.Channel) -> None:
         self.stub = document_pb2_grpc.DocumentServiceStub(channel)
+        self.points = sync_point_pb2_grpc.SyncPointServiceStub(channel)
 
 
 class Documents:

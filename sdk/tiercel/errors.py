@@ -4,7 +4,11 @@
     |- TaskError            a task failed: code, message, retryable, recoverable, retry_after_ms
     |  |- TerminalError     raised by a capability: do not try again
     |  |- RetryableError    raised by a capability: trying again may help
-    |  `- Superseded        raised by a capability: what it acts on has had orders of a later home of the run, and it did nothing
+    |  |- Superseded        raised by a capability: what it acts on has had orders of a later home of the run, and it did nothing
+    |  `- SyncPointRefused  an arrival at a sync point was not taken
+    |     |- SyncPointUnknown  there is no such point, or the agent is no party of it
+    |     |- SyncPointBroken   nobody goes on by it, and why
+    |     `- SyncPointTimeout  the others did not come in time; the arrival was taken back
     |- TaskCancelled        raised by `TaskContext.raise_if_cancelled`: the work was asked to stop, and did
     |- SecretUnavailable    a `secret://name` could not be resolved here
     |- BlobUnavailable      a large value could not be fetched or stored
@@ -95,6 +99,34 @@ class RetryableError(TaskError):
 
     def __init__(self, message: str, *, code: str = "retryable", retry_after_ms: int = 0) -> None:
         super().__init__(message, code=code, retry_after_ms=retry_after_ms)
+
+
+class SyncPointRefused(TaskError):
+    """An arrival at a sync point was not taken; `code` says why (`run_stopping`, `party_replaced`, `unavailable`, ...)."""
+
+    def __init__(self, message: str, *, code: str, retryable: bool = False) -> None:
+        self.retryable = retryable
+        super().__init__(message, code=code, recoverable=True)
+
+
+class SyncPointUnknown(SyncPointRefused):
+    """The run has no such point here, or the agent is no party of it."""
+
+
+class SyncPointBroken(SyncPointRefused):
+    """Nobody goes on by this generation of the point; `why` is party_died, no_quorum, deadline, run_stopping or reset. Trying
+    again helps at a point that begins anew."""
+
+    def __init__(self, message: str, *, why: str, retryable: bool) -> None:
+        super().__init__(message, code="sync_point_broken", retryable=retryable)
+        self.why = why
+
+
+class SyncPointTimeout(SyncPointRefused):
+    """The others did not come in time. The agent waits there no longer."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="sync_point_timeout", retryable=True)
 
 
 class TaskCancelled(TiercelError):

@@ -28,6 +28,7 @@ from tiercel.lease import Lease
 from tiercel.outbox import Outbox
 from tiercel.secrets import PREFIX, Secrets, redact
 from tiercel.stepping import Stepper
+from tiercel.sync_points import SyncPoints
 from tiercel.threads import Threads
 from tiercel.v1 import agent_pb2
 
@@ -361,7 +362,8 @@ class Work:
             self._loop.call_soon_threadsafe(self._report, attempt.key, progress)
 
         context = TaskContext(self._tools.agent, attempt.assignment, self._tools.lease, report)
-        context.documents = Documents(self._tools.documents, self._tools.agent, self._loop, context.idempotency_key, context.run)
+        who = self._tools.documents, self._tools.agent, self._loop, context.idempotency_key, context.run
+        context.documents, context.sync_points = Documents(*who), SyncPoints(*who)
         return context
 
     def _report(self, key: Key, progress: agent_pb2.Progress) -> None:

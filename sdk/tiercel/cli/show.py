@@ -15,10 +15,10 @@ from tiercel.answers import Link, RunSummary, Task
 from tiercel.cli.text import age, clean, short, when
 
 STYLES = {
-    **dict.fromkeys(("completed", "available", "up", "equal", "ok"), "green"),
-    **dict.fromkeys(("failed", "different", "damaged", "refused"), "red"),
+    **dict.fromkeys(("completed", "available", "up", "equal", "ok", "released"), "green"),
+    **dict.fromkeys(("failed", "different", "damaged", "refused", "broken"), "red"),
     **dict.fromkeys(("cancelled", "cancelling", "paused", "skipped", "unreachable", "down", "reconcile"), "yellow"),
-    **dict.fromkeys(("active", "running"), "cyan"),
+    **dict.fromkeys(("active", "running", "waiting"), "cyan"),
 }
 
 

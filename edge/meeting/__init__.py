@@ -1,0 +1,1 @@
+"""Sync points for the agents of a site, over gRPC."""

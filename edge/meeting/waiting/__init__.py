@@ -1,0 +1,1 @@
+"""Who waits at the sync points of a site."""

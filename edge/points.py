@@ -1,0 +1,343 @@
+"""The sync points of runs at their home, a Part of the executor. What has happened at them is in the fragments (see
+`workflow.points`); it is decided by `coordination.barrier`, with what this site knows of its agents.
+
+A party dies when its lease has ended, or it leaves: an agent that is silent for a moment is waited for. What is decided is told
+when it is durable; of a strong run when the cloud holds it.
+"""
+
+from typing import ClassVar, NamedTuple
+
+from coordination.barrier import (
+    Arrive,
+    Barrier,
+    BarrierInput,
+    Break,
+    Die,
+    Expire,
+    PointRefused,
+    Reset,
+    Return,
+    Withdraw,
+)
+from edge.home import Home
+from edge.part import Elapse, Fold, Obey, Part, Step
+from edge.roster import Slot
+from edge.run_documents import BARS, ELSEWHERE, RunDocuments, barrier_to
+from sync.inputs import Due
+from sync.outputs import ClearTimer, Confirmed, Reply, SetTimer
+from sync.points.events import PointBroken, PointEvent, PointReleased
+from sync.points.showing import PointView, shown
+from sync.values import Now
+from workflow.event import Event
+from workflow.events import (
+    AgentDeparted,
+    AgentRegistered,
+    CommandAnswered,
+    FragmentAdopted,
+    FragmentCancelling,
+    FragmentEnded,
+    TaskFailed,
+)
+from workflow.fragment import Fragment
+from workflow.home_events import FragmentDropped, FragmentTaken, FragmentYielded
+from workflow.orders import ArriveAt, ResetPoint, WithdrawFrom
+from workflow.points import point_of
+from workflow.steering_events import FragmentExpired, FragmentReopened, FragmentTerminated, RollbackEnded, TasksReset
+
+TIMER = "sync"
+
+
+class ArriveHere(NamedTuple):
+    """An agent of the site is at a point of a run. The answer is a PointView of the generation that it is in, or Refusal."""
+
+    token: int
+    run: str
+    asked: ArriveAt
+
+
+class WithdrawHere(NamedTuple):
+    """It waits no longer. The answer is a PointView, or Refusal."""
+
+    token: int
+    run: str
+    asked: WithdrawFrom
+
+
+class LookAtPoints(NamedTuple):
+    """The answer is a list of PointViews (of one point, if it is named), or Refusal."""
+
+    token: int
+    run: str
+    point: str = ""
+
+
+class Refusal(NamedTuple):
+    """Why not."""
+
+    code: str
+    reason: str
+
+
+class TellPoint(NamedTuple):
+    """Effect: whoever waits at the point is told how it stands."""
+
+    run: str
+    view: PointView
+
+
+class TellGone(NamedTuple):
+    """Effect: the run has no home here any more."""
+
+    run: str
+
+
+class SyncPoints(Part):
+    """`runs` are those with points, in the order in which they came."""
+
+    name: ClassVar[str] = "points"
+
+    def __init__(self, home: Home, documents: RunDocuments) -> None:
+        self._home, self._documents = home, documents
+        self.runs: dict[str, None] = {}
+        self._agents: list[AgentDeparted | AgentRegistered] = []
+        self._look: dict[str, None] = {}  # Runs to be looked at when the batch is over: they came, stop, or begin anew.
+        self._gone: list[str] = []
+
+    def steps(self) -> dict[type, Step]:
+        return {ArriveHere: self._arrive_here, WithdrawHere: self._withdraw_here, LookAtPoints: self._show}
+
+    def orders(self) -> dict[type, Obey]:
+        return {ArriveAt: self._obey, WithdrawFrom: self._obey, ResetPoint: self._obey}
+
+    def timers(self) -> dict[str, Elapse]:
+        return {TIMER: self._elapse}
+
+    def folds(self) -> dict[type, Fold]:
+        came: dict[type, Fold] = dict.fromkeys((FragmentAdopted, FragmentTaken), self._begin)
+        stops = (FragmentCancelling, FragmentTerminated, FragmentExpired, TaskFailed)
+        changed: dict[type, Fold] = dict.fromkeys((*stops, TasksReset, RollbackEnded, FragmentReopened), self._note)
+        gone: dict[type, Fold] = dict.fromkeys((FragmentEnded, FragmentDropped, FragmentYielded), self._forget)
+        return {AgentDeparted: self._note_agent, AgentRegistered: self._note_agent, **came, **changed, **gone}
+
+    # Folding ----------------------------------------------------------------------------------------------------------
+
+    def _begin(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
+        fragment = self._home.fragments.get(run) if is_own else None
+        if fragment is not None and fragment.plan.points:
+            self.runs[run] = self._look[run] = None
+
+    def _note(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
+        if isinstance(event, FragmentReopened):
+            self._begin(is_own, run, event, time_ms)
+        elif run in self.runs:
+            self._look[run] = None
+
+    def _forget(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
+        if is_own and run in self.runs:
+            del self.runs[run]
+            self._gone.append(run)
+
+    def _note_agent(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
+        assert isinstance(event, AgentDeparted | AgentRegistered)
+        if self.runs:
+            self._agents.append(event)
+
+    def restored(self, now: Now, out: list[object]) -> None:
+        """The log has been folded: what it told of agents is in the roster by now."""
+        self._agents, self._gone = [], []
+        self.runs = {run: None for run, fragment in self._home.fragments.looks() if fragment.plan.points}
+        self._look = dict(self.runs)
+
+    # Between batches --------------------------------------------------------------------------------------------------
+
+    def settle(self, now: Now, out: list[object]) -> None:
+        """Parties that went or came back, runs that stop, and those that begin anew."""
+        look, self._look = self._look, {}
+        for run in look:
+            if (fragment := self._home.fragments.get(run)) is not None:
+                self._review(fragment, now, out)
+        agents, self._agents = self._agents, []
+        for event in agents:
+            for run in list(self.runs):
+                self._hear_of(run, event, now, out)
+        gone, self._gone = self._gone, []
+        out += [TellGone(run) for run in gone if run not in self._home.fragments]
+
+    def _hear_of(self, run: str, event: AgentDeparted | AgentRegistered, now: Now, out: list[object]) -> None:
+        left = isinstance(event, AgentDeparted)
+        said = Die(event.agent, event.reason) if isinstance(event, AgentDeparted) else Return(event.agent, event.boot)
+        if (found := self._home.fragments.look(run)) is None or found.outcome:
+            return
+        for name, terms in found.plan.points.items():
+            point = point_of(found, name)
+            if event.agent in point.arrived or event.agent in (terms.parties if left else {**point.dead, **point.lost}):
+                self._decide(self._home.fragments[run], name, said, now, out)
+
+    def _review(self, fragment: Fragment, now: Now, out: list[object]) -> None:
+        """A run that came from another site brings arrivals of agents that are not here; one that is stopped lets nobody wait on;
+        what had broken begins anew with tasks that are done anew."""
+        for name, terms in fragment.plan.points.items():
+            point = point_of(fragment, name)
+            if point.arrived and fragment.stopping:
+                why = f"run {fragment.run} is being stopped ({fragment.stopping}: {fragment.detail})"
+                self._decide(fragment, name, Break("run_stopping", why), now, out)
+                continue
+            if point.is_over and point.past[-1].code and not fragment.stopping and not fragment.outcome:
+                self._decide(fragment, name, Reset("what comes after it is done anew"), now, out)
+            for agent in [agent for agent in point.arrived if self._is_gone(agent)]:
+                self._decide(fragment, name, Die(agent, "not here"), now, out)
+            if (still := point_of(fragment, name)).arrived and terms.deadline_ms:
+                out.append(SetTimer(fragment.run, _key(name, still.generation), still.opened_ms + terms.deadline_ms))
+
+    def _is_gone(self, agent: str) -> bool:
+        slot = self._home.roster.slots.get(agent)
+        return slot is not None and not slot.present
+
+    # Asked ------------------------------------------------------------------------------------------------------------
+
+    def _arrive_here(self, input: ArriveHere, now: Now, out: list[object]) -> None:
+        self._answer(input.token, input.run, input.asked, now, out)
+
+    def _withdraw_here(self, input: WithdrawHere, now: Now, out: list[object]) -> None:
+        self._answer(input.token, input.run, input.asked, now, out)
+
+    def _answer(self, token: int, run: str, asked: ArriveAt | WithdrawFrom, now: Now, out: list[object]) -> None:
+        try:
+            view = self._do(self._fragment(run), asked, now, out)
+        except PointRefused as refused:
+            out.append(Reply(token, Refusal(refused.code, str(refused))))
+            return
+        self._leave(run, Reply(token, view), out)
+
+    def _obey(
+        self, fragment: Fragment, order: ArriveAt | WithdrawFrom | ResetPoint, command: str, now: Now, out: list[object]
+    ) -> None:
+        """The same, asked through the cloud."""
+        try:
+            self._do(fragment, order, now, out)
+        except PointRefused as refused:
+            answer = CommandAnswered(command, False, f"{refused.code}: {refused}")
+        else:
+            answer = CommandAnswered(command, True)
+        self._home.record(fragment, [answer], now, out)
+
+    def _do(self, fragment: Fragment, asked: ArriveAt | WithdrawFrom | ResetPoint, now: Now, out: list[object]) -> PointView:
+        barrier = _barrier(fragment, asked.point)
+        match asked:
+            case ArriveAt():
+                arrive = self._arrival(barrier, asked)
+                if (past := barrier.standing(arrive)) is not None:
+                    return shown(barrier.name, barrier.terms, barrier.point, past.number)
+                if arrive.agent not in barrier.point.arrived:
+                    self._refuse_idle(fragment, now)
+                generation = barrier.point.generation
+                self._decide(fragment, asked.point, arrive, now, out)
+                return _view(fragment, asked.point, generation)
+            case WithdrawFrom(_, agent, generation):
+                self._decide(fragment, asked.point, Withdraw(agent, generation), now, out)
+                return _view(fragment, asked.point, generation)
+            case ResetPoint(_, reason):
+                self._decide(fragment, asked.point, Reset(reason or "reset by a person"), now, out)
+                return _view(fragment, asked.point)
+
+    def _refuse_idle(self, fragment: Fragment, now: Now) -> None:
+        """Raises PointRefused if nobody arrives at the run's points just now."""
+        if fragment.stopping or fragment.outcome:
+            raise PointRefused("run_stopping", f"run {fragment.run} is being stopped: nobody meets at its points any more")
+        if barred := barrier_to(self._home, fragment, now):
+            why = f"run {fragment.run} records nothing just now ({barred}): the cloud cannot be reached, or is too far behind"
+            raise PointRefused(BARS[barred], why)
+
+    def _arrival(self, barrier: Barrier, asked: ArriveAt) -> Arrive:
+        slots, terms = self._home.roster.slots, barrier.terms
+        slot = slots.get(asked.agent)
+        if not asked.site or asked.site == self._home.site:
+            if slot is None:
+                raise PointRefused("agent_unknown", f"no agent {asked.agent} has ever registered at {self._home.site}")
+            if not slot.present:
+                why = f"agent {asked.agent} is not at {self._home.site}: it registers there first"
+                raise PointRefused("agent_away", why)
+        skills = {*(slot.capabilities if slot is not None and slot.present else asked.capabilities)}
+        known = [(party, slots[party]) for party in terms.parties if party in slots]
+        return Arrive(
+            asked.agent,
+            asked.arrival,
+            asked.generation,
+            away=tuple(party for party, of in known if not of.present),
+            fits=tuple(party for party, of in known if _fits(skills, terms.capability, of)),
+            is_able=not terms.capability or terms.capability in skills,
+            boot=slot.boot if slot is not None else "",
+        )
+
+    def _show(self, input: LookAtPoints, now: Now, out: list[object]) -> None:
+        try:
+            fragment = self._fragment(input.run)
+            names = [_barrier(fragment, input.point).name] if input.point else list(fragment.plan.points)
+        except PointRefused as refused:
+            out.append(Reply(input.token, Refusal(refused.code, str(refused))))
+            return
+        self._leave(input.run, Reply(input.token, [_view(fragment, name) for name in names]), out)
+
+    def _fragment(self, run: str) -> Fragment:
+        if run in self._documents.first:
+            where = f"the home of run {run} is at {self._documents.first[run]}: its points are there; ask the cloud"
+            raise PointRefused(ELSEWHERE, where)
+        if (fragment := self._home.fragments.get(run)) is None:
+            raise PointRefused(ELSEWHERE, f"run {run} is not at {self._home.site}, or it has ended: ask the cloud")
+        return fragment
+
+    def _elapse(self, input: Due, now: Now, out: list[object]) -> None:
+        fragment = self._home.fragments.get(input.run)
+        if fragment is not None and self._home.gate.defers(fragment, input, now):
+            return
+        out.append(ClearTimer(*input[:2]))
+        _, name, generation = input.key.split("/")
+        if fragment is not None and name in fragment.plan.points:
+            self._decide(fragment, name, Expire(int(generation)), now, out)
+
+    # Deciding ---------------------------------------------------------------------------------------------------------
+
+    def _decide(self, fragment: Fragment, name: str, asked: BarrierInput, now: Now, out: list[object]) -> None:
+        """Decide, record, set or clear the deadline, and tell who waits. Raises PointRefused."""
+        barrier = _barrier(fragment, name)
+        before = barrier.point.generation, barrier.point.opened_ms
+        events = barrier.decide(asked, now)
+        if not events:
+            return
+        self._home.record(fragment, [*events], now, out)
+        point, run, length_ms = point_of(fragment, name), str(fragment.run), barrier.terms.deadline_ms
+        if (point.generation, point.opened_ms) != before and length_ms:
+            if before[1]:
+                out.append(ClearTimer(run, _key(name, before[0])))
+            if point.opened_ms:
+                out.append(SetTimer(run, _key(name, point.generation), point.opened_ms + length_ms))
+        for number in _ended(events) or [0]:
+            self._leave(run, TellPoint(run, _view(fragment, name, number)), out)
+
+    def _leave(self, run: str, effect: object, out: list[object]) -> None:
+        out.append(Confirmed(effect) if self._home.gate.is_strong(run) else effect)
+
+
+def _barrier(fragment: Fragment, name: str) -> Barrier:
+    terms = fragment.plan.points.get(name)
+    if terms is None:
+        known = ", ".join(fragment.plan.points) or "none"
+        raise PointRefused("point_unknown", f"run {fragment.run} has no sync point {name!r}; it has: {known}")
+    return Barrier(name, terms, point_of(fragment, name))
+
+
+def _view(fragment: Fragment, name: str, generation: int = 0) -> PointView:
+    return shown(name, fragment.plan.points[name], point_of(fragment, name), generation)
+
+
+def _fits(skills: set[str], capability: str, party: Slot) -> bool:
+    """May one with these skills stand in for the party? Who can do what the definition names, or else all that the party can."""
+    return capability in skills if capability else skills >= {*party.capabilities}
+
+
+def _ended(events: list[PointEvent]) -> list[int]:
+    return [event.generation for event in events if isinstance(event, PointReleased | PointBroken)]
+
+
+def _key(name: str, generation: int) -> str:
+    return f"{TIMER}/{name}/{generation}"

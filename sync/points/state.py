@@ -1,0 +1,111 @@
+"""A sync point as its events have left it."""
+
+from typing import assert_never
+
+import msgspec
+
+from sync.points.events import (
+    PartyDied,
+    PartyReturned,
+    PartyWithdrew,
+    PointArrived,
+    PointBroken,
+    PointEvent,
+    PointReleased,
+    PointReset,
+)
+
+PAST_KEPT = 4
+"""Generations that are remembered after their end: who asks again is told how his own ended."""
+
+
+class Arrival(msgspec.Struct, array_like=True, frozen=True):
+    """Since when (UTC ms) an agent is at the point, under which name it said so, in whose place it is (empty: its own), and in
+    which of its processes (empty: nobody knows)."""
+
+    at_ms: int
+    name: str = ""
+    place: str = ""
+    boot: str = ""
+
+
+class Generation(msgspec.Struct, array_like=True, frozen=True):
+    """How a generation ended: `code` is empty of one that was released. `parties` (agent -> name of its arrival) were there."""
+
+    number: int
+    code: str
+    reason: str
+    at_ms: int
+    parties: dict[str, str]
+
+
+class Point(msgspec.Struct, array_like=True):
+    """`opened_ms` is when the first of those who wait arrived, 0 while nobody does. `dead` are parties that are known to be gone,
+    and since when; `lost` those of nobody's name that died in this generation. Once `is_over`, the last of `past` stands."""
+
+    generation: int = 1
+    arrived: dict[str, Arrival] = {}
+    opened_ms: int = 0
+    dead: dict[str, int] = {}
+    lost: dict[str, int] = {}
+    past: list[Generation] = []
+    is_over: bool = False
+
+    def copy(self) -> "Point":
+        """The same, to try out what would follow."""
+        who = dict(self.arrived), self.opened_ms, dict(self.dead), dict(self.lost)
+        return Point(self.generation, *who, list(self.past), self.is_over)
+
+    def filled(self) -> dict[str, str]:
+        """The places that are taken, and by whom."""
+        return {arrival.place or agent: agent for agent, arrival in self.arrived.items()}
+
+    def ended(self, number: int) -> Generation | None:
+        """How a generation ended, as long as that is kept."""
+        return next((past for past in reversed(self.past) if past.number == number), None)
+
+
+def fold(point: Point, event: PointEvent) -> None:
+    """Fold one event: the one way in which a point changes, at its home and in every replica."""
+    match event:
+        case PointArrived(_, _, agent, at_ms, arrival, place, boot):
+            point.opened_ms = point.opened_ms or at_ms
+            point.arrived[agent] = Arrival(at_ms, arrival, place, boot)
+            _revive(point, agent)
+        case PartyWithdrew(agent=agent):
+            _leave(point, agent)
+        case PartyDied(agent=agent, at_ms=at_ms, kept=kept):
+            if kept:
+                (point.dead if kept == "point" else point.lost)[agent] = at_ms
+            _leave(point, agent)
+        case PartyReturned(agent=agent):
+            _revive(point, agent)
+        case PointReleased(_, number, parties, reason, at_ms, following):
+            _end(point, Generation(number, "", reason, at_ms, _names(point, parties)), following)
+        case PointBroken(_, number, code, reason, at_ms, following):
+            _end(point, Generation(number, code, reason, at_ms, _names(point, list(point.arrived))), following)
+        case PointReset(generation=generation):
+            point.generation, point.is_over = generation, False
+        case _:
+            assert_never(event)
+
+
+def _revive(point: Point, agent: str) -> None:
+    point.dead.pop(agent, None)
+    point.lost.pop(agent, None)
+
+
+def _leave(point: Point, agent: str) -> None:
+    point.arrived.pop(agent, None)
+    if not point.arrived:
+        point.opened_ms = 0
+
+
+def _names(point: Point, parties: list[str]) -> dict[str, str]:
+    return {agent: point.arrived[agent].name for agent in parties if agent in point.arrived}
+
+
+def _end(point: Point, ended: Generation, following: int) -> None:
+    point.past = [*point.past, ended][-PAST_KEPT:]
+    point.arrived, point.lost, point.opened_ms = {}, {}, 0
+    point.generation, point.is_over = following or point.generation, not following
