@@ -2,6 +2,7 @@
 it."""
 
 import re
+from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +37,7 @@ class AgentDescription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     capacity: int = 1
     capabilities: tuple[str, ...] = ()
     labels: dict[str, str] = {}
+    cost: float = 1.0
 
     def problems(self) -> list[str]:
         """What is wrong with it; nothing if it can be used."""
@@ -44,6 +46,8 @@ class AgentDescription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             found.append(f"agent {self.id!r}: an id has 1 to 100 letters, digits, . _ - and begins with a letter or digit")
         if self.capacity < 1:
             found.append(f"agent {self.id!r}: capacity {self.capacity} is not at least 1")
+        if not 0 <= self.cost < inf:
+            found.append(f"agent {self.id!r}: cost {self.cost} is no number from 0 on")
         if not self.capabilities:
             found.append(f"agent {self.id!r}: it offers no capability, so no task could ever reach it")
         return found

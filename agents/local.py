@@ -42,6 +42,7 @@ class LocalAgent:
             journal=data_dir / f"{description.id}.journal",
             secrets=secrets,
             labels=description.labels,
+            cost=description.cost,
         )
         for name, function in functions.items():
             self._agent.capability(name)(function)

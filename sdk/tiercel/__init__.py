@@ -38,16 +38,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tiercel.agent import Agent
+    from tiercel.bidding import Bid, Offer
     from tiercel.context import TaskContext
     from tiercel.errors import RetryableError, TerminalError
     from tiercel.fenced import FencedResource
     from tiercel.tls import Tls
     from tiercel.voting import Proposal
 
-__all__ = ["Agent", "FencedResource", "Proposal", "RetryableError", "TaskContext", "TerminalError", "Tls"]
+__all__ = ["Agent", "Bid", "FencedResource", "Offer", "Proposal", "RetryableError", "TaskContext", "TerminalError", "Tls"]
 
 _HOMES = {
     "Agent": "tiercel.agent",
+    "Bid": "tiercel.bidding",
+    "Offer": "tiercel.bidding",
     "FencedResource": "tiercel.fenced",
     "Proposal": "tiercel.voting",
     "RetryableError": "tiercel.errors",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tiercel.bidding import Function as BidFunction
 from tiercel.capability import Capability, capability_of
 from tiercel.opinions import Opinions
 from tiercel.runtime import Runtime, Settings, Target, journal_path
@@ -14,6 +15,7 @@ from tiercel.tls import Tls, tls_of, token_of
 from tiercel.v1 import agent_pb2
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Bidding = TypeVar("Bidding", bound=BidFunction)
 
 KINDS = {
     "robot": agent_pb2.AGENT_KIND_ROBOT,
@@ -39,6 +41,7 @@ class Agent:
         labels: Mapping[str, str] | None = None,
         tls: Tls | None = None,
         token: str = "",
+        cost: float = 1.0,
     ) -> None:
         """`name` is unique at its site and stays the same over restarts; `kind` is robot, human, ai or service.
 
@@ -46,12 +49,14 @@ class Agent:
         moment (default: the capacity, at most 64). `grace_s` is how long work may go on after the agent was asked to
         stop. `journal` is a file for this agent alone (default: in the user's state directory). `secrets` is the
         site's secrets file. `tls` and `token` say who it is to a gateway on another machine (default: what the environment says
-        in TIERCEL_TLS_CA, TIERCEL_TLS_CERT, TIERCEL_TLS_KEY, TIERCEL_TLS_SERVER and TIERCEL_TLS_TOKEN). Raises ValueError when a
+        in TIERCEL_TLS_CA, TIERCEL_TLS_CERT, TIERCEL_TLS_KEY, TIERCEL_TLS_SERVER and TIERCEL_TLS_TOKEN). `cost` is what it bids
+        where tasks are auctioned and it has no function for it. Raises ValueError when a
         value is out of range.
         """
         if kind not in KINDS:
             raise ValueError(f"agent {name!r}: kind {kind!r} is unknown; allowed: {', '.join(KINDS)}")
         self.name = name
+        self._bids: dict[str, BidFunction] = {}
         self._settings = Settings(
             name=name,
             kind=KINDS[kind],
@@ -63,6 +68,8 @@ class Agent:
             labels=dict(labels or {}),
             tls=tls or tls_of(),
             token=token or token_of(),
+            cost=cost,
+            bids=self._bids,
         )
         self._settings.validate()
         self._capabilities: dict[str, Capability] = {}
@@ -99,6 +106,22 @@ class Agent:
             return function
 
         return answer
+
+    def bid(self, capability: str) -> Callable[[Bidding], Bidding]:
+        """Say what tasks of a capability would cost that are auctioned (`coordination: auction`).
+
+        The function gets an `Offer` and returns a `Bid`, or None to make none. A plain function runs in a thread, an `async def`
+        in the event loop. What it does not say before the auction closes is no bid, nor is an exception. Without a function the
+        agent bids its `cost`, and more the busier it is.
+        """
+
+        def say(function: Bidding) -> Bidding:
+            if capability in self._bids:
+                raise ValueError(f"agent {self.name!r} has a function for bids on {capability!r} already")
+            self._bids[capability] = function
+            return function
+
+        return say
 
     async def serve(self, target: Target) -> None:
         """Connect to a gateway ("host:port", "unix:/path", or a `Line` or channel that many agents share) and work until `stop`.

@@ -12,6 +12,10 @@ Hear = Callable[[Any], None]
 class Concern:
     """A concern that does nothing. It must not block: what it hears is handled in the agent's loop."""
 
+    def features(self) -> tuple[str, ...]:
+        """What the agent's Register says that it speaks, for this concern."""
+        return ()
+
     def hears(self) -> Mapping[str, Hear]:
         """By the kind of an EdgeMessage, the name of its field in the `oneof`: who takes it."""
         return {}

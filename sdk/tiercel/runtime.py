@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from urllib.parse import quote
 import grpc
 
 from tiercel.asking import Asking
+from tiercel.bidding import Bidder, Bidding, Function
 from tiercel.blobs import Blobs
 from tiercel.capability import Capability
 from tiercel.channel import Line, wait_until_ready
@@ -53,6 +55,8 @@ class Settings:
     labels: Mapping[str, str]
     tls: Tls | None = None
     token: str = field(default="", repr=False)
+    cost: float = 1.0
+    bids: Mapping[str, Function] = field(default_factory=dict)
 
     def validate(self) -> None:
         """Raises ValueError, naming the agent and what is allowed."""
@@ -60,6 +64,8 @@ class Settings:
             raise ValueError(f"agent {self.name[:40]!r}: a name has 1 to 200 characters")
         if self.capacity < 1 or self.threads < 1:
             raise ValueError(f"agent {self.name!r}: capacity and threads are at least 1")
+        if not 0 <= self.cost < math.inf:
+            raise ValueError(f"agent {self.name!r}: cost {self.cost} is no number from 0 on")
         if self.grace_s < 0:
             raise ValueError(f"agent {self.name!r}: grace_s is not negative")
         if self.token and self.tls is None:
@@ -107,7 +113,11 @@ class Runtime:
         )
         self._work = Work(loop, tools)
         self._asking = Asking(loop, settings.name)
-        self._concerns: tuple[Concern, ...] = (opinions or Opinions()).concerns(self._asking, self._outbox)
+        bidder = Bidder(settings.name, settings.capacity, settings.cost, self._work.in_hand, settings.bids)
+        self._concerns: tuple[Concern, ...] = (
+            *(opinions or Opinions()).concerns(self._asking, self._outbox),
+            Bidding(loop, bidder, self._outbox),
+        )
 
     def stop(self) -> None:
         """Begin to stop; call it in the loop."""
@@ -205,6 +215,7 @@ class Runtime:
         settings = self._settings
         return agent_pb2.Register(
             protocol_version=PROTOCOL_VERSION,
+            features=[feature for concern in self._concerns for feature in concern.features()],
             agent=settings.name,
             agent_kind=settings.kind,
             boot=self._boot,

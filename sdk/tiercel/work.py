@@ -116,6 +116,10 @@ class Work:
         """Every attempt in the agent's hands: running, or done and not acknowledged."""
         return [attempt.assignment.key for attempt in self._running.values()] + self._delivery.unacknowledged()
 
+    def in_hand(self) -> list[agent_pb2.Assignment]:
+        """What runs."""
+        return [attempt.assignment for attempt in self._running.values()]
+
     def now_s(self) -> float:
         """The agent's clock. Any thread may look at it."""
         return self._tools.lease.now_s()
