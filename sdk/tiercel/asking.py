@@ -27,6 +27,7 @@ class Asking:
         self._loop = loop
         self._threads = Threads(THREADS_MAX, f"tiercel-{name}-asked")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._calls = 0  # Of plain functions, that have not returned: those too that nobody waits for any more.
 
     def ask(self, what: str, function: Callable[..., Any], argument: object, within_s: float, then: Then, failed: Then) -> None:
         """Call it; `then` gets what it returned, or `failed` the exception, both in the loop."""
@@ -61,6 +62,9 @@ class Asking:
     async def _call(self, function: Callable[..., Any], argument: object) -> Any:
         if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
             return await function(argument)
+        if self._calls >= ASKED_MAX:
+            raise RuntimeError(f"{ASKED_MAX:,} calls of it have not returned")
+        self._calls += 1
         done: asyncio.Future[Any] = self._loop.create_future()
 
         def call() -> None:
@@ -71,6 +75,7 @@ class Asking:
             self._loop.call_soon_threadsafe(settle, answer, error)
 
         def settle(answer: Any, error: Exception | None) -> None:
+            self._calls -= 1
             if done.done():
                 return  # Nobody waited so long.
             if error is None:

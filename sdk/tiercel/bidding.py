@@ -9,17 +9,16 @@ no bid; it holds up nothing else.
 """
 
 import asyncio
-import inspect
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tiercel.asking import Asking
 from tiercel.concern import Concern, Hear
 from tiercel.encoding import decode
 from tiercel.outbox import Outbox
-from tiercel.threads import Threads
 from tiercel.v1 import agent_pb2
 
 FEATURE = "bids"
@@ -95,13 +94,11 @@ class Bidder:
 
 
 class Bidding(Concern):
-    """Answers offers. Belongs to the agent's loop; plain functions run in a thread of their own, one after the other."""
+    """Answers offers. Belongs to the agent's loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, bidder: Bidder, outbox: Outbox) -> None:
-        self._loop, self._bidder, self._outbox = loop, bidder, outbox
-        self._threads = Threads(1, f"tiercel-{bidder.name}-bids")
+    def __init__(self, loop: asyncio.AbstractEventLoop, bidder: Bidder, asking: Asking, outbox: Outbox) -> None:
+        self._loop, self._bidder, self._asking, self._outbox = loop, bidder, asking, outbox
         self._answering: set[asyncio.Task[None]] = set()
-        self._stuck = 0  # Calls that were given up and have not returned.
         self.refused: Counter[str] = Counter()
 
     def features(self) -> tuple[str, ...]:
@@ -116,7 +113,6 @@ class Bidding(Concern):
 
     def close(self) -> None:
         self._cancel()
-        self._threads.close()
 
     def _cancel(self) -> None:
         for task in self._answering:
@@ -153,52 +149,24 @@ class Bidding(Concern):
         if function is None:
             return self._bidder.usual(len(held))
         left_s = until_s - self._loop.time()
-        if left_s <= 0 or self._stuck:
+        if left_s <= 0:
             return None
-        offer = _offer(item, offers, held, left_s, self._bidder.capacity)
+        offer, said = _offer(item, offers, held, left_s, self._bidder.capacity), self._loop.create_future()
+        what = f"agent {self._bidder.name}: its bid for {item.key.run}/{item.task_name}"
+        self._asking.ask(what, function, offer, left_s, _first(said), lambda error: _first(said)(None))
         try:
-            async with asyncio.timeout_at(until_s):
-                found = await (function(offer) if inspect.iscoroutinefunction(function) else self._in_thread(function, offer))
-            return _checked(found)
-        except TimeoutError:
-            log.warning("agent %s: its bid for %s was not made in time", self._bidder.name, item.task_name)
-        except Exception:
-            log.exception("agent %s: its function for bids on %s failed", self._bidder.name, item.capability)
-        return None
-
-    async def _in_thread(self, function: Function, offer: Offer) -> Any:
-        """Call a plain function. One that does not return keeps its thread: until it does, no other is called."""
-        done: asyncio.Future[Any] = self._loop.create_future()
-
-        def call() -> None:
-            try:
-                found, error = function(offer), None
-            except Exception as problem:  # noqa: BLE001 - Whatever it is, it is told where it was asked for.
-                found, error = None, problem
-            try:
-                self._loop.call_soon_threadsafe(self._returned, done, found, error)
-            except RuntimeError:
-                log.warning("agent %s: a bid came after it had stopped", self._bidder.name)
-
-        self._threads.submit(call)
-        try:
-            return await asyncio.shield(done)
-        except asyncio.CancelledError:
-            if not done.done():
-                self._stuck += 1
-                done.cancel()
-            raise
-
-    def _returned(self, done: "asyncio.Future[Any]", found: Any, error: Exception | None) -> None:
-        if done.cancelled():
-            self._stuck -= 1
-        elif error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(found)
+            return _checked(await said)
+        except (TypeError, ValueError):
+            log.exception("%s is none", what)
+            return None
 
     def _say(self, auction: int, replies: list[agent_pb2.OfferReply]) -> None:
         self._outbox.add(agent_pb2.AgentMessage(offer_replies=agent_pb2.OfferReplies(items=replies, auction=auction)))
+
+
+def _first(said: "asyncio.Future[Any]") -> Callable[[Any], None]:
+    """Sets the answer, unless nobody waits for it any more."""
+    return lambda found: None if said.done() else said.set_result(found)
 
 
 def _offer(

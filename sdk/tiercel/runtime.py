@@ -116,7 +116,7 @@ class Runtime:
         bidder = Bidder(settings.name, settings.capacity, settings.cost, self._work.in_hand, settings.bids)
         self._concerns: tuple[Concern, ...] = (
             *(opinions or Opinions()).concerns(self._asking, self._outbox),
-            Bidding(loop, bidder, self._outbox),
+            Bidding(loop, bidder, self._asking, self._outbox),
         )
 
     def stop(self) -> None:
