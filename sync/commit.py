@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sync.chain import Head
 from sync.values import StreamId
@@ -81,6 +81,8 @@ class Commit:
     floor_heads: dict[StreamId, Head] = field(default_factory=dict)
     # Tombstones of which something is decided here. Had one been cut since it was read, it comes back with this commit.
     tombstones: list[Snapshot] = field(default_factory=list)
+    # What else belongs to the same transaction: statements with their parameters, done last. Local: a replica never sees them.
+    beside: list[tuple[str, tuple[Any, ...]]] = field(default_factory=list)
 
     def set_timer(self, run: str, key: str, due_ms: int) -> None:
         """The timer (run, key) shall fall due at `due_ms` (UTC), whatever it was before."""
@@ -103,4 +105,5 @@ class Commit:
             or self.persisted
             or self.positions
             or self.floor
+            or self.beside
         )

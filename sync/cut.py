@@ -83,7 +83,7 @@ def begin_cut(execute: Execute, extent: "Extent", segment: Segment, heads: dict[
     for stream, head in heads.items():
         _check_end(execute, extent.ids[stream], stream, head, segment.last)
     execute("BEGIN IMMEDIATE", ())
-    if not extent.cut:
+    if next(execute("PRAGMA user_version", ()))[0] < tables.CUT_SCHEMA_VERSION:
         for statement in tables.CUT_SCHEMA:
             execute(statement, ())
     execute("INSERT OR REPLACE INTO meta VALUES ('cut', ?)", (segment.last,))

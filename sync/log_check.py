@@ -20,11 +20,12 @@ SELECT pos FROM events AS event WHERE pos > ?1 AND prev > ?1 AND NOT EXISTS (
 
 
 class Owner(NamedTuple):
-    """Whose log it is, in which incarnation, and how often it was opened."""
+    """Whose log it is, in which incarnation, and how often it was opened; of a group, which member's (None: it is no group's)."""
 
     node: str
     incarnation: int
     boot: int
+    member: str | None = None
 
 
 def is_empty(path: Path, execute: Execute) -> bool:
@@ -34,16 +35,18 @@ def is_empty(path: Path, execute: Execute) -> bool:
     (version,) = next(execute("PRAGMA user_version", ()))
     if count and application != tables.APPLICATION_ID:
         raise LogError(f"{path} is a database, but not a log: its application id is {application}")
-    if count and version not in (tables.SCHEMA_VERSION, tables.CUT_SCHEMA_VERSION):
-        known = f"{tables.SCHEMA_VERSION} and {tables.CUT_SCHEMA_VERSION}"
+    if count and not tables.SCHEMA_VERSION <= version <= tables.GROUP_SCHEMA_VERSION:
+        known = f"{tables.SCHEMA_VERSION} to {tables.GROUP_SCHEMA_VERSION}"
         raise LogError(f"{path} has log schema {version}, this program knows {known}: use a fitting one")
     return not count
 
 
 def check_tables(path: Path, execute: Execute, extent: Extent) -> Owner:
     """Check the small tables, and fill `extent` with the heads that were kept with the last snapshots."""
-    was_cut = next(execute("PRAGMA user_version", ()))[0] == tables.CUT_SCHEMA_VERSION
-    for table in (*tables.SMALL_TABLES, *(tables.CUT_TABLES if was_cut else ())):
+    (version,) = next(execute("PRAGMA user_version", ()))
+    cut_tables = tables.CUT_TABLES if version >= tables.CUT_SCHEMA_VERSION else ()
+    group_tables = tables.GROUP_TABLES if version == tables.GROUP_SCHEMA_VERSION else ()
+    for table in (*tables.SMALL_TABLES, *cut_tables, *group_tables):
         (problem,) = next(execute(f"PRAGMA quick_check('{table}')", ()))
         if problem != "ok":
             raise LogCorrupt(path, f"table {table}: {problem}")
@@ -53,7 +56,22 @@ def check_tables(path: Path, execute: Execute, extent: Extent) -> Owner:
     extent.ids = {StreamId(name): number for number, name, _seq, _digest in floors}
     load_cuts(path, execute, extent, meta.get("cut", 0))
     _check_floor(path, execute, extent, floors)
-    return Owner(meta["node"], meta["incarnation"], meta["boot"])
+    return Owner(meta["node"], meta["incarnation"], meta["boot"], _member(execute) if group_tables else None)
+
+
+def _member(execute: Execute) -> str:
+    found = next(execute("SELECT value FROM raft_state WHERE key = ?", (tables.RAFT_MEMBER,)), (b"",))
+    return bytes(found[0]).decode()
+
+
+def owner_problem(path: Path, owner: Owner, node: str, member: str) -> str:
+    """Why this log is not one for `node`, as which `member` of its group (empty: it is no group); empty if it is."""
+    if owner.node != node:
+        return f"{path} is the log of {owner.node}, not of {node}: check the data directory"
+    if owner.member is not None and owner.member != member:
+        whose = f"{path} is the log of member {owner.member} of the group {node}"
+        return f"{whose}, not of {member}: check the data directory" if member else f"{whose}: start it with --node and --peers"
+    return ""
 
 
 def _check_floor(path: Path, execute: Execute, extent: Extent, floors: list[tuple[Any, ...]]) -> None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sync.commit import Commit
@@ -15,10 +16,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Make `commit` durable; `done` hears None, or the error that kept it out."""
+    """Make the commits durable, all or none; `done` hears None, or the error that kept them out."""
 
-    commit: Commit
+    commits: tuple[Commit, ...]
     done: Callable[[BaseException | None], None]
+
+    @property
+    def rows(self) -> int:
+        """How many events they hold."""
+        return sum(len(commit.rows) for commit in self.commits)
 
     def finish(self, error: BaseException | None) -> None:
         """Tell the one who waits. What that callback raises is its own affair: it may not stop the log."""
@@ -60,6 +66,18 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True)
+class Replace:
+    """Go on with another file in the place of this one."""
+
+    newer: Path
+    answer: "Future[None]"
+
+    def refuse(self, error: BaseException) -> None:
+        if self.answer.set_running_or_notify_cancel():
+            self.answer.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Finish and give up the file."""
 
@@ -67,4 +85,4 @@ class Close:
         """It is closed already."""
 
 
-Task = Write | Query | Reset | Close
+Task = Write | Query | Reset | Replace | Close

@@ -54,6 +54,8 @@ class LogWriter:
             for commit in commits:
                 self._put_beside(commit)
                 self._put_floor(commit)
+                for statement, parameters in commit.beside:
+                    execute(statement, parameters)
             execute("COMMIT")
         except BaseException:
             if self._database.in_transaction:
@@ -105,4 +107,5 @@ def _holds_more_than_rows(commit: Commit) -> bool:
         or commit.persisted
         or commit.positions
         or commit.floor
+        or commit.beside
     )

@@ -18,8 +18,10 @@ from sync.values import StreamId
 APPLICATION_ID = 0x54696572  # "Tier"
 SCHEMA_VERSION = 1
 CUT_SCHEMA_VERSION = 2  # Of a log of which something was cut.
+GROUP_SCHEMA_VERSION = 3  # Of the log of a member of a group, which has the tables of cuts, too.
 SMALL_TABLES = ("meta", "streams", "timers", "persisted", "positions")
 CUT_TABLES = ("cuts", "segments")
+GROUP_TABLES = ("raft", "raft_state")
 HASH_BYTES = 32
 
 SCHEMA = f"""
@@ -54,15 +56,29 @@ PRAGMA user_version = {SCHEMA_VERSION};
 
 # What the first cut adds, in its own transaction.
 CUT_SCHEMA = (
-    """CREATE TABLE cuts (
+    """CREATE TABLE IF NOT EXISTS cuts (
         stream INTEGER PRIMARY KEY, seq INTEGER NOT NULL, hash BLOB NOT NULL, time INTEGER NOT NULL, crc INTEGER NOT NULL
     )""",
-    """CREATE TABLE segments (
+    """CREATE TABLE IF NOT EXISTS segments (
         first INTEGER NOT NULL, last INTEGER PRIMARY KEY, events INTEGER NOT NULL, bytes INTEGER NOT NULL,
         oldest_ms INTEGER NOT NULL, newest_ms INTEGER NOT NULL, cut_ms INTEGER NOT NULL, file TEXT NOT NULL
     )""",
     f"PRAGMA user_version = {CUT_SCHEMA_VERSION}",
 )
+
+# What the log of a member of a group has beside (`coordination.group`): the log of the group, whose uncommitted end may be
+# overwritten, and what is to be known of it. A program that knows nothing of groups must not write to such a log.
+GROUP_SCHEMA = (
+    *CUT_SCHEMA,
+    """CREATE TABLE raft (
+        idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, kind TEXT NOT NULL, data BLOB NOT NULL, crc INTEGER NOT NULL
+    )""",
+    "CREATE TABLE raft_state (key TEXT PRIMARY KEY, value BLOB NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID",
+    f"PRAGMA user_version = {GROUP_SCHEMA_VERSION}",
+)
+RAFT_MEMBER = "member"
+PUT_RAFT_STATE = "INSERT OR REPLACE INTO raft_state VALUES "
+PUT_RAFT = "INSERT OR REPLACE INTO raft VALUES "
 
 # How many rows one statement may carry. Each count is a prepared statement; up to 16 rows always fit one.
 CHUNKS = (256, 128, 64, 32, *range(16, 0, -1))

@@ -178,8 +178,8 @@ def test_a_log_that_was_never_cut_is_as_before(tmp_path: Path) -> None:
     keeper(log, None).run()
     log.close()
     assert schema(path) == 2
-    change(path, "PRAGMA user_version = 3")
-    with pytest.raises(LogError, match="log schema 3, this program knows 1 and 2"):
+    change(path, "PRAGMA user_version = 4")
+    with pytest.raises(LogError, match="log schema 4, this program knows 1 to 3"):
         open_log(path)
 
 

@@ -1,0 +1,1 @@
+"""Whole logs, from a leader to a member that lacks what the group's log no longer holds."""

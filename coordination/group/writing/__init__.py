@@ -1,0 +1,1 @@
+"""How what the core wants written gets to the disk."""
