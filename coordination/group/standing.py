@@ -13,17 +13,18 @@ if TYPE_CHECKING:
 
 def standing_of(member: "Member") -> Standing:
     """The member at this moment."""
-    config, raft, lines = member.config, member.raft, member.lines
+    config, replica, lines = member.config, member.replica, member.lines
     counted = lines.dropped, dict(lines.refused)
-    if raft is None:
+    if replica is None:
         known = (0, NOBODY, 0, 0, 0, 0, (), *counted)
         return Standing(config.site, config.member, "waiting", *known, waiting=_waits_for(member))
+    raft = replica.raft
     entries = raft.entries
     reach = entries.committed, entries.applied, entries.last, entries.snapshot.index + 1
     peers = tuple(_peer(member, raft, name) for name in raft.group.all)
     waiting = "" if raft.group.all else "it waits to be taken into the group: add it at the leader"
     known = (raft.term, raft.leader, *reach, peers, *counted)  # type: ignore[assignment]
-    return Standing(config.site, config.member, raft.role.value, *known, waiting=waiting, stalled=bool(member.disk_problem))
+    return Standing(config.site, config.member, raft.role.value, *known, waiting=waiting, disk_problem=replica.problem)
 
 
 def _waits_for(member: "Member") -> str:

@@ -105,7 +105,8 @@ class PeerStanding:
 @dataclass(frozen=True, slots=True)
 class Standing:
     """A member at this moment. `peers` has all of the group, but match and lag at the leader alone. Counted since its start:
-    messages that its full queues `dropped`, and those that were `refused`, by reason. `waiting`: why it takes no part yet."""
+    messages that its full queues `dropped`, and those that were `refused`, by reason. `waiting`: why it takes no part yet;
+    `disk_problem`: why its disk takes nothing."""
 
     site: str
     member: str
@@ -120,4 +121,4 @@ class Standing:
     dropped: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
     waiting: str = ""
-    stalled: bool = False
+    disk_problem: str = ""

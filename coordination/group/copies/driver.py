@@ -62,12 +62,10 @@ class Copies:
         task = self._sending[peer] = asyncio.ensure_future(self._send(message))
         task.add_done_callback(lambda _task: self._sending.pop(peer, None))
 
-    def stop(self) -> list["asyncio.Task[None]"]:
-        """End what is under way."""
-        tasks = list(self._sending.values())
-        for task in tasks:
-            task.cancel()
-        return tasks
+    @property
+    def sending(self) -> tuple["asyncio.Task[None]", ...]:
+        """What is under way."""
+        return tuple(self._sending.values())
 
     async def _send(self, message: Message) -> None:
         member, peer = self._member, message.target
@@ -130,7 +128,7 @@ class Copies:
             message, path = await self._receive(requests)
             assert message.snapshot is not None, "it is checked when it arrives"
             self._taken[message.snapshot.index] = path
-            self._member.receive((message,))
+            self._member.receive([message])
             return group_pb2.InstallReply()
         except (OSError, Refusal, LogError, apsw.Error, msgspec.MsgspecError, TimeoutError) as error:
             log.warning("a copy of the log was not taken", member=self._member.config.member, reason=str(error))

@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from coordination.group.driver import Member
 from coordination.group.log import GroupLog, Leadership
@@ -16,6 +16,8 @@ from sync.commit import Commit
 from sync.log import EventLog
 from sync.values import NodeId
 from tests.sync.chained import Scribe
+
+T = TypeVar("T")
 
 SITE = "harbour"
 
@@ -118,7 +120,7 @@ class Boxes:
 
         def found() -> list[bytes] | None:
             logs = [self.running[name].rows() for name in names or self.running]
-            ends = {self.running[name].member.raft.entries.applied for name in names or self.running if self.running[name].member.raft}
+            ends = {self.running[name].member.status().applied for name in names or self.running}
             if all(log == logs[0] for log in logs) and len(ends) == 1:
                 return [payload for _pos, payload, _hash in logs[0]]
             return None
@@ -143,13 +145,17 @@ async def outcome(log: GroupLog, commit: Commit) -> BaseException | None:
     """Submit, wait, and return what `done` heard."""
     loop = asyncio.get_running_loop()
     heard: asyncio.Future[BaseException | None] = loop.create_future()
-    log.submit(commit, lambda error: loop.call_soon_threadsafe(heard.set_result, error) and None)
+
+    def told(error: BaseException | None) -> None:
+        loop.call_soon_threadsafe(heard.set_result, error)
+
+    log.submit(commit, told)
     return await asyncio.wait_for(heard, 60)
 
 
-async def eventually(look: Callable[[], Any], within_s: float = 60.0) -> Any:
+async def eventually(look: Callable[[], T | None], within_s: float = 60.0) -> T:
     """What `look` finds, once it finds something. Looked for often, and for long."""
     async with asyncio.timeout(within_s):
-        while (found := look()) is None or found is False:
+        while not (found := look()):  # noqa: ASYNC110 - what is looked for is in several places.
             await asyncio.sleep(0.01)
         return found

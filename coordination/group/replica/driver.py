@@ -1,0 +1,275 @@
+"""The core of a member at work: it is given what comes, has written what it wants, and lets leave what rests on it.
+
+Three rules make it safe. What a message rests on is durable before it leaves; only what a leader says of its entries may leave
+before (its term and vote are durable since its election, and it counts itself only once its disk has them: Ongaro's thesis,
+section 10.2.1). What is applied, and how far, is one transaction. The core is told that something is durable in the order in
+which it asked for it.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from coordination.group.log import GroupLog, Leadership, Proposal
+from coordination.group.packing import pack_commit
+from coordination.group.storing import Identity, load, put_hard, put_identity, put_member
+from coordination.group.tail import Bounds, Tail
+from coordination.group.values import GroupConfig, LeadershipLost
+from coordination.group.writing.driver import Step, Writing
+from coordination.raft.raft import Raft
+from coordination.raft.values import Entry, EntryKind, HardState, Message, ProposalDropped, Ready, Role, Say, Snapshot
+from sync.log import EventLog
+
+if TYPE_CHECKING:
+    from coordination.group.copies.driver import Copies
+    from coordination.group.service import GrpcLines
+
+EARLY = frozenset((Say.APPEND, Say.HEARTBEAT, Say.SNAPSHOT, Say.CAMPAIGN_NOW))
+STEPS_MAX = 2
+INBOX_MAX = 16_384
+MESSAGES_PER_TURN = 1_024
+PROPOSALS_PER_TURN = 1_024
+COPYING_PATIENCE = 8
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a replica stands among. `broken`: it cannot go on; `errand`: run this beside; `regrouped`: the group, or what is
+    known of its members, has changed; `elected`: a leadership begins."""
+
+    event_log: EventLog
+    lines: "GrpcLines"
+    copies: "Copies"
+    identity: Identity
+    broken: Callable[[BaseException], None]
+    errand: Callable[[Coroutine[Any, Any, None]], None]
+    regrouped: Callable[[], None]
+    elected: Callable[[], None]
+
+
+class Replica:
+    """Made inside the running loop, once it is known to which group the member belongs."""
+
+    def __init__(self, config: GroupConfig, raft: Raft, tail: Tail, around: Around) -> None:
+        self.config, self.raft, self.tail = config, raft, tail
+        self.leadership: Leadership | None = None
+        self.reading: dict[bytes, asyncio.Future[int]] = {}
+        self._around = around
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
+        self._disk = Writing(around.event_log, self._settled, around.broken)
+        self._bounds = Bounds(config.keep_entries, config.keep_bytes, config.compact_entries, config.compact_bytes)
+        self._inbox: deque[Message] = deque()
+        self._proposals: deque[Proposal] = deque()
+        self._waiting: dict[int, Proposal] = {}
+        self._read_at: list[tuple[int, asyncio.Future[int]]] = []
+        self._kicked = self._swapping = False
+        tail.begin(raft.entries)
+
+    @property
+    def problem(self) -> str:
+        """Why the disk takes nothing; empty if it does."""
+        return self._disk.problem
+
+    # Turns --------------------------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """A tick has passed. What has come meanwhile is heard first."""
+        self._take_messages()
+        was_leader, waiting_s = self.raft.role is Role.LEADER, self._disk.waiting_s()
+        self.raft.tick()
+        if was_leader and self.raft.role is not Role.LEADER:
+            stall_s = self.config.stall_timeouts * self.config.election_ticks * self.config.tick_ms / 2000
+            why = "its disk takes nothing" if waiting_s > stall_s else "no majority is heard"
+            log.error("a leader steps down", site=self.config.site, member=self.config.member, term=self.raft.term, why=why)
+        self._turn(ticked=True)
+
+    def receive(self, messages: Sequence[Message]) -> None:
+        """What a peer says. More than the inbox holds is lost, as on a line."""
+        if len(self._inbox) + len(messages) <= INBOX_MAX:
+            self._inbox.extend(messages)
+            self.kick()
+
+    def propose(self, proposal: Proposal) -> None:
+        """From any thread. Its `done` is called in the loop."""
+        self._proposals.append(proposal)
+        if threading.get_ident() == self._thread:
+            self.kick()
+        else:
+            self._loop.call_soon_threadsafe(self.kick)
+
+    def wait_for(self, entry: Entry, proposal: Proposal) -> None:
+        """Tell whoever has proposed it what becomes of an entry."""
+        self._waiting[entry.index] = proposal
+
+    def kick(self) -> None:
+        """Take a turn soon."""
+        if not self._kicked:
+            self._kicked = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self, *, ticked: bool = False) -> None:
+        self._kicked = False
+        try:
+            self._take_messages()
+            self._look_at_role()
+            self._take_proposals()
+            self._pump(ticked=ticked)
+        except Exception as error:  # noqa: BLE001 - Whoever serves the member gets it.
+            self._around.broken(error)
+
+    def _take_messages(self) -> None:
+        inbox, raft = self._inbox, self.raft
+        for _ in range(min(len(inbox), MESSAGES_PER_TURN)):
+            message = inbox.popleft()
+            raft.step(message)
+            if message.kind is Say.SNAPSHOT and raft.entries.unstable_snapshot is None:
+                self._around.copies.forget()  # The core had it all.
+        if inbox:
+            self.kick()
+
+    def _take_proposals(self) -> None:
+        """In their order: one that the core does not take now keeps those behind it waiting."""
+        raft, proposals = self.raft, self._proposals
+        for _ in range(min(len(proposals), PROPOSALS_PER_TURN)):
+            proposal = proposals[0]
+            if raft.role is not Role.LEADER or proposal.term != raft.term:
+                proposals.popleft().done(self.lost(proposal.term))
+                continue
+            if proposal.commit is not None and not proposal.data:
+                proposal.data = pack_commit(proposal.commit)
+            try:
+                entry = raft.propose(proposal.data)
+            except ProposalDropped:
+                return  # Asked again by a later turn.
+            self.wait_for(entry, proposals.popleft())
+        if proposals:
+            self.kick()
+
+    # Leading ------------------------------------------------------------------------------------------------------------
+
+    def _look_at_role(self) -> None:
+        leadership = self.leadership
+        if leadership is not None and (self.raft.role is not Role.LEADER or self.raft.term != leadership.term):
+            self.end_leadership()
+
+    def end_leadership(self) -> None:
+        """Nobody hears of success any more: what becomes of what was proposed is decided elsewhere."""
+        if (leadership := self.leadership) is None or leadership.ended.is_set():
+            return
+        lost = self.lost(leadership.term)
+        leadership.log.end(lost)
+        leadership.ended.set()
+        waiting, self._waiting = self._waiting, {}
+        proposals, self._proposals = self._proposals, deque()
+        log.info("a leadership ends", site=self.config.site, member=self.config.member, term=leadership.term)
+        for proposal in (*waiting.values(), *proposals):
+            proposal.done(lost)
+
+    def lost(self, term: int) -> LeadershipLost:
+        """What is said of a term that is over."""
+        leader = self.raft.leader if self.raft.leader != self.config.member else ""
+        return LeadershipLost(self.config.site, self.config.member, term, leader)
+
+    def _lead(self, term: int) -> None:
+        """All that earlier leaders have committed is applied, durably: this member knows what it leads."""
+        group_log = GroupLog(self._around.event_log, term, self.propose, lambda: self.lost(term))
+        self.leadership = Leadership(term, group_log)
+        log.info("a leadership begins", site=self.config.site, member=self.config.member, term=term)
+        self._around.elected()
+
+    # From the core to the disk, and back ----------------------------------------------------------------------------------
+
+    def _pump(self, *, ticked: bool = False) -> None:
+        """Have done what the core wants. While the disk is busy what comes gathers; but time never waits for it."""
+        while not self._swapping and (self._disk.under_way < STEPS_MAX or ticked):
+            ready = self.raft.ready()
+            if ready is None:
+                return
+            ticked = False
+            self._do(ready)
+
+    def _do(self, ready: Ready) -> None:
+        self._send([message for message in ready.messages if message.kind in EARLY])
+        step = Step(ready, [message for message in ready.messages if message.kind not in EARLY])
+        if ready.snapshot is not None:
+            self._swapping = True
+            self._around.errand(self._swap(step, ready, ready.snapshot))
+        else:
+            self._write(step, ready)
+
+    def _write(self, step: Step, ready: Ready) -> None:
+        book = self.tail.book
+        step.commits = self.tail.commits(ready, self._waiting)
+        self._disk.submit(step)
+        if not self._disk.problem:
+            self._answer(ready.committed)
+        if self.tail.book is not book:
+            self._around.regrouped()
+
+    def _answer(self, committed: Sequence[Entry]) -> None:
+        """A majority has them, and they are on their way into this member's log."""
+        for entry in committed:
+            if (proposal := self._waiting.pop(entry.index, None)) is not None:
+                proposal.done(None if proposal.term == entry.term else self.lost(proposal.term))
+
+    def _send(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            if message.kind is Say.SNAPSHOT:
+                self._around.copies.want(message)
+        self._around.lines.send([message for message in messages if message.kind is not Say.SNAPSHOT])
+
+    def _settled(self, step: Step) -> None:
+        """A step is durable, with all before it."""
+        ready, raft = step.ready, self.raft
+        if ready is None:
+            return
+        self._answer(ready.committed)
+        self._send(step.messages)
+        group = raft.group
+        raft.advance(ready)
+        self._read_at += [(read.index, self.reading[read.context]) for read in ready.reads if read.context in self.reading]
+        self._answer_reads(raft.entries.applied)
+        if raft.group is not group:
+            self._around.regrouped()
+        for entry in ready.committed:
+            if entry.kind is EntryKind.NOOP and raft.role is Role.LEADER and entry.term == raft.term:
+                self._lead(raft.term)
+        self._compact()
+        self.kick()
+
+    def _answer_reads(self, applied: int) -> None:
+        waiting, self._read_at = self._read_at, []
+        for index, future in waiting:
+            if index > applied:
+                self._read_at.append((index, future))
+            elif not future.done():
+                future.set_result(applied)
+
+    def _compact(self) -> None:
+        """While a copy of the log is on its way to a member, what comes behind it is kept, within bounds."""
+        patience = COPYING_PATIENCE if self._around.copies.under_way else 1
+        cut = self._bounds.base(self.raft.entries, self.tail.size, self.raft.group, patience=patience)
+        if cut is not None:
+            self.raft.compact(*cut)
+            self._disk.submit(Step(None, commits=[self.tail.cut(self.raft.entries)]))
+
+    async def _swap(self, step: Step, ready: Ready, snapshot: Snapshot) -> None:
+        """Go on with the log that a leader has sent, once all that was under way is durable. Term and vote stay our own."""
+        while self._disk.under_way:  # noqa: ASYNC110 - rare, and nothing else tells of it.
+            await asyncio.sleep(self.config.tick_ms / 1000)
+        around, path = self._around, self._around.event_log.path
+        hard = HardState(self.raft.term, self.raft.vote, snapshot.index)
+        await around.copies.install(snapshot, [put_member(self.config.member), put_hard(hard), put_identity(around.identity)])
+        kept = await asyncio.wrap_future(around.event_log.alter(lambda execute, _extent: load(path, execute)))
+        self.tail.book, self.tail.last, self.tail.size = kept.book, snapshot.index, 0
+        log.info("this member goes on with a copy of the log", member=self.config.member, index=snapshot.index)
+        self._swapping = False
+        self._write(step, ready)
+        around.regrouped()
