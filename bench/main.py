@@ -77,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     sync = _add(names, "sync", "the link: catching up, strong commits, going on after a cut", repeats=4)
     sync.add_argument("--events", type=positive, default=1_000_000, help="to catch up with")
     sync.add_argument("--commits", type=positive, default=20_000, help="strong ones, 64 in flight")
+    consensus = _add(names, "consensus", "a group of three: a commit, many, and the time without a leader", repeats=3)
+    consensus.add_argument("--commits", type=positive, default=20_000, help="1,000 in flight")
+    consensus.add_argument("--kills", type=counted, default=10, help="kill -9 of the leader under load")
     _add(names, "engine", "the pure engine alone: tasks, compiling, adding dependencies", tasks=1_000, repeats=3)
     return parser
 
@@ -107,6 +110,14 @@ def _add(
     parser.add_argument("--no-ray", dest="ray", action="store_false", help="plain processes instead of Ray actors")
     parser.add_argument("--no-floors", dest="floors", action="store_false", help="leave out what the bare machine does")
     return parser
+
+
+def counted(text: str) -> int:
+    """A whole number of at least 0."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
+    return number
 
 
 def positive(text: str) -> int:

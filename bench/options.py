@@ -18,6 +18,7 @@ class Options:
     repeats: int = 1
     events: int = 0
     commits: int = 0
+    kills: int = 0
     data: Path | None = None
     ray: bool = True
     floors: bool = True

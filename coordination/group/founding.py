@@ -72,7 +72,7 @@ class Founding:
             return False
         if greeting.group:
             self._check_ourselves(greeting)
-            self.group, self.founders = greeting.group, greeting.founders
+            self._belong(greeting.group, greeting.founders)
             return True
         if not self.joins and not greeting.joins:
             if set(greeting.peers) != set(self.peers):
@@ -85,9 +85,14 @@ class Founding:
         """Found the group if all are there. True if it has been."""
         if self.group or self.joins or self.lacking:
             return False
-        self.founders = {self.member: self.instance} | self.heard
-        self.group = group_id(self.site, self.founders)
+        founders = {self.member: self.instance} | self.heard
+        self._belong(group_id(self.site, founders), founders)
         return True
+
+    def _belong(self, group: str, founders: Mapping[str, str]) -> None:
+        self.group, self.founders = group, founders
+        if not self.joins:
+            self.instances = founders
 
     def _check_peer(self, greeting: Greeting) -> None:
         if greeting.protocol < 1:
