@@ -1,9 +1,9 @@
-"""A group of three processes on one machine: what a commit costs, how many there are in a second, and how long nobody leads when the
-leader is killed.
+"""A group of three processes on one machine: what a commit costs, how many there are in a second, and how long nobody leads when
+the leader is killed.
 
 Each process has its own disk directory and syncs it; the commits are made in the process that leads, so what is measured is the
-group: its log, its disks, its lines. `failover_ms` is from the kill -9 to the first commit of the next leader. All that was acknowledged
-must be in the log of each member in the end, once, at the same place.
+group: its log, its disks, its lines. `failover_ms` is from the kill -9 to the first commit of the next leader. All that was
+acknowledged must be in the log of each member in the end, once, at the same place.
 """
 
 import multiprocessing
@@ -24,9 +24,9 @@ from typing import Any
 from bench.disk import real_directory, scratch
 from bench.errors import BenchFailed
 from bench.latency import percentile
-from bench.system import note
 from bench.options import Options
 from bench.replicas import SITE, run_member
+from bench.system import note
 from coordination.group.values import GroupConfig
 from sync.log import inspect
 
@@ -166,7 +166,8 @@ class Group:
 
 
 def measure(options: Options) -> dict[str, object]:
-    """`p50_ms` of one commit at a time, `commits_per_s` with 1,000 in flight, the time without a leader, and what was lost (0)."""
+    """`p50_ms` of one commit at a time, `commits_per_s` with 1,000 in flight, the time without a leader, and what was lost
+    (0)."""
     with scratch(real_directory(options.data)) as place, running(place) as group:
         group.load(1, WARM_UP)
         _, single = group.load(1, SINGLE)
@@ -210,8 +211,8 @@ def running(place: Path) -> Iterator[Group]:
 
 
 def check(group: Group) -> tuple[int, int, int]:
-    """Events of the group's log; of what was acknowledged, how many are missing, or there twice. Raises BenchFailed if two members
-    have not the same."""
+    """Events of the group's log; of what was acknowledged, how many are missing, or there twice. Raises BenchFailed if two
+    members have not the same."""
     logs = {name: inspect(group.path(name), lambda reader: [row for page in reader.pages(0) for row in page]) for name in NAMES}
     first = logs[NAMES[0]]
     for name, rows in logs.items():
