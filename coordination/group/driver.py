@@ -120,6 +120,7 @@ class Member:
             await self._proposed(replica, lambda done: replica.propose(Proposal(note, done, term)))
         entry = replica.raft.propose_change(change)
         await self._proposed(replica, lambda done: replica.wait_for(entry, Proposal(b"", done, term)))
+        await replica.applied(entry.index)
 
     async def read_index(self) -> int:
         """Return once this member has applied all that was committed anywhere when this was called; the index of that. It waits
@@ -259,6 +260,11 @@ class Member:
         """What a peer says; before this member belongs to a group it is lost."""
         if self.replica is not None:
             self.replica.receive(messages)
+
+    def unreachable(self, peer: str, *, copy: bool = False) -> None:
+        """What was on its way to a peer is lost: messages, or a `copy` of the log."""
+        if self.replica is not None:
+            self.replica.unreachable(peer, copy=copy)
 
     async def _join_group(self) -> None:
         """Write down to which group this member belongs, then begin. Who founds it begins with what all founders begin with."""

@@ -87,6 +87,8 @@ class PeerLine:
             except (grpc.RpcError, OSError, asyncio.InvalidStateError, ValueError) as error:
                 self._note("", str(getattr(error, "details", lambda: None)() or error))
             finally:
+                if self.greeting is not None:
+                    self._lines.member.unreachable(self.name)
                 self.greeting = self.channel = None
                 self.dropped += len(self._queue)
                 self._queue.clear()
@@ -226,13 +228,13 @@ class GrpcLines(group_pb2_grpc.GroupServiceServicer):
             raise OSError(f"member {self.config.member} cannot listen on {self.config.address}: {error}") from error
         await server.start()
         try:
-            await server.wait_for_termination()
+            await asyncio.Event().wait()  # Not for the server's end: cancelled, that would count as its end, and calls go on.
         finally:
             tasks = [line.task for line in self._lines.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await server.stop(grace=0)
+            await server.stop(grace=0.2)
 
     def channel(self, address: str) -> grpc.aio.Channel:
         """A new channel, to whoever the CA calls this site. Raises ValueError if our certificate cannot be used."""

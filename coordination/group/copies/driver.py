@@ -75,12 +75,12 @@ class Copies:
                 copied = await self._make(path)
                 problem = await self._stream(peer, msgspec.structs.replace(message, snapshot=copied.base), path, copied)
             if problem:
-                log.warning("a member did not take a copy of the log", peer=peer, problem=problem)
-            else:
-                log.info("a member has been sent a copy of the log", peer=peer, index=copied.base.index, bytes=copied.size)
+                raise OSError(f"{peer} has not taken it: {problem}")
+            log.info("a member has been sent a copy of the log", peer=peer, index=copied.base.index, bytes=copied.size)
         except (grpc.RpcError, OSError, LogError, apsw.Error, TimeoutError) as error:
             reason = str(getattr(error, "details", lambda: None)() or error) or type(error).__name__
             log.warning("a copy of the log did not get to a member; it is tried again", peer=peer, reason=reason)
+            member.unreachable(peer, copy=True)
         finally:
             path.unlink(missing_ok=True)
 

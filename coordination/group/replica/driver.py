@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
     from coordination.group.copies.driver import Copies
     from coordination.group.service import GrpcLines
 
-EARLY = frozenset((Say.APPEND, Say.HEARTBEAT, Say.SNAPSHOT, Say.CAMPAIGN_NOW))
 STEPS_MAX = 2
 INBOX_MAX = 16_384
 MESSAGES_PER_TURN = 1_024
 PROPOSALS_PER_TURN = 1_024
+PROPOSED_BYTES = 1 << 20
+"""In one turn, unless one proposal alone is larger."""
 COPYING_PATIENCE = 8
 
 log = structlog.get_logger()
@@ -96,6 +98,13 @@ class Replica:
             self._inbox.extend(messages)
             self.kick()
 
+    def unreachable(self, peer: str, *, copy: bool = False) -> None:
+        """The line to a peer broke, or the copy of the log did not get there: what was on its way is lost."""
+        if copy:
+            self.raft.snapshot_lost(peer)
+        else:
+            self.raft.unreachable(peer)
+
     def propose(self, proposal: Proposal) -> None:
         """From any thread. Its `done` is called in the loop."""
         self._proposals.append(proposal)
@@ -107,6 +116,13 @@ class Replica:
     def wait_for(self, entry: Entry, proposal: Proposal) -> None:
         """Tell whoever has proposed it what becomes of an entry."""
         self._waiting[entry.index] = proposal
+
+    async def applied(self, index: int) -> None:
+        """Return once everything up to this entry is applied here, durably."""
+        future: asyncio.Future[int] = self._loop.create_future()
+        self._read_at.append((index, future))
+        self._answer_reads(self.raft.entries.applied)
+        await future
 
     def kick(self) -> None:
         """Take a turn soon."""
@@ -137,17 +153,24 @@ class Replica:
     def _take_proposals(self) -> None:
         """In their order: one that the core does not take now keeps those behind it waiting."""
         raft, proposals = self.raft, self._proposals
-        for _ in range(min(len(proposals), PROPOSALS_PER_TURN)):
-            proposal = proposals[0]
-            if raft.role is not Role.LEADER or proposal.term != raft.term:
-                proposals.popleft().done(self.lost(proposal.term))
-                continue
+        while proposals and (raft.role is not Role.LEADER or proposals[0].term != raft.term):
+            old = proposals.popleft()
+            old.done(self.lost(old.term))
+        batch, size = list[Proposal](), 0
+        for proposal in islice(proposals, PROPOSALS_PER_TURN):
             if proposal.commit is not None and not proposal.data:
                 proposal.data = pack_commit(proposal.commit)
-            try:
-                entry = raft.propose(proposal.data)
-            except ProposalDropped:
-                return  # Asked again by a later turn.
+            size += len(proposal.data)
+            if batch and (size > PROPOSED_BYTES or proposal.term != raft.term):
+                break
+            batch.append(proposal)
+        if not batch:
+            return
+        try:
+            entries = raft.propose_all([proposal.data for proposal in batch])
+        except ProposalDropped:
+            return  # Asked again by a later turn.
+        for entry in entries:
             self.wait_for(entry, proposals.popleft())
         if proposals:
             self.kick()
@@ -196,8 +219,8 @@ class Replica:
             self._do(ready)
 
     def _do(self, ready: Ready) -> None:
-        self._send([message for message in ready.messages if message.kind in EARLY])
-        step = Step(ready, [message for message in ready.messages if message.kind not in EARLY])
+        self._send(ready.early)
+        step = Step(ready, ready.late)
         if ready.snapshot is not None:
             self._swapping = True
             self._around.errand(self._swap(step, ready, ready.snapshot))

@@ -7,7 +7,7 @@ is asked again until it has room: to the group this member is slow, and no more.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -27,7 +27,7 @@ class Step:
     """One Ready (None: of the member itself, such as cutting the group's log), with what leaves once it is durable."""
 
     ready: Ready | None
-    messages: list[Message] = field(default_factory=list)
+    messages: Sequence[Message] = ()
     commits: list[Commit] = field(default_factory=list)
     began_s: float = 0.0
     durable: bool = False
