@@ -20,6 +20,7 @@ from cloud.documents.service import Documents
 from cloud.inputs import AgentLoad, RunFinished, SiteLoads
 from cloud.joining.service import Signing
 from cloud.moving.inputs import MoveSettled
+from cloud.negotiations import negotiations_of
 from cloud.notifying.driver import Courier, CourierPolicy
 from cloud.notifying.inputs import Deliver
 from cloud.pausing.inputs import SitePauseSettled
@@ -308,7 +309,8 @@ class GlobalPlanner:
                 agents = {a.agent: AgentLoad(a.running, a.health or "ok", a.open_until_ms) for a in message.loads.agents}
                 kept = message.loads.cache
                 cache = CacheView(kept.entries, kept.bytes, kept.hits, kept.misses) if message.loads.HasField("cache") else None
-                self.loop.post(SiteLoads(link.peer, agents, message.loads.ready, message.loads.running, cache))
+                said = tuple(negotiations_of(message.loads)), dict(message.loads.refused)
+                self.loop.post(SiteLoads(link.peer, agents, message.loads.ready, message.loads.running, cache, *said))
             case "reports":
                 self.loop.post(SiteReports(link.peer, [_report(item) for item in message.reports.items]))
             case "document_read" | "read_lease":

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from cloud.inputs import UNHEARD, SiteLoads
+from cloud.negotiations import Negotiation
 from cloud.views import CacheView
 from sync.values import SiteId
 from workflow.events import AgentDeparted, AgentRegistered
@@ -80,6 +81,8 @@ class Site:
     running_tasks: int = 0
     ready_tasks: int = 0
     cache: CacheView | None = None
+    negotiations: tuple[Negotiation, ...] = ()
+    refused: dict[str, int] = field(default_factory=dict)  # Bids and votes, by code.
     pause: SitePause | None = None  # Kept by cloud.pausing.
     drain: SiteDrain | None = None  # Kept by cloud.moving.
 
@@ -151,6 +154,7 @@ class Fleet:
         """Telemetry: how busy the site and its agents are."""
         entry = self.site(loads.site)
         entry.ready_tasks, entry.running_tasks, entry.cache = loads.ready, loads.running, loads.cache
+        entry.negotiations, entry.refused = loads.negotiations, dict(loads.refused)
         for name, agent in entry.agents.items():
             agent.running, agent.health, agent.open_until_ms = loads.agents.get(name, UNHEARD)
 

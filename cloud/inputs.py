@@ -1,7 +1,10 @@
 """What reaches the planner from the API and the links, and what it tells those who watch."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from cloud.negotiations import Negotiation
 from cloud.views import CacheView
 from workflow.contract import Contract
 from workflow.fair import PRIORITY
@@ -85,6 +88,8 @@ class SiteLoads(NamedTuple):
     ready: int
     running: int
     cache: CacheView | None = None
+    negotiations: tuple[Negotiation, ...] = ()
+    refused: Mapping[str, int] = MappingProxyType({})
 
 
 class RunFinished(NamedTuple):

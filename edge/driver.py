@@ -287,7 +287,7 @@ class EdgeNode:
 
     async def _status(self) -> EdgeStatus:
         standing = await self.exchange.standings.view(CLOUD, (self.stream, self._cloud_stream()), self._now_ms())
-        loads, executor = loads_of(self.executor), self.executor
+        loads, executor = loads_of(self.executor, self.loop.clock.now()), self.executor
         standing.reseeding = executor.reseeding.view(self._cloud_stream())
         present = len(executor.roster.slots)
         told = alone(executor.home, executor.autonomy.runs, self.loop.clock.now())
@@ -377,7 +377,7 @@ class EdgeNode:
     def telemetry(self) -> sync_pb2.SyncMessage | None:
         """How busy the agents are; only when it has changed."""
         self.reads.renew()
-        loads = loads_of(self.executor)
+        loads = loads_of(self.executor, self.loop.clock.now())
         encoded = loads.SerializeToString()
         if encoded == self._last_telemetry:
             return None

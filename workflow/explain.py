@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from workflow.attending import is_lacking, lacking_around
+from workflow.coordinating import coordination_of
 from workflow.fragment import Fragment
 from workflow.moving import stays_for
 from workflow.points import words_of
@@ -32,9 +33,9 @@ _HIDDEN = bytes((ELSEWHERE, SLEEPING, VOID))
 
 
 class Reason(msgspec.Struct, omit_defaults=True):
-    """Why one task has not ended. `kind` is for programs (needs, value, agent, working, delay, resource, time, signal, approval,
-    child, sync_point, vote, synchronizing, members, hold, pause, rollback, incident, reconcile, validation, stopping), `why` is
-    for people.
+    """Why one task has not ended. `kind` is for programs (needs, value, agent, coordination, working, delay, resource, time,
+    signal, approval, child, sync_point, vote, synchronizing, members, hold, pause, rollback, incident, reconcile, validation,
+    stopping), `why` is for people.
 
     `on` names what it waits for (tasks, a capability, resources, a signal, a run, a point), `who` those who can help. `since`
     and `until` are UTC ms, 0 if not known or not bounded.
@@ -164,6 +165,9 @@ def _ready(fragment: Fragment, task: int, name: str) -> Reason:
     what = f"an agent with {plan.capability}" if plan.capability else f"agent {plan.agent}"
     since = fragment.extras.taken.get(task, 0) if fragment.extras is not None else 0
     has = f"has its resources ({', '.join(resource for resource, _ in plan.resources)}), and " if since else ""
+    if (found := coordination_of(fragment, task)) is not None:
+        why = f"{has}waits for its {found.protocol} to name {what}"
+        return Reason(name, "coordination", why, [plan.capability], since=since)
     return Reason(name, "agent", f"{has}waits for {what} with room", [plan.capability or f"@{plan.agent}"], since=since)
 
 

@@ -33,6 +33,7 @@ from workflow.orders import (
     Approve,
     ArriveAt,
     ChangeContext,
+    ChangeCoordination,
     EditPlan,
     Hold,
     Lift,
@@ -67,7 +68,7 @@ TASKS_NAMED_MAX = 20
 """Tasks that a refusal names."""
 
 _OPENING = frozenset(str(order.__struct_config__.tag) for order in AFTER_THE_END)
-_Targeted = Update | Skip | Rerun | RollBack | Approve | Settle | Hold | Lift
+_Targeted = Update | Skip | Rerun | RollBack | Approve | Settle | Hold | Lift | ChangeCoordination
 _Several = Pause | Resume | Retry
 
 

@@ -12,6 +12,7 @@ from workflow.orders import (
     Anew,
     ArriveAt,
     ChangeContext,
+    ChangeCoordination,
     EditPlan,
     EndChild,
     Order,
@@ -29,8 +30,8 @@ BULK_MAX = 1_000
 ALIASES = {"priority": "prioritise"}
 OUTCOMES = ("completed", "failed", "retry")
 # What runs tell each other is not for people.
-# What has a door of its own: plans, documents, sync points.
-_ELSEWHERE = (EditPlan, ChangeContext, ArriveAt, WithdrawFrom, ResetPoint)
+# What has a door of its own: plans, documents, coordination, sync points.
+_ELSEWHERE = (EditPlan, ChangeContext, ChangeCoordination, ArriveAt, WithdrawFrom, ResetPoint)
 _OTHERS = (EndChild, Anew, *_ELSEWHERE)
 ORDERS: dict[str, type[Order]] = {str(o.__struct_config__.tag): o for o in get_args(Order) if o not in _OTHERS}
 VERBS = ("cancel", *ORDERS)

@@ -10,10 +10,11 @@ from cloud.explain.views import ExplainView
 from cloud.port import PlannerPort
 
 if TYPE_CHECKING:
+    from cloud.coordinating.service import CoordinationService
     from cloud.driver import GlobalPlanner
 
 
-def explain_routes(node: "GlobalPlanner", runs: PlannerPort) -> APIRouter:
+def explain_routes(node: "GlobalPlanner", runs: PlannerPort, coordination: "CoordinationService") -> APIRouter:
     """The route; a run that has ended waits for nothing."""
 
     async def get(run: str) -> Response:
@@ -22,7 +23,9 @@ def explain_routes(node: "GlobalPlanner", runs: PlannerPort) -> APIRouter:
         if known is None:
             ended = await runs.run(run, wait_s=0)
             return answer(ExplainView(run, ended.run.state))
-        return answer(explained(node.planner, known, node.link_view, node.loop.clock.now().wall_ms))
+        view = explained(node.planner, known, node.link_view, node.loop.clock.now().wall_ms)
+        await coordination.tell_awards(view, known)
+        return answer(view)
 
     router = APIRouter(prefix="/api/v1")
     router.add_api_route("/workflows/{run}/explain", get, methods=["GET"])

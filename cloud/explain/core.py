@@ -57,7 +57,7 @@ def explained(planner: Planner, run: Run, link_of: LinkOf, now_ms: int = 0) -> E
 def _by_contract(said: Held, told: SiteReasons, link: LinkView) -> str:
     """What the site does with the run by its contract, and so why what is ready does not begin."""
     for reason in told.reasons if said.is_held else ():
-        if reason.kind == "agent":
+        if reason.kind in ("agent", "coordination"):
             reason.kind, reason.why, reason.since, reason.until = "synchronizing", said.why, link.since, said.until
     return said.why
 
@@ -68,12 +68,15 @@ def _waits_for(planner: Planner, run: Run) -> str:
 
 def _joined(planner: Planner, run: Run, site: str, reason: Reason, link: LinkView) -> Reason:
     if planner.fleet.site(site).is_paused and (
-        reason.kind in ("agent", "resource") or (reason.kind == "working" and not reason.who)
+        reason.kind in ("agent", "coordination", "resource") or (reason.kind == "working" and not reason.who)
     ):
         reason.why += "; its site is paused"
     match reason.kind:
         case "agent":
             _name_agents(planner, site, reason)
+        case "coordination":
+            _name_agents(planner, site, reason)
+            _name_negotiation(planner, run, site, reason)
             for locked in islice(planner.waiting.locks_in(site, run.id), NAMED_MAX):
                 reason.why += f"; if it is inside a group that has what cannot check epochs: {locked.words()}"
         case "working":
@@ -122,6 +125,17 @@ def _name_agents(planner: Planner, site: str, reason: Reason) -> None:
     else:
         elsewhere = sorted(s.id for s in planner.fleet.sites.values() if reason.on[0] in s.capabilities)
         reason.why += f"; no agent at {site} has it" + (f", but at {', '.join(elsewhere[:NAMED_MAX])}" if elsewhere else "")
+
+
+def _name_negotiation(planner: Planner, run: Run, site: str, reason: Reason) -> None:
+    """How far the protocol is, as the site last told."""
+    fragment = run.fragment(site)
+    assert fragment is not None, "the reason is of its task"
+    task = fragment.index_of(reason.task)
+    told = next((n for n in planner.fleet.site(site).negotiations if (n.run, n.task) == (run.id, task)), None)
+    if told is not None:
+        reason.why += f"; round {told.round}, {told.phase}: {told.why}"
+        reason.since, reason.until = reason.since or told.since_ms, told.until_ms
 
 
 def _described(agent: FleetAgent) -> str:

@@ -10,6 +10,8 @@ from cloud.conflicts.api import conflict_routes
 from cloud.consistency.api import ClientSessions, consistency_routes
 from cloud.control.api import control_routes
 from cloud.control.service import ControlService
+from cloud.coordinating.api import coordination_routes
+from cloud.coordinating.service import CoordinationService
 from cloud.dependencies.api import dependency_routes
 from cloud.dependencies.service import DependencyService
 from cloud.documents.api import document_routes
@@ -46,10 +48,12 @@ def make_routes(node: "GlobalPlanner") -> FastAPI:
     runs = PlannerService(node)
     forks = ForkService(runs, node.fetching)
     control = ControlService(node, runs, forks)
+    coordination = CoordinationService(node, runs, control)
     more = (
         dependency_routes(DependencyService(node, runs)),
         forking_routes(forks),
         moving_routes(node),  # Before the orders, which take any verb.
+        coordination_routes(coordination),
         control_routes(control, runs),
         point_routes(node, runs, control),
         planning_routes(PlanService(node, runs, control)),
@@ -62,7 +66,7 @@ def make_routes(node: "GlobalPlanner") -> FastAPI:
         document_routes(node),
         conflict_routes(node, control),
         watching_routes(node),
-        explain_routes(node, runs),
+        explain_routes(node, runs, coordination),
         cache_routes(node, runs),
         looking_routes(runs.looking),
         retention_routes(RetentionService(node)),

@@ -31,6 +31,7 @@ from tiercel.answers import (
     Started,
 )
 from tiercel.conflict_calls import ConflictCalls
+from tiercel.coordination_calls import CoordinationCalls
 from tiercel.document_calls import DocumentCalls
 from tiercel.listening import Listening
 from tiercel.plan_calls import PlanCalls
@@ -45,7 +46,7 @@ DEFINITION_S_PER_MIB = 10.0
 """How much longer for each MiB of a definition: a server that has other work reads YAML at some 200 KiB/s, JSON faster."""
 
 
-class Client(Listening, DocumentCalls, ConflictCalls, PlanCalls, PointCalls):
+class Client(Listening, DocumentCalls, ConflictCalls, PlanCalls, PointCalls, CoordinationCalls):
     """Each method is one request. Raises ApiError (the API refused) or ServerUnreachable. May be used by several threads."""
 
     def __init__(self, base_url: str = DEFAULT_SERVER) -> None:

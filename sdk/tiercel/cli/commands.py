@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 GROUP = "tiercel.commands"
 
 NOUNS = {
-    "run": ("tiercel.cli.run_syncing:app", "Start runs, look at them, watch them, steer them, cancel them."),
+    "run": ("tiercel.cli.run_coordination:app", "Start runs, look at them, watch them, steer them, cancel them."),
     "approval": ("tiercel.cli.open:approvals", "See what waits for a person's decision, and decide."),
     "incident": ("tiercel.cli.open:incidents", "See what waits for a person's help, and resolve it."),
     "definition": ("tiercel.cli.definition:app", "Check, register, look at and compare workflow definitions."),

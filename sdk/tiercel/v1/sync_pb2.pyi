@@ -411,16 +411,46 @@ class AgentLoads(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class RefusedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     AGENTS_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
     RUNNING_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
+    NEGOTIATIONS_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     ready: _builtins.int
     running: _builtins.int
     @_builtins.property
     def agents(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgentLoad]: ...
     @_builtins.property
     def cache(self) -> Global___CacheLoad: ...
+    @_builtins.property
+    def negotiations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Negotiation]:
+        """Tasks that a protocol looks for an agent for, the oldest runs first; at most a hundred."""
+
+    @_builtins.property
+    def refused(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Bids and votes that did not count, by code, since the site's start."""
+
     def __init__(
         self,
         *,
@@ -428,14 +458,67 @@ class AgentLoads(_message.Message):
         ready: _builtins.int = ...,
         running: _builtins.int = ...,
         cache: Global___CacheLoad | None = ...,
+        negotiations: _abc.Iterable[Global___Negotiation] | None = ...,
+        refused: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "cache", b"cache", "ready", b"ready", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "cache", b"cache", "negotiations", b"negotiations", "ready", b"ready", "refused", b"refused", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AgentLoads: _TypeAlias = AgentLoads  # noqa: Y015
+
+@_typing.final
+class Negotiation(_message.Message):
+    """What is under way for a task: soft, like all of this message."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    UNTIL_MS_FIELD_NUMBER: _builtins.int
+    INVITED_FIELD_NUMBER: _builtins.int
+    GIVEN_FIELD_NUMBER: _builtins.int
+    run: _builtins.str
+    task: _builtins.int
+    protocol: _builtins.str
+    phase: _builtins.str
+    why: _builtins.str
+    round: _builtins.int
+    since_ms: _builtins.int
+    """UTC ms; 0: without an end."""
+    until_ms: _builtins.int
+    given: _builtins.bytes
+    """Bids or votes so far, as a JSON list of objects."""
+    @_builtins.property
+    def invited(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        run: _builtins.str = ...,
+        task: _builtins.int = ...,
+        protocol: _builtins.str = ...,
+        phase: _builtins.str = ...,
+        why: _builtins.str = ...,
+        round: _builtins.int = ...,
+        since_ms: _builtins.int = ...,
+        until_ms: _builtins.int = ...,
+        invited: _abc.Iterable[_builtins.str] | None = ...,
+        given: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["given", b"given", "invited", b"invited", "phase", b"phase", "protocol", b"protocol", "round", b"round", "run", b"run", "since_ms", b"since_ms", "task", b"task", "until_ms", b"until_ms", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Negotiation: _TypeAlias = Negotiation  # noqa: Y015
 
 @_typing.final
 class CacheLoad(_message.Message):

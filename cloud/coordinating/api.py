@@ -1,0 +1,31 @@
+"""`GET` and `POST /api/v1/workflows/{run}/coordination`."""
+
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request, Response
+
+from cloud.api import answer
+from cloud.bodies.api import body_of
+from cloud.coordinating.service import CoordinationService, order_in
+from cloud.requests import idempotency_key, wait_s
+from cloud.views import CommandView
+
+
+def coordination_routes(coordination: CoordinationService) -> APIRouter:
+    """The routes. A change that a home has not answered in time is answered with 202: it is on its way."""
+
+    async def show(run: str) -> Response:
+        return answer(await coordination.show(run))
+
+    async def change(run: str, request: Request) -> Response:
+        wait, body = wait_s(request.query_params.get("wait", "2")), await body_of(request)
+        key = idempotency_key(request.headers.get("idempotency-key", ""))
+        outcome = await coordination.change(run, order_in(body), wait_s=wait, idempotency_key=key, body=body)
+        if isinstance(outcome, CommandView):
+            return answer(outcome, 202, {"Location": f"/api/v1/commands/{quote(outcome.command, safe='')}"})
+        return answer(outcome)
+
+    router = APIRouter(prefix="/api/v1")
+    router.add_api_route("/workflows/{run}/coordination", show, methods=["GET"])
+    router.add_api_route("/workflows/{run}/coordination", change, methods=["POST"])
+    return router

@@ -1,0 +1,82 @@
+"""`tiercel run coordination`: how the tasks of a run find their agents."""
+
+from typing import Annotated, Any
+
+import typer
+
+from tiercel.cli.options import Format, Output, Server, noun
+from tiercel.cli.run import RunArgument, print_outcome
+from tiercel.cli.run_control import Wait
+from tiercel.cli.run_syncing import app
+from tiercel.cli.show import Table, note, print_json
+from tiercel.cli.text import short, when
+from tiercel.cli.values import worded
+from tiercel.client import DEFAULT_SERVER, Client
+
+__all__ = ["app"]
+
+coordination = noun("See by which protocol the tasks of a run find their agents, and what came of it; choose another.")
+app.add_typer(coordination, name="coordination")
+BIDS_SHOWN = 5
+
+
+@coordination.command()
+def show(run: RunArgument, server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -> None:
+    """Show what is in force for each task, what is under way, and who was named last and why."""
+    with Client(server) as client:
+        found = client.coordination(run)
+    if output is Format.JSON:
+        print_json(found)
+        return
+    table = Table(("task", "state", "site", "protocol", "said by", "more"))
+    for task in found["tasks"]:
+        plan = task["coordination"]
+        more = ", ".join(f"{name}={short(value, 60)}" for name, value in plan.items() if name != "protocol")
+        table.rows.append((task["task"], task["state"], task["site"], plan["protocol"], task["said_by"], more))
+    table.print()
+    if found["more"]:
+        note(f"and {found['more']:,} more tasks")
+    for each in found["negotiations"]:
+        note(f"{each['task']} at {each['site']}, {each['protocol']} round {each.get('round', 1)}, {each['phase']}: {each['why']}")
+        _offers(each.get("given", []))
+    for award in found["awards"]:
+        detail = award["detail"]
+        who = award["agent"] or "nobody"
+        note(f"{award['task']} at {when(award['at'])}: {who} by {award['protocol']} ({detail['rule']}): {detail['reason']}")
+        _offers(detail.get("given", []))
+        for refused in detail.get("refused", []):
+            note(f"    {refused['agent']} did not count ({refused['code']}): {refused['reason']}")
+    for site, codes in found["refused"].items():
+        note(f"refused at {site}: " + ", ".join(f"{count:,} {code}" for code, count in codes.items()))
+
+
+def _offers(given: list[dict[str, Any]]) -> None:
+    for each in given[:BIDS_SHOWN]:
+        said = ", ".join(f"{name} {short(value, 40)}" for name, value in each.items() if name != "agent")
+        note(f"    {each.get('agent')}: {said}")
+    if len(given) > BIDS_SHOWN:
+        note(f"    and {len(given) - BIDS_SHOWN} more")
+
+
+@coordination.command("set")
+def change(
+    run: RunArgument,
+    protocol: Annotated[
+        str,
+        typer.Argument(
+            metavar="PROTOCOL[,NAME=VALUE...]",
+            help="direct, auction, leader, consensus, with what belongs to it: auction,evaluator=fastest,wait=300ms.",
+        ),
+    ],
+    task: Annotated[str, typer.Option(help="Only this task; without it, all that agents do.")] = "",
+    idempotency_key: Annotated[str, typer.Option("--idempotency-key", help="Asked again under it, it is one order.")] = "",
+    wait: Wait = 2.0,
+    server: Server = DEFAULT_SERVER,
+    output: Output = Format.TABLE,
+) -> None:
+    """Let tasks that nobody has in hand find their agents by another protocol."""
+    said = worded(protocol, "protocol", "PROTOCOL")
+    asked = {"protocol": said} if isinstance(said, str) else said
+    with Client(server) as client:
+        outcome: Any = client.coordinate(run, asked, task=task, wait_s=wait, idempotency_key=idempotency_key)
+    print_outcome(outcome, output)

@@ -1,0 +1,21 @@
+"""What `tiercel.client.Client` does with how tasks of runs find their agents."""
+
+from typing import Any, cast
+from urllib.parse import quote
+
+
+class CoordinationCalls:
+    """By which protocol, what is under way, and what came of it."""
+
+    def coordination(self: Any, run: str) -> dict[str, Any]:
+        """What is in force for each task, the negotiations under way, the last awards with all bids and votes."""
+        return cast(dict[str, Any], self._request("GET", f"/api/v1/workflows/{quote(run, safe='')}/coordination"))
+
+    def coordinate(
+        self: Any, run: str, coordination: dict[str, Any], *, task: str = "", wait_s: float = 2.0, idempotency_key: str = ""
+    ) -> dict[str, Any]:
+        """Let all tasks of a run, or one of them, find their agents by another protocol: `protocol` and what belongs to it, as in
+        a definition. The run once its homes have taken it; the command, if they do not answer within `wait_s`."""
+        fields = {**coordination, **({"task": task} if task else {})}
+        found = self.order(run, "coordination", wait_s=wait_s, idempotency_key=idempotency_key, **fields)
+        return cast(dict[str, Any], found)
