@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 NO = "no"
-WEIGHT_MAX = 1_000_000
+WEIGHT_MAX = 1_000_000_000
 
 
 class Rule(StrEnum):

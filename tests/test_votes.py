@@ -76,3 +76,13 @@ async def test_who_cannot_tell_abstains(system: Whole) -> None:
     output = (await system.ended(await system.start_run(asked)))["tasks"][0]["output"]
     assert output["votes"] == {"ann": "accept", "dan": None}
     assert (output["option"], output["ended"]) == ("accept", "all")
+
+
+async def test_agents_choose_one_of_them_to_do_the_work(system: Whole) -> None:
+    """Without an opinion of their own they choose the least loaded; the award that the cloud holds has every vote."""
+    chosen = {"protocol": "consensus", "wait": "20s", "group": ["ann", "ben", "cleo"], "quorum": 3}
+    run = await system.start_run({"work": {"capability": "work", "coordination": chosen}})
+    ended = await system.ended(run)
+    assert (ended["run"]["state"], ended["tasks"][0]["output"]) == ("completed", "ann"), ended
+    (awarded,) = [entry for entry in await system.history(run) if entry["kind"] == "TaskAwarded"]
+    assert awarded["event"]["protocol"] == "consensus", awarded

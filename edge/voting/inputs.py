@@ -32,6 +32,7 @@ class Proposal(NamedTuple):
     rule: str
     run: str
     task: str
+    what: str
 
 
 class ProposeVotes(NamedTuple):

@@ -39,6 +39,7 @@ class Question:
     text: str
     details: bytes
     wait_ms: int
+    what: str = "vote"
 
 
 @dataclass(slots=True)
@@ -113,7 +114,7 @@ class Polls(Part):
         ballot, question = poll.ballot, poll.question
         due_ms = max(0, ballot.deadline_mono_ms - now.mono_ms)
         about = question.topic, question.text, ballot.terms.options, question.details, due_ms, str(ballot.terms.rule)
-        proposal = Proposal(ballot.ballot, ballot.epoch, *about, question.run, question.task_name)
+        proposal = Proposal(ballot.ballot, ballot.epoch, *about, question.run, question.task_name, question.what)
         poll.asked[agent] = session
         self._send(question.run, ProposeVotes(session, agent, [proposal]), out)
 

@@ -37,6 +37,7 @@ class Proposal:
     rule: str
     run: str
     task: str
+    what: str = "vote"
 
 
 class Voting(Concern):
@@ -61,7 +62,7 @@ class Voting(Concern):
             self._remember(key)
             voter = self._voters.get(item.topic) or self._voters.get("")
             if voter is None:
-                self._answer(key, tuple(item.options), None)
+                self._answer(key, tuple(item.options), least_loaded(_proposal(item)) if item.what == "consensus" else None)
                 continue
             self._ask(voter, key, _proposal(item))
 
@@ -100,4 +101,11 @@ class Voting(Concern):
 def _proposal(item: Any) -> Proposal:
     details = json.loads(item.details or b"{}")
     about = item.ballot, item.epoch, item.topic, item.question, tuple(item.options), details
-    return Proposal(*about, item.due_ms / 1000, item.rule, item.run, item.task)
+    return Proposal(*about, item.due_ms / 1000, item.rule, item.run, item.task, item.what)
+
+
+def least_loaded(proposal: Proposal) -> str:
+    """Whom an agent without an opinion of its own votes for: the candidate with the smallest share of its capacity in use, the
+    first by name. All such agents agree."""
+    candidates: dict[str, dict[str, Any]] = proposal.details["candidates"]
+    return min(sorted(candidates), key=lambda agent: candidates[agent]["load"] / candidates[agent]["capacity"])

@@ -973,6 +973,7 @@ class Proposal(_message.Message):
     RULE_FIELD_NUMBER: _builtins.int
     RUN_FIELD_NUMBER: _builtins.int
     TASK_FIELD_NUMBER: _builtins.int
+    WHAT_FIELD_NUMBER: _builtins.int
     ballot: _builtins.str
     epoch: _builtins.int
     topic: _builtins.str
@@ -985,6 +986,10 @@ class Proposal(_message.Message):
     rule: _builtins.str
     run: _builtins.str
     task: _builtins.str
+    what: _builtins.str
+    """vote: the task is the question. consensus: which agent does the task; the options are agents, and the details are an object with
+    the task's parameters and, by agent, load, capacity and labels of the candidates.
+    """
     @_builtins.property
     def options(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -1000,10 +1005,11 @@ class Proposal(_message.Message):
         rule: _builtins.str = ...,
         run: _builtins.str = ...,
         task: _builtins.str = ...,
+        what: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ballot", b"ballot", "details", b"details", "due_ms", b"due_ms", "epoch", b"epoch", "options", b"options", "question", b"question", "rule", b"rule", "run", b"run", "task", b"task", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ballot", b"ballot", "details", b"details", "due_ms", b"due_ms", "epoch", b"epoch", "options", b"options", "question", b"question", "rule", b"rule", "run", b"run", "task", b"task", "topic", b"topic", "what", b"what"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
