@@ -126,6 +126,8 @@ class Group:
     """Nobody is elected before."""
     heir: str = ""
     """Who is elected next, if it is there."""
+    floor: int = 0
+    """Epochs lie above it: of a start later than all that may have been forgotten (`coordination.lease.floor_of`)."""
     _joined: int = 0
 
     def decide(self, input: Input, now_ms: int) -> list[Event]:
@@ -180,6 +182,11 @@ class Group:
             return f"the term {epoch} of group {self.name} is over"
         return "" if agent == self.term.leader else f"group {self.name} is led by {self.term.leader}, not by {agent}"
 
+    def heard(self, at_ms: int) -> None:
+        """Somebody else keeps the leader's lease, and it has not ended: it counts from this moment now."""
+        if self.term.leader:
+            self.renewed_ms = max(at_ms, self.renewed_ms or at_ms)
+
     def resumed(self, now_ms: int) -> None:
         """After a restart: the leader that the log knows has one lease time to come back, and a delay is waited for anew."""
         self.renewed_ms, self.free_ms = now_ms, now_ms + self.term.delay_ms
@@ -218,7 +225,7 @@ class Group:
         ranked = sorted(self.standing.values(), key=lambda one: (one.agent != self.heir, -one.priority, one.number, one.agent))
         agent, reason = ranked[0].agent, _why(ranked) if ranked[0].agent != self.heir else "transferred"
         self.renewed_ms, self.free_ms, self.heir = now_ms, 0, ""
-        return [LeaderElected(self.name, agent, self.term.epoch + 1, reason)]
+        return [LeaderElected(self.name, agent, max(self.term.epoch, self.floor) + 1, reason)]
 
 
 def _why(ranked: list[Standing]) -> str:

@@ -310,6 +310,8 @@ class Dispatch:
         parameters = rendered or constant or b"{}"
         generation = generation_of(fragment, task) if fragment.extras is not None else 0
         leases = self.home.leases.of(fragment, task) if self.home.leases.granted else ()
+        if award is not None and award[1].under:
+            leases = (*leases, *sorted(award[1].under.items()))
         times = plan.timeout_ms, generation, plan.heartbeat_ms
         return Assigned(key, name, plan.capability, parameters, plan.effect, *times, leases)
 

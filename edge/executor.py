@@ -29,6 +29,7 @@ from edge.heartbeats import Heartbeats
 from edge.home import Chance, Home, timers_of
 from edge.inputs import AcknowledgeResults, AgentReported, Outrun
 from edge.joining import AgentTokens
+from edge.leading.groups import Leading
 from edge.merging import SiteMerging
 from edge.part import Part
 from edge.parts import Parts
@@ -111,6 +112,7 @@ class Executor:
     tokens: AgentTokens = field(init=False)
     reseeding: SiteReseeding = field(init=False)
     lag: Lag = field(init=False)
+    leading: Leading = field(init=False)
     unheard: Unheard = field(default_factory=Unheard)
     begun_ms: dict[tuple[str, int], int] = field(default_factory=dict)
     doubts: Doubts = field(default_factory=Doubts)
@@ -123,7 +125,8 @@ class Executor:
         self.home = Home(self.site, self.stream, self.chance, self.roster)
         self.cache = ResultCache(self.home, self.holds_blob)
         self.dispatch = Dispatch(self.home, self.assigner, self.cache)
-        self.dispatch.coordinating = Coordinating(self.home, make_seekers(self.home, self.dispatch))
+        self.leading = Leading(self.home)
+        self.dispatch.coordinating = Coordinating(self.home, make_seekers(self.home, self.dispatch, self.leading))
         self.deadlines = Deadlines(self.home, self.dispatch)
         self.fragments, self.plans = self.home.fragments, self.home.plans
         self.schedules = SiteSchedules(self.home, self._cancel)
@@ -155,7 +158,7 @@ class Executor:
         self.run_documents = RunDocuments(self.home)
         self.points = SyncPoints(self.home, self.run_documents)
         first = (self.home.leases, self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding)
-        votes = (self.home.polls, self.home.votes)
+        votes = (self.home.polls, self.home.votes, self.leading)
         more = (self.documents, self.run_documents, self.points, self.merging, self.tokens, self.reseeding, *votes)
         return (*first, self.conflicts, *more, self.dispatch.coordinating)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from edge.coordinating.messages import bids_of, offers_message, refusals_message
 from edge.coordinating.words import OfferLots, RefuseBids
+from edge.leading import messages as leading
 from edge.voting import messages as votes
 from sync.taking import apart
 from tiercel.v1 import agent_pb2
@@ -17,8 +18,8 @@ from tiercel.v1 import agent_pb2
 Hear = Callable[[int, str, Any], object]
 Say = Callable[[Any], agent_pb2.EdgeMessage]
 
-_HEARS: tuple[dict[str, Hear], ...] = ({"offer_replies": bids_of}, votes.HEARS)
-_SAYS: tuple[dict[type, Say], ...] = ({OfferLots: offers_message, RefuseBids: refusals_message}, votes.SAYS)
+_HEARS: tuple[dict[str, Hear], ...] = ({"offer_replies": bids_of}, leading.HEARS, votes.HEARS)
+_SAYS: tuple[dict[type, Say], ...] = ({OfferLots: offers_message, RefuseBids: refusals_message}, leading.SAYS, votes.SAYS)
 
 HEARS = apart(_HEARS)
 """By the kind of an AgentMessage, the name of its field in the `oneof`."""

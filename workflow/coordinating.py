@@ -21,7 +21,8 @@ WHOLE_RUN = -1
 
 class Award(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why an agent got a task, as the JSON in `TaskAwarded.detail` says it. `given` are the bids or votes with all their values
-    (the best first, `more` were left out), `refused` those that did not count and why."""
+    (the best first, `more` were left out), `refused` those that did not count and why, `under` the epochs under which it was
+    decided: agents are told them as leases of the attempt, so that what they act on can refuse an older one."""
 
     rule: str
     reason: str
@@ -30,6 +31,7 @@ class Award(msgspec.Struct, frozen=True, omit_defaults=True):
     refused: list[dict[str, object]] = []
     invited: list[str] = []
     more: int = 0
+    under: dict[str, int] = {}
 
 
 def may_be_coordinated(fragment: "Fragment", task: int) -> bool:

@@ -14,7 +14,7 @@ def who_may(plan: TaskPlan, group: GroupOfAgents | None) -> Who:
 
 def belongs(slot: Slot, who: Who) -> bool:
     """Is the agent one of them?"""
-    if who.capability not in slot.capabilities or (who.also and who.also not in slot.capabilities):
+    if (who.capability and who.capability not in slot.capabilities) or (who.also and who.also not in slot.capabilities):
         return False
     if who.agents and slot.agent not in who.agents:
         return False

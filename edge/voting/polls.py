@@ -22,6 +22,8 @@ from workflow.events import AgentDeparted
 if TYPE_CHECKING:
     from edge.home import Home
 
+VOTES = "votes"
+"""The feature of an agent's Register that says that it answers questions; others abstain."""
 CLOSED_MAX = 1_000
 """Of so many ballots the result is remembered, for votes that are said again."""
 
@@ -86,6 +88,8 @@ class Polls(Part):
             slot = self._home.roster.slots.get(agent)
             if slot is None or not slot.present:
                 ballot.step(Gone(agent, "unreachable" if slot is not None else "unknown"), now.mono_ms)
+            elif slot.session and VOTES not in slot.features:
+                ballot.step(Gone(agent, "cannot_vote"), now.mono_ms)
             elif slot.session:
                 self._ask(poll, agent, slot.session, now, out)
         self._news[name] = None
@@ -106,6 +110,9 @@ class Polls(Part):
         slot = self._home.roster.slots[agent]
         for name in list(self._voters.get(agent, ())):
             poll = self.open[name]
+            if VOTES not in slot.features:
+                self._take(poll, Gone(agent, "cannot_vote"), now, out)
+                continue
             self._take(poll, Returned(agent), now, out)
             if agent not in poll.ballot.votes and poll.asked.get(agent) != slot.session:
                 self._ask(poll, agent, slot.session, now, out)

@@ -42,16 +42,33 @@ if TYPE_CHECKING:
     from tiercel.context import TaskContext
     from tiercel.errors import RetryableError, TerminalError
     from tiercel.fenced import FencedResource
+    from tiercel.leading import Follower, Lead, LeadTask
     from tiercel.tls import Tls
     from tiercel.voting import Proposal
 
-__all__ = ["Agent", "Bid", "FencedResource", "Offer", "Proposal", "RetryableError", "TaskContext", "TerminalError", "Tls"]
+__all__ = [
+    "Agent",
+    "Bid",
+    "FencedResource",
+    "Follower",
+    "Lead",
+    "LeadTask",
+    "Offer",
+    "Proposal",
+    "RetryableError",
+    "TaskContext",
+    "TerminalError",
+    "Tls",
+]
 
 _HOMES = {
     "Agent": "tiercel.agent",
     "Bid": "tiercel.bidding",
     "Offer": "tiercel.bidding",
     "FencedResource": "tiercel.fenced",
+    "Follower": "tiercel.leading",
+    "Lead": "tiercel.leading",
+    "LeadTask": "tiercel.leading",
     "Proposal": "tiercel.voting",
     "RetryableError": "tiercel.errors",
     "TaskContext": "tiercel.context",

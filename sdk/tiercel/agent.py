@@ -123,6 +123,30 @@ class Agent:
 
         return say
 
+    def lead(self, group: str = "") -> Callable[[Function], Function]:
+        """Say who does what while this agent leads the group; without a name, any group.
+
+        The function gets a `Lead` and returns a mapping of task ids to agents (None: later), or None to let the site spread the
+        tasks. A plain function runs in a thread of its own, an `async def` in the event loop. One that raises, or takes longer
+        than there is time, has no opinion.
+        """
+
+        def plan(function: Function) -> Function:
+            if group in self._opinions.planners:
+                raise ValueError(f"agent {self.name!r} plans for {group or 'all groups'!r} already")
+            self._opinions.planners[group] = function
+            return function
+
+        return plan
+
+    def hand_over(self, group: str, successor: str = "") -> bool:
+        """Give the leadership of a group back, to this member or whoever is next. Call it in the loop.
+
+        False if this agent does not lead the group, as far as it knows, or has no session.
+        """
+        leading = self._opinions.leading
+        return leading is not None and leading.hand_over(group, successor)
+
     async def serve(self, target: Target) -> None:
         """Connect to a gateway ("host:port", "unix:/path", or a `Line` or channel that many agents share) and work until `stop`.
 

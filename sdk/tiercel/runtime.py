@@ -115,7 +115,7 @@ class Runtime:
         self._asking = Asking(loop, settings.name)
         bidder = Bidder(settings.name, settings.capacity, settings.cost, self._work.in_hand, settings.bids)
         self._concerns: tuple[Concern, ...] = (
-            *(opinions or Opinions()).concerns(self._asking, self._outbox),
+            *(opinions or Opinions()).concerns(settings.name, self._asking, self._outbox),
             Bidding(loop, bidder, self._asking, self._outbox),
         )
 

@@ -49,6 +49,9 @@ class Voting(Concern):
         self._outbox = outbox
         self._said: dict[tuple[str, int], str | None] = {}  # None while it is thought about.
 
+    def features(self) -> tuple[str, ...]:
+        return ("votes",)
+
     def hears(self) -> Mapping[str, Hear]:
         return {"proposals": self._asked, "vote_replies": self._told}
 

@@ -16,7 +16,7 @@ NAMES = ("anna", "ben", "cleo")
 def sought(**changes: Any) -> Site:
     site = Site()
     for name in NAMES:
-        site.join(name, capacity=1)
+        site.join(name, capacity=1, features=("votes",))
     chosen = {"protocol": "consensus", "wait": "10s", **changes}
     site.release(plan_of({"lift": {"with": {"kg": 5}, "coordination": chosen}}))
     site.turn()
@@ -103,7 +103,7 @@ def test_a_restart_in_the_middle_of_a_vote_asks_anew() -> None:
     vote(site, "anna", "cleo")
     site.restart()
     for name in NAMES:
-        site.join(name)
+        site.join(name, features=("votes",))
     site.turn()
     for name in ("ben", "anna"):
         vote(site, name, "ben")

@@ -28,7 +28,7 @@ def opened(**changes: Any) -> Site:
     """Three inspectors are asked."""
     site = Site()
     for name in NAMES:
-        site.join(name)
+        site.join(name, features=("votes",))
     site.release(plan_of(inspected(**changes)))
     site.turn()
     return site
@@ -97,7 +97,7 @@ def test_a_restart_asks_anew_and_votes_of_before_do_not_count() -> None:
     before = asked(site.robots["anna"])[-1].epoch
     site.restart()
     for name in NAMES:
-        site.join(name)
+        site.join(name, features=("votes",))
     site.turn()
     after = asked(site.robots["anna"])[-1].epoch
     assert after > before
@@ -116,7 +116,7 @@ def test_who_is_gone_is_not_waited_for_and_who_returns_is_asked() -> None:
     vote(site, "anna", "accept")
     site.hang_up(site.robots["ben"])
     site.hang_up(site.robots["cleo"], goodbye=True)
-    site.join("ben")
+    site.join("ben", features=("votes",))
     assert len(asked(site.robots["ben"])) == 2
     site.hang_up(site.robots["ben"])
     site.beat(site.robots["anna"])
@@ -132,13 +132,13 @@ def test_all_with_a_capability_may_vote_once_there_are_enough() -> None:
     """Nobody is asked before the quorum is there; who else comes later is not among them."""
     site = Site()
     site.release(plan_of({"inspect": {"vote": {"question": "Good?", "voters": "work", "quorum": 2, "deadline": 60}}}))
-    site.join("anna")
+    site.join("anna", features=("votes",))
     site.turn()
     assert asked(site.robots["anna"]) == []
     assert next(reason.why for reason in explain(site.fragment())) == "waits for agents with work to vote"
-    site.join("ben")
+    site.join("ben", features=("votes",))
     site.turn()
-    site.join("cleo")
+    site.join("cleo", features=("votes",))
     site.turn()
     assert [len(asked(site.robots[name])) for name in NAMES] == [1, 1, 0]
     assert asked(site.robots["anna"])[0].topic == "work"
@@ -150,7 +150,7 @@ def test_a_question_that_nobody_can_answer_is_rejected_in_its_time() -> None:
     """The time of a question runs while too few are there."""
     site = Site()
     site.release(plan_of({"inspect": {"vote": {"question": "Good?", "voters": "work", "quorum": 2, "deadline": 60}}}))
-    site.join("anna")
+    site.join("anna", features=("votes",))
     site.turn()
     site.hang_up(site.robots["anna"], goodbye=True)
     site.pass_ms(61_000)
@@ -196,7 +196,7 @@ def test_a_vote_is_the_sessions_own() -> None:
     """Whoever speaks over a session that another has taken over is not heard, and nobody votes for somebody else."""
     site = opened()
     old = site.robots["anna"].session
-    site.join("anna")
+    site.join("anna", features=("votes",))
     epoch = asked(site.robots["anna"])[-1].epoch
     site.turn(AgentVoted(old, "anna", [Said("r1/inspect", epoch, "accept")]))
     assert site.core.home.polls.open["r1/inspect"].ballot.votes == {}

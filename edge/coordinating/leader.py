@@ -1,0 +1,246 @@
+"""The leader of a group says who does a task: the protocol `leader`.
+
+Tasks that want an agent of a group are gathered and put to its leader with all followers that have room, under a number and the
+epoch of its term. What comes back counts as `coordination.delegating` says; the work is given under the leader's epoch
+(`TaskContext.leases["leader/GROUP"]`). A leader without an opinion, or of an older SDK, leaves it to the site, which spreads the
+tasks. One that does not answer in time is asked again, or `otherwise` holds; a group without a leader waits for one as long.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import msgspec
+
+from coordination.auction.bids import Who
+from coordination.delegating import TASKS_MAX, Asked, Follower, Refused, judge_plan, spread
+from coordination.leading import Group
+from edge.coordinating.members import members
+from edge.coordinating.seeker import Giving, Lot, Negotiation, Seeker
+from edge.home import Home
+from edge.leading.groups import Leading
+from edge.leading.inputs import AnswerLeader, AskLeader, LeadTask, PlanMade
+from edge.part import Step
+from edge.roster import Slot
+from sync.values import AgentId, Now
+from workflow.coordinating import Award
+from workflow.fragment import Fragment
+from workflow.tasks import CoordinationPlan, GroupOfAgents
+
+LEADS = "leads"
+"""The feature of an agent's Register that says that it answers as a leader."""
+ROUNDS = 3
+BACKOFF_MS = 500
+PARAMETER_BYTES_MAX = 2_048
+NAMED_MAX = 20
+
+
+@dataclass(slots=True)
+class Want:
+    """A task that wants an agent of a group; in which round it is, not before when (monotonic ms), when its wait began."""
+
+    group: str
+    capability: str
+    plan: CoordinationPlan
+    since: int
+    began_ms: int
+    round: int = 1
+    due_ms: int = 0
+    until_ms: int = 0  # How long a leader is waited for.
+    asked: int = 0
+    why: str = "waits for a leader"
+
+
+@dataclass(slots=True)
+class Leader(Seeker):
+    """The protocol `leader`. A group has one question open for each capability."""
+
+    protocol: ClassVar[str] = "leader"
+    home: Home
+    giving: Giving
+    leading: Leading
+    wanted: dict[Lot, Want] = field(default_factory=dict)
+    open: dict[tuple[str, str], Asked] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
+    _number: int = 0
+
+    def steps(self) -> dict[type, Step]:
+        return {PlanMade: self._hear}
+
+    def seek(self, fragment: Fragment, task: int, plan: CoordinationPlan, now: Now, out: list[object]) -> None:
+        lot, capability = Lot(fragment.run, task), fragment.task(task).capability
+        known = self.wanted.get(lot)
+        if known is not None and known.plan == plan:
+            return
+        name = group_name(plan.group, capability)
+        self.wanted[lot] = Want(name, capability, plan, now.wall_ms, now.mono_ms)
+        self.leading.group(name, _of_group(plan.group, capability), now, out)
+
+    def withdraw(self, lot: Lot) -> None:
+        self.wanted.pop(lot, None)
+
+    def wake_mono_ms(self) -> int | None:
+        waits = [due for each in self.wanted.values() if not each.asked and (due := each.due_ms or each.until_ms)]
+        return min([*waits, *(asked.due_ms for asked in self.open.values())], default=None)
+
+    def counts(self) -> dict[str, int]:
+        return {f"plan_{code}": count for code, count in sorted(self.refused.items())}
+
+    # Asking -----------------------------------------------------------------------------------------------------------
+
+    def settle(self, now: Now, out: list[object]) -> None:
+        for key, asked in list(self.open.items()):
+            group = self.leading.groups[key[0]]
+            if now.mono_ms >= asked.due_ms or group.admits(asked.leader, asked.epoch):
+                del self.open[key]
+                self._unanswered(key, asked, group, now, out)
+        gathered: dict[tuple[str, str], list[Lot]] = {}
+        for lot, each in self.wanted.items():
+            if not each.asked and now.mono_ms >= each.due_ms and (each.group, each.capability) not in self.open:
+                gathered.setdefault((each.group, each.capability), []).append(lot)
+        for key, lots in gathered.items():
+            self._put(self.leading.groups[key[0]], key, lots, now, out)
+
+    def _put(self, group: Group, key: tuple[str, str], lots: list[Lot], now: Now, out: list[object]) -> None:
+        for lot in [lot for lot in lots if not self.giving.is_sought(lot)]:
+            self.giving.forget(lot)
+        lots = [lot for lot in lots if lot in self.wanted][:TASKS_MAX]
+        for lot in lots:
+            self.wanted[lot].due_ms = self.wanted[lot].until_ms = 0
+        leader = self.home.roster.slots.get(group.term.leader)
+        if leader is None or not leader.session:
+            self._without_leader(group, lots, now, out)
+            return
+        slots = self._followers(*key)
+        followers = tuple(Follower(slot.agent, slot.capacity - self._room(slot), slot.capacity) for slot in slots)
+        if not lots or not any(one.load < one.capacity for one in followers):
+            return  # They are put to the leader when somebody has room.
+        self._number += 1
+        wait_ms = max(self.wanted[lot].plan.wait_ms for lot in lots)
+        named = {f"{lot.run}/{lot.task}": lot for lot in lots}
+        asked = Asked(self._number, group.term.epoch, leader.agent, tuple(named), followers, now.mono_ms + wait_ms)
+        if LEADS not in leader.features:
+            self._carry_out(group, asked, spread(asked.tasks, followers), f"{leader.agent} leaves it to the site", now, out)
+            return
+        self.open[key] = asked
+        for lot in lots:
+            self.wanted[lot].asked, self.wanted[lot].why = asked.number, f"{leader.agent}, who leads {group.name}, is asked"
+        tasks = [self._shown(name, lot) for name, lot in named.items()]
+        told = [(one, slot.labels) for one, slot in zip(followers, slots, strict=True)]
+        out.append(AskLeader(leader.session, leader.agent, group.name, asked.epoch, asked.number, tasks, told, wait_ms))
+
+    def _followers(self, name: str, capability: str) -> list[Slot]:
+        who = self.leading.who[name]
+        return members(self.home.roster, Who(capability, who.agents, who.label, who.also or who.capability))
+
+    def _room(self, slot: Slot) -> int:
+        return self.home.roster.assigner.room(slot.agent)
+
+    def _shown(self, name: str, lot: Lot) -> LeadTask:
+        fragment, parameters = self.home.fragments[lot.run], self.giving.parameters_of(lot)
+        told = parameters if len(parameters) <= PARAMETER_BYTES_MAX else b""
+        return LeadTask(name, lot.run, fragment.id_of(lot.task), fragment.task(lot.task).capability, told)
+
+    def _without_leader(self, group: Group, lots: list[Lot], now: Now, out: list[object]) -> None:
+        for lot in lots:
+            each = self.wanted[lot]
+            each.why, each.until_ms = f"nobody leads {group.name}", each.began_ms + each.plan.wait_ms
+            if now.mono_ms >= each.began_ms + each.plan.wait_ms:
+                self._otherwise(lot, each, "no_leader", now, out)
+
+    def _unanswered(self, key: tuple[str, str], asked: Asked, group: Group, now: Now, out: list[object]) -> None:
+        """The leader was lost, or did not answer in time: the next question goes to whoever leads then."""
+        for lot, each in list(self.wanted.items()):
+            if each.asked != asked.number:
+                continue
+            each.asked, each.round = 0, each.round + 1
+            if group.admits(asked.leader, asked.epoch):
+                each.why = f"{asked.leader} leads {group.name} no more"
+                continue
+            each.why = f"{asked.leader}, who leads {group.name}, has not answered"
+            each.due_ms = now.mono_ms + BACKOFF_MS * each.round
+            if each.round > ROUNDS:
+                self._otherwise(lot, each, "no_plan", now, out)
+
+    def _otherwise(self, lot: Lot, each: Want, code: str, now: Now, out: list[object]) -> None:
+        if each.plan.otherwise == "wait":
+            each.began_ms, each.until_ms = now.mono_ms, now.mono_ms + each.plan.wait_ms
+            return
+        award = Award(f"leader of {each.group}", each.why, each.round)
+        self.giving.give_up(lot, each.plan.otherwise, (self.protocol, award), code, now, out)
+
+    # Plans ------------------------------------------------------------------------------------------------------------
+
+    def _hear(self, input: PlanMade, now: Now, out: list[object]) -> None:
+        slot = self.home.roster.admit(input.agent, input.session, now)
+        if slot is None:
+            return
+        group = self.leading.groups.get(input.group)
+        if group is None:
+            unknown = Refused("", "old_plan", f"there is no group {input.group} at {self.home.site}")
+            self._refuse(input, [unknown], out)
+            return
+        key = next((key for key, asked in self.open.items() if key[0] == group.name and asked.number == input.number), None)
+        asked = self.open.get(key) if key is not None else None
+        judged = judge_plan(group, asked, input.agent, input.epoch, input.number, input.plan)
+        self._refuse(input, judged.refused, out)
+        if asked is None or key is None or any(not refused.task for refused in judged.refused):
+            return
+        del self.open[key]
+        given = spread(asked.tasks, asked.followers) if input.by_site else judged.given
+        why = "has no opinion, and the site spreads the tasks" if input.by_site else "says so"
+        self._carry_out(group, asked, given, f"{input.agent} {why}", now, out)
+
+    def _refuse(self, input: PlanMade, refused: list[Refused], out: list[object]) -> None:
+        for one in refused:
+            self.refused[one.code] = self.refused.get(one.code, 0) + 1
+        if refused:
+            out.append(AnswerLeader(input.session, input.agent, input.group, input.epoch, input.number, refused))
+
+    def _carry_out(self, group: Group, asked: Asked, given: dict[str, str], why: str, now: Now, out: list[object]) -> None:
+        """Followers get what the plan gives them; what it leaves out is put to the leader again a little later."""
+        said: list[dict[str, object]] = [
+            {"agent": one.agent, "load": one.load, "capacity": one.capacity} for one in asked.followers[:NAMED_MAX]
+        ]
+        for name in asked.tasks:
+            run, _, task = name.rpartition("/")
+            lot = Lot(run, int(task))
+            each = self.wanted.get(lot)
+            if each is None:
+                continue
+            each.asked = 0
+            agent = given.get(name, "")
+            under = {f"leader/{group.name}": asked.epoch}
+            reason = f"{asked.leader} leads {group.name} under epoch {asked.epoch}: {why}"
+            award = Award(
+                f"leader of {group.name}", reason, each.round, said, more=max(0, len(asked.followers) - NAMED_MAX), under=under
+            )
+            if not agent or self.giving.give(lot, AgentId(agent), (self.protocol, award), now, out) == "no_room":
+                each.due_ms = now.mono_ms + BACKOFF_MS
+                each.why = f"{asked.leader}, who leads {group.name}, leaves it for later" if not agent else f"{agent} has no room"
+
+    def explain(self, lot: Lot, now: Now) -> Negotiation | None:
+        each = self.wanted.get(lot)
+        if each is None:
+            return None
+        asked = self.open.get((each.group, each.capability)) if each.asked else None
+        found = Negotiation(*lot, self.protocol, "open" if asked else "waiting", each.why, each.round, each.since)
+        if asked is None:
+            return found
+        until = now.wall_ms + asked.due_ms - now.mono_ms
+        given: list[dict[str, object]] = [{"leader": asked.leader, "epoch": asked.epoch}]
+        invited = [one.agent for one in asked.followers[:NAMED_MAX]]
+        return msgspec.structs.replace(found, until=until, invited=invited, given=given)
+
+
+def group_name(group: GroupOfAgents | None, capability: str) -> str:
+    """What a group is called: by its name, else by who is in it."""
+    if group is None:
+        return capability
+    return group.name or group.capability or group.label or ",".join(group.agents)
+
+
+def _of_group(group: GroupOfAgents | None, capability: str) -> Who:
+    """Who is in it. A group that only has a name is all that can do the task."""
+    if group is None or not (group.capability or group.agents or group.label):
+        return Who(capability)
+    return Who(group.capability, group.agents, group.label)

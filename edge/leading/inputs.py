@@ -1,0 +1,71 @@
+"""What a leader is asked and says, and what its group is told."""
+
+from typing import NamedTuple
+
+from coordination.delegating import Follower, Refused, Wanted
+
+
+class PlanMade(NamedTuple):
+    """An agent says who does what. `by_site`: it has no opinion, and the site spreads the tasks."""
+
+    session: int
+    agent: str
+    group: str
+    epoch: int
+    number: int
+    plan: list[Wanted]
+    by_site: bool
+
+
+class LeaderSpoke(NamedTuple):
+    """A leader gives its term back. `successor` empty: to whoever is next."""
+
+    session: int
+    agent: str
+    group: str
+    epoch: int
+    successor: str
+
+
+class LeadTask(NamedTuple):
+    """One task that a leader is asked about. `parameters` is a JSON object, empty if it is large."""
+
+    id: str
+    run: str
+    task_name: str
+    capability: str
+    parameters: bytes
+
+
+class AskLeader(NamedTuple):
+    """Order: ask the leader who does these, under its epoch."""
+
+    session: int
+    agent: str
+    group: str
+    epoch: int
+    number: int
+    tasks: list[LeadTask]
+    followers: list[tuple[Follower, dict[str, str]]]
+    due_ms: int
+
+
+class AnswerLeader(NamedTuple):
+    """Order: tell an agent what of its plan does not count."""
+
+    session: int
+    agent: str
+    group: str
+    epoch: int
+    number: int
+    refused: list[Refused]
+
+
+class TellLeader(NamedTuple):
+    """Order: tell a member who leads its group; `leader` empty: the term of this epoch is over."""
+
+    session: int
+    agent: str
+    group: str
+    epoch: int
+    leader: str
