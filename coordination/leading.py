@@ -32,6 +32,12 @@ class Joined(NamedTuple):
     priority: int = 0
 
 
+class Gathered(NamedTuple):
+    """Several stand for election at once, in this order: nobody is elected only because it was named first."""
+
+    agents: tuple[Joined, ...]
+
+
 class Left(NamedTuple):
     """An agent is no member any more. `is_lost`: without a word of its own, so that it may still act as if it were."""
 
@@ -64,7 +70,7 @@ class Tick(NamedTuple):
     """Time has passed."""
 
 
-Input = Joined | Left | Renewed | SteppedDown | Transferred | Tick
+Input = Joined | Gathered | Left | Renewed | SteppedDown | Transferred | Tick
 
 
 class LeaderElected(Event, frozen=True):
@@ -137,6 +143,9 @@ class Group:
         match input:
             case Joined(agent, priority):
                 self._join(agent, priority)
+            case Gathered(agents):
+                for each in agents:
+                    self._join(*each)
             case Left(agent, is_lost):
                 self.standing.pop(agent, None)
                 if agent == self._leader(events):

@@ -14,6 +14,7 @@ import msgspec
 from coordination.auction.bids import Who
 from coordination.leading import (
     GROUPS_MAX,
+    Gathered,
     Group,
     Input,
     Joined,
@@ -86,11 +87,11 @@ class Leading(Part):
             group = self.groups[name] = Group(name, self.home.roster.leases.ttl_ms, floor=self._floor)
         if self.who.get(name) != who:
             self.who[name] = who
-            for slot in self.home.roster.slots.values():
-                if belongs(slot, who) and slot.session:
-                    self._decide(group, Joined(slot.agent, _priority(slot)), now, out)
-                elif slot.agent in group.standing and not belongs(slot, who):
-                    self._decide(group, Left(slot.agent, False), now, out)
+            slots = self.home.roster.slots
+            here = [slot for slot in slots.values() if slot.session and belongs(slot, who)]
+            self._decide(group, Gathered(tuple(Joined(slot.agent, _priority(slot)) for slot in here)), now, out)
+            for agent in [agent for agent in group.standing if agent in slots and not belongs(slots[agent], who)]:
+                self._decide(group, Left(agent, False), now, out)
             self._tell(group, group.term.epoch, group.term.leader, group.standing, out)
         return group
 

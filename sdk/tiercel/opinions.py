@@ -10,6 +10,7 @@ from tiercel.leading import Leading
 from tiercel.outbox import Outbox
 from tiercel.voting import Voting
 
+
 @dataclass(slots=True)
 class Opinions:
     """By topic who votes, by group who plans; what is empty stands for all others."""

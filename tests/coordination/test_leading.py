@@ -5,7 +5,19 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordination.leading import Group, Joined, LeaderElected, LeaderEnded, Left, Renewed, SteppedDown, Term, Tick, Transferred
+from coordination.leading import (
+    Gathered,
+    Group,
+    Joined,
+    LeaderElected,
+    LeaderEnded,
+    Left,
+    Renewed,
+    SteppedDown,
+    Term,
+    Tick,
+    Transferred,
+)
 from coordination.lease import DRIFT
 
 LEASE_MS = 1_000
@@ -130,6 +142,9 @@ def test_priority_then_standing_then_name_decides_and_the_reason_is_told() -> No
         LeaderElected("cranes", "anna", 2, "priority"),
         LeaderElected("cranes", "ben", 3, "only"),
     )
+    assert Group("docks", LEASE_MS).step(Gathered((Joined("a", 1), Joined("b", 2))), 0) == [
+        LeaderElected("docks", "b", 1, "priority")
+    ]
     assert (ended, ended_too) == (LeaderEnded("cranes", "zoe", 1, "left"), LeaderEnded("cranes", "anna", 2, "stepped_down"))
 
 
