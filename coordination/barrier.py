@@ -264,7 +264,7 @@ class Barrier:
 
     def _then(self, events: list[PointEvent], now: Now) -> list[PointEvent]:
         """The events, and the end of the generation if that follows from them."""
-        after = Barrier(self.name, self.terms, self.point.copy())
+        after = type(self)(self.name, self.terms, self.point.copy())
         for event in events:
             after.evolve(event)
         ended = after._end(now)

@@ -257,6 +257,8 @@ class SyncPoints(Part):
             if not slot.present:
                 why = f"agent {asked.agent} is not at {self._home.site}: it registers there first"
                 raise PointRefused("agent_away", why)
+        if slot is not None and asked.boot and asked.boot != slot.boot:
+            raise PointRefused("agent_replaced", f"another process of agent {asked.agent} has registered since")
         skills = {*(slot.capabilities if slot is not None and slot.present else asked.capabilities)}
         known = [(party, slots[party]) for party in terms.parties if party in slots]
         return Arrive(

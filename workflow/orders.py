@@ -178,7 +178,7 @@ class ChangeCoordination(_Order, frozen=True, tag="coordination"):
 
 class ArriveAt(_Order, frozen=True, tag="arrive"):
     """An agent is at a sync point. `generation` 0: the present one. The cloud says at which `site` it knows the agent, and what
-    that can do."""
+    that can do; the agent itself says in which of its processes (`boot`) it waits."""
 
     point: str
     agent: str
@@ -186,6 +186,7 @@ class ArriveAt(_Order, frozen=True, tag="arrive"):
     generation: int = 0
     site: str = ""
     capabilities: list[str] = []
+    boot: str = ""
 
 
 class WithdrawFrom(_Order, frozen=True, tag="withdraw"):

@@ -25,6 +25,7 @@ STATUS = {
     "agent_unknown": 404,
     "party_unknown": 403,
     "agent_away": 409,
+    "agent_replaced": 409,
     "generation_unknown": 409,
     "generation_over": 409,
     "party_replaced": 409,

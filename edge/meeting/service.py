@@ -75,7 +75,7 @@ class SyncPointServer(sync_point_pb2_grpc.SyncPointServiceServicer):
             view = news or await self._arrive(request, generation, context)
 
     async def _arrive(self, request: sync_point_pb2.PointArrival, generation: int, context: Any) -> PointView | Refusal:
-        asked = ArriveAt(request.point, request.agent, request.arrival, generation)
+        asked = ArriveAt(request.point, request.agent, request.arrival, generation, boot=request.boot)
         answer = await self._ask(lambda token: ArriveHere(token, request.run, asked), context)
         assert isinstance(answer, PointView | Refusal)
         return answer

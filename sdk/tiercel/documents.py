@@ -75,6 +75,7 @@ class Channel:
     def __init__(self) -> None:
         self.stub: document_pb2_grpc.DocumentServiceAsyncStub | None = None
         self.points: sync_point_pb2_grpc.SyncPointServiceAsyncStub | None = None
+        self.boot = ""  # Of the agent's process, as it registers.
         self.site = ""  # Whose gateway it is, once that has said so.
 
     def use(self, channel: grpc.aio.Channel) -> None:

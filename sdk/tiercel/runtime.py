@@ -91,6 +91,7 @@ class Runtime:
         self._lease = Lease(machine.clock)
         self._outbox = Outbox(loop)
         self._blobs, self._documents = Blobs(), Channel()
+        self._documents.boot = self._boot
         self._backoff = machine.backoff()
         self._stop = asyncio.Event()
         self._said_lost = False

@@ -126,6 +126,10 @@ class SyncPoints:
     def agent(self) -> str:
         return self._agent
 
+    @property
+    def boot(self) -> str:
+        return self._channel.boot
+
     async def _give_up(self, waiting: "_Waiting", timeout_s: float) -> Met:
         left: Met | None = None
         with contextlib.suppress(SyncPointRefused):
@@ -177,9 +181,8 @@ class _Waiting:
     async def until_released(self) -> Met:
         """Whatever breaks meanwhile."""
         while True:
-            asked = sync_point_pb2.PointArrival(
-                agent=self.points.agent, run=self.run, point=self.point, arrival=self.arrival, generation=self.generation
-            )
+            named = {"agent": self.points.agent, "run": self.run, "point": self.point, "arrival": self.arrival}
+            asked = sync_point_pb2.PointArrival(**named, generation=self.generation, boot=self.points.boot)
             if (call := self.points.call(asked)) is not None:
                 try:
                     while (met := await self._next(call)) is not None:

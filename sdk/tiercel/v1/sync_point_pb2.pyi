@@ -28,6 +28,7 @@ class PointArrival(_message.Message):
     ARRIVAL_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     WAIT_MS_FIELD_NUMBER: _builtins.int
+    BOOT_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     run: _builtins.str
     point: _builtins.str
@@ -37,6 +38,8 @@ class PointArrival(_message.Message):
     """0: the present one."""
     wait_ms: _builtins.int
     """How long to be told; 0: until the generation has ended."""
+    boot: _builtins.str
+    """Of the agent's process, as it has registered: what an earlier one said that is gone by now, is refused."""
     def __init__(
         self,
         *,
@@ -46,10 +49,11 @@ class PointArrival(_message.Message):
         arrival: _builtins.str = ...,
         generation: _builtins.int = ...,
         wait_ms: _builtins.int = ...,
+        boot: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "arrival", b"arrival", "generation", b"generation", "point", b"point", "run", b"run", "wait_ms", b"wait_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "arrival", b"arrival", "boot", b"boot", "generation", b"generation", "point", b"point", "run", b"run", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
