@@ -267,10 +267,11 @@ class Barrier:
         after = type(self)(self.name, self.terms, self.point.copy())
         for event in events:
             after.evolve(event)
-        ended = after._end(now)
+        ended = after.ending(now)
         return [*events, ended] if ended is not None else events
 
-    def _end(self, now: Now) -> PointEvent | None:
+    def ending(self, now: Now) -> PointEvent | None:
+        """How the generation ends as things stand; None: it does not."""
         point, terms = self.point, self.terms
         if not point.arrived:
             return None

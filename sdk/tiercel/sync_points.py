@@ -181,9 +181,7 @@ class _Waiting:
     async def until_released(self) -> Met:
         """Whatever breaks meanwhile."""
         while True:
-            named = {"agent": self.points.agent, "run": self.run, "point": self.point, "arrival": self.arrival}
-            asked = sync_point_pb2.PointArrival(**named, generation=self.generation, boot=self.points.boot)
-            if (call := self.points.call(asked)) is not None:
+            if (call := self.points.call(self._asked())) is not None:
                 try:
                     while (met := await self._next(call)) is not None:
                         if met.state == "released":
@@ -193,6 +191,16 @@ class _Waiting:
             wait_s = self._backoff.next_s()
             self._strange_s += wait_s
             await asyncio.sleep(wait_s)
+
+    def _asked(self) -> sync_point_pb2.PointArrival:
+        return sync_point_pb2.PointArrival(
+            agent=self.points.agent,
+            run=self.run,
+            point=self.point,
+            arrival=self.arrival,
+            generation=self.generation,
+            boot=self.points.boot,
+        )
 
     async def _next(self, call: Any) -> Met | None:
         """What is told next on this connection; None if it has ended, or the site has lost sight of us."""

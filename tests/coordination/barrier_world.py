@@ -1,14 +1,15 @@
-"""A world for one cyclic barrier: agents on machines that die and come back, a network that loses, repeats and delays, and a home that
-is restarted. Time is virtual, one seed replays it.
+"""A world for one cyclic barrier: agents on machines that die and come back, a network that loses, repeats and delays, and a home
+that is restarted. Time is virtual, one seed replays it.
 
-What must hold is checked as it happens: a generation ends once, is released only while all of its parties are truly there, all are told
-the same of it, and nobody waits past a deadline, or for one who is known to be gone.
+What must hold is checked as it happens: a generation ends once, is released only while all of its parties are truly there, all
+are told the same of it, and nobody waits past a deadline, or for one who is known to be gone.
 """
 
 import heapq
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from coordination.barrier import Arrive, Barrier, Die, Expire, PointRefused, Return
@@ -36,8 +37,8 @@ class Wrong(AssertionError):
 
 @dataclass
 class Machine:
-    """An agent that works and then comes to the barrier, `PHASES` times. What it has passed is on its disk. If it `counts`, it says
-    for which generation it comes, and not for what: `meant` is the next one, on its disk, too."""
+    """An agent that works and then comes to the barrier, `PHASES` times. What it has passed is on its disk. If it `counts`, it
+    says for which generation it comes, and not for what: `meant` is the next one, on its disk, too."""
 
     name: str
     boot: int = 1
@@ -85,7 +86,7 @@ class World:
 
     def run(self) -> "World":
         for machine in self.machines.values():
-            self.later(self.chance.randrange(*WORK_MS), lambda m=machine: self.come(m, m.boot))
+            self.later(self.chance.randrange(*WORK_MS), partial(self.come, machine, machine.boot))
         for _ in range(self.chance.randrange(2, 16)):
             self.later(self.chance.randrange(FAULTS_UNTIL_MS), self.fault)
         while self._queue and self.now_ms < ENDS_MS:
@@ -107,11 +108,11 @@ class World:
             case 0 if machine.up:
                 machine.up = machine.waiting = False
                 self.later(self.chance.randrange(*DOWN_MS), lambda: self.restart(machine))
-                self.later(LEASE_MS, lambda boot=machine.boot: self.expire_lease(machine, boot))
+                self.later(LEASE_MS, partial(self.expire_lease, machine, machine.boot))
             case 1 if machine.up and not machine.cut:
                 machine.cut = True
                 self.later(self.chance.randrange(*DOWN_MS), lambda: self.heal(machine))
-                self.later(LEASE_MS, lambda boot=machine.boot: self.expire_lease(machine, boot))
+                self.later(LEASE_MS, partial(self.expire_lease, machine, machine.boot))
             case 2 if self.home_up:
                 self.home_up = False
                 self.later(self.chance.randrange(100, 1_500), self.restart_home)
@@ -225,7 +226,7 @@ class World:
             self.events.append(event)
             self.barrier.evolve(event)
         if (point.generation, point.opened_ms) != before and point.opened_ms and self.terms.deadline_ms:
-            self.later(self.terms.deadline_ms, lambda n=point.generation, since=point.opened_ms: self.elapse(n, since))
+            self.later(self.terms.deadline_ms, partial(self.elapse, point.generation, point.opened_ms))
 
     def elapse(self, generation: int, since: int) -> None:
         """A timer is kept in the log: of one that was set anew the earlier never fires."""

@@ -27,6 +27,8 @@ def terms(draw: st.DrawFn) -> PointTerms:
 
 
 AGENT = st.sampled_from(NAMES)
+BOOT = st.sampled_from(("", "1", "2"))
+NOBODY = st.just(())
 ARRIVALS = st.builds(
     Arrive,
     AGENT,
@@ -35,14 +37,15 @@ ARRIVALS = st.builds(
     st.sets(AGENT).map(lambda names: tuple(sorted(names))),
     st.sets(AGENT).map(lambda names: tuple(sorted(names))),
     st.booleans(),
+    BOOT,
 )
 STEPS = st.one_of(
     ARRIVALS,
     ARRIVALS,
-    st.builds(Arrive, AGENT),
+    st.builds(Arrive, AGENT, st.just(""), st.just(0), NOBODY, NOBODY, st.just(True), BOOT),
     st.builds(Withdraw, AGENT, st.integers(0, 2)),
     st.builds(Die, AGENT, st.just("left")),
-    st.builds(Return, AGENT),
+    st.builds(Return, AGENT, BOOT),
     st.builds(Expire, st.integers(1, 4)),
     st.builds(Break, st.just("run_stopping"), st.just("why")),
     st.builds(Reset, st.just("by a person")),
@@ -72,10 +75,10 @@ class Told:
 
 @dataclass
 class Twin:
-    """The same as people would say it: who is there, who is gone, and what follows, in sets, without events and generations to fold."""
+    """The same as people would say it: who is there, who is gone, and what follows, in sets, without events to fold."""
 
     terms: PointTerms
-    here: dict[str, str] = field(default_factory=dict)  # Agent -> whose place.
+    here: dict[str, tuple[str, str, str]] = field(default_factory=dict)  # Agent -> whose place, what for, in which process.
     gone: set[str] = field(default_factory=set)  # Named, or (without names) those who died in this generation.
     generation: int = 1
     over: bool = False
@@ -90,7 +93,10 @@ class Twin:
                 self.here.pop(agent, None)
             case Die(agent) if not self.over and agent not in self.gone and (agent in self.here or agent in self.terms.parties):
                 self._die(agent)
-            case Return(agent) if agent not in {place or who for who, (place, _) in self._places().items()}:
+            case Return(agent, boot) if agent in self.here:
+                if boot and self.here[agent][2] not in ("", boot):
+                    del self.here[agent]
+            case Return(agent) if agent not in self._taken():
                 self.gone.discard(agent)
             case Expire(generation) if generation == self.generation and self.here:
                 self._end(self.terms.on_death == "proceed" and len(self.here) >= self.terms.quorum)
@@ -103,8 +109,8 @@ class Twin:
             case _:
                 pass
 
-    def _places(self) -> dict[str, tuple[str, str]]:
-        return {who: (said.split("|")[0], said.split("|")[1]) for who, said in self.here.items()}
+    def _taken(self) -> set[str]:
+        return {place or who for who, (place, _, _) in self.here.items()}
 
     def _arrive(self, step: Arrive) -> None:
         if self.over or step.agent in self.here or step.generation not in (0, self.generation):
@@ -112,7 +118,7 @@ class Twin:
         kept = [end[0] for end in self.ends[-PAST_KEPT:]]
         if not step.generation and step.arrival and any((step.agent, step.arrival, g) in self.said for g in kept):
             return
-        taken, place = {p or who for who, (p, _) in self._places().items()}, ""
+        taken, place = self._taken(), ""
         if self.terms.parties and step.agent not in self.terms.parties:
             free = [p for p in self.terms.parties if p not in taken and (p in self.gone or p in step.away) and p in step.fits]
             if self.terms.on_death != "replace" or not free:
@@ -120,7 +126,7 @@ class Twin:
             place = free[0]
         elif (self.terms.parties and step.agent in taken) or (not self.terms.parties and not step.is_able):
             return
-        self.here[step.agent] = f"{place}|{step.arrival}"
+        self.here[step.agent] = place, step.arrival, step.boot
         self.gone.discard(step.agent)
         self._see()
 
@@ -148,7 +154,7 @@ class Twin:
     def _end(self, released: bool, *, again: bool = False, and_dead: str = "") -> None:
         self.ends.append((self.generation, released, frozenset(self.here)))
         if released:
-            self.said += [(who, arrival, self.generation) for who, (_, arrival) in self._places().items()]
+            self.said += [(who, arrival, self.generation) for who, (_, arrival, _) in self.here.items()]
         self.here = {}
         if not self.terms.parties:
             self.gone = set()
@@ -176,7 +182,7 @@ def test_it_does_what_its_twin_does(promised: PointTerms, story: list[BarrierInp
 @given(terms(), STORIES)
 @settings(max_examples=300, deadline=None)
 def test_no_story_breaks_its_laws(promised: PointTerms, story: list[BarrierInput]) -> None:
-    """Deciding changes nothing; said twice is said once; nobody waits for nobody; a generation ends once, in order, and for enough."""
+    """Deciding changes nothing, said twice is said once, nobody waits for nobody, a generation ends once, and for enough."""
     told, ends = Told(Barrier("p", promised)), list[int]()
     for step in story:
         before = told.barrier.point.copy()

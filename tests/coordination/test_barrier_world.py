@@ -70,9 +70,9 @@ class NoBoot(Barrier):
 class NoQuorum(Barrier):
     """However few are left, they go on."""
 
-    def _end(self, now: Now) -> PointEvent | None:
+    def ending(self, now: Now) -> PointEvent | None:
         few = self.terms.quorum and len(self.point.arrived) < self.terms.quorum
-        return self._released("few", now) if few and self.point.dead else Barrier._end(self, now)
+        return self._released("few", now) if few and self.point.dead else Barrier.ending(self, now)
 
 
 def caught(make: Callable[..., Barrier]) -> int:
