@@ -57,6 +57,7 @@ bench: setup ## the measurements, one JSON line each
 	$(BIN)/python -m bench idle --runs 5000
 	$(BIN)/python -m bench engine
 	$(BIN)/python -m bench sync
+	$(BIN)/python -m bench auction
 
 protos: setup-dev ## generate the stubs in sdk/tiercel/v1 again
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos \

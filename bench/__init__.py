@@ -8,6 +8,6 @@ by a profile, not by a guess. These are measurements and not tests: no test wait
 may miss.
 
 Each measurement is a module with one function `measure(options)`, which gives the figures: `steps`, `latency`, `fanout`,
-`recovery`, `idle`. `floors` asks the bare machine. `system` starts what is measured, `capabilities` is the work that
-its agents do, `client` speaks to the API.
+`recovery`, `idle`; or `rows(options)`, if it has many: `auction`. `floors` asks the bare machine. `system` starts what is
+measured, `capabilities` is the work that its agents do, `client` speaks to the API.
 """

@@ -1,4 +1,4 @@
-"""The command: which measurement, how large, and one line of JSON on stdout. Everything else goes to stderr."""
+"""The command: which measurement, how large, and JSON on stdout, a line for each row. Everything else goes to stderr."""
 
 import argparse
 import importlib
@@ -23,12 +23,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     try:
         with notes_on_stderr():
-            figures = measure(options)
+            found = rows(options) if hasattr(module_of(options.name), "rows") else [measure(options)]
     except BenchFailed as error:
         print(f"bench {options.name}: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(figures), flush=True)
+    print("\n".join(map(json.dumps, found)), flush=True)
     return 0
+
+
+def rows(options: Options) -> list[dict[str, object]]:
+    """The results of a measurement that has many, and the floors as the last."""
+    found = [{"name": options.name, **row} for row in module_of(options.name).rows(options)]
+    floors = importlib.import_module("bench.floors").measure_floors(real_directory(options.data)) if options.floors else None
+    return [*found, {"name": options.name, "floors": floors}] if floors else found
 
 
 def measure(options: Options) -> dict[str, object]:
@@ -81,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     consensus.add_argument("--commits", type=positive, default=20_000, help="1,000 in flight")
     consensus.add_argument("--kills", type=counted, default=10, help="kill -9 of the leader under load")
     _add(names, "engine", "the pure engine alone: tasks, compiling, adding dependencies", tasks=1_000, repeats=3)
+    auction = _add(names, "auction", "awards: how far above the linear bound, how fast; a line per type and size", repeats=3)
+    auction.set_defaults(floors=False)  # No disk and no network are in it.
     return parser
 
 

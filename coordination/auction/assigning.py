@@ -17,8 +17,8 @@ from coordination.auction.prices import Prices, prices
 from coordination.auction.problem import Floats, Ints, Problem, problem
 from coordination.auction.walks import walk
 
-ROUNDS = 300  # Moves of each walk, for up to LOTS_PER_ROUND lots; in proportion for more.
-LOTS_PER_ROUND = 150
+ROUNDS = 400  # Moves of each walk, for up to LOTS_PER_ROUND lots; in proportion for more.
+LOTS_PER_ROUND = 250
 WIDTH = 4
 EXACT = 2_048  # Partial assignments that are looked at one and all.
 
@@ -89,8 +89,8 @@ def _solve(asked: Problem, rounds: int) -> tuple[Ints, Prices]:
 
 
 def _starts(asked: Problem, price: Floats) -> Ints:
-    """Eight, of three kinds: two ways to award by regret, and what each lot would like best at the prices, capacities or not."""
+    """Six, of three kinds: two ways to award by regret, and what each lot would like best at the prices, capacities or not."""
     regret = beam(asked, price, by_regret(asked, price), WIDTH)
     size = beam(asked, price, by_size(asked), WIDTH)
     liked = (asked.cost + price[:, None] * asked.use).argmin(axis=0)
-    return np.array([regret, liked, size, regret, liked, size, regret, liked])
+    return np.array([regret, liked, size] * 2)
