@@ -20,6 +20,7 @@ from edge.conflicts import SiteConflicts
 from edge.coordinating.core import Coordinating
 from edge.coordinating.protocols import make_seekers
 from edge.deadlines import Deadlines
+from edge.deadlocks import SiteDeadlocks
 from edge.definitions import Definitions
 from edge.dispatch import Dispatch
 from edge.documents import SiteDocuments
@@ -160,7 +161,7 @@ class Executor:
         first = (self.home.leases, self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding)
         votes = (self.home.polls, self.home.votes, self.leading)
         more = (self.documents, self.run_documents, self.points, self.merging, self.tokens, self.reseeding, *votes)
-        return (*first, self.conflicts, *more, self.dispatch.coordinating)
+        return (*first, self.conflicts, *more, self.dispatch.coordinating, SiteDeadlocks(self.home))
 
     # The Driver's side ------------------------------------------------------------------------------------------------
 

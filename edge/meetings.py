@@ -38,6 +38,14 @@ class Meetings:
         for task in [task for task in self._points.get(run, ()) if not waits(task)]:
             self._leave(Holder(run, task))
 
+    def here(self, point: str) -> list[Holder]:
+        """Who waits at the point, in the order of arrival."""
+        return list(self._here.get(point, ()))
+
+    def all(self) -> list[Holder]:
+        """All who wait anywhere."""
+        return [who for here in self._here.values() for who in here]
+
     def counts(self) -> dict[str, int]:
         """How many parties are at each point where anybody is."""
         return {point: len(here) for point, here in self._here.items()}

@@ -35,6 +35,7 @@ from workflow.parts import (
     Cache,
     Cel,
     ChildRun,
+    Deadlock,
     Identifier,
     Join,
     Name,
@@ -230,6 +231,7 @@ class WorkflowDefinition(Part):
     sync_points: dict[Identifier, SyncPointTerms] = Field(
         default={}, max_length=POINTS_MAX, description="Where agents wait for each other."
     )
+    deadlock: Deadlock | None = Field(default=None, description="What happens when tasks wait for each other in a circle.")
     tasks: Tasks
 
     @property

@@ -126,6 +126,7 @@ class Extras(msgspec.Struct, array_like=True):
     context: dict[str, RunDocument] = {}  # What its tasks have written down for each other.
     coordination: dict[int, CoordinationPlan] = {}  # What people said of how tasks find their agents (-1: all of the run).
     points: dict[str, Point] = {}  # Where agents wait, or have waited, for each other.
+    wounds: dict[int, int] = {}  # How often tasks have given way in a circle of waits.
 
 
 class Network:

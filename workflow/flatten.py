@@ -30,7 +30,7 @@ class Level:
     group: int = -1  # The number of the group that they are inside of.
     is_sequence: bool = False
     depth: int = 0  # Of groups around it.
-    held: str = ""  # Of the resources that the tasks around it hold, the last in order.
+    held: tuple[str, ...] = ()  # The resources that the tasks around it hold.
     numbers: dict[str, int] = field(default_factory=dict)
     maps: tuple[dict[str, int], ...] = ()
     templates: TemplateCompiler | None = None
@@ -99,7 +99,8 @@ class Draft:
 
 def flatten(definition: WorkflowDefinition, problems: Problems) -> list[Draft]:
     """The drafts of a definition: the run's, then those of bodies, each after the one around it."""
-    collector = _Collector(problems)
+    deadlock = definition.deadlock
+    collector = _Collector(problems, is_free=deadlock is not None and deadlock.order == "free")
     draft = Draft()
     draft.level = Level(draft, ("tasks",))
     collector.add(draft.level, definition.tasks, "")
@@ -111,8 +112,10 @@ def flatten(definition: WorkflowDefinition, problems: Problems) -> list[Draft]:
 class _Collector:
     """Walks through the levels of a definition; what lies too deep is refused and left out."""
 
-    def __init__(self, problems: Problems) -> None:
+    def __init__(self, problems: Problems, *, is_free: bool) -> None:
+        """`is_free`: resources may be taken in any order, and a circle is broken when it closes."""
         self.problems = problems
+        self.is_free = is_free
         self.bodies: list[Draft] = []
         self.count = 0
 
@@ -166,21 +169,26 @@ class _Collector:
             copied.level = Level(copied, place, level, depth=level.depth, held=held)
             self.add(copied.level, body.tasks, "")
 
-    def _held(self, level: Level, number: int, task: TaskDefinition) -> str:
+    def _held(self, level: Level, number: int, task: TaskDefinition) -> tuple[str, ...]:
         """Resources are taken in one order of names, or two tasks could wait for each other for ever."""
         names: list[str] = []
+        last = max(level.held, default="")
         for position, resource in enumerate(task.resources or ()):
             place = (*level.draft.place(number), "resources", position)
             if resource.name in names:
                 self.problems.add(place, f"resource {resource.name!r} is named twice", "each resource once")
-            elif resource.name <= level.held:
+            elif resource.name in level.held:
+                message = f"a task around this one holds {resource.name!r}: it would wait for what is around it"
+                self.problems.add(place, message, "another name, or all units of it on the task around")
+            elif resource.name < last and not self.is_free:
                 message = (
-                    f"a task around this one holds {level.held!r}, and {resource.name!r} comes no later in the alphabet: taken "
+                    f"a task around this one holds {last!r}, and {resource.name!r} comes no later in the alphabet: taken "
                     "out of order, two such tasks could wait for each other for ever"
                 )
-                self.problems.add(place, message, f"names after {level.held!r}; or {resource.name!r} on the task around, too")
+                allowed = f"names after {last!r}; or {resource.name!r} on the task around, too; or `deadlock: {{order: free}}`"
+                self.problems.add(place, message, allowed)
             names.append(resource.name)
-        return max(level.held, *names)
+        return (*level.held, *names)
 
 
 _RARE = NESTING | {"site", "validation", "cleanup", "compensate", "reconcile", "resources"}

@@ -54,6 +54,8 @@ from workflow.steering_events import (
 )
 from workflow.steering_folds import STEERING_FOLDS, end_compensation, stop, wake_inside
 from workflow.tasks import Kind, Role
+from workflow.wound_events import VictimWounded
+from workflow.wounding import fold_wound
 
 if TYPE_CHECKING:
     from workflow.fragment import Fragment
@@ -327,5 +329,6 @@ FOLDS: dict[type[Event], Callable[["Fragment", Any], None]] = {
     TasksReset: _reset,
     IncidentOpened: _open_incident,
     ValueHanded: _hand,
+    VictimWounded: fold_wound,
     **STEERING_FOLDS,
 }

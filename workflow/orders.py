@@ -239,6 +239,16 @@ class Anew(_Order, frozen=True, tag="anew"):
     opens: bool = True
 
 
+class Wound(_Order, frozen=True, tag="wound"):
+    """The task gives way in a circle of waits (`deadlock`, the id of what was found), or gives up. From cloud and site, never
+    from people."""
+
+    task: str
+    deadlock: str
+    reason: str = ""
+    gives_up: bool = False
+
+
 Order = (
     Pause
     | Resume
@@ -265,6 +275,7 @@ Order = (
     | Lift
     | EndChild
     | Anew
+    | Wound
 )
 
 _DECODER: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)

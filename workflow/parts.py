@@ -265,6 +265,17 @@ class ChildRun(Part):
     on_cancel: Literal["cancel", "leave"] = "cancel"
 
 
+class Deadlock(Part):
+    """What tasks may do that could come to wait for each other in a circle, and how often one of them gives way."""
+
+    order: Literal["kept", "free"] = Field(
+        default="kept", description="free: a task inside may hold an earlier name than those around."
+    )
+    retries: int = Field(
+        default=3, ge=0, le=100, description="So often a task is undone and begins again; then a person decides."
+    )
+
+
 class SyncPoint(Part):
     """All parties of a point start together."""
 

@@ -45,6 +45,16 @@ class Wait(NamedTuple):
         return f"{self.units} of {self.capacity} {self.resource}, held by {holders}{line}"
 
 
+class Claimed(NamedTuple):
+    """A claim that waits: `lacks` units of `resource` have to come back from its `users`; `ahead` of it in the line is at least
+    one other, of whom the last is named."""
+
+    resource: str
+    lacks: int
+    users: tuple[tuple[Holder, int], ...]
+    ahead: Holder | None
+
+
 @dataclass(slots=True)
 class _Claim:
     """What a holder needs. It has the first `got` of its needs; the next one is what it stands in line for."""
@@ -125,6 +135,26 @@ class Resources:
         """Does it hold all that it claimed?"""
         claim = self._claims.get(holder)
         return claim is not None and self._held(claim)
+
+    def claimed(self, holder: Holder) -> Claimed | None:
+        """What stands between a claim that waits and what it needs next; None if it waits for nothing, or can never have it."""
+        claim = self._claims.get(holder)
+        if claim is None or self._held(claim):
+            return None
+        name, units = claim.needs[claim.got]
+        resource = self._resource(name)
+        place = bisect_left(resource.line, claim.place)
+        ahead = resource.line[place - 1][2] if place else None
+        lacks = units - (resource.capacity - resource.used)
+        return Claimed(name, lacks, tuple(sorted(resource.users.items())), ahead)
+
+    def is_waited(self) -> bool:
+        """Does anybody stand in a line?"""
+        return any(resource.line for resource in self._resources.values())
+
+    def waiting(self) -> list[Holder]:
+        """All that stand in a line, by resource."""
+        return [place[2] for _, resource in sorted(self._resources.items()) for place in resource.line]
 
     def waiting_for(self, holder: Holder) -> Wait | None:
         """What the holder waits for, and who has it; None if it waits for nothing."""

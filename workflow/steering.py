@@ -40,6 +40,7 @@ from workflow.orders import (
     TakeCheckpoint,
     Terminate,
     Update,
+    Wound,
 )
 from workflow.planning.editing import edit_plan
 from workflow.refused import Refused
@@ -78,6 +79,7 @@ from workflow.success import follow_success
 from workflow.taken_along import anew as taken_along
 from workflow.taken_along import made_up, reopened, withdrawn_of, work_in
 from workflow.tasks import Kind, Role
+from workflow.wounding import wound
 
 if TYPE_CHECKING:
     from workflow.fragment import Fragment
@@ -440,4 +442,5 @@ _DECIDE: dict[type[Order], Callable[["Fragment", Any, str, Now], list[Event]]] =
     Hold: _hold,
     Lift: _lift,
     EndChild: _end_child,
+    Wound: wound,
 }

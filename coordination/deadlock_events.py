@@ -1,0 +1,32 @@
+"""What is recorded of circles in which runs waited for each other."""
+
+import msgspec
+
+from sync.event import Event
+
+
+class Waited(msgspec.Struct, array_like=True, frozen=True):
+    """A step of a circle, for people: the task (empty: the run as a whole) waited for `what`, by a wait of this kind, that the
+    next one has, or is."""
+
+    run: str
+    task: str
+    kind: str
+    what: str
+
+
+class DeadlockFound(Event, frozen=True):
+    """These waited for each other and for nobody else: each for the next, the last for the first. `victim` (of `victim_run`)
+    gives way by `rule`, and `remedy` says how: `wound` (what it has done is undone, and it begins again) or `incident` (a person
+    decides)."""
+
+    deadlock: str
+    circle: list[Waited]
+    victim_run: str
+    victim: str
+    rule: str
+    remedy: str
+    detail: str = ""
+
+
+EVENTS = (DeadlockFound,)

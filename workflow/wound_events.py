@@ -1,0 +1,19 @@
+"""What happens to a task that others wait for in a circle."""
+
+from workflow.event import Event
+from workflow.events import register
+
+
+class VictimWounded(Event, frozen=True):
+    """The task gives way in the circle `deadlock`, for the `wounds`th time: what it has done is undone, and it begins again. If
+    it has done so too often, or would only come to the same again, it `gives_up`: a person decides."""
+
+    command: str
+    task: int
+    deadlock: str
+    reason: str
+    wounds: int
+    gives_up: bool = False
+
+
+register(VictimWounded)

@@ -1,0 +1,54 @@
+"""Giving way in a circle of waits: what the task has done is undone, it gives back what it holds, and begins again.
+
+That breaks the circle, for it gets again what it held only after those that waited for it. A task that had to give way too
+often, or that waits for what is around itself, gives up: it has failed, and a person decides (an incident).
+"""
+
+from typing import TYPE_CHECKING
+
+from sync.values import Now
+from workflow import rollback
+from workflow.commands import Fail
+from workflow.event import Event
+from workflow.orders import Wound
+from workflow.refused import Refused
+from workflow.states import BLOCKED, NAMES, RUNNING, WAITING
+from workflow.steering_events import IncidentOpened
+from workflow.wound_events import VictimWounded
+
+if TYPE_CHECKING:
+    from workflow.fragment import Fragment
+
+CODE = "deadlock"
+# In these a task waits, or holds something while what is inside waits.
+_WAITS = (RUNNING, WAITING, BLOCKED)
+
+
+def wound(fragment: "Fragment", order: Wound, command: str, now: Now) -> list[Event]:
+    """The task gives way. Raises Refused if it waits no longer."""
+    try:
+        task = fragment.index_of(order.task)
+    except KeyError:
+        raise Refused(f"run {fragment.run} has no task {order.task!r} at {fragment.site}") from None
+    state, extras = fragment.states[task], fragment.extras
+    if state not in _WAITS or task in fragment.live:
+        raise Refused(f"task {order.task} of run {fragment.run} is {NAMES[state]}: it waits for nobody any more")
+    if extras is not None and extras.rollback is not None:
+        raise Refused(f"run {fragment.run} is being rolled back already")
+    wounds = wounds_of(fragment, task) + 1
+    said = VictimWounded(command, task, order.deadlock, order.reason, wounds, order.gives_up)
+    if order.gives_up:
+        failed = Fail(task, fragment.attempt(task), "", CODE, order.reason, False)
+        recorded = failed.event(0, f"{fragment.run}/{order.task}/{failed.attempt}", "incident")
+        return [said, recorded, IncidentOpened(task, CODE, order.reason)]
+    return [said, rollback.begin_to_task(fragment, task, command, order.reason, [])]
+
+
+def wounds_of(fragment: "Fragment", task: int) -> int:
+    """How often the task has given way."""
+    return fragment.extras.wounds.get(task, 0) if fragment.extras is not None else 0
+
+
+def fold_wound(fragment: "Fragment", event: VictimWounded) -> None:
+    """One more."""
+    fragment.more().wounds[event.task] = event.wounds
