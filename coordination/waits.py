@@ -139,13 +139,14 @@ def step_from(left: Stuck, node: Node) -> Step:
     raise AssertionError(f"{node} is stuck, and nobody that it waits for is")
 
 
+ONLY = "the only one that could"
 RULES = ("the lowest priority", "the youngest run", "the least work done", "the last by name")
 
 
 def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, str]:
     """Who gives way, and by which rule: the lowest priority, then the youngest, then who has done least, then by name."""
     assert candidates, "somebody has to give way"
-    left, rule = list(candidates), RULES[0]
+    left, rule = list(dict.fromkeys(candidates)), ONLY
     keys: tuple[Callable[[Candidate], object], ...] = (
         lambda c: -c.priority,
         lambda c: c.run,
@@ -155,9 +156,9 @@ def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, str]:
     for key, word in zip(keys, RULES, strict=True):
         best = max(map(key, left))  # type: ignore[type-var]
         kept = [candidate for candidate in left if key(candidate) == best]
+        if len(left) == 1:
+            break
         if len(kept) < len(left):
             rule = word
         left = kept
-        if len(left) == 1:
-            break
     return left[0], rule
