@@ -228,13 +228,13 @@ class House:
 
     def _try_again(self, standing: Standing, now_ms: int) -> None:
         """All who can do it have given it back: after a while they are asked again."""
-        standing.excluded = frozenset()
         self._back_off(standing, now_ms, "everybody who can do it has given it back")
 
     def _back_off(self, standing: Standing, now_ms: int, why: str) -> None:
         self._forget_ready(standing)
         self._wait(standing, now_ms + min(BACKOFF_MS_MAX, BACKOFF_MS << min(standing.round - 1, 10)))
-        standing.round, standing.why = standing.round + 1, why
+        # Who gave it back may be the only one who wants it at all: it is passed over once, and asked again after that.
+        standing.round, standing.why, standing.excluded = standing.round + 1, why, frozenset()
 
     # Bids -------------------------------------------------------------------------------------------------------------
 
