@@ -108,6 +108,21 @@ class Member:
         if raft.role is Role.LEADER:
             raise ProposalDropped(f"{member} has not taken over: is it there, and has it the whole log?")
 
+    async def hand_over(self) -> bool:
+        """Before this member stops: let the voter lead that has most of the log. False if it leads no more, or nobody takes over;
+        then the others elect one when they miss it."""
+        standing = self.status()
+        heirs = [peer for peer in standing.peers if peer.voter and peer.recent and peer.name != self.config.member]
+        if standing.role != Role.LEADER.value or not heirs:
+            return False
+        heir = max(heirs, key=lambda peer: (peer.connected, peer.match, peer.name))
+        try:
+            await self.transfer(heir.name)
+        except (NotLeader, ProposalDropped) as problem:
+            log.warning("the leadership was not handed over", member=self.config.member, heir=heir.name, reason=str(problem))
+            return False
+        return True
+
     async def change(self, change: Change, address: str = "") -> None:
         """Change the group by one member, and return when that is applied here. `address`: where a new one is reached. Raises
         NotLeader, ProposalDropped; LeadershipLost, if it is not known what came of it."""
@@ -115,6 +130,8 @@ class Member:
         term = replica.raft.term
         if change.what == "add" and change.node not in self.book.instances:
             raise ProposalDropped(f"{change.node} has not been heard yet: it is added once it follows, as a learner")
+        if change.what != "remove" and not address and change.node not in self.addresses:
+            raise ProposalDropped(f"it is not known where {change.node} is reached: say its address")
         if address:
             note = pack_note(Note({change.node: address}))
             await self._proposed(replica, lambda done: replica.propose(Proposal(note, done, term)))
@@ -195,16 +212,20 @@ class Member:
 
     async def _recollect(self) -> None:
         """What the disk says: to which group this member belongs, and what it has of its log."""
-        kept = await asyncio.wrap_future(self.log.alter(lambda execute, _extent: load(self.log.path, execute)))
-        founding, identity = self.founding, kept.identity or Identity(secrets.token_hex(16))
-        if kept.identity is None:
-            await self._write(Commit(beside=[put_identity(identity)]))
-        held = await asyncio.wrap_future(self.log.read(lambda reader: reader.pos))
-        if held and not identity.group and (founding.joins or len(founding.peers) > 1):
+        founding = self.founding
+        held = await asyncio.wrap_future(self.log.work(lambda base: base.reader().pos if not base.is_of_group else 0))
+        if held and (founding.joins or len(founding.peers) > 1):
             raise LogError(
                 f"{self.log.path} holds a log of its own, and no group's: let this node found a group alone (--peers with itself "
                 "only) and add the others to it, or begin with an empty data directory"
             )
+        await asyncio.wrap_future(self.log.work(lambda base: base.join_group()))
+        kept = await asyncio.wrap_future(self.log.alter(lambda execute, _extent: load(self.log.path, execute)))
+        identity = kept.identity or Identity(secrets.token_hex(16))
+        if not identity.group and (problem := self.config.founding_problem()):
+            raise LogError(problem)
+        if kept.identity is None:
+            await self._write(Commit(beside=[put_identity(identity)]))
         founding.instance, founding.group = identity.instance, identity.group
         founding.founders, founding.instances = kept.book.founders, kept.book.instances
         if identity.group:

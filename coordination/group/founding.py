@@ -4,7 +4,7 @@ A group is founded once, by all that its first list of peers names: each draws a
 when one has heard the instances of all, it knows the group's id, which is the hash of them. So two groups of the same names are
 never taken for each other; and a member whose disk was lost comes back as another instance, which the others refuse: it would
 vote again where it has voted, and what it had acknowledged would be missing from the majority that it helped to make. Such a one
-is removed and added again, as a learner that catches up first.
+is removed, and its box comes back under another name, as a learner that catches up first.
 """
 
 import hashlib
@@ -130,5 +130,5 @@ def group_id(site: str, founders: Mapping[str, str]) -> str:
 
 
 def _lost(site: str, member: str) -> str:
-    how = f"tiercel edge group remove {member}, then add it again and start it with --join on an empty data directory"
+    how = f"tiercel edge group remove {member}, and add the box under a name that was never used, with --join"
     return f"member {member} of the group {site} is not the one that the group knows under this name; has it lost its disk? {how}"

@@ -33,11 +33,18 @@ QUEUE_MESSAGES_MAX = 4_096
 QUEUE_BYTES_MAX = 32 << 20
 RECONNECT_S_MAX = 1.0
 HELLO_S_MAX = 5.0
-OPTIONS = (
-    *CHANNEL_OPTIONS,
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 500),
-    ("grpc.use_local_subchannel_pool", 1),
+OPTIONS = tuple(
+    {
+        **dict(CHANNEL_OPTIONS),
+        # Boxes of one site are near: a path that is dead for some seconds is dead.
+        "grpc.keepalive_time_ms": 5_000,
+        "grpc.keepalive_timeout_ms": 3_000,
+        "grpc.http2.min_ping_interval_without_data_ms": 2_000,
+        "grpc.http2.min_recv_ping_interval_without_data_ms": 2_000,
+        "grpc.initial_reconnect_backoff_ms": 100,
+        "grpc.max_reconnect_backoff_ms": 500,
+        "grpc.use_local_subchannel_pool": 1,
+    }.items()
 )
 EXPENDABLE = frozenset((Say.APPEND, Say.HEARTBEAT))
 MESSAGE_OVERHEAD = 100
@@ -263,8 +270,10 @@ class GrpcLines(group_pb2_grpc.GroupServiceServicer):
             await self._refuse(Refusal("message", f"what it says cannot be read: {error}"), context)
 
     async def _greet(self, requests: AsyncIterator[Any], context: Any) -> Greeting:
-        async with asyncio.timeout(HELLO_S_MAX):
-            request = await anext(requests, None)
+        try:
+            request = await asyncio.wait_for(anext(requests, None), HELLO_S_MAX)
+        except TimeoutError:
+            raise Refusal("hello", f"nothing was said in {HELLO_S_MAX:g} s") from None
         if request is None or request.WhichOneof("kind") != "hello":
             raise Refusal("hello", "a line begins with a hello")
         greeting = from_hello(request.hello)

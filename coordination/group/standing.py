@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def standing_of(member: "Member") -> Standing:
     """The member at this moment."""
     config, replica, lines = member.config, member.replica, member.lines
-    counted = lines.dropped, dict(lines.refused)
+    counted = lines.dropped + (replica.dropped if replica is not None else 0), dict(lines.refused)
     if replica is None:
         known = (0, NOBODY, 0, 0, 0, 0, (), *counted)
         return Standing(config.site, config.member, "waiting", *known, waiting=_waits_for(member))

@@ -42,9 +42,9 @@ class Book(msgspec.Struct, frozen=True, array_like=True):
         return Book(self.founders, self.addresses | note.addresses, self.instances | note.instances)
 
     def without(self, member: str) -> "Book":
-        """After a member has left: another disk may come under its name."""
-        left = [{name: value for name, value in known.items() if name != member} for known in (self.addresses, self.instances)]
-        return Book(self.founders, *left)
+        """After a member has left. Its name stays that of its disk: a member that has not heard that it left would refuse another
+        one of that name, and could not follow it."""
+        return Book(self.founders, {name: where for name, where in self.addresses.items() if name != member}, self.instances)
 
 
 @dataclass(slots=True)

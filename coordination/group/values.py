@@ -50,17 +50,17 @@ class GroupConfig:
                 return f"member {name!r}: {wrong}"
         if self.member not in self.peers:
             return f"member {self.member} is none of the peers ({names}): each names itself among them"
-        if not self.joins and len(self.peers) not in SIZES:
-            return (
-                f"a group is founded by 1, 3 or 5 members, not by {len(self.peers)} ({names}): an even one bears no more losses"
-            )
         if len(set(self.peers.values())) < len(self.peers):
-            return "two members have the same address: " + ", ".join(
-                f"{name}={where}" for name, where in sorted(self.peers.items())
-            )
+            return f"two members have the same address: {', '.join(sorted(self.peers.values()))}"
         if self.tick_ms < 1 or min(self.compact_entries, self.keep_bytes, self.compact_bytes) < 1 or self.keep_entries < 0:
             return "the settings of a group are positive numbers"
         return ""
+
+    def founding_problem(self) -> str:
+        """Why these peers found no group; empty if they may. Of a group that is founded, more or fewer may be named."""
+        if self.joins or len(self.peers) in SIZES:
+            return ""
+        return f"a group is founded by 1, 3 or 5 members, not by {len(self.peers)} ({', '.join(sorted(self.peers))})"
 
     @property
     def address(self) -> str:

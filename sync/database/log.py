@@ -81,8 +81,6 @@ class Database:
             owner = check_tables(self.path, self._db.execute, self._extent)
             if node is not None and (problem := owner_problem(self.path, owner, node, self._member)):
                 raise LogError(problem)
-            if self._member and owner.member is None:
-                self._join_group()
             self.boot, self.incarnation = owner.boot, owner.incarnation
             tail = check_tail(self.reader(), self._extent)
             if node is not None:
@@ -137,9 +135,11 @@ class Database:
             self._db.execute(meta, (node,))
         _sync_directory(self.path.parent)
 
-    def _join_group(self) -> None:
-        """From now on this is the log of a member of a group."""
-        with self._db:
+    def join_group(self) -> None:
+        """From now on this is the log of a member of a group. Doing it again changes nothing."""
+        if self.is_of_group:
+            return
+        with self._translated("making it that of a group"), self._db:
             for statement in tables.GROUP_SCHEMA:
                 self._db.execute(statement)
             name = self._member.encode()
@@ -179,6 +179,11 @@ class Database:
         newer.replace(self.path)
         _sync_directory(self.path.parent)
         locking.give_up(self.path)
+
+    @property
+    def is_of_group(self) -> bool:
+        """Is it the log of a member of a group?"""
+        return bool(self._one("PRAGMA user_version") == tables.GROUP_SCHEMA_VERSION)
 
     @property
     def connection(self) -> apsw.Connection:

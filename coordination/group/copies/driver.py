@@ -146,22 +146,13 @@ class Copies:
         if message.kind is not Say.SNAPSHOT or message.snapshot is None or message.source != header.hello.member:
             raise Refusal("message", f"a copy comes with a word of its sender, not with a {message.kind} of {message.source}")
         path = self._beside(f"incoming-{message.snapshot.index}")
-        async with asyncio.timeout(self._member.config.copies_s_max):
-            with path.open("wb") as file:
-                digest, size = hashlib.sha256(), 0
-                async for request in requests:
-                    data = request.chunk.data
-                    if crc32(data) != request.chunk.crc32:
-                        raise LogCorrupt(path, f"the piece behind {size:,} bytes fails its check sum")
-                    digest.update(data)
-                    size += len(data)
-                    if size > header.size:
-                        break
-                    await asyncio.to_thread(file.write, data)
-                await asyncio.to_thread(_sync, file)
-        if size != header.size or digest.digest() != header.sha256:
-            raise LogCorrupt(path, f"{size:,} bytes have arrived, and not the {header.size:,} that were sent")
-        await asyncio.to_thread(_check, path, self._member.config.site, message.snapshot)
+        try:
+            async with asyncio.timeout(self._member.config.copies_s_max):
+                await _keep(requests, path, header)
+            await asyncio.to_thread(_check, path, self._member.config.site, message.snapshot)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         return message, path
 
     async def install(self, snapshot: Snapshot, own: Sequence[Statement]) -> None:
@@ -185,6 +176,24 @@ class Copies:
     def _beside(self, name: str) -> Path:
         path = self._member.log.path
         return path.with_name(f"{path.name}.{name}")
+
+
+async def _keep(requests: AsyncIterator[Any], path: Path, header: group_pb2.InstallHeader) -> None:
+    """Write what arrives to a file, durably. Raises LogCorrupt."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("wb") as file:
+        async for request in requests:
+            data = request.chunk.data
+            if crc32(data) != request.chunk.crc32:
+                raise LogCorrupt(path, f"the piece behind {size:,} bytes fails its check sum")
+            digest.update(data)
+            size += len(data)
+            if size > header.size:
+                break
+            await asyncio.to_thread(file.write, data)
+        await asyncio.to_thread(_sync, file)
+    if size != header.size or digest.digest() != header.sha256:
+        raise LogCorrupt(path, f"{size:,} bytes have arrived, and not the {header.size:,} that were sent")
 
 
 def _connect(path: Path) -> apsw.Connection:

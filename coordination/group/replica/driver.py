@@ -63,6 +63,7 @@ class Replica:
         self.config, self.raft, self.tail = config, raft, tail
         self.leadership: Leadership | None = None
         self.reading: dict[bytes, asyncio.Future[int]] = {}
+        self.dropped = 0  # Messages that found the inbox full.
         self._around = around
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._disk = Writing(around.event_log, self._settled, around.broken)
@@ -94,9 +95,11 @@ class Replica:
 
     def receive(self, messages: Sequence[Message]) -> None:
         """What a peer says. More than the inbox holds is lost, as on a line."""
-        if len(self._inbox) + len(messages) <= INBOX_MAX:
-            self._inbox.extend(messages)
-            self.kick()
+        if len(self._inbox) + len(messages) > INBOX_MAX:
+            self.dropped += len(messages)
+            return
+        self._inbox.extend(messages)
+        self.kick()
 
     def unreachable(self, peer: str, *, copy: bool = False) -> None:
         """The line to a peer broke, or the copy of the log did not get there: what was on its way is lost."""
@@ -202,6 +205,7 @@ class Replica:
 
     def _lead(self, term: int) -> None:
         """All that earlier leaders have committed is applied, durably: this member knows what it leads."""
+        self.end_leadership()
         group_log = GroupLog(self._around.event_log, term, self.propose, lambda: self.lost(term))
         self.leadership = Leadership(term, group_log)
         log.info("a leadership begins", site=self.config.site, member=self.config.member, term=term)

@@ -15,7 +15,7 @@ from coordination.group.values import GroupConfig, LeadershipLost
 from sync.commit import Commit
 from sync.log import EventLog
 from sync.values import NodeId
-from tests.sync.chained import Scribe
+from tests.sync.chained import Scribe, commit
 
 T = TypeVar("T")
 
@@ -67,6 +67,12 @@ class Boxes:
         """As that member is told."""
         peers = {each: f"127.0.0.1:{self.ports[each]}" for each in names or self.names}
         return GroupConfig(SITE, name, peers, **{"tick_ms": 20, **self.settings, **settings})
+
+    def lay_plain(self, path: Path, payload: bytes) -> None:
+        """The log of a site of one node, with one event."""
+        log = EventLog.open(path, NodeId(SITE))
+        commit(log, Commit(rows=Scribe().rows(1, payload=payload)))
+        log.close()
 
     def start(self, name: str, names: str = "", page_count_max: int = 0, **settings: Any) -> Box:
         """Let it run, from what is on its disk."""
