@@ -69,7 +69,8 @@ class Replica:
         self._disk = Writing(around.event_log, self._settled, around.broken)
         self._bounds = Bounds(config.keep_entries, config.keep_bytes, config.compact_entries, config.compact_bytes)
         self._inbox: deque[Message] = deque()
-        self._proposals: deque[Proposal] = deque()
+        self._proposed: deque[Proposal] = deque()
+        self._queue: deque[Proposal] = deque()
         self._waiting: dict[int, Proposal] = {}
         self._read_at: list[tuple[int, asyncio.Future[int]]] = []
         self._kicked = self._swapping = False
@@ -110,7 +111,7 @@ class Replica:
 
     def propose(self, proposal: Proposal) -> None:
         """From any thread. Its `done` is called in the loop."""
-        self._proposals.append(proposal)
+        self._proposed.append(proposal)
         if threading.get_ident() == self._thread:
             self.kick()
         else:
@@ -155,7 +156,9 @@ class Replica:
 
     def _take_proposals(self) -> None:
         """In their order: one that the core does not take now keeps those behind it waiting."""
-        raft, proposals = self.raft, self._proposals
+        raft, proposals = self.raft, self._queue
+        while self._proposed:  # Other threads add to it.
+            proposals.append(self._proposed.popleft())
         while proposals and (raft.role is not Role.LEADER or proposals[0].term != raft.term):
             old = proposals.popleft()
             old.done(self.lost(old.term))
@@ -193,7 +196,9 @@ class Replica:
         leadership.log.end(lost)
         leadership.ended.set()
         waiting, self._waiting = self._waiting, {}
-        proposals, self._proposals = self._proposals, deque()
+        proposals, self._queue = self._queue, deque()
+        while self._proposed:
+            proposals.append(self._proposed.popleft())
         log.info("a leadership ends", site=self.config.site, member=self.config.member, term=leadership.term)
         for proposal in (*waiting.values(), *proposals):
             proposal.done(lost)

@@ -11,7 +11,7 @@ import pytest
 from coordination.group.founding import Refusal
 from coordination.group.framing import cut_frames, to_hello
 from coordination.group.values import GroupConfig
-from coordination.raft.values import Message, Say
+from coordination.raft.values import Change, Message, Say
 from sync.identity import main as certificates
 from sync.identity.files import TlsFiles, files_in
 from sync.identity.names import Identity
@@ -123,11 +123,15 @@ async def test_a_log_of_its_own_founds_no_group_with_others(tmp_path: Path) -> N
     with pytest.raises(LogError, match="holds a log of its own, and no group's"):
         await asyncio.wait_for(asyncio.shield(refused.task), 60)
     await boxes.stop("b")
-    boxes.start("b", "b")
+    boxes.start("b", "b", listen=f"127.0.0.1:{boxes.ports['b']}")
     box, leadership = await boxes.leadership(among="b")
     assert leadership.log.load().pos == 1
     assert [payload for _pos, payload, _hash in box.rows()] == [b"of a site of one node"]
-    await boxes.stop("b")
+    boxes.start("c", "bc", joins=True)
+    await box.member.change(Change("learn", "c"), address=f"127.0.0.1:{boxes.ports['c']}")
+    assert await boxes.same("b", "c") == [b"of a site of one node"]
+    for name in "bc":
+        await boxes.stop(name)
 
 
 async def test_two_or_four_found_no_group(tmp_path: Path) -> None:
