@@ -39,6 +39,7 @@ from sync.identity.names import Identity
 from sync.identity.service import Papers, signed_ms
 from sync.identity.upkeep.service import Upkeep
 from sync.link.service import Link
+from sync.link.standing import BoxStanding, GroupStanding
 from sync.log_errors import LogCut
 from sync.outputs import Acknowledge, Recall, Reply
 from sync.replication import LinkRefused, StreamEnded, head_in, stream_ended
@@ -310,7 +311,8 @@ class GlobalPlanner:
                 kept = message.loads.cache
                 cache = CacheView(kept.entries, kept.bytes, kept.hits, kept.misses) if message.loads.HasField("cache") else None
                 said = tuple(negotiations_of(message.loads)), dict(message.loads.refused)
-                self.loop.post(SiteLoads(link.peer, agents, message.loads.ready, message.loads.running, cache, *said))
+                load = message.loads.ready, message.loads.running, cache
+                self.loop.post(SiteLoads(link.peer, agents, *load, *said, _group(message.loads)))
             case "reports":
                 self.loop.post(SiteReports(link.peer, [_report(item) for item in message.reports.items]))
             case "document_read" | "read_lease":
@@ -381,6 +383,13 @@ class GlobalPlanner:
         staleness_ms = self.exchange.staleness_ms(site)
         as_of = self.loop.clock.now().wall_ms - staleness_ms if staleness_ms >= 0 else 0
         return Freshness(as_of, f"replica of {site}", staleness_ms, self.exchange.versions_behind(site))
+
+
+def _group(loads: sync_pb2.AgentLoads) -> GroupStanding | None:
+    if not loads.HasField("group"):
+        return None
+    members = [BoxStanding(member.node, member.voter, member.here, member.lag) for member in loads.group.members]
+    return GroupStanding(loads.group.leader, loads.group.term, members)
 
 
 def _report(item: sync_pb2.TaskReport) -> tuple[str, int, TaskReport]:

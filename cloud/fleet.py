@@ -9,6 +9,7 @@ import msgspec
 from cloud.inputs import UNHEARD, SiteLoads
 from cloud.negotiations import Negotiation
 from cloud.views import CacheView
+from sync.link.standing import GroupStanding
 from sync.values import SiteId
 from workflow.events import AgentDeparted, AgentRegistered
 
@@ -83,6 +84,7 @@ class Site:
     cache: CacheView | None = None
     negotiations: tuple[Negotiation, ...] = ()
     refused: dict[str, int] = field(default_factory=dict)  # Bids and votes, by code.
+    group: GroupStanding | None = None  # Of a site of several boxes.
     pause: SitePause | None = None  # Kept by cloud.pausing.
     drain: SiteDrain | None = None  # Kept by cloud.moving.
 
@@ -153,7 +155,7 @@ class Fleet:
     def note_loads(self, loads: SiteLoads) -> None:
         """Telemetry: how busy the site and its agents are."""
         entry = self.site(loads.site)
-        entry.ready_tasks, entry.running_tasks, entry.cache = loads.ready, loads.running, loads.cache
+        entry.ready_tasks, entry.running_tasks, entry.cache, entry.group = loads.ready, loads.running, loads.cache, loads.group
         entry.negotiations, entry.refused = loads.negotiations, dict(loads.refused)
         for name, agent in entry.agents.items():
             agent.running, agent.health, agent.open_until_ms = loads.agents.get(name, UNHEARD)

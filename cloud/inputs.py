@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cloud.negotiations import Negotiation
 from cloud.views import CacheView
+from sync.link.standing import GroupStanding
 from workflow.contract import Contract
 from workflow.fair import PRIORITY
 from workflow.origin import Origin
@@ -90,6 +91,7 @@ class SiteLoads(NamedTuple):
     cache: CacheView | None = None
     negotiations: tuple[Negotiation, ...] = ()
     refused: Mapping[str, int] = MappingProxyType({})
+    group: GroupStanding | None = None
 
 
 class RunFinished(NamedTuple):

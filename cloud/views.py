@@ -7,7 +7,7 @@ Times are UTC ms; `staleness_ms` is how long ago the cloud last knew itself leve
 import msgspec
 
 from cloud.contract_views import ContractView
-from sync.link.standing import StatesCompared
+from sync.link.standing import GroupStanding, StatesCompared
 from sync.points.showing import PointView
 from workflow.fair import PRIORITY
 
@@ -295,6 +295,7 @@ class SiteView(msgspec.Struct):
     pause: PauseView | None = None
     certificate: str = ""
     states: StatesCompared | None = None
+    group: GroupStanding | None = None
 
 
 class DiffView(msgspec.Struct):

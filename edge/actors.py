@@ -5,16 +5,17 @@ from pathlib import Path
 
 import ray
 
-from edge.driver import EdgeConfig, EdgeNode
+from edge.driver import EdgeConfig
+from edge.group.driver import edge_node
 from sync.actors import NodeThread
 
 
 class EdgeActor:
-    """An EdgeNode that serves from this constructor on; Ray reruns it after a crash."""
+    """A site, or one box of it, that serves from this constructor on; Ray reruns it after a crash."""
 
     def __init__(self, config: EdgeConfig, log_file: str = "") -> None:
         self._thread = NodeThread(
-            lambda: EdgeNode(config), name=config.site, log_file=Path(log_file) if log_file else None, exit_on_failure=True
+            lambda: edge_node(config), name=config.site, log_file=Path(log_file) if log_file else None, exit_on_failure=True
         )
 
     def pid(self) -> int:

@@ -23,6 +23,7 @@ from edge.alone import alone
 from edge.blobs import Carrying
 from edge.comparing.service import SiteStates
 from edge.executor import LEASE_MS, Executor
+from edge.group.values import Box
 from edge.inputs import ProgressHeard
 from edge.joining import AgentTokens
 from edge.points import TellGone, TellPoint
@@ -30,7 +31,7 @@ from edge.ports.driver import EdgePorts, OwnPorts
 from edge.reading.service import SiteReads
 from edge.run_documents import RunDocuments
 from edge.service import Gateway
-from edge.status.service import EdgeStatus
+from edge.status.views import EdgeStatus
 from edge.telemetry import loads_of, report_of
 from edge.watching.service import SiteShelf
 from sync.actors import Loop, verify_slowly
@@ -115,6 +116,7 @@ class EdgeConfig:
     tls: TlsFiles | None = None
     listen_tokens: str = ""  # Where agents without a certificate show a token.
     renews: bool = True  # Does the site have its certificate renewed by the cloud?
+    box: Box | None = None  # Of a site of several: which one this is.
 
     def __post_init__(self) -> None:
         if self.listen_tokens and self.tls is None:
@@ -125,7 +127,8 @@ class EdgeConfig:
     @property
     def socket(self) -> Path:
         """The gateway's Unix socket."""
-        return self.run_dir / f"{self.site}.sock"
+        name = self.site if self.box is None else f"{self.site}-{self.box.node}"
+        return self.run_dir / f"{name}.sock"
 
 
 class EdgeNode:
@@ -152,7 +155,9 @@ class EdgeNode:
         self._compared = asyncio.Event()
         self.gateway = Gateway(self.config.site, self.log.boot, self._holds)
         self.health = Health("tiercel.v1.AgentService")
-        self.exchange = Exchange(self.config.site, self.log, self, dials=True, urgent=URGENT, begin_anew=self.begin_anew)
+        lead = (self.log.boot, self.config.box.node) if self.config.box is not None else (0, "")
+        anew = self.begin_anew
+        self.exchange = Exchange(self.config.site, self.log, self, dials=True, urgent=URGENT, begin_anew=anew, lead=lead)
         self.reads, self.feed, self._states = SiteReads(self), Feed(SiteShelf(self)), SiteStates(self)
         self.loop = Loop(self._make_executor, self.log, self, clock=self.ports.clock)
         self.loop.held = True
@@ -175,18 +180,13 @@ class EdgeNode:
                 self.loop.release()
             await servers.start()
             self._accept(not self.halted and not self.loop.held)
-            log.info(
-                "site serves",
-                site=self.config.site,
-                socket=str(self.config.socket),
-                listen=self.config.listen,
-                boot=self.log.boot,
-            )
+            where = {"socket": str(self.config.socket), "listen": self.config.listen}
+            log.info("site serves", site=self.config.site, boot=self.log.boot, **where)
             if ready is not None:
                 ready.set()
-            verifying = asyncio.ensure_future(verify_slowly(self.log, self._halt))
-            self._errands.add(verifying)
-            self._errands.add(asyncio.ensure_future(self.retention.keep(self.may_cut, self._halt)))
+            if self.config.box is None:  # Else whoever owns the log sees to it, whether this box leads or not.
+                self._errands.add(asyncio.ensure_future(verify_slowly(self.log, self._halt)))
+                self._errands.add(asyncio.ensure_future(self.retention.keep(self.may_cut, self._halt)))
             await link
         finally:
             tasks = (link, *self._errands)
@@ -378,6 +378,8 @@ class EdgeNode:
         """How busy the agents are; only when it has changed."""
         self.reads.renew()
         loads = loads_of(self.executor, self.loop.clock.now())
+        if (group := self.ports.group()) is not None:
+            loads.group.CopyFrom(group)
         encoded = loads.SerializeToString()
         if encoded == self._last_telemetry:
             return None

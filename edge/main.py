@@ -9,8 +9,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from edge.driver import EdgeConfig, EdgeNode
-from edge.enrolling.main import command as join
+from edge.driver import EdgeConfig
+from edge.enrolling.main import command as join_cloud
+from edge.group.driver import edge_node
+from edge.group.main import command as group
+from edge.group.values import Asked, box_of
 from sync.actors import configure_logging, run_node, run_until_signalled
 from sync.blobs import STORE_BYTES_MAX
 from sync.identity.files import TLS_DIR_HELP, tls_files
@@ -33,6 +36,11 @@ RESOURCE = (
 )
 LISTEN_TOKENS = "address of a second port of the gateway, for agents with a token instead of a certificate; needs --tls-dir"
 NO_RENEW = "do not have the cloud renew our certificate when a third of its life is left"
+NODE = "which of --peers this node is, in a site of several"
+PEERS = "all nodes of the site, this one too: name=host:port, with commas between; 3 or 5 of them bear the loss of 1 or 2"
+JOIN = "wait to be taken into the group that --peers names (tiercel edge group add) instead of founding one; on an empty disk"
+PEER_LISTEN = "where to take connections of the other nodes; default: this node's address among --peers"
+ADVERTISE = "address at which agents reach this node, host:port; default: --listen"
 INSECURE = "listen on addresses that other machines can reach, without authentication"
 
 
@@ -44,10 +52,12 @@ class _Edge(TyperGroup):
 
 
 command = typer.Typer(cls=_Edge, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-command.command("join")(join)
+command.command("join")(join_cloud)
+command.add_typer(group, name="group")
 
 
-@command.command(epilog="A new site gets its certificate with `tiercel edge join`.")
+@command.command("start", epilog="A site of several nodes: see docs/groups.md.")
+@command.command("run", epilog="A new site gets its certificate with `tiercel edge join`.")
 def run(
     site: Annotated[str, typer.Option(help="the site's name")],
     cloud: Annotated[str, typer.Option(help="address of the cloud")] = "127.0.0.1:7443",
@@ -66,6 +76,11 @@ def run(
     tls_cert: Annotated[Path | None, typer.Option(help="our certificate; default: tls.crt in --tls-dir")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="its key; default: tls.key in --tls-dir")] = None,
     no_renew: Annotated[bool, typer.Option("--no-renew", help=NO_RENEW)] = False,
+    node: Annotated[str, typer.Option(help=NODE)] = "",
+    peers: Annotated[str, typer.Option(help=PEERS)] = "",
+    join: Annotated[bool, typer.Option("--join", help=JOIN)] = False,
+    peer_listen: Annotated[str, typer.Option(help=PEER_LISTEN)] = "",
+    advertise: Annotated[str, typer.Option(help=ADVERTISE)] = "",
     keep_ended_days: Annotated[float, typer.Option(help=KEEP_DAYS_HELP)] = 0.0,
     archive_dir: Annotated[Path | None, typer.Option(help=ARCHIVE_HELP)] = None,
     no_archive: Annotated[bool, typer.Option("--no-archive", help=NO_ARCHIVE_HELP)] = False,
@@ -77,11 +92,13 @@ def run(
         tls = tls_files(tls_dir, tls_ca, tls_cert, tls_key)
         if (wrong := site_name_problem(site)) is not None:
             raise ValueError(wrong)
+        is_secured = insecure or tls is not None
         if listen:
-            check_address(listen, insecure=insecure or tls is not None)
+            check_address(listen, insecure=is_secured)
+        box = box_of(Asked(node, peers, join, peer_listen, advertise, listen, is_secured))
         if insecure:
             typer.echo("WARNING: --insecure: connections are not authenticated; whoever reaches them can run work", err=True)
-        data_dir = (data or Path(".tiercel") / site).resolve()
+        data_dir = (data or Path(".tiercel") / (site if box is None else f"{site}-{box.node}")).resolve()
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         config = EdgeConfig(
             site,
@@ -98,8 +115,9 @@ def run(
             tls=tls,
             listen_tokens=listen_tokens,
             renews=not no_renew,
+            box=box,
         )
-        run_node(run_until_signalled(lambda: EdgeNode(config)))
+        run_node(run_until_signalled(lambda: edge_node(config)))
     except (LogError, ValueError, OSError, RuntimeError) as error:
         typer.echo(f"tiercel edge: {error}", err=True)
         raise typer.Exit(1) from None

@@ -31,7 +31,7 @@ from edge.inputs import (
 from edge.meeting.waiting.service import PointFeed
 from edge.outcomes import INLINE_BYTES_MAX, outcome_of
 from edge.reading.service import SiteReads
-from edge.status.service import EdgeStatus
+from edge.status.views import EdgeStatus
 from edge.talk import HEARS, SAYS, Hear
 from sync.actors import InboxFull, Loop
 from sync.blobs import BlobRefused
@@ -56,6 +56,8 @@ KINDS = {
     agent_pb2.AGENT_KIND_AI: "ai",
     agent_pb2.AGENT_KIND_SERVICE: "service",
 }
+
+Bring = Callable[[Any], Awaitable[None]]
 
 log = structlog.get_logger()
 
@@ -120,6 +122,7 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
         self.reads: SiteReads | None = None  # Of documents, once the node serves.
         self.feed: Feed | None = None  # Who watches them.
         self.points = PointFeed()  # Who waits at sync points.
+        self.bring: Bring | None = None  # Where a blob may be held by another box of the site: has it here.
         self._count = 0
         self.nonsense = 0  # Messages that could not be understood.
 
@@ -146,10 +149,15 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
             case _ if (say := SAYS.get(type(order))) is not None:
                 conversation.say(say(order))
 
-    def close_all(self, code: str, message: str) -> None:
-        """End every session: the agents come back and say what they hold."""
+    def close_all(self, code: str, message: str, leader: str = "") -> None:
+        """End every session: the agents come back, here or where `leader` is, and say what they hold."""
         for conversation in self._sessions.values():
-            self._close(conversation, code, message)
+            self._close(conversation, code, message, leader)
+
+    def abort_all(self) -> None:
+        """End what is left of the sessions, whether their agents have read the reason or not."""
+        for conversation in list(self._sessions.values()):
+            conversation.abort()
 
     def stranger(self, context: Any, agent: str) -> str:
         """Why a call that names this agent is not its own; empty if it is: it has a session, and has shown the same."""
@@ -161,9 +169,9 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
             return "" if same else f"the token is not that with which agent {agent!r} has registered"
         return impostor(context, self._site, agent, ())
 
-    def _close(self, conversation: Conversation, code: str, message: str) -> None:
+    def _close(self, conversation: Conversation, code: str, message: str, leader: str = "") -> None:
         conversation.closing = True
-        conversation.say(agent_pb2.EdgeMessage(refused=agent_pb2.Refused(code=code, message=message)))
+        conversation.say(agent_pb2.EdgeMessage(refused=agent_pb2.Refused(code=code, message=message, leader=leader)))
 
     def _welcome(self, lease_ms: int) -> agent_pb2.Welcome:
         return agent_pb2.Welcome(
@@ -245,6 +253,7 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
         async for message in incoming:
             match message.WhichOneof("kind"):
                 case "results":
+                    await self._bring_blobs(message.results)
                     loop.post(self._reported(session, agent, message.results))
                 case "heartbeat":
                     loop.post(AgentSeen(session, agent))
@@ -284,6 +293,13 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
             key, message = item.key, f"the result names blob {item.blob.sha256.hex()}, which was not uploaded to this site"
             return Outcome(key.run, Fail(key.task, key.attempt, agent, "blob_missing", message, True))
         return outcome
+
+    async def _bring_blobs(self, results: agent_pb2.Results) -> None:
+        """What was uploaded while another box led is held by most of them, but perhaps not by this one."""
+        if self.bring is not None:
+            for item in results.items:
+                if item.WhichOneof("outcome") == "blob":
+                    await self.bring(item.blob)
 
     def _holds(self, blob: Any) -> bool:
         try:

@@ -136,7 +136,7 @@ class Loop:
         self._tokens = 0
         self._broken: asyncio.Future[None] = self._loop.create_future()
         self.clock = clock or SystemClock(log.boot)
-        self.driver = Driver(make_core, _LoopLog(log, self._loop, self._kick, self._break), self.clock, out)
+        self.driver = Driver(make_core, _LoopLog(log, self._loop, self._kick, self.break_off), self.clock, out)
         self._kick()
 
     def post(self, input: object) -> None:
@@ -160,8 +160,7 @@ class Loop:
         """Post the input made with a fresh token and wait for its Reply. Raises the error of a commit that failed."""
         if self._broken.done():
             self._broken.result()
-        self._tokens += 1
-        token = self._tokens
+        token = self._tokens = self._tokens + 1
         future: asyncio.Future[object] = self._loop.create_future()
         self._waiting[token] = future
         try:
@@ -173,8 +172,7 @@ class Loop:
     async def durable(self) -> None:
         """Return once everything decided so far is durable: what is shown after that cannot be taken back."""
         if self.driver.in_flight:
-            self._tokens += 1
-            token = self._tokens
+            token = self._tokens = self._tokens + 1
             future = self._waiting[token] = self._loop.create_future()
             self.driver.hold(Reply(token, None))
             try:
@@ -253,10 +251,12 @@ class Loop:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    def _break(self, error: Exception) -> None:
+    def break_off(self, error: Exception) -> None:
+        """Take no more turns; whoever waits for an answer, and whoever asks from now on, gets the error."""
         self.stop()
         if not self._broken.done():
             self._broken.set_exception(error)
+            self._broken.exception()  # It is nobody's fault if nobody asks.
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(error)
@@ -270,7 +270,7 @@ class Loop:
         try:
             self._turn()
         except Exception as error:  # noqa: BLE001 - Whoever guards the loop gets it.
-            self._break(error)
+            self.break_off(error)
 
     def _turn(self) -> None:
         self._kicked = False

@@ -98,10 +98,15 @@ class Session:
     _under_way: deque[tuple[int, int]] = field(default_factory=deque)
 
     def hello(
-        self, boot: int, wall_ms: int, credit: int = CREDITS, ended: Sequence[tuple[StreamId, Head]] = ()
+        self,
+        boot: int,
+        wall_ms: int,
+        credit: int = CREDITS,
+        ended: Sequence[tuple[StreamId, Head]] = (),
+        lead: tuple[int, str] = (0, ""),
     ) -> sync_pb2.SyncMessage:
         """What this side says first; without credit, the peer sends no events over this connection. `ended` are streams of the
-        peer that it is to know as such."""
+        peer that it is to know as such, `lead` the term and the name of the box that leads a site of several."""
         self._allowed, self._allowed_bytes = credit, CREDIT_BYTES
         heads = [(self.sends, self.sends_head), (self.receives, self.receives_head), *ended]
         return sync_pb2.SyncMessage(
@@ -115,6 +120,8 @@ class Session:
                 wall_ms=wall_ms,
                 oldest_version=PROTOCOL_OLDEST,
                 credit_bytes=CREDIT_BYTES,
+                term=lead[0],
+                member=lead[1],
             )
         )
 

@@ -70,7 +70,9 @@ class Exchange:
         urgent: frozenset[str] | None = None,
         renew: Renew | None = None,
         begin_anew: BeginAnew | None = None,
+        lead: tuple[int, str] = (0, ""),
     ) -> None:
+        """`lead`: the term and the name of this box, if the node is one of several."""
         self.node = node
         self.links: dict[str, Link] = {}
         self.ring = Ring()
@@ -78,6 +80,7 @@ class Exchange:
         self.standings = Standings(event_log, self.ring, self.links, self.acked, self._now_ms)
         self.loop: Loop  # Given by the node once the Loop, which needs us as its Out, has been made.
         self._log, self._side, self._dials, self._urgent = event_log, side, dials, urgent
+        self._lead = lead
         self._streams = Streams(node, event_log, self.ring)
         self._renewing = Renewing(self._streams, renew, begin_anew)
         self._clock = asyncio.get_running_loop().time
@@ -245,6 +248,7 @@ class Exchange:
         if not peer:
             hello = await self._expect_hello(incoming)
             peer = hello.node
+            self._check_term(peer, hello)
         sends, receives = self._side.streams(peer, hello)
         if hello is not None:
             sends, receives = await self._renewing.still(sends, receives, hello)
@@ -254,7 +258,8 @@ class Exchange:
         # they tell of what our own, once they are back, have ordered.
         lost = hello is not None and head_in(hello, sends).seq > session.sends_head.seq
         ended = [(stream, await self._streams.head(stream)) for stream in former(receives, hello)]
-        await write(session.hello(self._log.boot, self.loop.clock.now().wall_ms, 0 if lost else CREDITS, ended))
+        credit = 0 if lost else CREDITS
+        await write(session.hello(self._log.boot, self.loop.clock.now().wall_ms, credit, ended, self._lead))
         if hello is None:
             hello = await self._expect_hello(incoming)
             await self._renewing.turn(session, hello)
@@ -270,7 +275,8 @@ class Exchange:
                 self._side.diverged(peer, refused)
             raise
         self.acked[peer] = session.acked_seq
-        link = Link(peer, session, Pulse(self._clock()))
+        self._check_term(peer, hello)  # Another may have taken over while we compared.
+        link = Link(peer, session, Pulse(self._clock()), term=hello.term)
         self._held_by_peer(link, greeted=True)
         link.acked_here[receives] = session.receives_head.seq
         if session.recovering:
@@ -283,6 +289,17 @@ class Exchange:
             self.loop.tell(PeerLinked(peer))
         link.wake.set()
         return link
+
+    def _check_term(self, peer: str, hello: sync_pb2.PeerHello) -> None:
+        """Of two boxes of a site the later leader has the link; the other does not know yet, and can commit nothing."""
+        link = self.links.get(peer)
+        if link is not None and 0 < hello.term < link.term:
+            words = (
+                f"{hello.member} leads {peer} in term {hello.term}, and another box in term {link.term}: it is no leader any more"
+            )
+            refused = LinkRefused("older_term", words, fatal=False)
+            refused.peer = peer
+            raise refused
 
     async def _expect_hello(self, incoming: AsyncIterator[sync_pb2.SyncMessage]) -> sync_pb2.PeerHello:
         try:

@@ -68,6 +68,7 @@ class SiteService:
                     pause=pause_view(site.pause),
                     states=self._node.exchange.standings.of(name).states,
                     certificate=self._certificate(name),
+                    group=site.group,
                 )
             )
         return views

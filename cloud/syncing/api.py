@@ -14,7 +14,7 @@ from cloud.problems import of_shape
 from cloud.requests import wait_s
 from sync.link.service import Moved
 from sync.link.standing import LinkStanding
-from sync.values import StreamId, latest_incarnation, stream_id
+from sync.values import SiteId, StreamId, latest_incarnation, stream_id
 
 if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
@@ -68,6 +68,7 @@ class Endpoints:
         refused, clock_ms = self._node.refused.get(site, ""), ahead.ahead_ms if ahead is not None else 0
         view = await self._node.exchange.standings.view(site, streams, self._now_ms(), refused=refused, clock_ms=clock_ms)
         view.reseeding = self._node.planner.reseeding.view(site)
+        view.group = self._node.planner.fleet.site(SiteId(site)).group
         feed = self._node.planner.conflicts
         view.conflicts_open = sum(map(Filter(state="open", site=site).fits, feed.known.values()))
         if view.state == "up" and view.reseeding is not None and not view.reseeding.taken:

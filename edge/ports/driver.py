@@ -1,9 +1,9 @@
 """The ports of a site: sockets and a disk. The simulator of the tests gives the same EdgeNode a network and a disk of its own."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import grpc
 
@@ -27,6 +27,7 @@ from tiercel.v1 import (
     blob_pb2_grpc,
     document_pb2_grpc,
     node_pb2_grpc,
+    sync_pb2,
     sync_pb2_grpc,
     sync_point_pb2_grpc,
 )
@@ -48,16 +49,14 @@ class EdgePorts(Protocol):
     def clock(self) -> Clock: ...
     def dial(self) -> AbstractAsyncContextManager[Line]: ...
     def servers(self, gateway: Gateway, health: Health, fetch_blob: FetchBlob) -> Servers: ...
+    def group(self) -> sync_pb2.GroupLoad | None: ...
 
 
-class OwnPorts:
-    """The ports of a site that runs on a machine."""
+class CloudLines:
+    """The way to the cloud."""
 
     def __init__(self, config: "EdgeConfig") -> None:
         self._config, self.cloud = config, config.cloud
-        self.log = EventLog.open(config.data_dir / "edge.db", NodeId(config.site), page_count_max=config.page_count_max)
-        self.blobs = BlobStore(config.data_dir / "blobs", bytes_max=config.blobs_bytes_max)
-        self.clock = SystemClock(self.log.boot)
         self._patience = Patience()
 
     @asynccontextmanager
@@ -69,25 +68,67 @@ class OwnPorts:
             call = sync_pb2_grpc.SyncServiceStub(channel).Exchange()
             yield Line(aiter(call), call.write, channel)
 
+
+class OwnPorts(CloudLines):
+    """The ports of a site that runs on a machine."""
+
+    def __init__(self, config: "EdgeConfig") -> None:
+        super().__init__(config)
+        self.log = EventLog.open(config.data_dir / "edge.db", NodeId(config.site), page_count_max=config.page_count_max)
+        self.blobs = BlobStore(config.data_dir / "blobs", bytes_max=config.blobs_bytes_max)
+        self.clock = SystemClock(self.log.boot)
+
     def servers(self, gateway: Gateway, health: Health, fetch_blob: FetchBlob) -> Servers:
         """The gateway's sockets, taken now and served from `start` on."""
-        return _Sockets(self._config, gateway, health, BlobService(self.blobs, fetch_blob))
+        theirs = for_agents(self._config.site, gateway)
+        services = Services(gateway, BlobService(self.blobs, fetch_blob), *theirs, StatusService(gateway.status), health)
+        return Sockets(self._config, services, gateway.door.bearer)
+
+    def group(self) -> None:
+        """It is one box."""
 
 
-class _Sockets:
-    def __init__(self, config: "EdgeConfig", gateway: Gateway, health: Health, blobs: BlobService) -> None:
+class Services(NamedTuple):
+    """What a site answers at its sockets."""
+
+    agents: agent_pb2_grpc.AgentServiceServicer
+    blobs: blob_pb2_grpc.BlobServiceServicer
+    documents: document_pb2_grpc.DocumentServiceServicer
+    points: sync_point_pb2_grpc.SyncPointServiceServicer
+    node: node_pb2_grpc.NodeServiceServicer
+    health: Health
+
+
+def for_agents(site: str, gateway: Gateway) -> tuple[DocumentServer, SyncPointServer]:
+    """What agents with a session may call beside it."""
+    documents = DocumentServer(site, lambda: gateway.reads, gateway.stranger, lambda: gateway.feed)
+    return documents, SyncPointServer(site, gateway)
+
+
+class Sockets:
+    """The sockets of a site, taken now and served from `start` on. `before` are asked before a call is answered; `more` joins
+    further services."""
+
+    def __init__(
+        self,
+        config: "EdgeConfig",
+        services: Services,
+        bearer: Callable[[str], str],
+        before: Sequence[grpc.aio.ServerInterceptor] = (),
+        more: Callable[[grpc.aio.Server], None] = lambda server: None,
+    ) -> None:
         self._socket = config.socket
         config.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._socket.unlink(missing_ok=True)
-        guards = [Guard(agents_of(config.site), gateway.door.bearer)] if config.tls else []
-        server = self._server = grpc.aio.server(interceptors=guards, options=CHANNEL_OPTIONS)
-        agent_pb2_grpc.add_AgentServiceServicer_to_server(gateway, server)
-        blob_pb2_grpc.add_BlobServiceServicer_to_server(blobs, server)
-        documents = DocumentServer(config.site, lambda: gateway.reads, gateway.stranger, lambda: gateway.feed)
-        document_pb2_grpc.add_DocumentServiceServicer_to_server(documents, server)
-        sync_point_pb2_grpc.add_SyncPointServiceServicer_to_server(SyncPointServer(config.site, gateway), server)
-        node_pb2_grpc.add_NodeServiceServicer_to_server(StatusService(gateway.status), server)
-        health.join(server)
+        guards = [Guard(agents_of(config.site), bearer)] if config.tls else []
+        server = self._server = grpc.aio.server(interceptors=[*guards, *before], options=CHANNEL_OPTIONS)
+        agent_pb2_grpc.add_AgentServiceServicer_to_server(services.agents, server)
+        blob_pb2_grpc.add_BlobServiceServicer_to_server(services.blobs, server)
+        document_pb2_grpc.add_DocumentServiceServicer_to_server(services.documents, server)
+        sync_point_pb2_grpc.add_SyncPointServiceServicer_to_server(services.points, server)
+        node_pb2_grpc.add_NodeServiceServicer_to_server(services.node, server)
+        services.health.join(server)
+        more(server)
         server.add_insecure_port(f"unix:{self._socket}")
         if config.listen:
             server_port(server, config.listen, config.tls)
@@ -95,10 +136,12 @@ class _Sockets:
             server_port(server, config.listen_tokens, config.tls, is_open=True)
 
     async def start(self) -> None:
+        """Take what comes."""
         await self._server.start()
         # 0600: the kernel itself then checks the credentials of whoever connects.
         with contextlib.suppress(FileNotFoundError):
             self._socket.chmod(0o600)
 
     async def stop(self) -> None:
+        """Take no more."""
         await self._server.stop(grace=0.2)

@@ -6,25 +6,8 @@ from typing import Any
 import grpc
 import msgspec
 
-from edge.alone import Alone
-from sync.link.standing import LinkStanding
+from edge.status.views import EdgeStatus
 from tiercel.v1 import node_pb2, node_pb2_grpc
-
-
-class EdgeStatus(msgspec.Struct):
-    """The site as it knows itself. `halted`: why it takes no work, if it does not. `written_off`: attempts that agents may still
-    be done with though the site counts on them no more; `forgotten`: those of which such a word would not be noticed any more."""
-
-    site: str
-    boot: int
-    halted: str
-    agents: int
-    running_tasks: int
-    ready_tasks: int
-    link: LinkStanding
-    alone: Alone
-    written_off: int = 0
-    forgotten: int = 0
 
 
 class StatusService(node_pb2_grpc.NodeServiceServicer):

@@ -276,6 +276,23 @@ class SitePause(TypedDict):
     reason: str
 
 
+class SiteBox(TypedDict):
+    """A box of a site of several: does it vote, was it heard of late, how many entries does it lack?"""
+
+    node: str
+    voter: bool
+    here: bool
+    lag: int
+
+
+class SiteGroup(TypedDict):
+    """The boxes of a site, as the one that leads told last."""
+
+    leader: str
+    term: int
+    members: list[SiteBox]
+
+
 class Site(TypedDict):
     """A site: its link, how far its log is known at the cloud, and what it is doing."""
 
@@ -293,6 +310,7 @@ class Site(TypedDict):
     cache: NotRequired[ResultCache | None]
     refused: NotRequired[str]
     pause: NotRequired[SitePause | None]
+    group: NotRequired[SiteGroup | None]
 
 
 class Diff(TypedDict):

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 
+from tiercel.channel import ChannelEnded, telling_ends
 from tiercel.encoding import decode
 from tiercel.errors import BlobUnavailable
 from tiercel.v1 import blob_pb2, blob_pb2_grpc, events_pb2
@@ -52,9 +53,12 @@ class Blobs:
         stub = self._connected()
         name = blob.sha256.hex()[:12]
         try:
-            held = await stub.Stat(blob, timeout=STAT_TIMEOUT_S)
-            if not held.complete:
-                held = await stub.Put(_chunks(blob, data, held.held), timeout=TRANSFER_TIMEOUT_S)
+            with telling_ends():
+                held = await stub.Stat(blob, timeout=STAT_TIMEOUT_S)
+                if not held.complete:
+                    held = await stub.Put(_chunks(blob, data, held.held), timeout=TRANSFER_TIMEOUT_S)
+        except ChannelEnded as error:
+            raise BlobUnavailable(f"blob {name} of {blob.size} bytes could not be stored: {error}", away=True) from error
         except grpc.aio.AioRpcError as error:
             raise _unavailable(f"blob {name} of {blob.size} bytes could not be stored", error) from error
         if not held.complete:
@@ -94,12 +98,19 @@ class Blobs:
                 return value
 
     async def _chunks_from(self, blob: events_pb2.BlobRef, offset: int) -> AsyncIterator[bytes]:
+        chunks = aiter(self._connected().Get(blob_pb2.BlobRange(blob=blob, offset=offset), timeout=TRANSFER_TIMEOUT_S))
         try:
-            async for chunk in self._connected().Get(blob_pb2.BlobRange(blob=blob, offset=offset), timeout=TRANSFER_TIMEOUT_S):
+            while True:
+                with telling_ends():
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    return
                 if chunk.offset != offset or offset + len(chunk.data) > blob.size:
                     raise BlobUnavailable(f"blob {blob.sha256.hex()[:12]}: a chunk at {chunk.offset} instead of {offset}")
                 offset += len(chunk.data)
                 yield chunk.data
+        except ChannelEnded as error:
+            raise BlobUnavailable(f"blob {blob.sha256.hex()[:12]} could not be fetched: {error}", away=True) from error
         except grpc.aio.AioRpcError as error:
             raise _unavailable(f"blob {blob.sha256.hex()[:12]} could not be fetched", error) from error
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from typing import Any, Self
 
 import grpc
@@ -62,6 +62,24 @@ def open_channel(address: str, tls: Tls | None = None, token: str = "") -> grpc.
     if tls.server:
         options["grpc.ssl_target_name_override"] = tls.server
     return grpc.aio.secure_channel(address, tls.credentials(token), options=list(options.items()))
+
+
+class ChannelEnded(Exception):
+    """The channel of a call was closed in its middle: the agent has its next session over another."""
+
+
+@contextlib.contextmanager
+def telling_ends() -> Iterator[None]:
+    """gRPC cancels the calls of a channel that is closed, as if their tasks were: whoever is not being cancelled gets
+    ChannelEnded."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if (task := asyncio.current_task()) is None or task.cancelling():
+            raise
+        raise ChannelEnded("the connection to the gateway has ended") from error
+    except grpc.aio.UsageError as error:
+        raise ChannelEnded("the connection to the gateway has ended") from error
 
 
 class Line:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import grpc
 
+from tiercel.channel import ChannelEnded, telling_ends
 from tiercel.document_watching import Watch
 from tiercel.errors import DocumentRefused, DocumentStale, DocumentUnavailable, DocumentUnknown
 from tiercel.one_document import OneBlockingDocument, OneDocument
@@ -250,14 +251,21 @@ class Documents:
         if self._channel.stub is None:
             raise DocumentUnavailable(f"{document}: not connected to a gateway yet", code="unavailable")
         try:
-            return await getattr(self._channel.stub, method)(request, timeout=wait_s + GRACE_S)
+            with telling_ends():
+                return await getattr(self._channel.stub, method)(request, timeout=wait_s + GRACE_S)
+        except ChannelEnded as error:
+            # Whether an edit was recorded is not known here; asked again under its id, it has the one answer.
+            raise _gateway_lost(method, f"{document}: {error}") from error
         except grpc.aio.AioRpcError as error:
             said = f"{document}: {error.details() or error.code().name.lower()}"
             if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED):
-                # Whether an edit was recorded is not known here; asked again under its id, it has the one answer.
-                kind = DocumentUnknown if method == "Edit" else DocumentUnavailable
-                raise kind(said, code="gateway_lost") from error
+                raise _gateway_lost(method, said) from error
             raise DocumentRefused(said, code=error.code().name.lower()) from error
+
+
+def _gateway_lost(method: str, said: str) -> DocumentRefused:
+    kind = DocumentUnknown if method == "Edit" else DocumentUnavailable
+    return kind(said, code="gateway_lost")
 
 
 class BlockingDocuments:

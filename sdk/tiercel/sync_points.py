@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 
 from tiercel.backoff import Backoff
+from tiercel.channel import ChannelEnded, telling_ends
 from tiercel.document_watching import LOST, RECONNECT_S_MAX, STRANGER_S_MAX
 from tiercel.errors import SyncPointBroken, SyncPointRefused, SyncPointTimeout, SyncPointUnknown, TaskCancelled
 from tiercel.v1 import sync_point_pb2
@@ -148,7 +149,10 @@ class SyncPoints:
         if self._channel.points is None:
             raise SyncPointRefused(f"{point}: not connected to a gateway yet", code="unavailable", retryable=True)
         try:
-            return await getattr(self._channel.points, method)(asked, timeout=ASK_S)
+            with telling_ends():
+                return await getattr(self._channel.points, method)(asked, timeout=ASK_S)
+        except ChannelEnded as error:
+            raise SyncPointRefused(f"{point}: {error}", code="unavailable", retryable=True) from error
         except grpc.aio.AioRpcError as error:
             raise _lost(point, error) from error
 

@@ -40,6 +40,7 @@ class Link:
     fetching: bool = False
     whole: bool = False
     is_level: bool = False  # Was all here once that the peer had when it was asked over this link?
+    term: int = 0  # In which the box leads that has dialled, of a site of several.
     compared: bool = False  # Is what the greeting let us tell durable in our stream?
 
     def say(self, message: sync_pb2.SyncMessage) -> None:

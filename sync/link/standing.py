@@ -61,6 +61,23 @@ class Reseeding(msgspec.Struct):
     left: int = 0
 
 
+class BoxStanding(msgspec.Struct):
+    """A box of a site of several: does it vote, was it heard of late, how many entries of the group's log does it lack?"""
+
+    node: str
+    voter: bool
+    here: bool
+    lag: int
+
+
+class GroupStanding(msgspec.Struct):
+    """The boxes of a site, as the one that leads told last."""
+
+    leader: str
+    term: int
+    members: list[BoxStanding]
+
+
 class LinkStanding(msgspec.Struct):
     """`state`: up, down, refused (it stays down until somebody has looked), recovering (lost events come back) or reseeding."""
 
@@ -83,6 +100,7 @@ class LinkStanding(msgspec.Struct):
     features: list[str] = []
     states: StatesCompared | None = None
     reseeding: Reseeding | None = None
+    group: GroupStanding | None = None  # Of a site of several boxes; the cloud alone tells it here.
     conflicts_open: int | None = None  # Which it is one side of and nobody has seen to; the cloud alone knows.
 
 

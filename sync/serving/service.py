@@ -46,15 +46,22 @@ class Health:
         self._status = health_pb2.HealthCheckResponse.NOT_SERVING
         self._told = asyncio.Event()
         self._told.set()
+        self._relay: Health | None = None
 
     def join(self, server: grpc.aio.Server) -> None:
         """Answer at this server."""
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
+    def relay_to(self, other: "Health") -> None:
+        """What is told here is told there, too: where the sockets outlive the node."""
+        self._relay = other
+
     def tell(self, *, serving: bool) -> None:
         """From now on this is so; whoever watches hears of it."""
         self._status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         self._told.set()
+        if self._relay is not None:
+            self._relay.tell(serving=serving)
 
     async def keep(self) -> None:
         """Pass on what is told, until cancelled: then the node stops."""

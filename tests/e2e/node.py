@@ -17,7 +17,8 @@ from typing import Protocol
 
 from agents.config import HostConfig
 from cloud.driver import CloudConfig, GlobalPlanner
-from edge.driver import EdgeConfig, EdgeNode
+from edge.driver import EdgeConfig
+from edge.group.driver import edge_node
 from sync.actors import NodeThread
 
 CLONE_NEWNET = 0x40000000
@@ -69,7 +70,7 @@ def _serve(service: Service) -> Serving:
             logging.basicConfig(filename=log_file, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
             return AgentHost(config, exit_on_failure=True)
         case EdgeConfig():
-            return NodeThread(lambda: EdgeNode(config), name=config.site, log_file=log_file, exit_on_failure=True)
+            return NodeThread(lambda: edge_node(config), name=config.site, log_file=log_file, exit_on_failure=True)
         case CloudConfig():
             return NodeThread(lambda: GlobalPlanner(config), name="cloud", log_file=log_file, exit_on_failure=True)
 

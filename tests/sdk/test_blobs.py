@@ -12,6 +12,9 @@ import pytest
 
 from tests.sdk.gateway import ONCE, REPEATABLE, Effect, Gateway, assignment, serving
 from tiercel import Agent
+from tiercel.blobs import Blobs, reference_of
+from tiercel.channel import open_channel
+from tiercel.errors import BlobUnavailable
 
 NewAgent = Callable[..., Agent]
 MIB = 1024 * 1024
@@ -202,3 +205,35 @@ async def test_a_task_that_waits_for_its_blob_can_be_cancelled(gateway: Gateway,
         await connection.cancel(item)
         assert (await connection.result()).cancelled
     assert called == []
+
+
+async def test_a_transfer_over_a_channel_that_is_closed_may_go_on_over_the_next(gateway: Gateway) -> None:
+    """gRPC cancels the call as if its task had been cancelled; the work that waits for the blob must not take it for that."""
+    channel = open_channel(gateway.address)
+    blobs = Blobs()
+    blobs.use(channel)
+    gateway.blobs.hangs = True
+    fetching = asyncio.ensure_future(blobs.download(reference_of(b"x" * 100)))
+    await gateway.blobs.asked.wait()
+    await channel.close()
+    with pytest.raises(BlobUnavailable) as lost:
+        await fetching
+    assert lost.value.away
+    with pytest.raises(BlobUnavailable) as lost:
+        await blobs.upload(reference_of(b"y"), b"y")
+    assert lost.value.away
+
+
+async def test_whoever_is_cancelled_stays_cancelled(gateway: Gateway) -> None:
+    """A task that was asked to stop while it fetches is not told that the gateway has gone."""
+    channel = open_channel(gateway.address)
+    blobs = Blobs()
+    blobs.use(channel)
+    gateway.blobs.hangs = True
+    fetching = asyncio.ensure_future(blobs.download(reference_of(b"x" * 100)))
+    await gateway.blobs.asked.wait()
+    fetching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await fetching
+    assert fetching.cancelled()
+    await channel.close()

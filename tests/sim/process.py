@@ -265,3 +265,6 @@ class _SitePorts:
 
     def servers(self, gateway: object, health: object, fetch_blob: object) -> Doors:
         return Doors(self._process)
+
+    def group(self) -> None:
+        return None

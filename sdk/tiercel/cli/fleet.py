@@ -88,6 +88,10 @@ def list_sites(server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) -
             note(f"{each['id']}: the link stays down: {refused}")
         if problem := each.get("certificate"):
             note(f"{each['id']}: {problem}")
+        if (boxes := each.get("group")) is not None:
+            gone = [box["node"] for box in boxes["members"] if box["voter"] and not box["here"]]
+            missing = f"; {', '.join(gone)} not heard of late" if gone else ""
+            note(f"{each['id']}: {boxes['leader']} leads its {len(boxes['members'])} nodes, in term {boxes['term']}{missing}")
 
 
 @sites.command()

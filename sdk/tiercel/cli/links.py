@@ -20,10 +20,47 @@ def print_edge(found: dict[str, Any]) -> None:
     row = found["site"], found["boot"], found["agents"], found["running_tasks"], found["ready_tasks"], halted
     Table(("site", "boot", "agents", "running", "ready", "halted"), [row]).print()
     print_standing(found["link"])
+    if (group := found.get("group")) is not None:
+        print_members(group)
     if forgotten := found.get("forgotten"):
         note(f"{forgotten} attempts were written off too long ago: if their agents have done them after all, nobody notices")
     if alone := found.get("alone"):  # A site of the version before does not tell.
         _print_alone(alone)
+
+
+def print_members(found: dict[str, Any]) -> None:
+    """The boxes of a site, as one of them sees them."""
+    columns = "site", "asked", "role", "term", "leader", "committed", "applied"
+    row = found["site"], found["node"], found["role"], found["term"], found["leader"] or "unknown", found["commit"]
+    Table(columns, [(*row, found["applied"])]).print()
+    table = Table(("node", "kind", "state", "lacks", "reached by nodes", "reached by agents"))
+    for member in found["members"]:
+        lacks = "" if member["lag"] < 0 else f"{member['lag']:,} entries"
+        table.rows.append((member["node"], member["kind"], _box(member), lacks, member["address"], member["advertise"]))
+    table.print()
+    if found["waiting"]:
+        note(found["waiting"])
+    if found["refused"]:
+        said = ", ".join(f"{code} {count}" for code, count in sorted(found["refused"].items()))
+        note(f"messages refused by this node: {said}")
+
+
+def _box(member: dict[str, Any]) -> str:
+    if member["leads"]:
+        return "leads"
+    if member["copying"]:
+        return "copies the log"
+    return "here" if member["here"] else "silent"
+
+
+def print_group(found: dict[str, Any]) -> None:
+    """The boxes of a site, as the cloud was told."""
+    table = Table(("node", "kind", "state", "lacks"))
+    for member in found["members"]:
+        state = "leads" if member["node"] == found["leader"] else "here" if member["here"] else "silent"
+        kind = "voter" if member["voter"] else "learner"
+        table.rows.append((member["node"], kind, state, f"{member['lag']:,} entries"))
+    table.print()
 
 
 def _print_alone(found: dict[str, Any]) -> None:
@@ -65,6 +102,8 @@ def print_standing(found: dict[str, Any]) -> None:
         table.rows.append((each["stream"], way, *behind, each["held"], each["head"], each["events"], each["bytes"]))
     table.print()
     _print_states(found.get("states"))
+    if (group := found.get("group")) is not None:
+        print_group(group)
     if found["state"] != "up" and found["ended"]:
         note(f"the link ended: {found['ended']}")
     if (reseeding := found["reseeding"]) is not None:

@@ -122,6 +122,8 @@ class PeerHello(_message.Message):
     WALL_MS_FIELD_NUMBER: _builtins.int
     OLDEST_VERSION_FIELD_NUMBER: _builtins.int
     CREDIT_BYTES_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     node: _builtins.str
     boot: _builtins.int
@@ -132,6 +134,9 @@ class PeerHello(_message.Message):
     """The oldest protocol that this node still speaks; 0 (protocol 1 did not tell): the one that it names."""
     credit_bytes: _builtins.int
     """How many bytes of events the peer may have under way, with the feature `bytes`; about: one batch more is taken."""
+    term: _builtins.int
+    """Of a site of several boxes: in which term of its group this one leads, and which it is. 0: it is one box."""
+    member: _builtins.str
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -150,10 +155,12 @@ class PeerHello(_message.Message):
         wall_ms: _builtins.int = ...,
         oldest_version: _builtins.int = ...,
         credit_bytes: _builtins.int = ...,
+        term: _builtins.int = ...,
+        member: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "credit_bytes", b"credit_bytes", "credits", b"credits", "features", b"features", "heads", b"heads", "node", b"node", "oldest_version", b"oldest_version", "protocol_version", b"protocol_version", "wall_ms", b"wall_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "credit_bytes", b"credit_bytes", "credits", b"credits", "features", b"features", "heads", b"heads", "member", b"member", "node", b"node", "oldest_version", b"oldest_version", "protocol_version", b"protocol_version", "term", b"term", "wall_ms", b"wall_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -435,6 +442,7 @@ class AgentLoads(_message.Message):
     READY_FIELD_NUMBER: _builtins.int
     RUNNING_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     NEGOTIATIONS_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     ready: _builtins.int
@@ -443,6 +451,10 @@ class AgentLoads(_message.Message):
     def agents(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgentLoad]: ...
     @_builtins.property
     def cache(self) -> Global___CacheLoad: ...
+    @_builtins.property
+    def group(self) -> Global___GroupLoad:
+        """Of a site of several boxes."""
+
     @_builtins.property
     def negotiations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Negotiation]:
         """Tasks that a protocol looks for an agent for, the oldest runs first; at most a hundred."""
@@ -458,16 +470,75 @@ class AgentLoads(_message.Message):
         ready: _builtins.int = ...,
         running: _builtins.int = ...,
         cache: Global___CacheLoad | None = ...,
+        group: Global___GroupLoad | None = ...,
         negotiations: _abc.Iterable[Global___Negotiation] | None = ...,
         refused: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "group", b"group"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "cache", b"cache", "negotiations", b"negotiations", "ready", b"ready", "refused", b"refused", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "cache", b"cache", "group", b"group", "negotiations", b"negotiations", "ready", b"ready", "refused", b"refused", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AgentLoads: _TypeAlias = AgentLoads  # noqa: Y015
+
+@_typing.final
+class GroupLoad(_message.Message):
+    """The boxes of a site, as the one that leads sees them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADER_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    leader: _builtins.str
+    term: _builtins.int
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupMember]: ...
+    def __init__(
+        self,
+        *,
+        leader: _builtins.str = ...,
+        term: _builtins.int = ...,
+        members: _abc.Iterable[Global___GroupMember] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leader", b"leader", "members", b"members", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupLoad: _TypeAlias = GroupLoad  # noqa: Y015
+
+@_typing.final
+class GroupMember(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    VOTER_FIELD_NUMBER: _builtins.int
+    HERE_FIELD_NUMBER: _builtins.int
+    LAG_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    voter: _builtins.bool
+    here: _builtins.bool
+    """Was it heard of late?"""
+    lag: _builtins.int
+    """Entries of the group's log that it lacks."""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        voter: _builtins.bool = ...,
+        here: _builtins.bool = ...,
+        lag: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["here", b"here", "lag", b"lag", "node", b"node", "voter", b"voter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupMember: _TypeAlias = GroupMember  # noqa: Y015
 
 @_typing.final
 class Negotiation(_message.Message):

@@ -1,0 +1,130 @@
+"""Members are added, removed, and made to lead. Whichever box is asked, the leader does it."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import grpc
+
+from coordination.group.values import LeadershipLost, PeerStanding, Standing
+from coordination.raft.values import Change, NotLeader, ProposalDropped
+from edge.group.admin.checks import add_problem, remove_problem, successor, transfer_problem
+from tiercel.v1 import members_pb2, members_pb2_grpc
+
+if TYPE_CHECKING:
+    from edge.group.driver import GroupNode
+
+CHANGE_S_MAX = 10.0
+CAUGHT_UP_LOOK_S = 0.1
+CAUGHT_UP_ENTRIES = 64
+"""A learner that lacks no more than that becomes a voter: it has the rest before it could hold anything up."""
+WAIT_S_MAX = 600.0
+MARGIN_S = 5.0
+
+
+class Refused(Exception):
+    """It is not done, and why."""
+
+
+class Admin:
+    """The operators' hand on one box."""
+
+    def __init__(self, node: "GroupNode") -> None:
+        self._node = node
+
+    async def change(self, change: members_pb2.MemberChange) -> members_pb2.MemberChanged:
+        """Do it here, or have the leader do it."""
+        node, leader = self._node, self._node.member.leader
+        if leader == node.box.node:
+            return await self.lead(change)
+        address = node.member.addresses.get(leader)
+        if not address:
+            words = f"node {node.box.node} knows no leader of the site {node.config.site}: is a majority of its nodes there?"
+            return members_pb2.MemberChanged(problem=words)
+        stub = members_pb2_grpc.MemberServiceStub(node.channels.to(leader, address))
+        try:
+            return await stub.Change(change, timeout=CHANGE_S_MAX + min(change.wait_ms / 1000, WAIT_S_MAX) + MARGIN_S)
+        except grpc.aio.AioRpcError as error:
+            return members_pb2.MemberChanged(problem=f"node {leader}, which leads, could not be asked: {error.details()}")
+
+    async def lead(self, change: members_pb2.MemberChange) -> members_pb2.MemberChanged:
+        """Do it, if this box leads."""
+        try:
+            standing = await self._node.member.status()
+            if standing.role != "leader":
+                raise NotLeader(standing.member, standing.leader)
+            return members_pb2.MemberChanged(done=await self._do(change, standing))
+        except (Refused, NotLeader, ProposalDropped, LeadershipLost) as why:
+            return members_pb2.MemberChanged(problem=str(why))
+        except TimeoutError:
+            words = (
+                f"{change.what} {change.node}: no majority of the nodes has answered in time; look at the status, then try again"
+            )
+            return members_pb2.MemberChanged(problem=words)
+
+    async def _do(self, change: members_pb2.MemberChange, standing: Standing) -> str:
+        match change.what:
+            case "add":
+                return await self._add(change, standing)
+            case "remove":
+                return await self._remove(change, standing)
+            case "transfer":
+                _check(transfer_problem(standing, change.node))
+                await self._transfer(change.node)
+                return f"{change.node} leads the site {standing.site}"
+        raise Refused(f"{change.what!r} is none; allowed: add, remove, transfer")
+
+    async def _add(self, change: members_pb2.MemberChange, standing: Standing) -> str:
+        """First as a learner, which counts for no majority while it has nothing; then as a voter."""
+        _check(add_problem(standing, change.node, change.address))
+        if not any(peer.name == change.node for peer in standing.peers):
+            await self._changed(Change("learn", change.node), change.address)
+        within_s = min(change.wait_ms / 1000, WAIT_S_MAX)
+        deadline_s = asyncio.get_running_loop().time() + within_s
+        while not _has_caught_up(peer := await self._peer(change.node)):
+            if asyncio.get_running_loop().time() > deadline_s:
+                how = f"lacks {peer.lag} entries" if peer.recent else "has not been heard: is it started, with --join?"
+                raise Refused(f"{change.node} is a learner of the group, and {how}. It becomes a voter when you ask again")
+            await asyncio.sleep(CAUGHT_UP_LOOK_S)
+        await self._changed(Change("add", change.node))
+        return f"{change.node} is a voter of the site {standing.site}"
+
+    async def _remove(self, change: members_pb2.MemberChange, standing: Standing) -> str:
+        _check(remove_problem(standing, change.node, force=change.force))
+        if change.node == standing.member:
+            # A leader does not take itself out: another does.
+            await self._transfer(successor(standing))
+            answer = await self._asked_of_next(change)
+            if answer.problem:
+                raise Refused(answer.problem)
+            return answer.done
+        await self._changed(Change("remove", change.node))
+        return f"{change.node} is no member of the site {standing.site} any more: stop it, and delete its data directory"
+
+    async def _asked_of_next(self, change: members_pb2.MemberChange) -> members_pb2.MemberChanged:
+        deadline_s = asyncio.get_running_loop().time() + CHANGE_S_MAX
+        while self._node.member.leader in ("", self._node.box.node):
+            if asyncio.get_running_loop().time() > deadline_s:
+                raise TimeoutError
+            await asyncio.sleep(CAUGHT_UP_LOOK_S)
+        return await self.change(change)
+
+    async def _peer(self, name: str) -> PeerStanding:
+        standing = await self._node.member.status()
+        if standing.role != "leader":
+            raise NotLeader(standing.member, standing.leader)
+        return next((peer for peer in standing.peers if peer.name == name), PeerStanding(name, "", False, False))
+
+    async def _changed(self, change: Change, address: str = "") -> None:
+        await asyncio.wait_for(self._node.member.ask(lambda member: member.change(change, address)), CHANGE_S_MAX)
+
+    async def _transfer(self, target: str) -> None:
+        await asyncio.wait_for(self._node.member.ask(lambda member: member.transfer(target)), CHANGE_S_MAX)
+
+
+def _has_caught_up(peer: PeerStanding) -> bool:
+    return peer.recent and peer.match > 0 and not peer.copying and peer.lag <= CAUGHT_UP_ENTRIES
+
+
+def _check(problem: str) -> None:
+    if problem:
+        raise Refused(problem)

@@ -1,0 +1,60 @@
+"""How a group is shown: to operators, and to the cloud. Pure."""
+
+from collections.abc import Mapping
+
+from coordination.group.values import Standing
+from edge.alone import Alone
+from edge.status.views import EdgeStatus, MembersView, MemberView
+from sync.link.standing import Direction, LinkStanding
+from tiercel.v1 import sync_pb2
+
+LAG_UNKNOWN = -1
+
+
+def view_of(standing: Standing, advertised: Mapping[str, str]) -> MembersView:
+    """For operators. What only the leader knows is left unknown at the others."""
+    leads = standing.role == "leader"
+    found = [
+        MemberView(
+            peer.name,
+            "voter" if peer.voter else "learner",
+            peer.address,
+            advertised.get(peer.name, ""),
+            peer.name == standing.leader,
+            peer.name == standing.member or (peer.recent if leads else peer.connected),
+            (0 if peer.name == standing.member else peer.lag) if leads else LAG_UNKNOWN,
+            peer.copying,
+        )
+        for peer in standing.peers
+    ]
+    return MembersView(
+        standing.site,
+        standing.member,
+        standing.role,
+        standing.term,
+        standing.leader,
+        standing.commit,
+        standing.applied,
+        found,
+        standing.waiting,
+        standing.dropped,
+        dict(standing.refused),
+    )
+
+
+def follower_status(members: MembersView, now_ms: int) -> EdgeStatus:
+    """The site, of which a box that follows knows the group alone."""
+    link = LinkStanding("cloud", "down", now_ms, Direction(), Direction())
+    link.ended = f"only the leader has the link to the cloud: {members.leader or 'nobody is known to lead'}"
+    return EdgeStatus(members.site, members.term, "", 0, 0, 0, link, Alone(0, [], 0), group=members)
+
+
+def load_of(standing: Standing) -> sync_pb2.GroupLoad:
+    """For the cloud."""
+    members = [
+        sync_pb2.GroupMember(
+            node=peer.name, voter=peer.voter, here=peer.name == standing.member or peer.recent, lag=max(0, peer.lag)
+        )
+        for peer in standing.peers
+    ]
+    return sync_pb2.GroupLoad(leader=standing.member, term=standing.term, members=members)

@@ -1,0 +1,54 @@
+"""What a site tells of itself on its own machine. Pure."""
+
+import msgspec
+
+from edge.alone import Alone
+from sync.link.standing import LinkStanding
+
+
+class MemberView(msgspec.Struct):
+    """One box of a site: `kind` is voter or learner, `address` where the others reach it, `advertise` where agents do. `lag`:
+    entries of the group's log that it lacks, -1 if the box that tells does not know; `here`: was it heard of late?"""
+
+    node: str
+    kind: str
+    address: str
+    advertise: str
+    leads: bool
+    here: bool
+    lag: int
+    copying: bool = False
+
+
+class MembersView(msgspec.Struct):
+    """The boxes of a site, as `node` sees them. `waiting`: why it takes no part yet; empty if it does."""
+
+    site: str
+    node: str
+    role: str
+    term: int
+    leader: str
+    commit: int
+    applied: int
+    members: list[MemberView]
+    waiting: str = ""
+    dropped: int = 0
+    refused: dict[str, int] = {}
+
+
+class EdgeStatus(msgspec.Struct):
+    """The site as it knows itself. `halted`: why it takes no work, if it does not. `written_off`: attempts that agents may still
+    be done with though the site counts on them no more; `forgotten`: those of which such a word would not be noticed any more.
+    `group`: of a site of several boxes."""
+
+    site: str
+    boot: int
+    halted: str
+    agents: int
+    running_tasks: int
+    ready_tasks: int
+    link: LinkStanding
+    alone: Alone
+    written_off: int = 0
+    forgotten: int = 0
+    group: MembersView | None = None

@@ -1,0 +1,123 @@
+"""Large values of a site of several boxes: what an agent is told is stored, a majority holds."""
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import grpc
+import pytest
+
+from edge.group.driver import GroupNode
+from sync.blobs import BlobAway, BlobMissing, BlobName
+from tests.edge.group.boxes import Site, eventually, site
+from tiercel.blobs import Blobs, reference_of
+from tiercel.errors import BlobUnavailable
+
+pytestmark = pytest.mark.asyncio
+LARGE = 3 * 1024 * 1024
+
+
+def holders(boxes: Site, data: bytes) -> set[str]:
+    """Which boxes hold these bytes, whole."""
+    name = BlobName(hashlib.sha256(data).digest(), len(data))
+    return {each for each, running in boxes.running.items() if running.node.blobs.stat(name).complete}
+
+
+async def uploaded(boxes: Site, leader: GroupNode, data: bytes) -> None:
+    """As an agent does it, which has found the leader."""
+    async with grpc.aio.insecure_channel(boxes.gateways[leader.box.node]) as channel:
+        blobs = Blobs()
+        blobs.use(channel)
+        await blobs.upload(reference_of(data), data)
+
+
+async def test_an_upload_is_answered_when_a_majority_holds_it(tmp_path: Path) -> None:
+    """While a box is away, too: the two that are left are a majority. It has the others' blobs when it is back and needs them."""
+    async with site(tmp_path) as boxes:
+        leader = await boxes.leader()
+        first = b"a" * LARGE
+        await uploaded(boxes, leader, first)
+        assert len(holders(boxes, first)) >= 2
+        assert leader.box.node in holders(boxes, first)
+        away = next(name for name in boxes.running if name != leader.box.node)
+        await boxes.stop(away)
+        second = b"b" * LARGE
+        await uploaded(boxes, leader, second)
+        assert holders(boxes, second) == set("abc") - {away}
+        back = await boxes.start(away)
+        assert away not in holders(boxes, second)
+        await back.spreading.fetch(BlobName(hashlib.sha256(second).digest(), LARGE))
+        assert holders(boxes, second) == set("abc")
+
+
+async def test_without_a_majority_nothing_is_said_to_be_stored(tmp_path: Path) -> None:
+    """The upload is refused in a way that makes the agent try again, and asking again whether it is there does not help."""
+    async with site(tmp_path) as boxes:
+        leader = await boxes.leader()
+        data = b"c" * 1024
+        name = BlobName(hashlib.sha256(data).digest(), len(data))
+        leader.blobs.put(data)
+        addresses = {each: boxes.peers["g"] for each in "abc" if each != leader.box.node}  # Where nobody is.
+        leader.spreading.addresses = lambda: {leader.box.node: boxes.peers[leader.box.node], **addresses}
+        with pytest.raises(BlobAway, match="1 of 3 members hold it"):
+            await leader.spreading.spread(name)
+        with pytest.raises(BlobUnavailable) as refused:
+            await uploaded(boxes, leader, data)
+        assert refused.value.away
+        assert not refused.value.permanent
+
+
+async def test_what_no_majority_can_hold_is_missing(tmp_path: Path) -> None:
+    """Then nobody was told that it is stored. With too many boxes away that is not known."""
+    async with site(tmp_path) as boxes:
+        leader = await boxes.leader()
+        name = BlobName(bytes(32), 7)
+        with pytest.raises(BlobMissing):
+            await leader.spreading.fetch(name)
+        addresses = {each: boxes.peers["g"] for each in "abc" if each != leader.box.node}
+        leader.spreading.addresses = lambda: {leader.box.node: boxes.peers[leader.box.node], **addresses}
+        with pytest.raises(BlobAway):
+            await leader.spreading.fetch(name)
+
+
+async def test_a_box_that_follows_takes_no_blobs_of_agents(tmp_path: Path) -> None:
+    """It says that it does not lead, in a way that is tried again elsewhere."""
+    async with site(tmp_path) as boxes:
+        leader = await boxes.leader()
+        follower = next(running.node for running in boxes.running.values() if running.node is not leader)
+        with pytest.raises(BlobUnavailable, match="does not lead") as refused:
+            await uploaded(boxes, follower, b"d" * 1024)
+        assert refused.value.away
+
+
+async def test_large_results_outlive_the_leader_that_took_them(tmp_path: Path) -> None:
+    """An agent's result is a blob; the next leader has it, and hands it to the next task."""
+    async with site(tmp_path) as boxes:
+        await boxes.start_cloud()
+        agent, go_on = boxes.agent("press-1"), asyncio.Event()
+
+        @agent.capability("make")
+        async def make() -> str:
+            return "x" * LARGE
+
+        @agent.capability("weigh")
+        async def weigh(thing: str) -> int:
+            await go_on.wait()
+            return len(thing)
+
+        boxes.join(agent)
+        tasks = {
+            "make": {"capability": "make"},
+            "weigh": {"capability": "weigh", "needs": ["make"], "with": {"thing": "${{ tasks.make.output }}"}},
+        }
+        run = await boxes.started(tasks)
+        made = b'"' + b"x" * LARGE + b'"'
+        await eventually(lambda: len(holders(boxes, made)) >= 2)
+        leader = await boxes.leader()
+        await boxes.stop(leader.box.node)
+        await boxes.leader()
+        go_on.set()
+        picture = await boxes.ended(run)
+        assert picture["run"]["state"] == "completed", [task.get("error") for task in picture["tasks"]]
+        outputs = {task["id"]: task.get("output") for task in picture["tasks"]}
+        assert outputs["weigh"] == LARGE
