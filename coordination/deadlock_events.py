@@ -30,3 +30,26 @@ class DeadlockFound(Event, frozen=True):
 
 
 EVENTS = (DeadlockFound,)
+
+_WORDS = {
+    "resource": " waits for {what}, held by ",
+    "line": " stands in line for {what} behind ",
+    "members": ", in which ",
+    "run": ", in which ",
+    "needs": " begins after ",
+    "group": " begins with ",
+    "child": " waits for ",
+    "sync_point": " is at {what} and waits for ",
+    "barrier": " is at {what}, and waits for who would come with ",
+    "dependency": " waits for the end of ",
+}
+
+
+def words(circle: list[Waited]) -> str:
+    """The circle as a sentence."""
+    parts = [_place(step) + _WORDS.get(step.kind, " waits for ").format(what=step.what) for step in circle]
+    return "".join([*parts, _place(circle[0])])
+
+
+def _place(step: Waited) -> str:
+    return f"{step.run}/{step.task}" if step.task else f"run {step.run}"

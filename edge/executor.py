@@ -161,7 +161,7 @@ class Executor:
         first = (self.home.leases, self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding)
         votes = (self.home.polls, self.home.votes, self.leading)
         more = (self.documents, self.run_documents, self.points, self.merging, self.tokens, self.reseeding, *votes)
-        return (*first, self.conflicts, *more, self.dispatch.coordinating, SiteDeadlocks(self.home))
+        return (*first, self.conflicts, *more, self.dispatch.coordinating, SiteDeadlocks(self.home, self.points))
 
     # The Driver's side ------------------------------------------------------------------------------------------------
 

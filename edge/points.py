@@ -193,6 +193,10 @@ class SyncPoints(Part):
         slot = self._home.roster.slots.get(agent)
         return slot is not None and not slot.present
 
+    def break_point(self, fragment: Fragment, name: str, code: str, reason: str, now: Now, out: list[object]) -> None:
+        """Whoever waits there is told that nobody comes any more, and why."""
+        self._decide(fragment, name, Break(code, reason), now, out)
+
     # Asked ------------------------------------------------------------------------------------------------------------
 
     def _arrive_here(self, input: ArriveHere, now: Now, out: list[object]) -> None:

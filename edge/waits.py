@@ -3,7 +3,7 @@
 What is not known here (other sites, runs that have not come yet, people, time) counts as somebody who may still come.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from coordination.waits import Node, Wait
@@ -12,9 +12,10 @@ from workflow.attending import is_lacking
 from workflow.awaited import awaited, is_settled, unended
 from workflow.children import kin_of
 from workflow.fragment import Fragment
+from workflow.points import RunWait, point_of, waits_of
 from workflow.resources import Holder
-from workflow.states import BLOCKED, ENDED, WAITING
-from workflow.tasks import Graph, Kind, SyncPlan, TaskPlan
+from workflow.states import ABSENT, BLOCKED, ENDED, WAITING
+from workflow.tasks import Graph, Kind, Role, SyncPlan, TaskPlan
 
 RUNS_LOOKED_MAX = 5_000
 """With more runs at a site nobody looks for the parties of a sync point that have not come: they count as somebody who may."""
@@ -29,10 +30,11 @@ class SiteWaits:
     _plans: dict[str, frozenset[str]] = field(default_factory=dict)
     _seen: dict[str, Fragment | None] = field(default_factory=dict)
 
-    def roots(self) -> list[Node]:
-        """All that stand in a line for a resource, or wait at a sync point."""
+    def roots(self, with_points: Iterable[str] = ()) -> list[Node]:
+        """All that stand in a line for a resource, or wait at a sync point; `with_points` are runs in which agents may."""
         waiting = [*self.home.resources.waiting(), *self.home.meetings.all()]
-        return [Node(*holder) for holder in waiting]
+        working = [Node(run, task) for run in with_points if (f := self.fragment(run)) is not None for task in f.live]
+        return [*(Node(*holder) for holder in waiting), *working]
 
     def fragment(self, run: str) -> Fragment | None:
         """The run as it is now; it is not to be changed."""
@@ -58,6 +60,8 @@ class SiteWaits:
             return self._of_point(plan.sync)
         if state == WAITING and plan.kind is Kind.CHILD:
             return self._of_child(fragment, task)
+        if task in fragment.live:
+            return self._of_agent(fragment, task) if fragment.plan.points else []
         name = fragment.id_of
         return [
             Wait(each.kind, name(each.tasks[0]), tuple((Node(fragment.run, t), 1) for t in each.tasks), each.need)
@@ -77,6 +81,31 @@ class SiteWaits:
     def _of_child(self, fragment: Fragment, task: int) -> list[Wait]:
         child = fragment.extras.children.get(task, "") if fragment.extras is not None else ""
         return [Wait("child", child, ((Node(child, -1), 1),), 1)] if child in self.home.fragments else []
+
+    # Agents that wait for each other ----------------------------------------------------------------------------------
+
+    def _of_agent(self, fragment: Fragment, task: int) -> list[Wait]:
+        """The task's agent may wait at a point of the run for others, who come there with other tasks of it. Which of them bring
+        whom, nobody knows before they are given out: any may."""
+        name = fragment.id_of(task)
+        for wait in waits_of(fragment):
+            if name not in wait.tasks or (len(wait.tasks) > 1 and not self._is_for(fragment, wait, name)):
+                continue
+            others = (t for t, state in enumerate(fragment.states) if state not in ENDED and state not in ABSENT)
+            may_come = [t for t in others if fragment.task(t).kind is Kind.WORK and self._may_bring(fragment, t, wait)]
+            return [Wait("barrier", wait.point, tuple((Node(fragment.run, t), 1) for t in may_come), wait.lacking)]
+        return []
+
+    def _is_for(self, fragment: Fragment, wait: RunWait, name: str) -> bool:
+        """Of an agent with several tasks of the run in its hands: is it this one for which it is at the point?"""
+        arrival = point_of(fragment, wait.point).arrived[wait.agent].name
+        return arrival.startswith((f"{fragment.run}/{name}/", f"{fragment.run}/{name}#"))
+
+    def _may_bring(self, fragment: Fragment, task: int, wait: RunWait) -> bool:
+        if (held := fragment.live.get(task)) is None:
+            return fragment.task(task).role is Role.WORK
+        at_it = point_of(fragment, wait.point).arrived
+        return held.agent not in at_it and (not wait.parties or held.agent in wait.parties)
 
     # Sync points ------------------------------------------------------------------------------------------------------
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from coordination.deadlock_events import DeadlockFound
-from edge.deadlocks import AFTER_MS, SiteDeadlocks, words
+from coordination.deadlock_events import DeadlockFound, words
+from edge.deadlocks import AFTER_MS, SiteDeadlocks
 from tests.edge.site import Robot, Site
 from tests.workflow.plans import plan_of
 from workflow.events import RunCreated
