@@ -43,6 +43,7 @@ from cloud.runs import Child, Run, Runs, created_by, load_saved_run
 from cloud.saved import load_saved_node, save_node
 from cloud.schedule.core import CloudSchedules
 from cloud.starting import start
+from cloud.waiting.circles import FarCircles
 from cloud.waiting.core import Waiting
 from sync.commit import Snapshot
 from sync.conflicts.events import ConflictRecorded
@@ -146,7 +147,7 @@ class Planner:
         """What stands beside the runs, in the order in which it sees what happens."""
         first = (self.dependencies, self.notifications, Clearing(self), self.pauses, self.rules)
         joining = self.agent_tokens, self.site_tokens, self.reseeding
-        last = (self.documents, RunDocumentNews(self), self.conflicts, self.merging, *joining, self.waiting)
+        last = (self.documents, RunDocumentNews(self), self.conflicts, self.merging, *joining, self.waiting, FarCircles(self))
         return (*first, self.overdue, self.moving, self.taking, self.lifetimes, *last)
 
     @property

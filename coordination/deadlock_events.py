@@ -45,10 +45,10 @@ _WORDS = {
 }
 
 
-def words(circle: list[Waited]) -> str:
-    """The circle as a sentence."""
-    parts = [_place(step) + _WORDS.get(step.kind, " waits for ").format(what=step.what) for step in circle]
-    return "".join([*parts, _place(circle[0])])
+def words(steps: list[Waited], end: Waited | None = None) -> str:
+    """A circle as a sentence; with an `end`, a chain that leads there."""
+    parts = [_place(step) + _WORDS.get(step.kind, " waits for ").format(what=step.what) for step in steps]
+    return "".join([*parts, _place(end or steps[0])])
 
 
 def _place(step: Waited) -> str:

@@ -139,6 +139,21 @@ def step_from(left: Stuck, node: Node) -> Step:
     raise AssertionError(f"{node} is stuck, and nobody that it waits for is")
 
 
+def trail(node: Node, expand: Expand, steps_max: int) -> list[Step]:
+    """From `node` to the first it waits for, from there on likewise, until somebody waits for nobody, or was there before."""
+    steps: list[Step] = []
+    seen = {node}
+    while len(steps) < steps_max:
+        wait = next(filter(_can_be_met, expand(node)), None)
+        if wait is None:
+            break
+        steps.append(Step(node, wait.kind, wait.what, on := min(on for on, _ in wait.on)))
+        if on in seen:
+            break
+        seen.add(node := on)
+    return steps
+
+
 ONLY = "the only one that could"
 RULES = ("the lowest priority", "the youngest run", "the least work done", "the last by name")
 

@@ -11,6 +11,8 @@ from cloud.planner import Planner
 from cloud.reports import UNSAID, reports_of
 from cloud.runs import Run
 from cloud.views import LinkView
+from cloud.waiting.chains import chain_of
+from cloud.waiting.graph import CloudWaits
 from workflow.attending import holds_resources
 from workflow.explain import Reason, explain
 from workflow.fragment import Fragment
@@ -28,6 +30,7 @@ LinkOf = Callable[[str], LinkView]
 def explained(planner: Planner, run: Run, link_of: LinkOf, now_ms: int = 0) -> ExplainView:
     """Why the run does not go on, or has not begun."""
     view = ExplainView(run.id, run.state(), _waits_for(planner, run))
+    waits = CloudWaits(planner)
     for site, fragment in zip(run.sites, run.fragments, strict=True):
         link = link_of(site)
         told = SiteReasons(site, link)
@@ -35,7 +38,7 @@ def explained(planner: Planner, run: Run, link_of: LinkOf, now_ms: int = 0) -> E
         if fragment is None:
             told.note = f"{site} has not taken the run yet" + ("" if link.state == "up" else ": its link is down")
             continue
-        told.reasons = [_joined(planner, run, site, reason, link) for reason in islice(explain(fragment), REASONS_MAX)]
+        told.reasons = [_joined(planner, run, site, reason, link, waits) for reason in islice(explain(fragment), REASONS_MAX)]
         _add_words(run, site, fragment, told.reasons)
         notes = [planner.fleet.site(site).pause_words(), planner.moving.words(run.id)]
         is_cut_off = link.state != "up" and not fragment.outcome
@@ -66,7 +69,7 @@ def _waits_for(planner: Planner, run: Run) -> str:
     return run_waits_for(planner, run.id) or planner.admission.waits_for(run.id) or run.waits_for
 
 
-def _joined(planner: Planner, run: Run, site: str, reason: Reason, link: LinkView) -> Reason:
+def _joined(planner: Planner, run: Run, site: str, reason: Reason, link: LinkView, waits: CloudWaits) -> Reason:
     if planner.fleet.site(site).is_paused and (
         reason.kind in ("agent", "coordination", "resource") or (reason.kind == "working" and not reason.who)
     ):
@@ -84,7 +87,7 @@ def _joined(planner: Planner, run: Run, site: str, reason: Reason, link: LinkVie
             if agent is not None and agent.state != "available":
                 reason.why += f"; {_described(agent)}"
         case "resource":
-            _name_holders(planner, site, reason)
+            _name_holders(planner, site, run, reason, waits)
         case "hold":
             explain_hold(planner, reason, run.id)
         case "child":
@@ -145,25 +148,27 @@ def _described(agent: FleetAgent) -> str:
     return f"{agent.id} has {agent.running} of {agent.capacity} in hand{health}"
 
 
-def _name_holders(planner: Planner, site: str, reason: Reason) -> None:
+def _name_holders(planner: Planner, site: str, run: Run, reason: Reason, waits: CloudWaits) -> None:
     """Tasks of all runs at the site that hold any of the resources, as the replicas tell. What is held because nobody knows what
     became of an attempt, comes back when somebody says it."""
     found: list[str] = []
     unsettled: list[str] = []
-    for _, run in planner.runs.whole():
-        fragment = run.fragment(site)
+    for _, other in planner.runs.whole():
+        fragment = other.fragment(site)
         if fragment is None or fragment.outcome:
             continue
         for task in range(len(fragment.states)):
             if holds_resources(fragment, task) and _names_any(fragment, task, reason.on) and len(found) < NAMED_MAX:
-                found.append(f"{run.id}/{fragment.id_of(task)}")
+                found.append(f"{other.id}/{fragment.id_of(task)}")
                 if fragment.states[task] == RECONCILE:
-                    unsettled.append(_how_settled(run, fragment, task))
+                    unsettled.append(_how_settled(other, fragment, task))
         if len(found) >= NAMED_MAX:
             break
     reason.who = found
     if found:
         reason.why += f"; held by {', '.join(found)}" + "".join(f"; {words}" for words in unsettled)
+    if chain := chain_of(waits, site, run, reason.task):
+        reason.why += f"; {chain}"
     for locked in islice(planner.waiting.locks_on(site, reason.on), NAMED_MAX):
         reason.why += f"; {locked.words()}"
         reason.who.append(locked.lock.agent)

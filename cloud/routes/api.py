@@ -37,6 +37,7 @@ from cloud.schedule.service import ScheduleService
 from cloud.service import PlannerService
 from cloud.syncing.api import syncing_routes
 from cloud.versions.service import Versions
+from cloud.waiting.api import waiting_routes
 from cloud.watching.api import watching_routes
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def make_routes(node: "GlobalPlanner") -> FastAPI:
         document_routes(node),
         conflict_routes(node, control),
         watching_routes(node),
+        waiting_routes(node),
         explain_routes(node, runs, coordination),
         cache_routes(node, runs),
         looking_routes(runs.looking),

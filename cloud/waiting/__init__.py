@@ -1,1 +1,1 @@
-"""What the cloud knows of waits at its sites beyond the runs themselves: resources that a lost agent may still act on."""
+"""What the cloud knows of waits beyond the runs themselves: who holds what over all sites, circles, agents that were lost."""

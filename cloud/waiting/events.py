@@ -1,6 +1,7 @@
-"""The events of what is held and waited for at sites, made known to the codec of the cloud."""
+"""The events of what is held and waited for, made known to the codec of the cloud."""
 
-from coordination.lease_events import EVENTS
+from coordination.deadlock_events import EVENTS as DEADLOCKS
+from coordination.lease_events import EVENTS as LEASES
 from workflow.events import register
 
-register(*EVENTS)
+register(*LEASES, *DEADLOCKS)

@@ -36,6 +36,7 @@ from tiercel.document_calls import DocumentCalls
 from tiercel.listening import Listening
 from tiercel.plan_calls import PlanCalls
 from tiercel.point_calls import PointCalls
+from tiercel.wait_calls import WaitCalls
 
 __all__ = ["DEFAULT_SERVER", "ApiError", "Client", "ServerUnreachable"]
 
@@ -46,7 +47,7 @@ DEFINITION_S_PER_MIB = 10.0
 """How much longer for each MiB of a definition: a server that has other work reads YAML at some 200 KiB/s, JSON faster."""
 
 
-class Client(Listening, DocumentCalls, ConflictCalls, PlanCalls, PointCalls, CoordinationCalls):
+class Client(Listening, DocumentCalls, ConflictCalls, PlanCalls, PointCalls, CoordinationCalls, WaitCalls):
     """Each method is one request. Raises ApiError (the API refused) or ServerUnreachable. May be used by several threads."""
 
     def __init__(self, base_url: str = DEFAULT_SERVER) -> None:

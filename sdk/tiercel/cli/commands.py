@@ -21,6 +21,7 @@ NOUNS = {
     "rule": ("tiercel.cli.rule:app", "Set rules for the runs of all definitions, look at them, remove them."),
     "document": ("tiercel.cli.document:app", "Look at documents and put values into them."),
     "conflict": ("tiercel.cli.conflict:app", "See what lost against what, bring it back, or accept it."),
+    "deadlock": ("tiercel.cli.deadlock:app", "See which runs waited for each other in a circle, and who gave way."),
     "contact": ("tiercel.cli.notify:contacts", "Say where people and roles are notified."),
     "notification": ("tiercel.cli.notify:notifications", "See who was notified of what, and try again what did not arrive."),
     "retention": ("tiercel.cli.retention:app", "See what the cloud keeps of runs that have ended, and let what is older go."),
