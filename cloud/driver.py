@@ -17,7 +17,8 @@ from cloud.control.inputs import CommandSettled
 from cloud.crossing import blobs_handed
 from cloud.documents.inputs import EditSettled
 from cloud.documents.service import Documents
-from cloud.inputs import AgentLoad, RunFinished, SiteLoads
+from cloud.heard import load_of
+from cloud.inputs import RunFinished, SiteLoads
 from cloud.joining.service import Signing
 from cloud.moving.inputs import MoveSettled
 from cloud.negotiations import negotiations_of
@@ -307,12 +308,13 @@ class GlobalPlanner:
         """Messages of a link that are not replication."""
         match message.WhichOneof("kind"):
             case "loads":
-                agents = {a.agent: AgentLoad(a.running, a.health or "ok", a.open_until_ms) for a in message.loads.agents}
+                agents = {item.agent: load_of(item) for item in message.loads.agents}
                 kept = message.loads.cache
                 cache = CacheView(kept.entries, kept.bytes, kept.hits, kept.misses) if message.loads.HasField("cache") else None
                 said = tuple(negotiations_of(message.loads)), dict(message.loads.refused)
                 load = message.loads.ready, message.loads.running, cache
-                self.loop.post(SiteLoads(link.peer, agents, *load, *said, _group(message.loads)))
+                now_ms = self.loop.clock.now().wall_ms
+                self.loop.post(SiteLoads(link.peer, agents, *load, *said, _group(message.loads), now_ms))
             case "reports":
                 self.loop.post(SiteReports(link.peer, [_report(item) for item in message.reports.items]))
             case "document_read" | "read_lease":

@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from cloud.heard import Heard, noted
 from cloud.inputs import UNHEARD, SiteLoads
 from cloud.negotiations import Negotiation
 from cloud.views import CacheView
+from coordination.presence import Change
 from sync.link.standing import GroupStanding
 from sync.values import SiteId
 from workflow.events import AgentDeparted, AgentRegistered
@@ -30,6 +32,7 @@ class FleetAgent(msgspec.Struct):
     running: int = 0
     health: str = "ok"
     open_until_ms: int = 0
+    changes: list[Change] = []  # As its site's log tells them: came, unreachable, left.
 
     def offers(self, capability: str) -> bool:
         """Can it do that? `@name` stands for the agent itself."""
@@ -74,6 +77,7 @@ class Site:
     greeted: bool = False
     linked_since_ms: int = 0
     agents: dict[str, FleetAgent] = field(default_factory=dict)
+    heard: dict[str, Heard] = field(default_factory=dict)  # Telemetry of agents.
     capabilities: dict[str, int] = field(default_factory=dict)
     definitions: set[str] = field(default_factory=set)
     capacity: int = 0
@@ -158,18 +162,24 @@ class Fleet:
         entry.ready_tasks, entry.running_tasks, entry.cache, entry.group = loads.ready, loads.running, loads.cache, loads.group
         entry.negotiations, entry.refused = loads.negotiations, dict(loads.refused)
         for name, agent in entry.agents.items():
-            agent.running, agent.health, agent.open_until_ms = loads.agents.get(name, UNHEARD)
+            load = loads.agents.get(name, UNHEARD)
+            agent.running, agent.health, agent.open_until_ms = load[:3]
+            entry.heard.setdefault(name, Heard()).note(load, loads.at_ms)
 
     def evolve(self, site: str, event: object, time_ms: int = 0) -> None:
         """Fold what a site's log says of its agents."""
         entry = self.site(site)
         match event:
             case AgentRegistered(agent, agent_kind, _, capabilities, capacity, labels):
-                entry.agents[agent] = FleetAgent(agent, agent_kind, capabilities, capacity, labels, "available", time_ms)
+                before = entry.agents.get(agent)
+                came = FleetAgent(agent, agent_kind, capabilities, capacity, labels, "available", time_ms)
+                came.changes = noted(before.changes if before is not None else [], "online", time_ms)
+                entry.agents[agent] = came
             case AgentDeparted(agent, reason):
                 if (known := entry.agents.get(agent)) is not None:
                     known.state, known.since, known.running = reason, time_ms, 0
                     known.health, known.open_until_ms = "ok", 0
+                    known.changes = noted(known.changes, f"offline.{reason}", time_ms)
             case _:
                 return
         self._count(entry)
@@ -178,6 +188,7 @@ class Fleet:
         """The site has lost its log: who works there says so again."""
         entry = self.site(site)
         entry.agents.clear()
+        entry.heard.clear()
         self._count(entry)
 
     def _count(self, entry: Site) -> None:

@@ -71,11 +71,20 @@ class CancelRun(NamedTuple):
 
 
 class AgentLoad(NamedTuple):
-    """How busy an agent is; its `health` (ok, degraded, open), and until when (UTC ms) it is given no work."""
+    """How busy an agent is; its `health` (ok, degraded, open), and until when (UTC ms) it is given no work. Since when it is in
+    its `state` (coordination.presence), and why; when it was last `seen` (UTC ms), in how many ms its lease ends, and its epoch;
+    units of its capacity that are taken."""
 
     running: int = 0
     health: str = "ok"
     open_until_ms: int = 0
+    state: str = ""
+    since_ms: int = 0
+    why: str = ""
+    seen_ms: int = 0
+    lease_ms: int = 0
+    epoch: int = 0
+    load: int = 0
 
 
 UNHEARD = AgentLoad()
@@ -92,6 +101,7 @@ class SiteLoads(NamedTuple):
     negotiations: tuple[Negotiation, ...] = ()
     refused: Mapping[str, int] = MappingProxyType({})
     group: GroupStanding | None = None
+    at_ms: int = 0  # When it was heard (UTC).
 
 
 class RunFinished(NamedTuple):

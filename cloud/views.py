@@ -227,7 +227,9 @@ class HistoryEntry(msgspec.Struct):
 
 
 class AgentView(msgspec.Struct):
-    """An agent as its site last reported it. `state`: available, unreachable or left.
+    """An agent as its site last reported it. `state`: available, unreachable or left. `path` says more (online.working,
+    offline.unreachable, ...; coordination/presence.py), since when, and `why` if that is known. `seen`: when its site last heard
+    of it, 0 if that has not said. `load`: units of its capacity that are taken.
 
     `health`: ok, degraded (its last attempts failed) or open (it gets no work until `open_until`, UTC ms, as it kept failing).
     `documents`: the ids of those that are its own.
@@ -245,6 +247,11 @@ class AgentView(msgspec.Struct):
     health: str = "ok"
     open_until: int = 0
     documents: list[str] = []
+    path: str = ""
+    path_since: int = 0
+    why: str = ""
+    seen: int = 0
+    load: int = 0
 
 
 class ClockView(msgspec.Struct):

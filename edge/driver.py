@@ -32,7 +32,7 @@ from edge.reading.service import SiteReads
 from edge.run_documents import RunDocuments
 from edge.service import Gateway
 from edge.status.views import EdgeStatus
-from edge.telemetry import loads_of, report_of
+from edge.telemetry import Telling, loads_of, report_of
 from edge.watching.service import SiteShelf
 from sync.actors import Loop, verify_slowly
 from sync.blobs import STORE_BYTES_MAX, Blob
@@ -143,7 +143,7 @@ class EdgeNode:
         self._errands: set[asyncio.Future[None]] = set()
         self._recovering = False
         self._compared: asyncio.Event
-        self._last_telemetry = b""
+        self._told = Telling()
         self._telling: asyncio.TimerHandle | None = None
         self._prepared: Plan | None = None
         self._carrying = Carrying(config.site, self.blobs)
@@ -316,7 +316,7 @@ class EdgeNode:
 
     def recovered(self, peer: str) -> None:
         """Our stream is whole."""
-        self._last_telemetry = b""  # The peer may have forgotten it.
+        self._told.forget()
         self.executor.home.vigil.tell_all()
         self._tell_progress()
         if self._recovering:
@@ -377,14 +377,10 @@ class EdgeNode:
     def telemetry(self) -> sync_pb2.SyncMessage | None:
         """How busy the agents are; only when it has changed."""
         self.reads.renew()
-        loads = loads_of(self.executor, self.loop.clock.now())
+        loads = loads_of(self.executor, now := self.loop.clock.now())
         if (group := self.ports.group()) is not None:
             loads.group.CopyFrom(group)
-        encoded = loads.SerializeToString()
-        if encoded == self._last_telemetry:
-            return None
-        self._last_telemetry = encoded
-        return sync_pb2.SyncMessage(loads=loads)
+        return sync_pb2.SyncMessage(loads=loads) if self._told.news(loads, now) else None
 
     def _tell_progress(self) -> None:
         """Soon, and together: however often agents report, the cloud hears of it twice a second."""

@@ -37,6 +37,14 @@ class AgentSeen(NamedTuple):
     agent: str
 
 
+class AgentDraining(NamedTuple):
+    """The agent takes no more work, and ends what it has in hand."""
+
+    session: int
+    agent: str
+    reason: str
+
+
 class AgentClosed(NamedTuple):
     """The session ended; with `goodbye` if the agent means to leave."""
 

@@ -12,6 +12,7 @@ from coordination.direct import Assigner
 from coordination.lease import FencedResource, LeaseTable, StaleEpoch
 from edge.health import Health, Verdict
 from edge.inputs import AgentOpened
+from edge.presence import Presences
 from sync.values import AgentId, Now
 from workflow.events import AgentDeparted, AgentRegistered
 
@@ -32,6 +33,9 @@ class Slot:
     epoch: int = 0
     held: dict[tuple[str, int], int] = field(default_factory=dict)
     refused: int = 0
+    draining: str = ""  # Why it takes no more work, if it has said so.
+    parted: str = ""  # Why it is not present: left or unreachable.
+    heard_ms: int = 0  # When its last session ended (UTC).
     features: frozenset[str] = frozenset()  # What its SDK speaks: of its session.
     # Units of its capacity that attempts take beyond one, by (run, task): of the moment, as the bids that said so.
     extra: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -50,19 +54,22 @@ class Roster:
     slots: dict[str, Slot] = field(default_factory=dict)
     epochs: dict[int, int] = field(default_factory=dict)
     health: Health = field(default_factory=Health)
+    presences: Presences = field(default_factory=Presences)
 
     def open(self, opened: AgentOpened, now: Now) -> tuple[Slot, int]:
         """Bind a session to the agent. Returns the slot and the session that this one replaces (0: none)."""
         slot = self.slots[opened.agent]
         replaced, slot.session = slot.session, opened.session
-        slot.features = opened.features
+        slot.features, slot.draining = opened.features, ""
         slot.epoch = self.leases.grant(opened.agent, opened.agent, now).epoch
         slot.fence.admit(slot.epoch)
         self.epochs[opened.session] = slot.epoch
         return slot, replaced
 
     def ready(self, slot: Slot, now: Now) -> None:
-        """The agent's hands are known: it may get work, as far as its health allows."""
+        """The agent's hands are known: it may get work, as far as its health allows, and unless it has said that it stops."""
+        if slot.draining:
+            return
         held = slot.load()
         self.assigner.join(slot.agent, list(slot.capabilities), self.health.room(slot.agent, slot.capacity, held, now), held)
 
@@ -158,24 +165,25 @@ class Roster:
                 if known is not None:
                     self.slots[agent].session, self.slots[agent].epoch = known.session, known.epoch
                     self.slots[agent].fence, self.slots[agent].features = known.fence, known.features
-                    self.slots[agent].extra = known.extra
-            case AgentDeparted(agent):
+                    self.slots[agent].extra, self.slots[agent].heard_ms = known.extra, known.heard_ms
+            case AgentDeparted(agent, reason):
                 if agent in self.slots:
-                    self.slots[agent].present = False
+                    self.slots[agent].present, self.slots[agent].parted = False, reason
 
     def save(self) -> bytes:
         """What the log knows of the agents, as bytes."""
         return msgspec.msgpack.encode(
             [
-                (s.agent, s.agent_kind, s.boot, s.capabilities, s.capacity, s.labels, s.present)
+                (s.agent, s.agent_kind, s.boot, s.capabilities, s.capacity, s.labels, s.present, s.parted)
                 for _, s in sorted(self.slots.items())
             ]
         )
 
     def restore(self, body: bytes) -> None:
         """Read what `save` wrote."""
-        for agent, kind, boot, capabilities, capacity, labels, present in msgspec.msgpack.decode(body):
+        for agent, kind, boot, capabilities, capacity, labels, present, *later in msgspec.msgpack.decode(body):
             self.slots[agent] = Slot(AgentId(agent), kind, boot, tuple(capabilities), capacity, labels, present)
+            self.slots[agent].parted = later[0] if later else ""
 
 
 def _face(agent: Slot | AgentOpened) -> tuple[object, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge.home import deadline_of
-from edge.inputs import AgentClosed, AgentOpened, AgentSeen, AttemptKey, CloseSession, Welcome
+from edge.inputs import AgentClosed, AgentDraining, AgentOpened, AgentSeen, AttemptKey, CloseSession, Welcome
 from edge.roster import Slot
 from sync.outputs import Revoke
 from sync.values import Now
@@ -25,11 +25,16 @@ class Sessions:
 
     def steps(self) -> dict[type, Callable[..., None]]:
         """What it takes of the executor's inputs."""
-        return {AgentSeen: self._see, AgentOpened: self._open, AgentClosed: self._close}
+        return {AgentSeen: self._see, AgentOpened: self._open, AgentClosed: self._close, AgentDraining: self._drain}
 
     def _see(self, input: AgentSeen, now: Now, out: list[object]) -> None:
         site = self.site
         site.roster.admit(input.agent, input.session, now)
+
+    def _drain(self, input: AgentDraining, now: Now, out: list[object]) -> None:
+        if (slot := self.site.roster.admit(input.agent, input.session, now)) is not None:
+            slot.draining = input.reason
+            self.site.roster.assigner.leave(slot.agent)
 
     def _open(self, input: AgentOpened, now: Now, out: list[object]) -> None:
         site = self.site
@@ -89,6 +94,7 @@ class Sessions:
         slot = site.roster.close(input.agent, input.session)
         if slot is None:
             return
+        slot.heard_ms = now.wall_ms
         self._take_back(slot, input.session, now, out)
         if not input.goodbye:
             return

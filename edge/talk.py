@@ -7,6 +7,7 @@ executor; what the executor orders is told after its commit, in the order in whi
 from collections.abc import Callable
 from typing import Any
 
+from edge import presence
 from edge.coordinating.messages import bids_of, offers_message, refusals_message
 from edge.coordinating.words import OfferLots, RefuseBids
 from edge.leading import messages as leading
@@ -18,7 +19,7 @@ from tiercel.v1 import agent_pb2
 Hear = Callable[[int, str, Any], object]
 Say = Callable[[Any], agent_pb2.EdgeMessage]
 
-_HEARS: tuple[dict[str, Hear], ...] = ({"offer_replies": bids_of}, leading.HEARS, votes.HEARS)
+_HEARS: tuple[dict[str, Hear], ...] = ({"offer_replies": bids_of}, leading.HEARS, votes.HEARS, presence.HEARS)
 _SAYS: tuple[dict[type, Say], ...] = ({OfferLots: offers_message, RefuseBids: refusals_message}, leading.SAYS, votes.SAYS)
 
 HEARS = apart(_HEARS)

@@ -27,6 +27,7 @@ from cloud.pausing.api import pausing_routes
 from cloud.planning.api import planning_routes
 from cloud.planning.service import PlanService
 from cloud.points.api import point_routes
+from cloud.presence.api import presence_routes
 from cloud.retention.api import retention_routes
 from cloud.retention.service import RetentionService
 from cloud.ruling.api import rule_routes
@@ -63,6 +64,7 @@ def make_routes(node: "GlobalPlanner") -> FastAPI:
         pausing_routes(node),
         rule_routes(node),
         joining_routes(node),
+        presence_routes(node, runs),
         run_document_routes(node, RunDocumentService(node, runs, control, Versions(node))),  # Before those of any id.
         document_routes(node),
         conflict_routes(node, control),

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from cloud.fleet import FleetAgent, Site
+from cloud.heard import present_of
 from cloud.pausing.views import pause_view
 from cloud.port import Problem
 from cloud.views import AgentView, ClockView, DiffView, SiteView
@@ -23,16 +25,16 @@ class SiteService:
     def agents(self) -> list[AgentView]:
         """All agents of all sites."""
         documents = self._documents()
+        sites = sorted(self._node.planner.fleet.sites.items())
         return [
-            AgentView(
-                *(a.id, site.id, a.kind, a.state, a.capabilities, a.capacity, a.running, a.since, a.labels),
-                health=a.health,
-                open_until=a.open_until_ms,
-                documents=documents.get((site.id, a.id), []),
-            )
-            for _, site in sorted(self._node.planner.fleet.sites.items())
-            for _, a in sorted(site.agents.items())
+            _agent_view(site, agent, documents.get((site.id, agent.id), []))
+            for _, site in sites
+            for _, agent in sorted(site.agents.items())
         ]
+
+    def agent(self, site: Site, agent: FleetAgent) -> AgentView:
+        """One of them."""
+        return _agent_view(site, agent, self._documents().get((site.id, agent.id), []))
 
     def _documents(self) -> dict[tuple[str, str], list[str]]:
         """The ids of what agents have written down of themselves, by site and agent."""
@@ -107,3 +109,27 @@ class SiteService:
             detail = f"site {site} cannot be asked: its link is {link.state}; try again when it is up"
             raise Problem(503, "site_unreachable", detail) from None
         return DiffView(site, compared, equal, behind, different, self._node.loop.clock.now().wall_ms)
+
+
+def _agent_view(site: Site, agent: FleetAgent, documents: list[str]) -> AgentView:
+    heard = site.heard.get(agent.id)
+    present = present_of(agent.state, agent.since, heard)
+    return AgentView(
+        id=agent.id,
+        site=site.id,
+        kind=agent.kind,
+        state=agent.state,
+        capabilities=agent.capabilities,
+        capacity=agent.capacity,
+        running=agent.running,
+        since=agent.since,
+        labels=agent.labels,
+        health=agent.health,
+        open_until=agent.open_until_ms,
+        documents=documents,
+        path=present.state,
+        path_since=present.at_ms,
+        why=present.why,
+        seen=heard.load.seen_ms if heard is not None else 0,
+        load=heard.load.load if heard is not None else 0,
+    )

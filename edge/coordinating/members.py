@@ -26,7 +26,8 @@ def members(roster: Roster, who: Who) -> list[Slot]:
     """Those of them that are connected, by id."""
     named = (roster.slots.get(agent) for agent in who.agents) if who.agents else roster.slots.values()
     return sorted(
-        (slot for slot in named if slot is not None and slot.session and belongs(slot, who)), key=lambda slot: slot.agent
+        (slot for slot in named if slot is not None and slot.session and not slot.draining and belongs(slot, who)),
+        key=lambda slot: slot.agent,
     )
 
 

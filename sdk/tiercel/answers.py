@@ -234,8 +234,9 @@ class Definition(TypedDict):
 
 
 class AgentStatus(TypedDict):
-    """An agent as its site last reported it. `state`: available, unreachable or left. `health`: ok, degraded or open, which
-    it is until `open_until` (UTC ms) at least: it kept failing and is given no work."""
+    """An agent as its site last reported it. `state`: available, unreachable or left; `path` says more (online.working,
+    online.draining, ...), and since when. `health`: ok, degraded or open, which it is until `open_until` (UTC ms) at least: it
+    kept failing and is given no work. `seen`: when its site last heard of it."""
 
     id: str
     site: str
@@ -249,6 +250,11 @@ class AgentStatus(TypedDict):
     health: NotRequired[str]
     open_until: NotRequired[int]
     documents: NotRequired[list[str]]
+    path: NotRequired[str]
+    path_since: NotRequired[int]
+    why: NotRequired[str]
+    seen: NotRequired[int]
+    load: NotRequired[int]
 
 
 class Clock(TypedDict):

@@ -303,6 +303,14 @@ class Client(Listening, DocumentCalls, ConflictCalls, PlanCalls, PointCalls, Coo
         """Remove a standing rule; what it was."""
         return self._request("DELETE", _path("rules", name))
 
+    def agent(self, site: str, agent: str) -> dict[str, Any]:
+        """One agent: where it is in its life and was before, its lease, what it holds, and how old that picture is."""
+        return self._request("GET", f"{_path('agents', site)}/{quote(agent, safe='')}")
+
+    def agent_workflows(self, site: str, agent: str) -> dict[str, Any]:
+        """The runs that have to do with an agent: `active` ones, and `recent` ones that it worked for."""
+        return self._request("GET", f"{_path('agents', site)}/{quote(agent, safe='')}/workflows")
+
     def agents(self) -> list[AgentStatus]:
         return cast(list[AgentStatus], self._items("/api/v1/agents"))
 

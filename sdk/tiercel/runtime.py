@@ -228,6 +228,8 @@ class Runtime:
 
     def _welcomed(self, welcome: agent_pb2.Welcome) -> None:
         self._was_welcomed, self._documents.site = True, welcome.site
+        if self._work.closing:
+            self._say_draining()
         if self._places is not None:
             self._places.welcomed()
         # Who was told that the session was lost is told that it is back, however quiet the logging is.
@@ -235,8 +237,12 @@ class Runtime:
         self._said_lost = False
         log.log(level, "agent %s: connected%s to site %s", self._settings.name, again, welcome.site)
 
+    def _say_draining(self) -> None:
+        self._outbox.add(agent_pb2.AgentMessage(draining=agent_pb2.Draining(reason="the agent stops")))
+
     async def _wind_down(self, connected: "asyncio.Task[None]") -> None:
-        """Finish what runs, or cancel it when the grace is over; deliver; say goodbye."""
+        """Take no more; finish what runs, or cancel it when the grace is over; deliver; say goodbye."""
+        self._say_draining()
         if not await _within(self._settings.grace_s, self._work.idle()):
             self._work.cancel_all("the agent stops")
             if not await _within(STOPPED_S, self._work.idle()):

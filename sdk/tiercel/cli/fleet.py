@@ -33,11 +33,11 @@ def list_agents(server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) 
     if output is Format.JSON:
         print_json(found)
         return
-    table = Table(("agent", "site", "kind", "state", "health", "running", "capabilities", "since"))
+    table = Table(("agent", "site", "kind", "state", "doing", "health", "running", "capabilities", "since", "seen"))
     for each in found:
         load, skills = f"{each['running']}/{each['capacity']}", ",".join(each["capabilities"])
-        who = each["id"], each["site"], each["kind"], each["state"], health(each)
-        table.rows.append((*who, load, skills, when(each["since"])))
+        who = each["id"], each["site"], each["kind"], each["state"], each.get("path", "").partition(".")[2], health(each)
+        table.rows.append((*who, load, skills, when(each["since"]), when(each.get("seen", 0))))
     table.print()
 
 

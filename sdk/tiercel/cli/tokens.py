@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from tiercel.cli.draining import sites
-from tiercel.cli.fleet import agents
 from tiercel.cli.options import Format, Output, Server, noun
+from tiercel.cli.presence import agents
 from tiercel.cli.show import Table, note, print_json
 from tiercel.cli.text import when
 from tiercel.client import DEFAULT_SERVER

@@ -74,6 +74,7 @@ class AgentMessage(_message.Message):
     VOTES_FIELD_NUMBER: _builtins.int
     LEAD_PLANS_FIELD_NUMBER: _builtins.int
     LEADER_WORD_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def register(self) -> Global___Register: ...
     @_builtins.property
@@ -92,6 +93,8 @@ class AgentMessage(_message.Message):
     def lead_plans(self) -> Global___LeadPlans: ...
     @_builtins.property
     def leader_word(self) -> Global___LeaderWord: ...
+    @_builtins.property
+    def draining(self) -> Global___Draining: ...
     def __init__(
         self,
         *,
@@ -104,12 +107,13 @@ class AgentMessage(_message.Message):
         votes: Global___Votes | None = ...,
         lead_plans: Global___LeadPlans | None = ...,
         leader_word: Global___LeaderWord | None = ...,
+        draining: Global___Draining | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["goodbye", b"goodbye", "heartbeat", b"heartbeat", "kind", b"kind", "lead_plans", b"lead_plans", "leader_word", b"leader_word", "offer_replies", b"offer_replies", "progress", b"progress", "register", b"register", "results", b"results", "votes", b"votes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "kind", b"kind", "lead_plans", b"lead_plans", "leader_word", b"leader_word", "offer_replies", b"offer_replies", "progress", b"progress", "register", b"register", "results", b"results", "votes", b"votes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["goodbye", b"goodbye", "heartbeat", b"heartbeat", "kind", b"kind", "lead_plans", b"lead_plans", "leader_word", b"leader_word", "offer_replies", b"offer_replies", "progress", b"progress", "register", b"register", "results", b"results", "votes", b"votes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "kind", b"kind", "lead_plans", b"lead_plans", "leader_word", b"leader_word", "offer_replies", b"offer_replies", "progress", b"progress", "register", b"register", "results", b"results", "votes", b"votes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["register", "heartbeat", "results", "progress", "goodbye", "offer_replies", "votes", "lead_plans", "leader_word"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["register", "heartbeat", "results", "progress", "goodbye", "offer_replies", "votes", "lead_plans", "leader_word", "draining"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -907,6 +911,27 @@ class Fence(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Fence: _TypeAlias = Fence  # noqa: Y015
+
+@_typing.final
+class Draining(_message.Message):
+    """The agent is about to stop: it takes no more work, and ends what it has in hand."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Draining: _TypeAlias = Draining  # noqa: Y015
 
 @_typing.final
 class Goodbye(_message.Message):

@@ -629,11 +629,28 @@ class AgentLoad(_message.Message):
     RUNNING_FIELD_NUMBER: _builtins.int
     HEALTH_FIELD_NUMBER: _builtins.int
     OPEN_UNTIL_MS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    SEEN_MS_FIELD_NUMBER: _builtins.int
+    LEASE_MS_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     running: _builtins.int
     health: _builtins.str
     """Empty for `ok`; `degraded`: its last attempts failed; `open`: it gets no work, until then at least (UTC ms)."""
     open_until_ms: _builtins.int
+    state: _builtins.str
+    """Where it is in its life (online.working, ...; coordination/presence.py), since when, and why if it said so."""
+    since_ms: _builtins.int
+    why: _builtins.str
+    seen_ms: _builtins.int
+    """When it was last heard of, in how many ms its lease ends, and its epoch: as of when the message was sent."""
+    lease_ms: _builtins.int
+    epoch: _builtins.int
+    load: _builtins.int
+    """Units of its capacity that are taken."""
     def __init__(
         self,
         *,
@@ -641,10 +658,17 @@ class AgentLoad(_message.Message):
         running: _builtins.int = ...,
         health: _builtins.str = ...,
         open_until_ms: _builtins.int = ...,
+        state: _builtins.str = ...,
+        since_ms: _builtins.int = ...,
+        why: _builtins.str = ...,
+        seen_ms: _builtins.int = ...,
+        lease_ms: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        load: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "health", b"health", "open_until_ms", b"open_until_ms", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "epoch", b"epoch", "health", b"health", "lease_ms", b"lease_ms", "load", b"load", "open_until_ms", b"open_until_ms", "running", b"running", "seen_ms", b"seen_ms", "since_ms", b"since_ms", "state", b"state", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
