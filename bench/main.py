@@ -15,6 +15,7 @@ from bench.errors import BenchFailed
 from bench.options import Options
 
 EFFECTS = ("repeatable", "once")
+PROTOCOLS = ("auction",)
 KILLS = ("edge", "site")
 
 
@@ -75,7 +76,8 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure, and print one line of JSON.")
     names = parser.add_subparsers(dest="name", required=True, metavar="NAME")
-    _add(names, "steps", "tasks per second, many runs at once", runs=2_000, tasks=10, effect=True, capacity=1_024)
+    steps = _add(names, "steps", "tasks per second, many runs at once", runs=2_000, tasks=10, effect=True, capacity=1_024)
+    steps.add_argument("--coordination", choices=PROTOCOLS, default="", help="how tasks find their agents; default: directly")
     _add(names, "latency", "what one task costs, one run at a time", runs=100, tasks=10, effect=True)
     _add(names, "fanout", "one run of many parallel tasks and a join", tasks=1_000, repeats=5, capacity=1_024)
     recovery = _add(names, "recovery", "kill -9 midway", runs=500, tasks=10, repeats=3, capacity=500)

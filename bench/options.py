@@ -12,6 +12,7 @@ class Options:
     runs: int = 0
     tasks: int = 0
     effect: str = ""
+    coordination: str = ""
     kill: str = ""
     agents: int = 1
     capacity: int = 256

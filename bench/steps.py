@@ -36,6 +36,8 @@ def measure_rate(options: Options, effect: str) -> Rate:
     """Of one effect, on a system of its own."""
     with running(options) as system:
         document = chain(options.tasks, "bench.noop", effect)
+        if options.coordination:
+            document |= {"coordination": options.coordination, "name": f"{document['name']}-{options.coordination}"}
         definition = system.warm_up(document)
         pids, used = system.pids(), cpu_by_name(system)
         begin = time.perf_counter()

@@ -19,7 +19,7 @@ from coordination.auction.bids import Bid, Bidder, Fault, Key, Lot, Refused, Ter
 from coordination.auction.evaluators import Score, Scored, ScoreFailed, no_score, score_of, winners
 from sync.values import AgentId
 
-LOTS_MAX = 256
+LOTS_MAX = 128
 """Lots of one auction."""
 LOTS_PER_ROOM = 2
 """Lots are announced for so much more than there is room: choice is what makes an auction, and nobody bids for a thousand."""

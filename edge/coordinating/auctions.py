@@ -123,6 +123,8 @@ class Auctions(Seeker):
             self._close(now, out)  # Where nobody has to be waited for: the site has bid for all of them.
 
     def _notice_who_left(self) -> None:
+        if len(self.sessions) > len(self.house.auctions):  # Of some, all lots were taken away before they closed.
+            self.sessions = {number: asked for number, asked in self.sessions.items() if number in self.house.auctions}
         for number in list(self.house.auctions):
             for agent, session in self.sessions[number].items():
                 if self.home.roster.slots[agent].session != session:

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from edge.coordinating.auctions import Auctions
 from tests.edge.site import Robot, Site
 from tests.workflow.plans import plan_of
 from workflow.coordination_events import TaskAwarded
@@ -282,6 +283,26 @@ def test_a_change_to_direct_ends_the_auction() -> None:
     assert anna.hands
     site.bid(ben)
     assert ben.refused == ["not_offered"]
+
+
+def test_nothing_is_kept_of_what_is_over() -> None:
+    """Runs that are cancelled while their tasks are auctioned, and those that end, leave nothing behind but whom they were given
+    to."""
+    site = Site()
+    anna, _ = bidders(site, "anna", "ben")
+    for number in range(20):
+        site.release(plan_of({"a": {}, "b": {}}, coordination="auction"), f"r{number}")
+        site.pass_ms(WINDOW_MS)
+        site.cancel(f"r{number}", f"c{number}")
+    site.release(plan_of({"a": {}, "b": {}}, coordination="auction"), "last")
+    site.pass_ms(WINDOW_MS)
+    site.bid(anna, run="last")
+    site.pass_ms(500)
+    (seeker,) = [each for each in site.core.dispatch.coordinating.seekers if isinstance(each, Auctions)]
+    house = seeker.house
+    assert {key.run for key in (*house.standing, *seeker.offered)} <= {"last"}
+    assert (len(house.auctions), len(seeker.sessions)) == (0, 0)
+    assert [key.run for key in house.given] == ["last"]
 
 
 def test_what_waits_can_say_for_what() -> None:
