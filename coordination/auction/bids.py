@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from sync.values import AgentId
 
+VALUE_MAX = 1e12
+"""Of a cost, a time in ms, a score: sums of such are still told apart from those of small ones."""
+
 
 class Key(NamedTuple):
     """What is auctioned: the task of a run."""
@@ -106,6 +109,8 @@ def fault_of(bid: Bid, lot: Lot, bidder: Bidder) -> Refused | None:
             return Refused(bid, Fault.NOT_A_NUMBER, f"{name} is {value}, which is no number")
         if value < 0:
             return Refused(bid, Fault.NEGATIVE, f"{name} is {value:g}, below zero")
+        if value > VALUE_MAX:
+            return Refused(bid, Fault.OUT_OF_RANGE, f"{name} is {value:g}; allowed: {VALUE_MAX:g} at most")
     if bid.units < 1 or bid.valid_ms < 0:
         return Refused(
             bid, Fault.NEGATIVE, f"it takes {bid.units} units and holds for {bid.valid_ms} ms; allowed: 1 unit and more"

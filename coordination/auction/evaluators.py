@@ -8,7 +8,7 @@ difference cost), which no sum of fixed numbers expresses.
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from coordination.auction.bids import Bid, Bidder, Key, Lot
+from coordination.auction.bids import VALUE_MAX, Bid, Bidder, Key, Lot
 from sync.values import AgentId
 
 ROUNDS = 50
@@ -43,7 +43,10 @@ def score_of(lot: Lot, bid: Bid, bidder: Bidder, custom: Score) -> float:
         case "balanced":
             return (bidder.capacity - bidder.room + bid.units) / bidder.capacity
         case "custom":
-            return custom(lot, bid, bidder)
+            score = custom(lot, bid, bidder)
+            if abs(score) > VALUE_MAX:
+                raise ScoreFailed(f"the rule gives {score:g}; allowed: {-VALUE_MAX:g} to {VALUE_MAX:g}")
+            return score
         case _:
             return bid.cost
 
@@ -94,5 +97,6 @@ def _together(lots: Sequence[Lot], bids: Mapping[Key, Sequence[Scored]], bidders
     room = np.array([bidders[agent].room for agent in agents], dtype=np.float64)
     if not said:
         return {}
-    owner = assign(cost, use, room, priority=[lot.priority for lot in lots], rounds=ROUNDS).owner
+    with np.errstate(over="ignore"):  # A step that would be endless is none that anything is limited by.
+        owner = assign(cost, use, room, priority=[lot.priority for lot in lots], rounds=ROUNDS).owner
     return {lot.key: said[int(owner[column]), column] for column, lot in enumerate(lots) if owner[column] >= 0}

@@ -100,6 +100,7 @@ def test_who_leaves_is_not_waited_for() -> None:
         ({"cost": 21.0}, "above_price_max"),
         ({"units": 5}, "above_capacity"),
         ({"confidence": 1.5}, "out_of_range"),
+        ({"finish_ms": 1e13}, "out_of_range"),
         ({"epoch": 1}, "old_epoch"),
         ({"auction": 99}, "not_offered"),
     ],
