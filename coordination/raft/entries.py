@@ -9,7 +9,8 @@ from coordination.raft.values import Attest, Entry, Snapshot, Stored
 
 @dataclass(slots=True)
 class Entries:
-    """Invariants: snapshot.index <= applied <= committed <= last, stable <= last; what is committed is never overwritten.
+    """Invariants: snapshot.index <= applied <= committed <= last, snapshot.index <= stable <= offered <= last; what is committed
+    is never overwritten.
 
     `offered`: up to here entries were handed out to be written; `stable`: up to here that is known to be durable.
     """
@@ -32,10 +33,10 @@ class Entries:
         for place, entry in enumerate(items, base.index + 1):
             assert entry.index == place, f"the stored log has entry {entry.index} where {place} belongs"
         last = base.index + len(items)
-        committed = max(base.index, stored.hard_state.commit)
-        assert committed <= last, f"committed to {committed}, but the stored log ends at {last}"
         applied = max(base.index, stored.applied)
-        assert applied <= committed, f"applied to {applied}, but committed to {committed}"
+        # What is applied was committed, whether that was written, too, or not.
+        committed = max(applied, stored.hard_state.commit)
+        assert committed <= last, f"committed to {committed}, but the stored log ends at {last}"
         return cls(base, items, committed, applied, last, last)
 
     @property
@@ -137,7 +138,7 @@ class Entries:
 
     def unwritten(self) -> tuple[Entry, ...]:
         """What was not yet handed out to be written."""
-        return self.between(max(self.offered, self.snapshot.index), self.last)
+        return self.between(self.offered, self.last)
 
     def attest(self, term: int) -> Attest:
         """What is durable once everything handed out until now is."""

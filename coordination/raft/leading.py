@@ -37,6 +37,7 @@ class Leading:
     _uncommitted_bytes: int = 0
     _beat: int = 0
     _stalled: int = 0
+    _handing: int = 0  # Ticks since the transfer was asked for.
 
     def __post_init__(self) -> None:
         self.reads = Reads(self.raft.configuration.reads_max)
@@ -229,9 +230,11 @@ class Leading:
         self._beat += 1
         if raft.entries.stable < raft.entries.last:
             self._stalled += 1
+        self._handing += 1
+        if self._handing >= configuration.election_ticks:
+            self.transferee = NOBODY  # It took too long; take proposals again.
         if raft.elapsed >= configuration.election_ticks:
             raft.elapsed = 0
-            self.transferee = NOBODY  # It took too long; take proposals again.
             if not raft.is_voter:
                 self._retire()
             if not self._holds_quorum():
@@ -314,7 +317,11 @@ class Leading:
             raise ProposalDropped(f"{target} is no voter of this group: {', '.join(self.raft.group.voters)} are")
         if target == self.raft.node:
             raise ProposalDropped(f"{target} leads already")
-        self.transferee, self.raft.elapsed = target, 0
+        self._hand_to(target)
+
+    def _hand_to(self, target: str) -> None:
+        # Counted by itself: the look at the quorum is not put off, however often somebody asks for a transfer.
+        self.transferee, self._handing = target, 0
         if not self._hand_over(target):
             self._tell(target)
 
@@ -343,6 +350,4 @@ class Leading:
         """An earlier leader has taken this node out of the group, and it came to lead before that was committed. It leads on,
         uncounted, until a voter that knows all it knows takes over (thesis, section 4.2.2)."""
         voters = self.raft.group.voters
-        self.transferee = max(voters, key=lambda voter: (self.progress[voter].match, voter))
-        if not self._hand_over(self.transferee):
-            self._tell(self.transferee)
+        self._hand_to(max(voters, key=lambda voter: (self.progress[voter].match, voter)))

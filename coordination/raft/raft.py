@@ -320,15 +320,17 @@ class Raft:
 
     def ready(self) -> Ready | None:
         """What is to be done now; None if nothing is."""
-        state, entries = self.hard_state, self.entries
-        unwritten = entries.unwritten()
+        entries, offered = self.entries, self._offered_state
+        state = self.hard_state
+        unwritten = entries.unwritten() if entries.offered < entries.last else ()
         snapshot = None if entries.snapshot_offered else entries.unstable_snapshot
         committed = entries.applicable(max(entries.applied, self._applying), self.configuration.apply_bytes_max)
-        news = state != self._offered_state or unwritten or snapshot or committed
+        is_changed = state != offered
+        news = is_changed or unwritten or snapshot or committed
         if not (news or self.messages or self._to_self or self.reads):
             return None
         ready = Ready(
-            state if state != self._offered_state else None,
+            state if is_changed else None,
             unwritten,
             snapshot,
             tuple(self.messages),

@@ -2,14 +2,21 @@
 
 `python -m tests.coordination.raft.script` writes them anew, and a person reads the difference.
 
-    group a b c              a group of these voters; `learner=d` adds one, `log=a:1,1,2` gives a node's log by terms
+    group a b c              a group of these voters; `learner=d` adds one, `log=a:1,1,2` gives a node's log by terms, `outside=d`
+                             is a node that has nothing yet, `early=yes` lets leaders send before they have written
     tick a 10                time passes for one node
-    campaign a | propose a x | read a r1 | transfer a b | forget a | compact a | change a add d
+    campaign a | propose a x | read a r1 | transfer a b | forget a | compact a | change a add d | unreachable a b
+    batch a x y              several commands at once
+    snapshot a b             the leader sends its latest snapshot, asked or not
     write a                  the oldest Ready of the node becomes durable; its messages leave
-    deliver a->b             what is under way between two nodes arrives; `drop a->b` loses it
+    deliver a->b             what is under way between two nodes arrives; `deliver a->b 1` the oldest; `drop a->b` loses it
     settle a b c             write and deliver among these until nothing moves
-    crash a                  the node starts from its disk
+    elect a b c              a campaigns, and all settle; not told
+    quiet COMMAND            the same, not told
+    crash a                  the node starts from its disk; `lose a 3` first takes away what its disk holds from an entry on
     status                   role, term, vote, leader, group, last, committed, stable, applied of every node
+    progress a               what a leader knows of the others
+    log a                    term and index of its entries
 """
 
 import shlex
@@ -27,23 +34,16 @@ from coordination.raft.values import (
     NotLeader,
     ProposalDropped,
     Ready,
+    Say,
     Snapshot,
     Stored,
     founded,
 )
+from tests.coordination.raft.nodes import Fixed
 
 FOLDER = Path(__file__).parent / "scripts"
 SEPARATOR = "----"
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """Chance that is none."""
-
-    value: float = 0.0
-
-    def random(self) -> float:
-        return self.value
+INFLIGHT = 2
 
 
 @dataclass
@@ -75,6 +75,7 @@ class Group:
         self.offered: dict[str, deque[Ready]] = {}
         self.wires: dict[tuple[str, str], deque[Message]] = {}
         self.said: list[str] = []
+        self.is_early = False
 
     def do(self, line: str) -> list[str]:
         """One command; what it did."""
@@ -84,8 +85,11 @@ class Group:
             getattr(self, f"_{name}")(*arguments)
         except (NotLeader, ProposalDropped) as refused:
             self.said.append(f"refused: {refused}")
+        except AssertionError as broken:
+            self.said.append(f"stops: {broken}")
         for node in self.nodes:
             self._offer(node)
+        self.said = [] if name in ("quiet", "elect") else self.said
         return self.said or ["ok"]
 
     def _group(self, *names: str) -> None:
@@ -93,6 +97,7 @@ class Group:
         options = dict(name.split("=", 1) for name in names if "=" in name and not name.startswith("log="))
         logs = dict(name[4:].split(":", 1) for name in names if name.startswith("log="))
         learners = tuple(options.get("learner", "").split()) if "learner" in options else ()
+        self.is_early = options.get("early") == "yes"
         waiting = tuple(options.get("outside", "").split()) if "outside" in options else ()
         for name in (*voters, *learners, *waiting):
             base = Snapshot() if name in waiting else founded(voters, learners)
@@ -105,7 +110,7 @@ class Group:
     def _boot(self, name: str) -> None:
         disk = self.disks[name]
         stored = Stored(disk.state, tuple(disk.log), disk.snapshot, disk.applied)
-        settings = Configuration(name, inflight_messages_max=2, append_bytes_max=8, uncommitted_bytes_max=40, reads_max=3)
+        settings = Configuration(name, inflight_messages_max=INFLIGHT, append_bytes_max=8, uncommitted_bytes_max=40, reads_max=3)
         self.nodes[name], self.offered[name] = Raft(settings, stored, Fixed()), deque()
 
     def _tick(self, name: str, count: str = "1") -> None:
@@ -122,6 +127,44 @@ class Group:
     def _change(self, name: str, what: str, node: str) -> None:
         entry = self.nodes[name].propose_change(Change(what, node))
         self.said.append(f"{name} appends {entry.term}/{entry.index}")
+
+    def _batch(self, name: str, *commands: str) -> None:
+        entries = self.nodes[name].propose_all([command.encode() for command in commands])
+        self.said.append(f"{name} appends {' '.join(f'{entry.term}/{entry.index}' for entry in entries)}")
+
+    def _unreachable(self, name: str, peer: str) -> None:
+        self.nodes[name].unreachable(peer)
+
+    def _snapshot(self, name: str, peer: str) -> None:
+        raft = self.nodes[name]
+        raft.send(peer, Say.SNAPSHOT, snapshot=raft.latest)
+
+    def _elect(self, name: str, *others: str) -> None:
+        self._campaign(name)
+        self._settle(*((name, *others) if others else ()))
+
+    def _quiet(self, *words: str) -> None:
+        getattr(self, f"_{words[0]}")(*words[1:])
+
+    def _lose(self, name: str, index: str) -> None:
+        disk = self.disks[name]
+        disk.log = [entry for entry in disk.log if entry.index < int(index)]
+        last = disk.snapshot.index + len(disk.log)
+        disk.state = HardState(disk.state.term, disk.state.vote, min(disk.state.commit, last))
+        disk.applied = min(disk.applied, last)
+
+    def _progress(self, name: str) -> None:
+        for peer, known in self.nodes[name].leading.progress.items():
+            parts = [f"{peer} {known.pace} match {known.match} next {known.next}"]
+            parts += [f"inflight {len(known.inflight)}"] if known.inflight else []
+            parts += [f"snapshot {known.snapshot}"] if known.snapshot else []
+            parts += ["paused"] if known.is_paused(INFLIGHT, 1 << 20) else []
+            self.said.append(", ".join(parts))
+
+    def _log(self, name: str) -> None:
+        entries = self.nodes[name].entries
+        shown_entries = " ".join(f"{entry.term}/{entry.index}" for entry in entries.items)
+        self.said.append(f"{name} behind {entries.snapshot.term}/{entries.snapshot.index}: {shown_entries}".rstrip(" :"))
 
     def _read(self, name: str, context: str) -> None:
         self.nodes[name].read_index(context.encode())
@@ -149,6 +192,12 @@ class Group:
     def _offer(self, name: str) -> None:
         while (ready := self.nodes[name].ready()) is not None:
             self.offered[name].append(ready)
+            for message in ready.early if self.is_early else ():
+                self._leaves(message, " (early)")
+
+    def _leaves(self, message: Message, when: str = "") -> None:
+        self.said.append(f"{message.source}->{message.target} {shown(message)}{when}")
+        self.wires.setdefault((message.source, message.target), deque()).append(message)
 
     def _write(self, name: str) -> bool:
         self._offer(name)
@@ -168,9 +217,8 @@ class Group:
         written += [f"read {read.context.decode()} at {read.index}" for read in ready.reads]
         if written:
             self.said.append(f"{name} writes {'; '.join(written)}")
-        for message in ready.messages:
-            self.said.append(f"{name}->{message.target} {shown(message)}")
-            self.wires.setdefault((name, message.target), deque()).append(message)
+        for message in ready.late if self.is_early else ready.messages:
+            self._leaves(message)
         self.nodes[name].advance(ready)
         return True
 

@@ -4,7 +4,7 @@ import pytest
 
 from coordination.raft.configuration import Configuration
 from coordination.raft.raft import Raft
-from coordination.raft.values import EntryKind, NotLeader, ProposalDropped, Say, Stored, founded
+from coordination.raft.values import EntryKind, NotLeader, ProposalDropped, Role, Say, Stored, founded
 from tests.coordination.raft.nodes import Nodes
 
 
@@ -102,3 +102,30 @@ def test_what_a_leader_says_of_its_log_may_leave_early() -> None:
     answer = nodes.b.ready()
     assert answer is not None
     assert (answer.early, [message.kind for message in answer.late]) == ((), [Say.APPENDED])
+
+
+def test_asking_for_transfers_puts_no_look_at_the_quorum_off() -> None:
+    """A leader that is cut off steps down within two election timeouts, though somebody asks it all the time to hand over."""
+    nodes = Nodes("a", "b", "c")
+    nodes.elect("a")
+    nodes.cut("b", "c")
+    for _ in range(10):
+        nodes.tick("a", 2)
+        nodes.write("a")
+        if nodes.a.role is Role.LEADER:
+            nodes.a.transfer_leadership("b")
+    assert nodes.a.role is Role.FOLLOWER
+
+
+def test_a_transfer_gives_up_after_an_election_timeout() -> None:
+    """Meanwhile proposals are refused, and taken again afterwards."""
+    nodes = Nodes("a", "b", "c")
+    nodes.elect("a")
+    nodes.cut("b")
+    nodes.a.transfer_leadership("b")
+    with pytest.raises(ProposalDropped, match="being handed to b"):
+        nodes.a.propose(b"x")
+    for _ in range(10):
+        nodes.tick("a")
+        nodes.settle()
+    assert nodes.a.propose(b"x").data == b"x"
