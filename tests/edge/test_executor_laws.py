@@ -10,11 +10,14 @@ from edge.inputs import AttemptKey
 from tests.edge.site import LEASE_MS, Robot, Site
 from tests.workflow.plans import documents, plan_of
 from workflow.commands import Complete
+from workflow.coordination_events import TaskAwarded
 from workflow.events import AttemptResumed, TaskAssigned, TaskCompleted, TaskFailed, TaskLost, decode
+from workflow.homes import attempt_epoch
 from workflow.plan import Effect, Plan
 from workflow.states import COMPLETED, RECONCILE
 
 ROBOTS = {"anna": ("pick",), "ben": ("pick", "pack"), "cleo": ("pack",)}
+BIDDERS = ("ben",)  # For the others the site bids.
 WHAT = (
     *(
         "join",
@@ -31,11 +34,12 @@ WHAT = (
         "hang_up",
         "restart_robot",
     ),
-    *("pass_little", "pass_much", "release", "cancel", "hand", "kill_site", "lie", "say", "say"),
+    *("pass_little", "pass_much", "release", "cancel", "hand", "kill_site", "lie", "say", "say", "bid", "bid"),
 )
 Happening = tuple[str, str, int]
-# What some tasks have besides: they must be heard of, or may be done by what another run's task gave.
-MORE = st.sampled_from([{}, {}, {"heartbeat": 3}, {"cache": {"key": "${{ inputs }}", "lifetime": 600}}])
+AUCTION = {"coordination": {"protocol": "auction", "window": "20ms", "otherwise": "direct"}}
+# What some tasks have besides: they must be heard of, may be done by what another run's task gave, are auctioned.
+MORE = st.sampled_from([{}, {}, {"heartbeat": 3}, {"cache": {"key": "${{ inputs }}", "lifetime": 600}}, AUCTION, AUCTION])
 happenings = st.lists(
     st.tuples(st.sampled_from(WHAT), st.sampled_from(sorted(ROBOTS)), st.integers(0, 9)), min_size=15, max_size=60
 )
@@ -53,7 +57,7 @@ class Story:
 
     def __post_init__(self) -> None:
         for name, capabilities in ROBOTS.items():
-            self.site.join(name, capabilities=capabilities)
+            self.site.join(name, capabilities=capabilities, features=("bids",) if name in BIDDERS else ())
         self.live("release", "anna", 0)
 
     def live(self, what: str, name: str, number: int) -> None:
@@ -90,8 +94,17 @@ class Story:
                 self.site.restart()
             case "lie" if robot.connected:
                 self.lie(robot, number)
+            case "bid" if robot.connected:
+                self.bid(robot, number)
             case "say" if robot.connected and robot.hands:
                 self.site.say(robot, sorted(robot.hands)[number % len(robot.hands)], number / 10 if number else None)
+
+    def bid(self, robot: Robot, number: int) -> None:
+        """Answer the latest offers, or some before them; a third of the bids makes no sense."""
+        for lot in robot.offers[-1 - number % 2 :][:1]:
+            for offered in lot.lots:
+                said: dict[str, Any] = {"units": 9} if number % 3 == 2 else {}
+                self.site.bid(robot, float(number), run=offered.key.run, task=offered.key.task, **said)
 
     def hand(self, run: str, count: int) -> None:
         """The other site's tasks are done, as far as what they need is, and their values come, each before what needs it."""
@@ -121,12 +134,18 @@ class Story:
     def check(self) -> None:
         """What the log must never say, whatever has happened."""
         known: dict[str, dict[int, str]] = {run: {} for run in self.runs}
+        awards: dict[tuple[str, int, int], str] = {}
         for row in self.site.log.disk.rows:
             if row.run not in known or row.stream != "harbour@1":
                 continue
             states, event = known[row.run], decode(row.kind, row.payload)
             match event:
-                case TaskAssigned(task):
+                case TaskAwarded(task, _, agent, epoch):
+                    assert (row.run, task, epoch) not in awards, f"task {task} awarded twice under epoch {epoch}"
+                    awards[(row.run, task, epoch)] = agent
+                case TaskAssigned(task, attempt, agent):
+                    awarded = awards.get((row.run, task, attempt_epoch(row.epoch, attempt)))
+                    assert awarded in (None, "", agent), f"task {task} awarded to {awarded}, assigned to {agent}"
                     assert states.get(task, "free") in ("free", "redeliver"), f"task {task} assigned while {states[task]}"
                     states[task] = "held"
                 case AttemptResumed(task):
@@ -174,6 +193,9 @@ class Story:
                     robot.finish(key)
                 self.site.report(robot)
             self.site.pass_ms(LEASE_MS // 2)
+            self.site.pass_ms(20)
+            for name in BIDDERS:
+                self.bid(self.site.robots[name], 0)
             self.site.pass_ms(60_000 if not any(self.site.core.roster.slots[name].held for name in ROBOTS) else 0)
         raise AssertionError(f"some never end: {[self.site.states(run) for run in self.site.core.fragments]}")
 
