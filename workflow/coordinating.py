@@ -19,7 +19,7 @@ WHOLE_RUN = -1
 """In the place of a task: what holds for all tasks of the run that agents do."""
 
 
-class Award(msgspec.Struct, frozen=True, omit_defaults=True):
+class Award(msgspec.Struct, frozen=True):
     """Why an agent got a task, as the JSON in `TaskAwarded.detail` says it. `given` are the bids or votes with all their values
     (the best first, `more` were left out), `refused` those that did not count and why, `under` the epochs under which it was
     decided: agents are told them as leases of the attempt, so that what they act on can refuse an older one."""

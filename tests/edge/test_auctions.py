@@ -10,7 +10,7 @@ from tests.edge.site import Robot, Site
 from tests.workflow.plans import plan_of
 from workflow.coordination_events import TaskAwarded
 from workflow.events import TaskFailed
-from workflow.orders import ChangeCoordination
+from workflow.orders import ChangeCoordination, Pause, Resume
 from workflow.tasks import CoordinationPlan
 
 WINDOW_MS = 50
@@ -339,3 +339,86 @@ def test_a_paused_site_auctions_nothing() -> None:
     site.turn()
     site.pass_ms(WINDOW_MS)
     assert anna.offers
+
+
+def test_a_winner_waits_for_resources_that_others_hold() -> None:
+    """What an auction decides takes nobody's forklift: the task stands in line, and is auctioned anew once it has what it
+    needs."""
+    site = Site()
+    anna, ben = bidders(site, "anna", "ben")
+    site.release(plan_of({"a": {"agent": "anna", "resources": ["forklift"]}}, name="first"), "r0")
+    offered(site, resources=["forklift"])
+    site.bid(anna, 1.0)
+    site.bid(ben, 2.0)
+    assert (len(anna.hands), site.states()) == (1, ["waiting_for_resource"])
+    assert not site.core.dispatch.coordinating.sought
+    site.done(anna, "r0")
+    site.pass_ms(WINDOW_MS)
+    site.bid(anna, 3.0)
+    site.bid(ben, 2.0)
+    assert [key.run for key in ben.hands] == ["r1"]
+    assert [award.agent for award in site.events(TaskAwarded)] == ["ben"]
+
+
+def test_a_pause_during_the_auction_gives_nothing_away() -> None:
+    """The bids of before the pause are for nothing; after it the task is offered anew."""
+    site = Site()
+    (anna,) = bidders(site, "anna")
+    offered(site)
+    assert site.order(Pause()) == "accepted"
+    site.bid(anna)
+    assert not anna.hands
+    assert site.order(Resume()) == "accepted"
+    site.pass_ms(WINDOW_MS)
+    site.bid(anna)
+    assert anna.hands
+
+
+def test_a_result_that_is_kept_needs_no_award() -> None:
+    """Another run has given it while the auction was under way: whoever has won is asked for nothing."""
+    site = Site()
+    anna, ben = bidders(site, "anna", "ben")
+    kept = {"a": {"cache": {"key": "same", "lifetime": 600}}}
+    site.release(plan_of(kept, coordination="auction"))
+    site.release(plan_of(kept, coordination=auction(evaluator="fastest"), name="other"), "r2")
+    site.pass_ms(WINDOW_MS)
+    site.bid(anna, 1.0)
+    site.bid(ben, 2.0)
+    site.bid(anna, 1.0, run="r2")
+    site.done(anna)
+    site.bid(ben, 2.0, run="r2")
+    assert site.outcome("r2") == "completed"
+    assert not anna.hands
+    assert not ben.hands
+    assert [award.agent for award in site.events(TaskAwarded)] == ["anna"]
+
+
+def test_a_failed_attempt_is_auctioned_again() -> None:
+    """A retry finds its agent like the first attempt, and who failed may win again: failing is no giving back."""
+    site = Site()
+    anna, ben = bidders(site, "anna", "ben")
+    offered(site, retry={"max_attempts": 2, "delay": 1, "jitter": 0})
+    site.bid(anna, 1.0)
+    site.bid(ben, 2.0)
+    anna.fail(anna.key())
+    site.report(anna)
+    site.pass_ms(1_000)
+    site.pass_ms(WINDOW_MS)
+    assert (len(anna.offers), len(ben.offers)) == (2, 2)
+    site.bid(anna, 1.0)
+    site.bid(ben, 2.0)
+    first, second = site.events(TaskAwarded)
+    assert (first.agent, second.agent, why(site)["round"]) == ("anna", "anna", 1)
+    assert first.epoch < second.epoch
+
+
+def test_what_has_a_higher_priority_is_served_first() -> None:
+    """Of tasks that are auctioned together there is room for one: it is that of the urgent run, though it came last."""
+    site = Site()
+    (anna,) = bidders(site, "anna", capacity=1)
+    site.release(plan_of({"a": {}}, coordination="auction", priority=2))
+    site.release(plan_of({"a": {}}, coordination="auction", priority=9, name="urgent"), "r2")
+    site.pass_ms(WINDOW_MS)
+    site.bid(anna)
+    site.bid(anna, run="r2")
+    assert [key.run for key in anna.hands] == ["r2"]
