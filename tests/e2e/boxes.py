@@ -17,6 +17,7 @@ from tests.e2e.system import PATIENCE_S, System, free_port
 from tiercel.v1 import members_pb2, members_pb2_grpc
 
 SITE, NAMES = "harbour", ("a", "b", "c")
+ADDED = "d"
 ANSWER_S = 5.0
 
 
@@ -24,25 +25,29 @@ class Boxes(System):
     """`edges` are the boxes, by name."""
 
     def __init__(self, directory: Path, *, lease_ms: int = 20_000) -> None:
-        self.peers = {name: f"127.0.0.1:{free_port()}" for name in NAMES}
-        self.gateways = {name: f"127.0.0.1:{free_port()}" for name in NAMES}
+        self.peers = {name: f"127.0.0.1:{free_port()}" for name in (*NAMES, ADDED)}
+        self.gateways = {name: f"127.0.0.1:{free_port()}" for name in (*NAMES, ADDED)}
+        self.names = NAMES
         super().__init__(directory, SITE, lease_ms=lease_ms)
-        log_file = self.edges[SITE].service.log_file
-        self.edges = {
-            name: Child(f"{SITE} {name}", Service(self.box(name, lease_ms), log_file.with_name(f"{SITE}-{name}.log")))
-            for name in NAMES
-        }
+        self.edges = {name: self.child(name, lease_ms) for name in NAMES}
+
+    def child(self, name: str, lease_ms: int = 20_000, *, joins: bool = False) -> Child:
+        """A box as a process, not yet started."""
+        log_file = self.directory / "logs" / f"{SITE}-{name}.log"
+        log_file.parent.mkdir(exist_ok=True)
+        return Child(f"{SITE} {name}", Service(self.box(name, lease_ms, joins=joins), log_file))
 
     def box(self, name: str, lease_ms: int = 20_000, *, joins: bool = False) -> EdgeConfig:
         """What a box is told."""
         config = EdgeConfig(SITE, self.data(f"{SITE}-{name}"), self.run_dir, self.proxies[SITE].address, lease_ms=lease_ms)
-        box = Box(name, self.peers, self.gateways[name], joins=joins)
+        peers = {each: self.peers[each] for each in (*NAMES, *([name] if joins else ()))}
+        box = Box(name, peers, self.gateways[name], joins=joins)
         return replace(config, listen=self.gateways[name], box=box)
 
     @property
     def nodes(self) -> tuple[str, ...]:
         """Whoever has a log."""
-        return ("cloud", *(f"{SITE}-{name}" for name in NAMES))
+        return ("cloud", *(f"{SITE}-{name}" for name in self.names))
 
     def log_of(self, node: str) -> Path:
         """The database of a node's log; of the site, the first box's."""
@@ -69,7 +74,7 @@ class Boxes(System):
         """Which box leads, once one does that most of those who answer take for it; not `but`."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
-            said = [self.members(name) for name in NAMES]
+            said = [self.members(name) for name in self.names]
             leads = [found["node"] for found in said if found and found["role"] == "leader" and found["node"] != but]
             if leads:
                 return str(max(leads, key=lambda node: next(found["term"] for found in said if found and found["node"] == node)))
