@@ -89,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     consensus = _add(names, "consensus", "a group of three: a commit, many, and the time without a leader", repeats=3)
     consensus.add_argument("--commits", type=positive, default=20_000, help="1,000 in flight")
     consensus.add_argument("--kills", type=counted, default=10, help="kill -9 of the leader under load")
+    failover = _add(names, "failover", "a site of three boxes: from the kill of its leader to the next task that is given out")
+    failover.add_argument("--kills", type=counted, default=10, help="kill -9 of the leader under load")
     _add(names, "engine", "the pure engine alone: tasks, compiling, adding dependencies", tasks=1_000, repeats=3)
     auction = _add(names, "auction", "awards: how far above the linear bound, how fast; a line per type and size", repeats=3)
     auction.set_defaults(floors=False)  # No disk and no network are in it.
