@@ -15,6 +15,7 @@ import yaml
 from cloud.main import command as cloud
 from deploy import papers
 from deploy.up import command as up
+from edge.group.values import Asked, box_of
 from edge.main import run as edge
 from sync.identity import main as certificates
 from sync.identity.names import Identity
@@ -57,6 +58,23 @@ def test_the_containers_run_commands_that_exist() -> None:
         ("harbour", f"cloud:{port}"),
         ("airport", f"cloud:{port}"),
     ]
+
+
+def test_the_boxes_of_a_site_know_each_other() -> None:
+    """The second file makes of one site three boxes that found one group, each published where it says that agents reach it."""
+    document = yaml.safe_load((DEPLOY / "compose.group.yaml").read_text())
+    boxes = {}
+    for name, service in document["services"].items():
+        options = parsed([*entrypoint("Dockerfile.edge"), *service["command"]])
+        fields = ("node", "peers", "join", "peer_listen", "advertise", "listen")
+        asked = Asked(**{each: options[each] for each in fields}, is_secured=True)
+        boxes[name] = box_of(asked)
+        published = service.get("ports", compose()["services"]["harbour"]["ports"])
+        assert [f"{options['advertise']}:7444"] == published
+        assert options["tls_dir"] == Path("/tls")
+    assert {box.node: box.peers for box in boxes.values() if box is not None} == {
+        node: {"a": "harbour:7500", "b": "harbour-b:7500", "c": "harbour-c:7500"} for node in "abc"
+    }
 
 
 def test_only_loopback_ports_are_published() -> None:
@@ -135,7 +153,9 @@ def test_the_service_runs_a_command_that_exists() -> None:
     text = (DEPLOY / "tiercel-edge.service").read_text().replace("\\\n", " ")
     found = re.search(r"^ExecStart=(.*)$", text, re.MULTILINE)
     assert found is not None
-    options = parsed(shlex.split(found[1]))
+    words = shlex.split(found[1])
+    assert words.pop() == "$TIERCEL_GROUP"  # Split into words by systemd; without it there is none.
+    options = parsed(words)
     assert options["site"] == "${TIERCEL_SITE}"
     assert options["insecure"] is False
     assert options["tls_dir"] == Path("/var/lib/tiercel/tls")
