@@ -32,13 +32,15 @@ from sync.values import Now
 
 NAMED_MAX = 10
 PARTIES = "all parties are here"
+PARTIES_PAST = "it was released before"
 
 
 class Arrive(NamedTuple):
     """The agent is at the point. `generation` is the one that it means, 0: the present; `arrival` names what it arrives for.
 
     `away` are the parties that are known not to be at their site, and `fits` those in whose place the agent could come.
-    `is_able`: has it the capability that a counted point wants? `boot`: of its process.
+    `is_able`: has it the capability that a counted point wants? `boot`: of its process. A `wait` ends with its generation,
+    however that ends: said again, it is answered by that. A new wait for the same `arrival` is so only if it was released.
     """
 
     agent: str
@@ -48,6 +50,7 @@ class Arrive(NamedTuple):
     fits: tuple[str, ...] = ()
     is_able: bool = True
     boot: str = ""
+    wait: str = ""
 
 
 class Withdraw(NamedTuple):
@@ -138,9 +141,12 @@ class Barrier:
         nobody can say anything of."""
         if asked.generation:
             return self._asked_by_number(asked)
-        said = asked.arrival and [past for past in self.point.past if self._went_on(past, asked)]
+        said = [past for past in self.point.past if self._was_in(past, asked)]
         if said:
             return said[-1]
+        passed = self.point.passed.get(asked.agent)
+        if passed is not None and asked.arrival == passed.name:
+            return Generation(passed.generation, "", PARTIES_PAST, passed.at_ms, {asked.agent: passed.name})
         return self._stands(asked) if self.point.is_over else None
 
     # Arriving ---------------------------------------------------------------------------------------------------------
@@ -150,11 +156,14 @@ class Barrier:
             return []
         place = self._place_of(asked)
         name, generation = self.name, self.point.generation
-        return self._then([PointArrived(name, generation, asked.agent, now.wall_ms, asked.arrival, place, asked.boot)], now)
+        who = asked.arrival, place, asked.boot, asked.wait
+        return self._then([PointArrived(name, generation, asked.agent, now.wall_ms, *who)], now)
 
-    def _went_on(self, past: Generation, asked: Arrive) -> bool:
-        """Has this very arrival been released? One whose generation broke may be said again, and then counts anew."""
-        return not past.code and past.parties.get(asked.agent) == asked.arrival
+    def _was_in(self, past: Generation, asked: Arrive) -> bool:
+        """Was this the generation of this very wait, or of what it waits for, if that was released? What broke counts anew."""
+        if asked.wait and past.waits.get(asked.agent) == asked.wait:
+            return True
+        return bool(asked.arrival) and not past.code and past.parties.get(asked.agent) == asked.arrival
 
     def _asked_by_number(self, asked: Arrive) -> Generation | None:
         point = self.point

@@ -26,7 +26,8 @@ from edge.run_documents import BARS, ELSEWHERE, RunDocuments, barrier_to
 from sync.inputs import Due
 from sync.outputs import ClearTimer, Confirmed, Reply, SetTimer
 from sync.points.events import PointBroken, PointEvent, PointReleased
-from sync.points.showing import PointView, shown
+from sync.points.showing import PointView, shown, shown_past
+from sync.points.state import Arrival
 from sync.values import Now
 from workflow.event import Event
 from workflow.events import (
@@ -123,8 +124,11 @@ class SyncPoints(Part):
 
     def _begin(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         fragment = self._home.fragments.get(run) if is_own else None
-        if fragment is not None and fragment.plan.points:
-            self.runs[run] = self._look[run] = None
+        has_points = fragment is not None and bool(fragment.plan.points)
+        if has_points:
+            self.runs[run] = None
+        if has_points or isinstance(event, FragmentTaken):  # That one is not here yet: it is looked at when the batch is over.
+            self._look[run] = None
 
     def _note(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         if isinstance(event, FragmentReopened):
@@ -154,7 +158,8 @@ class SyncPoints(Part):
         """Parties that went or came back, runs that stop, and those that begin anew."""
         look, self._look = self._look, {}
         for run in look:
-            if (fragment := self._home.fragments.get(run)) is not None:
+            if (fragment := self._home.fragments.get(run)) is not None and fragment.plan.points:
+                self.runs[run] = None
                 self._review(fragment, now, out)
         agents, self._agents = self._agents, []
         for event in agents:
@@ -184,14 +189,20 @@ class SyncPoints(Part):
                 continue
             if point.is_over and point.past[-1].code and not fragment.stopping and not fragment.outcome:
                 self._decide(fragment, name, Reset("what comes after it is done anew"), now, out)
-            for agent in [agent for agent in point.arrived if self._is_gone(agent)]:
-                self._decide(fragment, name, Die(agent, "not here"), now, out)
+            for agent, arrival in list(point.arrived.items()):
+                if (said := self._astray(agent, arrival)) is not None:
+                    self._decide(fragment, name, said, now, out)
             if (still := point_of(fragment, name)).arrived and terms.deadline_ms:
                 out.append(SetTimer(fragment.run, _key(name, still.generation), still.opened_ms + terms.deadline_ms))
 
-    def _is_gone(self, agent: str) -> bool:
+    def _astray(self, agent: str, arrival: Arrival) -> Die | Return | None:
+        """What is to be said of one who has arrived and is not at this site. Of whom the cloud spoke, nobody here knows."""
         slot = self._home.roster.slots.get(agent)
-        return slot is not None and not slot.present
+        if slot is None:
+            return Die(agent, f"not at {self._home.site}") if arrival.boot else None
+        if not slot.present:
+            return Die(agent, slot.parted or "left")
+        return Return(agent, slot.boot) if arrival.boot and arrival.boot != slot.boot else None
 
     def break_point(self, fragment: Fragment, name: str, code: str, reason: str, now: Now, out: list[object]) -> None:
         """Whoever waits there is told that nobody comes any more, and why."""
@@ -231,7 +242,7 @@ class SyncPoints(Part):
             case ArriveAt():
                 arrive = self._arrival(barrier, asked)
                 if (past := barrier.standing(arrive)) is not None:
-                    return shown(barrier.name, barrier.terms, barrier.point, past.number)
+                    return shown_past(barrier.name, barrier.terms, past)
                 if arrive.agent not in barrier.point.arrived:
                     self._refuse_idle(fragment, now)
                 generation = barrier.point.generation
@@ -273,6 +284,7 @@ class SyncPoints(Part):
             fits=tuple(party for party, of in known if _fits(skills, terms.capability, of)),
             is_able=not terms.capability or terms.capability in skills,
             boot=slot.boot if slot is not None else "",
+            wait=asked.wait,
         )
 
     def _show(self, input: LookAtPoints, now: Now, out: list[object]) -> None:

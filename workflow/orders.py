@@ -187,6 +187,7 @@ class ArriveAt(_Order, frozen=True, tag="arrive"):
     site: str = ""
     capabilities: list[str] = []
     boot: str = ""
+    wait: str = ""
 
 
 class WithdrawFrom(_Order, frozen=True, tag="withdraw"):

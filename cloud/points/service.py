@@ -11,8 +11,9 @@ from cloud.port import Problem
 from cloud.runs import Run
 from cloud.service import PlannerService
 from cloud.views import CommandView
-from sync.points.showing import shown
-from sync.points.state import Point
+from coordination.barrier import Arrive, Barrier, PointRefused
+from sync.points.showing import PointView, shown, shown_past
+from sync.points.state import Generation, Point
 from workflow.fragment import Fragment
 from workflow.orders import ArriveAt, ResetPoint, WithdrawFrom
 from workflow.points import point_of, waits_of
@@ -65,7 +66,7 @@ class SyncPointService:
         most. With `command` if the home has not answered yet."""
         found = await self._known(run, asked.point)
         if (past := _ended(found, asked)) is not None:
-            return self._view(found, asked.point, past)
+            return self._past_view(found, asked.point, past)
         if found.outcome:
             raise Problem(409, "run_ended", f"run {run} has ended ({found.outcome}): nobody meets at its points any more")
         command = await self._order(found, self._located(found, asked), wait_s)
@@ -127,7 +128,12 @@ class SyncPointService:
         return known is None or asked.agent not in _point(known, asked.point).arrived
 
     def _view(self, run: Run, name: str, generation: int = 0) -> SyncPointView:
-        view = shown(name, run.plan.points[name], _point(run, name), generation)
+        return self._dated(run, shown(name, run.plan.points[name], _point(run, name), generation))
+
+    def _past_view(self, run: Run, name: str, past: Generation) -> SyncPointView:
+        return self._dated(run, shown_past(name, run.plan.points[name], past))
+
+    def _dated(self, run: Run, view: PointView) -> SyncPointView:
         home, now_ms = run.sites[0] if run.sites else "", self._node.loop.clock.now().wall_ms
         fresh = self._node.freshness(home) if home and not run.outcome else None
         return SyncPointView(
@@ -149,12 +155,14 @@ def _point(run: Run, name: str) -> Point:
     return point_of(fragment, name) if fragment is not None else Point()
 
 
-def _ended(run: Run, asked: ArriveAt) -> int | None:
+def _ended(run: Run, asked: ArriveAt) -> Generation | None:
     """The generation in which this very arrival was released before: so much is known here without asking."""
-    if not asked.arrival:
+    barrier = Barrier(asked.point, run.plan.points[asked.point], _point(run, asked.point))
+    try:
+        past = barrier.standing(Arrive(asked.agent, asked.arrival, wait=asked.wait)) if asked.arrival else None
+    except PointRefused:
         return None
-    past = _point(run, asked.point).past
-    return next((p.number for p in past if not p.code and p.parties.get(asked.agent) == asked.arrival), None)
+    return past if past is not None and past.parties.get(asked.agent) == asked.arrival else None
 
 
 def _generation(run: Run, asked: ArriveAt) -> int:

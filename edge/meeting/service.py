@@ -39,7 +39,7 @@ class SyncPointServer(sync_point_pb2_grpc.SyncPointServiceServicer):
 
     async def Arrive(self, request: sync_point_pb2.PointArrival, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         """How the point stands, until the generation has ended; written through the context."""
-        await self._admit(request.agent, (request.run, request.point, request.arrival), context)
+        await self._admit(request.agent, (request.run, request.point, request.arrival, request.wait), context)
         try:
             with self._gateway.points.wait(request.run, request.point) as waiter:
                 await self._wait(request, waiter, context)
@@ -75,7 +75,7 @@ class SyncPointServer(sync_point_pb2_grpc.SyncPointServiceServicer):
             view = news or await self._arrive(request, generation, context)
 
     async def _arrive(self, request: sync_point_pb2.PointArrival, generation: int, context: Any) -> PointView | Refusal:
-        asked = ArriveAt(request.point, request.agent, request.arrival, generation, boot=request.boot)
+        asked = ArriveAt(request.point, request.agent, request.arrival, generation, boot=request.boot, wait=request.wait)
         answer = await self._ask(lambda token: ArriveHere(token, request.run, asked), context)
         assert isinstance(answer, PointView | Refusal)
         return answer

@@ -171,6 +171,7 @@ class _Waiting:
 
     def __init__(self, points: SyncPoints, run: str, point: str, arrival: str) -> None:
         self.points, self.run, self.point, self.arrival = points, run, point, arrival
+        self.wait = uuid.uuid4().hex
         self.generation = 0
         self.seen: Met | None = None
         self._backoff = Backoff(limit_s=RECONNECT_S_MAX)
@@ -204,6 +205,7 @@ class _Waiting:
             arrival=self.arrival,
             generation=self.generation,
             boot=self.points.boot,
+            wait=self.wait,
         )
 
     async def _next(self, call: Any) -> Met | None:

@@ -5,7 +5,7 @@ from sync.event import Event
 
 class PointArrived(Event, frozen=True):
     """The agent is at the point, in the place of the party `place` if it is not its own. `arrival` names what it arrives for, so
-    that the same arrival said again is no second one; `boot` is of the agent's process."""
+    that the same arrival said again is no second one; `boot` is of the agent's process, and `wait` of this one wait in it."""
 
     point: str
     generation: int
@@ -14,6 +14,7 @@ class PointArrived(Event, frozen=True):
     arrival: str = ""
     place: str = ""
     boot: str = ""
+    wait: str = ""
 
 
 class PartyWithdrew(Event, frozen=True):

@@ -54,7 +54,7 @@ def shown(name: str, terms: PointTerms, point: Point, generation: int = 0) -> Po
     """The point now, or (by its number) a generation that has ended and is kept."""
     past = point.ended(generation or point.generation) if generation or point.is_over else None
     if past is not None:
-        return _shown_past(name, terms, past)
+        return shown_past(name, terms, past)
     missing, lacking = missing_of(terms, point)
     here = [PartyView(agent, arrival.at_ms, arrival.place) for agent, arrival in point.arrived.items()]
     return PointView(
@@ -72,7 +72,8 @@ def shown(name: str, terms: PointTerms, point: Point, generation: int = 0) -> Po
     )
 
 
-def _shown_past(name: str, terms: PointTerms, past: Generation) -> PointView:
+def shown_past(name: str, terms: PointTerms, past: Generation) -> PointView:
+    """A generation that has ended."""
     return PointView(
         point=name,
         state="broken" if past.code else "released",

@@ -15,33 +15,46 @@ from sync.points.events import (
     PointReset,
 )
 
+PASSED_KEPT = 512
 PAST_KEPT = 4
 """Generations that are remembered after their end: who asks again is told how his own ended."""
 
 
 class Arrival(msgspec.Struct, array_like=True, frozen=True):
-    """Since when (UTC ms) an agent is at the point, under which name it said so, in whose place it is (empty: its own), and in
-    which of its processes (empty: nobody knows)."""
+    """Since when (UTC ms) an agent is at the point, under which name it said so, in whose place it is (empty: its own), in which
+    of its processes (empty: nobody knows), and which of its waits that is."""
 
     at_ms: int
     name: str = ""
     place: str = ""
     boot: str = ""
+    wait: str = ""
 
 
 class Generation(msgspec.Struct, array_like=True, frozen=True):
-    """How a generation ended: `code` is empty of one that was released. `parties` (agent -> name of its arrival) were there."""
+    """How a generation ended: `code` is empty of one that was released. `parties` (agent -> name of its arrival) were there;
+    `waits` are theirs, of those who said so."""
 
     number: int
     code: str
     reason: str
     at_ms: int
     parties: dict[str, str]
+    waits: dict[str, str] = {}
+
+
+class Passed(msgspec.Struct, array_like=True, frozen=True):
+    """The last arrival with a name by which an agent went on."""
+
+    generation: int
+    name: str
+    at_ms: int
 
 
 class Point(msgspec.Struct, array_like=True):
     """`opened_ms` is when the first of those who wait arrived, 0 while nobody does. `dead` are parties that are known to be gone,
-    and since when; `lost` those of nobody's name that died in this generation. Once `is_over`, the last of `past` stands."""
+    and since when; `lost` those of nobody's name that died in this generation. Once `is_over`, the last of `past` stands.
+    `passed` outlives the generations that are kept: what is done again much later goes through where it did."""
 
     generation: int = 1
     arrived: dict[str, Arrival] = {}
@@ -50,11 +63,12 @@ class Point(msgspec.Struct, array_like=True):
     lost: dict[str, int] = {}
     past: list[Generation] = []
     is_over: bool = False
+    passed: dict[str, Passed] = {}
 
     def copy(self) -> "Point":
         """The same, to try out what would follow."""
         who = dict(self.arrived), self.opened_ms, dict(self.dead), dict(self.lost)
-        return Point(self.generation, *who, list(self.past), self.is_over)
+        return Point(self.generation, *who, list(self.past), self.is_over, dict(self.passed))
 
     def filled(self) -> dict[str, str]:
         """The places that are taken, and by whom."""
@@ -68,9 +82,9 @@ class Point(msgspec.Struct, array_like=True):
 def fold(point: Point, event: PointEvent) -> None:
     """Fold one event: the one way in which a point changes, at its home and in every replica."""
     match event:
-        case PointArrived(_, _, agent, at_ms, arrival, place, boot):
+        case PointArrived(_, _, agent, at_ms, arrival, place, boot, wait):
             point.opened_ms = point.opened_ms or at_ms
-            point.arrived[agent] = Arrival(at_ms, arrival, place, boot)
+            point.arrived[agent] = Arrival(at_ms, arrival, place, boot, wait)
             _revive(point, agent)
         case PartyWithdrew(agent=agent):
             _leave(point, agent)
@@ -81,9 +95,9 @@ def fold(point: Point, event: PointEvent) -> None:
         case PartyReturned(agent=agent):
             _revive(point, agent)
         case PointReleased(_, number, parties, reason, at_ms, following):
-            _end(point, Generation(number, "", reason, at_ms, _names(point, parties)), following)
+            _end(point, Generation(number, "", reason, at_ms, *_names(point, parties)), following)
         case PointBroken(_, number, code, reason, at_ms, following):
-            _end(point, Generation(number, code, reason, at_ms, _names(point, list(point.arrived))), following)
+            _end(point, Generation(number, code, reason, at_ms, *_names(point, list(point.arrived))), following)
         case PointReset(generation=generation):
             point.generation, point.is_over = generation, False
         case _:
@@ -101,11 +115,18 @@ def _leave(point: Point, agent: str) -> None:
         point.opened_ms = 0
 
 
-def _names(point: Point, parties: list[str]) -> dict[str, str]:
-    return {agent: point.arrived[agent].name for agent in parties if agent in point.arrived}
+def _names(point: Point, parties: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    here = {agent: point.arrived[agent] for agent in parties if agent in point.arrived}
+    return {agent: at.name for agent, at in here.items()}, {agent: at.wait for agent, at in here.items() if at.wait}
 
 
 def _end(point: Point, ended: Generation, following: int) -> None:
+    for agent, name in ended.parties.items() if not ended.code else ():
+        if name:
+            point.passed.pop(agent, None)  # The last one to go on is the last one in order.
+            point.passed[agent] = Passed(ended.number, name, ended.at_ms)
+    while len(point.passed) > PASSED_KEPT:
+        del point.passed[next(iter(point.passed))]
     point.past = [*point.past, ended][-PAST_KEPT:]
     point.arrived, point.lost, point.opened_ms = {}, {}, 0
     point.generation, point.is_over = following or point.generation, not following

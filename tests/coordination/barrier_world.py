@@ -20,7 +20,7 @@ from sync.values import Now
 
 LEASE_MS = 2_000
 AGAIN_MS = 150
-LATE_MS_MAX = 250
+LATE_MS_MAX = 500
 WORK_MS = (100, 400)
 REPEATED_MS = (300, 3_000)  # What was begun when the process died is done again first.
 DOWN_MS = (100, 4_000)
@@ -167,7 +167,8 @@ class World:
         if not (machine.up and machine.waiting and machine.turn == turn):
             return
         generation = machine.meant if machine.counts else machine.generation
-        asked = Arrive(machine.name, machine.arrival, generation, boot=str(machine.boot))
+        boot = str(machine.boot)
+        asked = Arrive(machine.name, machine.arrival, generation, boot=boot, wait="" if machine.counts else f"{boot}/{turn}")
         self.send(machine, lambda: self.hear(machine, turn, asked))
         self.later(AGAIN_MS, lambda: self.say(machine, turn))
 
@@ -212,8 +213,8 @@ class World:
         if machine.cut or not machine.up:
             return
         is_bad = self.now_ms < FAULTS_UNTIL_MS
-        for _ in range(2 if is_bad and self.chance.random() < 0.2 else 1):
-            if not (is_bad and self.chance.random() < 0.15):
+        for _ in range(2 if is_bad and self.chance.random() < 0.3 else 1):
+            if not (is_bad and self.chance.random() < 0.25):
                 self.later(self.chance.randrange(1, LATE_MS_MAX if is_bad else 20), deliver)
 
     # The home's decisions ---------------------------------------------------------------------------------------------
@@ -252,6 +253,7 @@ class World:
                     raise Wrong(f"generation {generation} was released for {parties} alone")
                 for name in parties:
                     self.check_party(name, generation)
+                self.check_phases(parties)
             case PointBroken(_, generation):
                 self.check_end(generation)
             case _:
@@ -265,12 +267,21 @@ class World:
     def check_party(self, name: str, generation: int) -> None:
         """Is it truly there, for what it said? One of which nobody can know yet that it died, is believed to be."""
         machine = self.machines[name]
-        if not machine.up or machine.cut:
+        if not machine.up or machine.cut or self.registered[name] != str(machine.boot):
             return
         known = self.barrier.point.arrived.get(name)
         arrival = known.name if known is not None else machine.arrival  # The last one arrives by this very decision.
         if not machine.is_at(generation, arrival):
             raise Wrong(f"generation {generation} was released for {name}, which is not there for {arrival}")
+
+    def check_phases(self, parties: list[str]) -> None:
+        """Where nobody goes on without the others, all are as far as each other: nobody waits twice for the same."""
+        at = {name: self.barrier.point.arrived.get(name) for name in parties}
+        phases = {
+            known.name.partition("/")[2] if known is not None else str(self.machines[n].passed + 1) for n, known in at.items()
+        }
+        if self.terms.on_death != "proceed" and not self.machines[parties[0]].counts and len(phases) > 1:
+            raise Wrong(f"released for {parties}, who are at {sorted(phases)}")
 
     def check(self) -> None:
         point, terms = self.barrier.point, self.terms
@@ -302,7 +313,7 @@ def terms_of(seed: int) -> PointTerms:
     parties = tuple(f"m{number}" for number in range(count)) if chance.random() < 0.5 else ()
     on_death = chance.choice(("fail", "proceed", "replace"))
     quorum = chance.randrange(1, count + 1) if on_death == "proceed" else 0
-    deadline_ms = chance.choice((0, 3_000, 8_000))
+    deadline_ms = chance.choice((0, 600, 3_000, 8_000))
     return PointTerms(count, parties, deadline_ms, on_death, quorum, cyclic=True)  # type: ignore[arg-type]
 
 

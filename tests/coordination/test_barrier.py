@@ -38,6 +38,7 @@ ARRIVALS = st.builds(
     st.sets(AGENT).map(lambda names: tuple(sorted(names))),
     st.booleans(),
     BOOT,
+    st.sampled_from(("", "w1", "w2")),
 )
 STEPS = st.one_of(
     ARRIVALS,
@@ -78,12 +79,13 @@ class Twin:
     """The same as people would say it: who is there, who is gone, and what follows, in sets, without events to fold."""
 
     terms: PointTerms
-    here: dict[str, tuple[str, str, str]] = field(default_factory=dict)  # Agent -> whose place, what for, in which process.
+    here: dict[str, tuple[str, str, str, str]] = field(default_factory=dict)  # Whose place, what for, which process and wait.
     gone: set[str] = field(default_factory=set)  # Named, or (without names) those who died in this generation.
     generation: int = 1
     over: bool = False
     ends: list[tuple[int, bool, frozenset[str]]] = field(default_factory=list)
     said: list[tuple[str, str, int]] = field(default_factory=list)  # (agent, arrival, generation) that were released.
+    waited: list[tuple[str, str, int]] = field(default_factory=list)  # (agent, wait, generation) that have ended.
 
     def tell(self, step: BarrierInput) -> None:
         match step:
@@ -110,13 +112,18 @@ class Twin:
                 pass
 
     def _taken(self) -> set[str]:
-        return {place or who for who, (place, _, _) in self.here.items()}
+        return {place or who for who, (place, *_) in self.here.items()}
 
     def _arrive(self, step: Arrive) -> None:
         if self.over or step.agent in self.here or step.generation not in (0, self.generation):
             return
         kept = [end[0] for end in self.ends[-PAST_KEPT:]]
         if not step.generation and step.arrival and any((step.agent, step.arrival, g) in self.said for g in kept):
+            return
+        mine = [arrival for who, arrival, _ in self.said if who == step.agent and arrival]
+        if not step.generation and step.arrival and mine[-1:] == [step.arrival]:
+            return
+        if not step.generation and step.wait and any((step.agent, step.wait, g) in self.waited for g in kept):
             return
         taken, place = self._taken(), ""
         if self.terms.parties and step.agent not in self.terms.parties:
@@ -126,7 +133,7 @@ class Twin:
             place = free[0]
         elif (self.terms.parties and step.agent in taken) or (not self.terms.parties and not step.is_able):
             return
-        self.here[step.agent] = place, step.arrival, step.boot
+        self.here[step.agent] = place, step.arrival, step.boot, step.wait
         self.gone.discard(step.agent)
         self._see()
 
@@ -153,8 +160,9 @@ class Twin:
 
     def _end(self, released: bool, *, again: bool = False, and_dead: str = "") -> None:
         self.ends.append((self.generation, released, frozenset(self.here)))
+        self.waited += [(who, wait, self.generation) for who, (*_, wait) in self.here.items()]
         if released:
-            self.said += [(who, arrival, self.generation) for who, (_, arrival, _) in self.here.items()]
+            self.said += [(who, arrival, self.generation) for who, (_, arrival, *_) in self.here.items()]
         self.here = {}
         if not self.terms.parties:
             self.gone = set()

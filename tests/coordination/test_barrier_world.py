@@ -31,10 +31,17 @@ class NoGenerationCheck(Barrier):
 
 
 class NoNames(Barrier):
-    """An arrival that was released, said again, is a new one."""
+    """What was done after an arrival that was released, and is done again, waits once more."""
 
     def standing(self, asked: Arrive) -> Generation | None:
-        return Barrier.standing(self, asked._replace(arrival="")) if not asked.generation else Barrier.standing(self, asked)
+        return Barrier.standing(self, asked._replace(arrival=""))
+
+
+class NoWaits(Barrier):
+    """A wait that was told that its generation broke counts for the next when it is heard again."""
+
+    def standing(self, asked: Arrive) -> Generation | None:
+        return Barrier.standing(self, asked._replace(wait=""))
 
 
 class NoIdempotence(Barrier):
@@ -85,7 +92,7 @@ def caught(make: Callable[..., Barrier]) -> int:
     return -1
 
 
-@pytest.mark.parametrize("make", [NoGenerationCheck, NoNames, NoIdempotence, NoDeath, NoDeadline, NoBoot, NoQuorum])
+@pytest.mark.parametrize("make", [NoGenerationCheck, NoNames, NoWaits, NoIdempotence, NoDeath, NoDeadline, NoBoot, NoQuorum])
 def test_ablation(make: Callable[..., Barrier]) -> None:
     """Without any one of them the world finds something wrong."""
     assert caught(make) >= 0

@@ -8,6 +8,7 @@ from edge.points import ArriveHere, LookAtPoints, Refusal, TellGone, TellPoint, 
 from sync.points.events import PartyDied, PartyWithdrew, PointArrived, PointBroken, PointReleased
 from sync.points.showing import PointView
 from tests.edge.site import LEASE_MS, Robot, Site
+from tests.edge.test_contracts import STRONG
 from workflow.orders import ArriveAt, ResetPoint, Retry, WithdrawFrom
 from workflow.plan import Plan, read_plan
 
@@ -302,3 +303,45 @@ def test_a_counted_point_takes_who_has_the_capability() -> None:
     site.arrive("ben")
     silent(site, "ben")
     assert (site.look().generation, site.look().state) == (3, "idle")
+
+
+def test_of_a_strong_run_nobody_is_told_before_the_cloud_holds_it() -> None:
+    """Neither who arrives nor who waits; cut off, nobody arrives."""
+    site = Meeting()
+    site.link()
+    for agent in ("anna", "ben", "carl"):
+        site.join(agent, capacity=1)
+    site.hold()
+    site.release(plan_of(parties=2), contract=STRONG)
+    site.hold()
+    site.turn(ArriveHere(1, "r1", ArriveAt("lift", "anna")))
+    site.turn(ArriveHere(2, "r1", ArriveAt("lift", "ben")))
+    assert (site.told, 1 in site.replies) == ([], False)
+    site.hold()
+    assert [told.view.state for told in site.told if isinstance(told, TellPoint)] == ["waiting", "released"]
+    assert isinstance(site.replies[2], PointView)
+    site.cut()
+    refused = site.arrive("carl")
+    assert isinstance(refused, Refusal)
+    assert refused.code == "point_over"
+    waiting = Meeting()
+    waiting.link()
+    waiting.join("anna", capacity=1)
+    waiting.hold()
+    waiting.release(plan_of(), contract=STRONG)
+    waiting.hold()
+    waiting.cut()
+    barred = waiting.arrive("anna")
+    assert isinstance(barred, Refusal)
+    assert (barred.code, waiting.events(PointArrived)) == ("unavailable", [])
+
+
+def test_an_earlier_process_of_an_agent_is_not_heard() -> None:
+    """What it said was under way when the next one registered."""
+    site = begun()
+    site.robots["anna"].restart()
+    site.join("anna")
+    asked = ArriveAt("lift", "anna", boot="boot-1")
+    refused = site.ask(lambda token: ArriveHere(token, "r1", asked))
+    assert isinstance(refused, Refusal)
+    assert (refused.code, site.events(PointArrived)) == ("agent_replaced", [])

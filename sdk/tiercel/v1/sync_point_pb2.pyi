@@ -29,6 +29,7 @@ class PointArrival(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     WAIT_MS_FIELD_NUMBER: _builtins.int
     BOOT_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     run: _builtins.str
     point: _builtins.str
@@ -40,6 +41,8 @@ class PointArrival(_message.Message):
     """How long to be told; 0: until the generation has ended."""
     boot: _builtins.str
     """Of the agent's process, as it has registered: what an earlier one said that is gone by now, is refused."""
+    wait: _builtins.str
+    """Drawn anew for every wait: said again, over another connection, it is answered by how its generation ended."""
     def __init__(
         self,
         *,
@@ -50,10 +53,11 @@ class PointArrival(_message.Message):
         generation: _builtins.int = ...,
         wait_ms: _builtins.int = ...,
         boot: _builtins.str = ...,
+        wait: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "arrival", b"arrival", "boot", b"boot", "generation", b"generation", "point", b"point", "run", b"run", "wait_ms", b"wait_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "arrival", b"arrival", "boot", b"boot", "generation", b"generation", "point", b"point", "run", b"run", "wait", b"wait", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
