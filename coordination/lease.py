@@ -6,7 +6,7 @@ holder from when it sent the renewal and stops early; `DRIFT` is how far apart t
 Burrows, "The Chubby lock service", OSDI 2006, 2.4; Kleppmann, "How to do distributed locking", 2016.
 
 A resource that cannot check epochs has a *lock-delay* instead: after a holder was lost without its word, nobody else gets it
-before the delay is over (`LockDelays`). `Holder` is the other side: what somebody may do who was granted a lease.
+before the delay is over (`LockDelays`). The holder's side is `tiercel.holding.Holder`, in every agent.
 """
 
 from dataclasses import dataclass, field
@@ -16,12 +16,6 @@ from sync.values import Epoch, Now
 
 DRIFT = 0.01
 """How far, as a share, any monotonic clock may run ahead of the time that really passes, or behind it."""
-
-RESUMED_MS = 500
-"""A machine that slept for at least so long while its lease ran has it confirmed anew before it acts."""
-
-ASKED_MAX = 16
-"""Renewals on their way that a holder keeps count of; what comes back of older ones says nothing new."""
 
 SECOND_BITS = 20
 """Epochs of one start lie above the second of that start, shifted by so much: see `floor_of`."""
@@ -182,63 +176,6 @@ class LeaseTable:
     def begin(self, now: Now) -> None:
         """A start of the node, at `now`: its epochs lie above those of all earlier starts, whatever it remembers of them."""
         self._floor = floor_of(now.wall_ms)
-
-
-@dataclass(slots=True)
-class Holder:
-    """The holder's side of one lease, on its own clock.
-
-    It counts from when it *sent* the renewal, for the granter cannot have counted from earlier, and stops early by the drift.
-    Times are `mono_ms`, of a clock that goes on while the machine sleeps (CLOCK_BOOTTIME), and `awake_ms`, of one that does not:
-    if the first has gained on the second, the machine slept, and nothing that was sent before counts any more.
-    """
-
-    ttl_ms: int
-    epoch: int = 0
-    _counts_from_ms: int | None = None
-    _asked: dict[int, int] = field(default_factory=dict)
-    _slept_ms: int | None = None
-    _woke_ms: int | None = None
-
-    def ask(self, renewal: int, mono_ms: int) -> None:
-        """The request `renewal`, to grant or renew, is sent now."""
-        self._asked[renewal] = mono_ms
-        while len(self._asked) > ASKED_MAX:
-            del self._asked[next(iter(self._asked))]
-
-    def confirm(self, renewal: int, epoch: int) -> None:
-        """The granter did what `renewal` asked, under `epoch`. Answers may come out of order, and twice."""
-        sent_ms = self._asked.pop(renewal, None)
-        if sent_ms is None or epoch < self.epoch:
-            return
-        if epoch > self.epoch or self._counts_from_ms is None or sent_ms > self._counts_from_ms:
-            self.epoch, self._counts_from_ms = epoch, sent_ms
-
-    def refuse(self, epoch: int) -> None:
-        """The granter says that `epoch` holds: ours, if it is lower, is over."""
-        if epoch > self.epoch:
-            self._counts_from_ms = None
-
-    def see(self, mono_ms: int, awake_ms: int) -> bool:
-        """Look at both clocks; True if the machine has slept since the last look, so that the lease has to be confirmed anew."""
-        slept_ms, before_ms = mono_ms - awake_ms, self._slept_ms
-        self._slept_ms = slept_ms
-        if before_ms is None or slept_ms - before_ms < RESUMED_MS:
-            return False
-        self._woke_ms = mono_ms
-        return True
-
-    def stops_at_ms(self) -> int | None:
-        """Until when it may act, on its own clock; None if it has no right to act."""
-        if self._counts_from_ms is None or (self._woke_ms is not None and self._counts_from_ms < self._woke_ms):
-            return None
-        return self._counts_from_ms + int(self.ttl_ms * (1 - DRIFT))
-
-    def may_act(self, mono_ms: int, awake_ms: int) -> bool:
-        """May it act now? Ask before each act, and let the resource check the epoch all the same."""
-        self.see(mono_ms, awake_ms)
-        stops_ms = self.stops_at_ms()
-        return stops_ms is not None and mono_ms < stops_ms
 
 
 @dataclass(slots=True)

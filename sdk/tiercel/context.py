@@ -88,7 +88,7 @@ class TaskContext:
     def may_act(self) -> bool:
         """Ask before each step that moves something: false when asked to stop, when the lease has run out, and when the machine
         has slept and the site has not confirmed yet that the lease still holds (the next heartbeat does)."""
-        return not self.cancelled and not self._lease.stopped and not self._lease.must_confirm()
+        return not self.cancelled and self._lease.may_act()
 
     @property
     def capability(self) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
-from coordination.lease import DRIFT, FencedResource, Holder, Lease, LeaseTable, LockDelayed, StaleEpoch
+from coordination.lease import DRIFT, FencedResource, Lease, LeaseTable, LockDelayed, StaleEpoch
 from sync.values import Now
+from tiercel.holding import Holder
 
 TTL_MS, STORY_MS, FLIGHT_MS_MAX, LOCK_DELAY_MS = 2_000, 30_000, 250, 300
 CRANE = "crane"
@@ -42,15 +43,15 @@ class Clock:
 class Unwary(Holder):
     """Stops when the whole of the lease is over by its own clock."""
 
-    def stops_at_ms(self) -> int | None:
-        stops_ms = Holder.stops_at_ms(self)
-        return stops_ms if stops_ms is None else stops_ms + self.ttl_ms - int(self.ttl_ms * (1 - DRIFT))
+    def ends_at_ms(self) -> float | None:
+        ends_ms = Holder.ends_at_ms(self)
+        return ends_ms if ends_ms is None else ends_ms + self.ttl_ms * (1 - self.share)
 
 
 class Drowsy(Holder):
     """Does not notice that its machine has slept."""
 
-    def see(self, mono_ms: int, awake_ms: int) -> bool:
+    def see(self, mono_ms: float, awake_ms: float) -> bool:
         return False
 
 
