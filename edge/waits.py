@@ -31,8 +31,9 @@ class SiteWaits:
     _seen: dict[str, Fragment | None] = field(default_factory=dict)
 
     def roots(self, with_points: Iterable[str] = ()) -> list[Node]:
-        """All that stand in a line for a resource, or wait at a sync point; `with_points` are runs in which agents may."""
-        waiting = [*self.home.resources.waiting(), *self.home.meetings.all()]
+        """Who is first in a line, or waits at a sync point; `with_points` are runs in which agents may. Whoever stands behind
+        waits for the same holders as the first, so no circle is missed."""
+        waiting = [*self.home.resources.fronts(), *self.home.meetings.all()]
         working = [Node(run, task) for run in with_points if (f := self.fragment(run)) is not None for task in f.live]
         return [*(Node(*holder) for holder in waiting), *working]
 

@@ -152,9 +152,9 @@ class Resources:
         """Does anybody stand in a line?"""
         return any(resource.line for resource in self._resources.values())
 
-    def waiting(self) -> list[Holder]:
-        """All that stand in a line, by resource."""
-        return [place[2] for _, resource in sorted(self._resources.items()) for place in resource.line]
+    def fronts(self) -> list[Holder]:
+        """The first of each line, by resource."""
+        return [resource.line[0][2] for _, resource in sorted(self._resources.items()) if resource.line]
 
     def waiting_for(self, holder: Holder) -> Wait | None:
         """What the holder waits for, and who has it; None if it waits for nothing."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hypothesis import strategies as st
 
 from edge.executor import Executor
-from edge.inputs import AgentReported, AttemptKey, Outcome
+from edge.inputs import AgentReported, AssignTasks, AttemptKey, Outcome
 from sync.clock import wall_ms
 from sync.driver import SNAPSHOT_EVERY
 from sync.inputs import PeerLinked, PeerLost, Recovered, Replicated
@@ -47,6 +47,9 @@ happenings: st.SearchStrategy[list[Happening]] = st.lists(
 # What somebody outside can do something about, or time.
 GROUNDS = ("agent", "working", "delay", "time", "signal", "approval", "child", "sync_point", "hold", "pause", "incident")
 RUNS_MAX = 4
+# Of these a lost holder may still act; the epochs of what there is one of never fall.
+LOCK_DELAYS = {"dock": 5_000, "gate": 1_000}
+SINGLE = [name for name, units in RESOURCES.items() if units == 1]
 INPUTS = b'{"lines":["a","b","c"],"count":2,"flag":true}'
 
 
@@ -68,12 +71,14 @@ class Harbour(Site):
         self.folded = 0
         self.refolds = 0
         self.digest = hashlib.sha256()
+        self.epochs: dict[str, int] = {}
         super().__init__()
 
     def _make_core(self) -> Executor:
         core = super()._make_core()
         for name, units in RESOURCES.items():
             core.home.resources.declare(name, units)
+        core.home.leases.delays.update(LOCK_DELAYS)
         return core
 
     def turn(self, *inputs: object) -> None:
@@ -82,6 +87,10 @@ class Harbour(Site):
 
     def send(self, effects: list[object]) -> None:
         self.digest.update(repr(effects).encode())
+        for item in (item for effect in effects if isinstance(effect, AssignTasks) for item in effect.items):
+            for name, epoch in item.leases:
+                assert name not in SINGLE or epoch >= self.epochs.get(name, 0), f"{name}: {epoch} after {self.epochs[name]}"
+                self.epochs[name] = max(epoch, self.epochs.get(name, 0))
         super().send(effects)
 
     def refolded(self, error: BaseException) -> None:
@@ -365,6 +374,7 @@ class World:
             assert core.home.resources.waiting_for(Holder(fragment.run, task)) is not None, f"{name} waits in no line"
         if state == READY and is_for_agents(fragment, task):
             waits = core.home.resources.waiting_for(Holder(fragment.run, task)) is not None
+            waits = waits or core.home.leases.bars(fragment, task)
             assert (run, task) in core.dispatch._queued or waits, f"{name} is ready, and nobody will give it out"
         if state == READY and plan.kind is not Kind.WORK:
             assert not fragment.can_read(task), f"{name} is ready, and nobody looks at it"
@@ -386,6 +396,7 @@ class World:
             self.check_grounds()
         left = {run: self.site.replicas[run].fragment for run in self.site.core.fragments}
         assert not left, f"they never end: {[(r, [NAMES[s] for s in f.states], list(explain(f))) for r, f in left.items()]}"
+        self.site.pass_ms(60_000)  # Delays after lost holders are over.
         self.check_returned()
         self.check_refold()
 
@@ -425,6 +436,7 @@ class World:
         core = self.site.core
         assert [each for each in core.home.resources.in_use() if each[2] or each[3]] == []
         assert core.home.claims == {}
+        assert (core.home.leases.granted, core.home.leases.locked) == ({}, {})
         assert not any(slot.held for slot in core.roster.slots.values())
         assert self.site.log.disk.due == {}
         assert core.dispatch._queued == set()
