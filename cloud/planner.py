@@ -15,6 +15,7 @@ from cloud.conflicts.core import Conflicts
 from cloud.control.core import RunOrders
 from cloud.dependencies.core import Dependencies
 from cloud.documents.core import CloudDocuments
+from cloud.escalating.core import Escalations
 from cloud.fleet import Fleet
 from cloud.hearing import Hearing
 from cloud.ids import Ids
@@ -22,6 +23,7 @@ from cloud.inputs import NewRun, RegisterDefinition, RunFinished, SiteLoads, Sta
 from cloud.intents import Intents
 from cloud.joining.core import AgentTokens
 from cloud.joining.sites import SiteTokens
+from cloud.leading.core import SiteGroups
 from cloud.measures import Measures
 from cloud.merging.core import CloudMerging
 from cloud.moving.core import Moving
@@ -115,6 +117,7 @@ class Planner:
     lifetimes: Lifetimes = field(init=False)
     taking: Taking = field(init=False)
     waiting: Waiting = field(init=False)
+    groups: SiteGroups = field(init=False)
     reseeding: Reseeds = field(init=False)
     parts: Parts = field(init=False)
     unsaved: dict[str, None] = field(default_factory=dict)
@@ -127,7 +130,7 @@ class Planner:
         self.notifications, self.pauses, self.rules = Notifications(self), SitePauses(self), RuleBook(self)
         self.dependencies, self.overdue = Dependencies(self), Overdue(self)
         self.moving, self.taking, self.lifetimes = Moving(self), Taking(self), Lifetimes(self)
-        self.reseeding, self.waiting = Reseeds(self), Waiting(self)
+        self.reseeding, self.waiting, self.groups = Reseeds(self), Waiting(self), SiteGroups()
         self.documents, self.conflicts, self.merging = CloudDocuments(self), Conflicts(self), CloudMerging(self)
         self.agent_tokens, self.site_tokens = AgentTokens(self), SiteTokens(self)
         self.parts = Parts(self._make_parts())
@@ -148,7 +151,7 @@ class Planner:
         first = (self.dependencies, self.notifications, Clearing(self), self.pauses, self.rules)
         joining = self.agent_tokens, self.site_tokens, self.reseeding
         last = (self.documents, RunDocumentNews(self), self.conflicts, self.merging, *joining, self.waiting, FarCircles(self))
-        return (*first, self.overdue, self.moving, self.taking, self.lifetimes, *last)
+        return (self.groups, Escalations(self), *first, self.overdue, self.moving, self.taking, self.lifetimes, *last)
 
     @property
     def stream(self) -> StreamId:

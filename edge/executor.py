@@ -18,6 +18,7 @@ from edge.cache import ResultCache
 from edge.children import SiteChildren
 from edge.conflicts import SiteConflicts
 from edge.coordinating.core import Coordinating
+from edge.coordinating.mandates import Mandates
 from edge.coordinating.protocols import make_seekers
 from edge.deadlines import Deadlines
 from edge.deadlocks import SiteDeadlocks
@@ -114,6 +115,7 @@ class Executor:
     reseeding: SiteReseeding = field(init=False)
     lag: Lag = field(init=False)
     leading: Leading = field(init=False)
+    mandates: Mandates = field(init=False)
     unheard: Unheard = field(default_factory=Unheard)
     begun_ms: dict[tuple[str, int], int] = field(default_factory=dict)
     doubts: Doubts = field(default_factory=Doubts)
@@ -126,8 +128,8 @@ class Executor:
         self.home = Home(self.site, self.stream, self.chance, self.roster)
         self.cache = ResultCache(self.home, self.holds_blob)
         self.dispatch = Dispatch(self.home, self.assigner, self.cache)
-        self.leading = Leading(self.home)
-        self.dispatch.coordinating = Coordinating(self.home, make_seekers(self.home, self.dispatch, self.leading))
+        self.leading, self.mandates = Leading(self.home), Mandates(self.home)
+        self.dispatch.coordinating = Coordinating(self.home, make_seekers(self.home, self.dispatch, self.leading, self.mandates))
         self.deadlines = Deadlines(self.home, self.dispatch)
         self.fragments, self.plans = self.home.fragments, self.home.plans
         self.schedules = SiteSchedules(self.home, self._cancel)
@@ -159,7 +161,7 @@ class Executor:
         self.run_documents = RunDocuments(self.home)
         self.points = SyncPoints(self.home, self.run_documents)
         first = (self.home.leases, self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding)
-        votes = (self.home.polls, self.home.votes, self.leading)
+        votes = (self.home.polls, self.home.votes, self.leading, self.mandates)
         more = (self.documents, self.run_documents, self.points, self.merging, self.tokens, self.reseeding, *votes)
         return (*first, self.conflicts, *more, self.dispatch.coordinating, SiteDeadlocks(self.home, self.points))
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.command_line import command
 from tests.elsewhere import Elsewhere
 from tests.whole import Whole, until, whole
 
@@ -65,3 +66,14 @@ async def test_when_the_leader_is_killed_another_leads(system: tuple[Whole, Else
     after = running.edges["harbour"].loop.driver.core.leading.groups["cranes"].term  # type: ignore[attr-defined]
     assert (ended["run"]["state"], after.leader in ("ben", "cleo")) == ("completed", True), ended
     assert after.epoch > before.epoch
+
+
+async def test_who_leads_is_seen_at_the_cloud_and_on_the_command_line(system: tuple[Whole, Elsewhere]) -> None:
+    """The group, its site, its leader and the epoch of the term; of another site there are none."""
+    running, _ = system
+    (group,) = (await running.client.get("/api/v1/groups", params={"site": "harbour"})).json()["items"]
+    term = running.edges["harbour"].loop.driver.core.leading.groups["cranes"].term  # type: ignore[attr-defined]
+    assert (group["group"], group["site"], group["leader"], group["epoch"]) == ("cranes", "harbour", term.leader, term.epoch)
+    assert (await running.client.get("/api/v1/groups", params={"site": "airport"})).json()["items"] == []
+    shown = (await command(running, "agent", "groups")).splitlines()
+    assert shown[1].split()[:4] == ["cranes", "harbour", term.leader, str(term.epoch)]

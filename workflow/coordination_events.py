@@ -27,4 +27,28 @@ class TaskAwarded(Event, frozen=True):
     detail: bytes = msgspec.field(default=b"{}")
 
 
-register(CoordinationChanged, TaskAwarded)
+class TaskDelegated(Event, frozen=True):
+    """Of protocol hierarchical: `level` has handed the decision on the task down to `to`, by a protocol and for a reason.
+    `epoch` is that of the mandate under which `to` decides."""
+
+    task: int
+    level: str
+    to: str
+    protocol: str
+    epoch: int
+    reason: str
+
+
+class TaskEscalated(Event, frozen=True):
+    """Of protocol hierarchical: `name`, of `level`, could not decide the task, which is for `to` to decide now (`cloud`: nobody
+    at the site can). `reason` is one of coordination.hierarchy.Reason."""
+
+    task: int
+    level: str
+    name: str
+    to: str
+    reason: str
+    message: str
+
+
+register(CoordinationChanged, TaskAwarded, TaskDelegated, TaskEscalated)

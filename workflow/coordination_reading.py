@@ -25,6 +25,9 @@ WINDOW_MS, WINDOW_MS_MAX = 50, 10_000
 WAIT_MS, WAIT_MS_MAX = 500, 600_000
 VOTE_WAIT_MS = 10_000
 ROUNDS = 5
+LEVEL_FIELDS = ("level", "budget", "expires", "by", "on_loss")
+CHOOSING = ("direct", "auction")
+"""Protocols by which a site chooses among its groups."""
 FIELDS_OF = {
     "direct": (),
     "auction": ("group", "evaluator", "score", "window", "wait", "price_max", "rounds", "otherwise"),
@@ -149,17 +152,28 @@ class _Protocol(Part):
 class LevelPart(_Protocol):
     """One level of a hierarchy, and the protocol by which it chooses among those below it."""
 
-    model_config = ConfigDict(json_schema_extra={"allOf": _rules_of_protocols("level", "budget", "expires")})
-    also: ClassVar[tuple[str, ...]] = ("level", "budget", "expires")
-    level: Literal["cloud", "site", "group", "agent"]
+    model_config = ConfigDict(json_schema_extra={"allOf": _rules_of_protocols(*LEVEL_FIELDS)})
+    also: ClassVar[tuple[str, ...]] = LEVEL_FIELDS
+    level: Literal["site", "group"]
     budget: int | None = Field(default=None, ge=1, le=1_000_000, description="Tasks that it may give away before it asks above.")
-    expires: Timeout | None = Field(default=None, description="How long it may decide without the level above.")
+    expires: Timeout | None = Field(default=None, description="How long its mandate lasts.")
+    by: AgentWord | None = Field(default=None, description="Of group: the label that says in which group an agent is; `group`.")
+    on_loss: Literal["continue", "finish", "hold"] = Field(
+        default="continue", description="What it may still decide while the level above cannot be heard."
+    )
 
     @model_validator(mode="after")
     def _is_one(self) -> "LevelPart":
         if self.protocol == "hierarchical":
             raise PydanticCustomError("nested_levels", "levels are not nested")
+        if self.by is not None and self.level != "group":
+            raise PydanticCustomError("of_group", "of group")
         return self
+
+    def plan(self) -> LevelPlan:
+        """As a plan carries it."""
+        by = (self.by or "group") if self.level == "group" else ""
+        return LevelPlan(self.level, self.value(), self.budget or 0, self.expires or 0, by, self.on_loss)
 
 
 class CoordinationPart(_Protocol):
@@ -173,15 +187,17 @@ class CoordinationPart(_Protocol):
         if self.protocol == "hierarchical" and not self.levels:
             raise PydanticCustomError("no_levels", "no levels")
         names = [level.level for level in self.levels]
+        if len(names) > 1 and self.levels[0].protocol not in CHOOSING:
+            raise PydanticCustomError("choosing", "choosing", {"protocol": self.levels[0].protocol})
         if sorted(names, key=_ORDER.index) != names or len(set(names)) != len(names):
             raise PydanticCustomError("levels_order", "levels out of order", {"found": ", ".join(names)})
         return self
 
     def _levels(self) -> Iterable[LevelPlan]:
-        return (LevelPlan(each.level, each.value(), each.budget or 0, each.expires or 0) for each in self.levels)
+        return (each.plan() for each in self.levels)
 
 
-_ORDER = ("cloud", "site", "group", "agent")
+_ORDER = ("site", "group")
 
 
 def _check_score(text: str) -> None:
@@ -210,6 +226,11 @@ WORDS = {
     "of_rule": lambda found, context: (f"{context['field']} and `rule: {context['rule']}` belong together", "both, or none"),
     "too_long_a_time": lambda found, context: (f"{context['field']} is too long", f"{context['most']} at most"),
     "no_levels": lambda found, context: ("hierarchical names no levels", "levels: [{level: site, protocol: auction}, ...]"),
+    "of_group": lambda found, context: ("only a group has `by`", "no `by` here"),
+    "choosing": lambda found, context: (
+        f"a site does not choose among its groups by {context['protocol']}",
+        f"{', '.join(CHOOSING)}; a group may use any protocol",
+    ),
     "nested_levels": lambda found, context: ("a level is hierarchical itself", "direct, auction, leader, consensus"),
     "levels_order": lambda found, context: (
         f"the levels are {context['found']}",

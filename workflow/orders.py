@@ -176,6 +176,14 @@ class ChangeCoordination(_Order, frozen=True, tag="coordination"):
     task: str = ""
 
 
+class OpenIncident(_Order, frozen=True, tag="incident"):
+    """Nobody below the cloud can decide who does the task, and no other site can do it: a person is asked."""
+
+    task: str
+    code: str
+    message: str
+
+
 class ArriveAt(_Order, frozen=True, tag="arrive"):
     """An agent is at a sync point. `generation` 0: the present one. The cloud says at which `site` it knows the agent, and what
     that can do; the agent itself says in which of its processes (`boot`) it waits."""
@@ -269,6 +277,7 @@ Order = (
     | EditPlan
     | ChangeContext
     | ChangeCoordination
+    | OpenIncident
     | ArriveAt
     | WithdrawFrom
     | ResetPoint

@@ -12,6 +12,7 @@ from workflow.commands import Fail, Steer
 from workflow.context_order import change_context
 from workflow.contracting import change_autonomy
 from workflow.coordination_order import change_coordination
+from workflow.escalated import open_incident
 from workflow.event import Event
 from workflow.events import CommandAnswered, FragmentCancelling, TaskCompleted
 from workflow.extras import SIGNALS_MAX
@@ -27,6 +28,7 @@ from workflow.orders import (
     EndChild,
     Hold,
     Lift,
+    OpenIncident,
     Order,
     Pause,
     Prioritise,
@@ -439,6 +441,7 @@ _DECIDE: dict[type[Order], Callable[["Fragment", Any, str, Now], list[Event]]] =
     EditPlan: edit_plan,
     ChangeContext: change_context,
     ChangeCoordination: change_coordination,
+    OpenIncident: open_incident,
     Hold: _hold,
     Lift: _lift,
     EndChild: _end_child,

@@ -212,12 +212,15 @@ class CoordinationPlan(msgspec.Struct, frozen=True, array_like=True):
 
 class LevelPlan(msgspec.Struct, frozen=True, array_like=True):
     """One level of a hierarchy (cloud, site, group, agent): how it chooses, how many tasks it may give away (0: any number), and
-    how long without the level above (ms; 0: without an end)."""
+    how long without being told anew (ms; 0: without an end). `by` is the label that says in which group an agent is; `on_loss`
+    what is still allowed while the level above cannot be heard."""
 
     level: str
     coordination: CoordinationPlan
     budget: int = 0
     expires_ms: int = 0
+    by: str = ""
+    on_loss: str = "continue"
 
 
 class TaskPlan(msgspec.Struct, frozen=True, gc=False):

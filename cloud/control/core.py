@@ -37,6 +37,7 @@ from workflow.orders import (
     EditPlan,
     Hold,
     Lift,
+    OpenIncident,
     Order,
     Pause,
     Prioritise,
@@ -68,7 +69,7 @@ TASKS_NAMED_MAX = 20
 """Tasks that a refusal names."""
 
 _OPENING = frozenset(str(order.__struct_config__.tag) for order in AFTER_THE_END)
-_Targeted = Update | Skip | Rerun | RollBack | Approve | Settle | Hold | Lift | ChangeCoordination
+_Targeted = Update | Skip | Rerun | RollBack | Approve | Settle | Hold | Lift | ChangeCoordination | OpenIncident
 _Several = Pause | Resume | Retry
 
 

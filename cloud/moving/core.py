@@ -120,7 +120,7 @@ class Moving(Part):
         elif (known := self.moves.get(run.id)) is not None:
             out.append(Reply(input.token, known.command))
         else:
-            out.append(Reply(input.token, self._order(run, input.to, input.reason, now, out)))
+            out.append(Reply(input.token, self.order(run, input.to, input.reason, now, out)))
 
     def _refusal(self, run: Run, input: MoveRun) -> str:
         if not run.sites or run.fragments[0] is None:
@@ -130,7 +130,8 @@ class Moving(Part):
         found = self.target(run, input.to)
         return found if isinstance(found, str) else ""
 
-    def _order(self, run: Run, to: str, reason: str, now: Now, out: list[object]) -> str:
+    def order(self, run: Run, to: str, reason: str, now: Now, out: list[object]) -> str:
+        """Ask the run's home to give it up, for this site or any; the command's id."""
         fragment = run.fragments[0]
         assert fragment is not None, "only a run that has a home leaves it"
         command = self._planner.ids.next("c")
@@ -178,7 +179,7 @@ class Moving(Part):
         """Let everything that can leave the site begin to."""
         for run in self.staying(site.id):
             if not isinstance(self.target(run, drain.to), str):
-                self._order(run, drain.to, drain.reason or f"{site.id} is drained", now, out)
+                self.order(run, drain.to, drain.reason or f"{site.id} is drained", now, out)
 
     def staying(self, site: str) -> list[Run]:
         """Runs at the site that are not told to leave it."""

@@ -19,6 +19,7 @@ from cloud.explain.api import explain_routes
 from cloud.forking.api import forking_routes
 from cloud.forking.service import ForkService
 from cloud.joining.api import joining_routes
+from cloud.leading.api import group_routes
 from cloud.looking.api import looking_routes
 from cloud.moving.api import moving_routes
 from cloud.notifying.api import notification_routes
@@ -76,6 +77,7 @@ def make_routes(node: "GlobalPlanner") -> FastAPI:
         retention_routes(RetentionService(node)),
         syncing_routes(node),
         consistency_routes(runs.consistency),
+        group_routes(node),
     )
     app = api.make_app(runs, *more)
     app.add_middleware(ClientSessions, node=node)

@@ -228,14 +228,21 @@ def terms_of(plan: CoordinationPlan) -> Terms:
 
 
 def default_bids(slot: Slot, lots: Iterable[Lot]) -> list[Bid]:
-    """What the site bids for an agent that cannot: its cost (a label, else 1) and a nominal time, both more the more it holds."""
+    """What the site bids for an agent that cannot: its cost and a nominal time, both more the more it holds."""
+    cost, finish_ms = standing_cost(slot), NOMINAL_MS * _busy(slot)
+    return [Bid(slot.agent, lot.key, lot.epoch, cost, finish_ms) for lot in lots]
+
+
+def standing_cost(slot: Slot) -> float:
+    """What a task costs an agent as far as its site knows: its cost (a label, else 1), more the more it holds."""
     cost = 1.0
     with contextlib.suppress(ValueError):
         cost = float(slot.labels.get(COST, ""))
-    if not isfinite(cost) or cost < 0:
-        cost = 1.0
-    busy = 1 + slot.load() / slot.capacity
-    return [Bid(slot.agent, lot.key, lot.epoch, cost * busy, NOMINAL_MS * busy) for lot in lots]
+    return (cost if isfinite(cost) and cost >= 0 else 1.0) * _busy(slot)
+
+
+def _busy(slot: Slot) -> float:
+    return 1 + slot.load() / slot.capacity
 
 
 def reason_of(result: Result, won: Scored) -> str:

@@ -2,12 +2,17 @@
 
 from edge.coordinating.auctions import Auctions
 from edge.coordinating.consensus import Consensus
+from edge.coordinating.hierarchical import Hierarchical, Levels
 from edge.coordinating.leader import Leader
+from edge.coordinating.mandates import Mandates
 from edge.coordinating.seeker import Giving, Seeker
 from edge.home import Home
 from edge.leading.groups import Leading
 
 
-def make_seekers(home: Home, giving: Giving, leading: Leading) -> tuple[Seeker, ...]:
-    """One of each, in the order in which they award."""
-    return Auctions(home, giving), Consensus(home, giving), Leader(home, giving, leading)
+def make_seekers(home: Home, giving: Giving, leading: Leading, mandates: Mandates) -> tuple[Seeker, ...]:
+    """One of each, in the order in which they award. The first hands tasks on to the others."""
+    levels = Levels(giving)
+    below: tuple[Seeker, ...] = Auctions(home, levels), Consensus(home, levels), Leader(home, levels, leading)
+    levels.above = Hierarchical(home, giving, mandates, {seeker.protocol: seeker for seeker in below})
+    return levels.above, *below

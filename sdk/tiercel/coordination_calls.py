@@ -19,3 +19,8 @@ class CoordinationCalls:
         fields = {**coordination, **({"task": task} if task else {})}
         found = self.order(run, "coordination", wait_s=wait_s, idempotency_key=idempotency_key, **fields)
         return cast(dict[str, Any], found)
+
+    def groups(self: Any, site: str = "") -> list[dict[str, Any]]:
+        """The groups of agents that have, or had, a leader: of all sites, or of one."""
+        found = self._request("GET", f"/api/v1/groups?site={quote(site, safe='')}")
+        return cast(list[dict[str, Any]], found["items"])

@@ -1,0 +1,1 @@
+"""What nobody at a site can decide: it goes on at another site, or is a person's."""

@@ -1,0 +1,1 @@
+"""Groups of agents at sites, and who leads them."""

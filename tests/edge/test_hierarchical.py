@@ -1,0 +1,194 @@
+"""Levels choose one after the other who does a task, at a site without sockets: down, up again, and what a mandate allows."""
+
+from typing import Any
+
+import msgspec
+
+from coordination.delegating import Wanted
+from edge.leading.inputs import AskLeader, PlanMade
+from tests.edge.site import Site
+from tests.workflow.plans import plan_of
+from workflow.coordination_events import TaskAwarded, TaskDelegated, TaskEscalated
+from workflow.orders import OpenIncident
+from workflow.steering_events import IncidentOpened
+
+NORTH, SOUTH = {"hall": "north"}, {"hall": "south"}
+
+
+def levels(site: dict[str, Any] | None = None, **group: Any) -> dict[str, Any]:
+    below = {"level": "group", "protocol": "direct", "by": "hall", **group}
+    above = [{"level": "site", "protocol": "direct", **(site or {})}]
+    return {"protocol": "hierarchical", "levels": [*above, below]}
+
+
+def halls(**agents: dict[str, str]) -> Site:
+    site = Site()
+    for name, labels in agents.items():
+        site.join(name, capacity=2, labels=labels, features=("leads",))
+    return site
+
+
+def release(site: Site, coordination: dict[str, Any], tasks: int = 1, run: str = "r1", **fields: Any) -> None:
+    site.release(plan_of({f"t{n}": {"coordination": coordination, **fields} for n in range(tasks)}, name=f"story-{run}"), run)
+    site.turn()
+
+
+def detail(site: Site, number: int = -1) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(site.events(TaskAwarded)[number].detail)
+    return found
+
+
+def answer(site: Site, name: str, given: dict[str, str]) -> None:
+    robot = site.robots[name]
+    asked = [order for order in robot.heard if isinstance(order, AskLeader)][-1]
+    plan = [Wanted(task, agent) for task, agent in given.items()]
+    site.turn(PlanMade(robot.session, name, asked.group, asked.epoch, asked.number, plan, False))
+
+
+def keep(site: Site, ms: int) -> None:
+    for _ in range(max(1, ms // 3_000)):
+        site.clock.pass_ms(min(ms, 3_000))
+        site.beat(*site.robots.values())
+    site.turn()
+
+
+def test_a_site_chooses_a_group_and_the_group_an_agent() -> None:
+    """The least loaded group, the least loaded agent in it; the award says how it came there."""
+    site = halls(anna=NORTH, ben=NORTH, cleo=SOUTH)
+    release(site, levels(), tasks=3)
+    assert {name: len(robot.hands) for name, robot in site.robots.items()} == {"anna": 1, "ben": 1, "cleo": 1}
+    delegated = site.events(TaskDelegated)
+    assert [(event.level, event.to, event.protocol) for event in delegated] == [
+        ("site", "north", "direct"),
+        ("site", "south", "direct"),
+        ("site", "north", "direct"),
+    ]
+    assert site.events(TaskAwarded)[0].protocol == "hierarchical"
+    assert detail(site, 0)["reason"].startswith(
+        "harbour (direct): north is least loaded (north 0, south 0); north (direct): anna"
+    )
+
+
+def test_a_site_may_choose_the_group_that_is_cheapest() -> None:
+    """By the cost that agents have told, and what they hold."""
+    site = halls(anna={**NORTH, "cost": "5"}, cleo={**SOUTH, "cost": "2"})
+    release(site, levels({"protocol": "auction"}), tasks=2)
+    assert [event.to for event in site.events(TaskDelegated)] == ["south", "south"]
+    assert "south would do it cheapest (north 5, south 2)" in detail(site, 0)["reason"]
+
+
+def test_the_leader_of_the_group_decides_under_its_epoch() -> None:
+    """Two levels, two protocols."""
+    site = halls(anna=NORTH, ben=NORTH)
+    release(site, levels(protocol="leader", wait="5s"))
+    answer(site, "anna", {"r1/0": "ben"})
+    assert len(site.robots["ben"].hands) == 1
+    found = detail(site)
+    assert found["rule"] == "leader: leader of hall=north"
+    assert list(found["under"]) == ["leader/hall=north"]
+
+
+def test_where_a_group_cannot_decide_the_site_chooses_another() -> None:
+    """The leader of the first does not answer; the escalation says why, and the second group gets it."""
+    site = halls(anna=NORTH, cleo=SOUTH)
+    release(site, levels(protocol="leader", wait="2s", otherwise="fail"))
+    keep(site, 18_000)
+    (escalated,) = site.events(TaskEscalated)
+    assert (escalated.level, escalated.name, escalated.to, escalated.reason) == ("group", "north", "harbour", "no_decision")
+    assert [event.to for event in site.events(TaskDelegated)] == ["north", "south"]
+    answer(site, "cleo", {"r1/0": "cleo"})
+    assert site.states() == ["running"]
+    assert "north could not: no_decision" in detail(site)["reason"]
+
+
+def test_what_nobody_at_the_site_can_decide_goes_to_the_cloud() -> None:
+    """Once per reason, though it is tried again; an agent that comes later gets it all the same."""
+    site = Site()
+    release(site, levels())
+    for _ in range(8):
+        keep(site, 6_000)
+    (escalated,) = site.events(TaskEscalated)
+    assert (escalated.level, escalated.name, escalated.to, escalated.reason) == ("site", "harbour", "cloud", "no_candidate")
+    site.join("anna", labels=NORTH)
+    for _ in range(60):
+        keep(site, 6_000)
+    assert site.states() == ["running"]
+
+
+def test_otherwise_fails_the_task_instead_of_waiting_for_the_cloud() -> None:
+    """With the code `escalated`."""
+    site = Site()
+    release(site, {**levels(), "otherwise": "fail"})
+    assert site.outcome() == "failed"
+    assert detail(site)["reason"].startswith("no_candidate: ")
+
+
+def test_a_budget_is_kept_over_a_restart_and_by_each_group() -> None:
+    """Two tasks of the run for each group, three for the site: the fourth is the cloud's."""
+    site = halls(anna=NORTH, ben=NORTH, cleo=SOUTH, dora=SOUTH)
+    release(site, levels({"budget": 3}, budget=2), tasks=3)
+    assert site.states() == ["running"] * 3
+    site.restart()
+    for name, robot in site.robots.items():
+        site.join(name)
+        assert robot.connected
+    spent = site.core.mandates.spent["r1"]
+    assert (spent.tasks, sorted(spent.groups.values())) == (3, [1, 2])
+    site.release(plan_of({f"t{n}": {"coordination": levels({"budget": 1})} for n in range(2)}, name="second"), "r2")
+    site.turn()
+    assert sorted(site.states("r2")) == ["ready", "running"]
+    (escalated,) = site.events(TaskEscalated, "r2")
+    assert (escalated.to, escalated.reason) == ("cloud", "budget")
+
+
+def test_a_group_whose_budget_is_spent_is_passed_over() -> None:
+    """The site chooses the other one."""
+    site = halls(anna=NORTH, cleo=SOUTH)
+    release(site, levels(budget=1), tasks=2)
+    assert {name: len(robot.hands) for name, robot in site.robots.items()} == {"anna": 1, "cleo": 1}
+
+
+def test_a_site_that_is_cut_off_holds_what_its_mandate_does_not_cover() -> None:
+    """`hold`: nothing new while the cloud cannot be heard, and no word to nobody; with the link it goes on."""
+    site = halls(anna=NORTH)
+    site.link()
+    release(site, levels({"on_loss": "hold"}), tasks=1, run="r1", needs=[])
+    assert site.states("r1") == ["running"]
+    site.cut()
+    site.release(plan_of({"t0": {"coordination": levels({"on_loss": "hold"})}}, name="late"), "r2")
+    site.turn()
+    assert site.states("r2") == ["ready"]
+    assert site.events(TaskEscalated) == []
+    (found,) = site.core.dispatch.coordinating.negotiations(site.clock.now())
+    assert "cannot hear the level above" in found.why
+    site.link()
+    keep(site, 6_000)
+    assert site.states("r2") == ["running"]
+
+
+def test_a_mandate_expires() -> None:
+    """What is ready later is for the cloud to decide."""
+    site = halls(anna=NORTH)
+    site.release(
+        plan_of(
+            {
+                "first": {"coordination": levels({"expires": "60s"})},
+                "later": {"wait": {"for": 90}, "needs": ["first"]},
+                "last": {"needs": ["later"], "coordination": levels({"expires": "60s"})},
+            }
+        )
+    )
+    site.turn()
+    site.done(site.robots["anna"])
+    keep(site, 96_000)
+    assert [event.reason for event in site.events(TaskEscalated)] == ["expired"]
+
+
+def test_the_cloud_may_make_it_a_persons() -> None:
+    """An incident at the home, which a person can retry or skip; a task that somebody has by now is left alone."""
+    site = Site()
+    release(site, levels(), tasks=2)
+    assert site.order(OpenIncident("t0", "no_candidate", "nobody can do it")) == "accepted"
+    (opened,) = site.events(IncidentOpened)
+    assert (opened.code, opened.message) == ("no_candidate", "nobody can do it")
+    assert "wants no decision" in site.order(OpenIncident("t0", "no_candidate", "nobody can do it"))

@@ -1,0 +1,91 @@
+"""What nobody at a site may decide goes on at another site, or becomes a person's; through real cores, Drivers and sessions."""
+
+from typing import Any
+
+from cloud.control.open import open_incidents
+from tests.test_moving import hands, other, where
+from tests.two_tiers import Tiers
+from tests.workflow.plans import plan_of
+from workflow.coordination_events import TaskEscalated
+from workflow.events import decode
+from workflow.steering_events import IncidentOpened
+
+LEVELS: dict[str, Any] = {
+    "protocol": "hierarchical",
+    "levels": [{"level": "site", "protocol": "direct", "budget": 1}, {"level": "group", "protocol": "direct"}],
+}
+
+
+def chain(*names: str) -> Tiers:
+    """A cloud and two sites, and a run of tasks one after the other, of which each site may decide one."""
+    tasks = {
+        name: {"capability": "pick", "needs": [before] if before else [], "coordination": LEVELS}
+        for before, name in zip(("", *names), names, strict=False)
+    }
+    return Tiers([plan_of(tasks)])
+
+
+def finish(world: Tiers, run: str) -> str:
+    """Whoever works on the run is done: at which site."""
+    ((site, robot),) = hands(world, run)
+    (key,) = [key for key in robot.hands if key.run == run]
+    robot.finish(key)
+    world.wires[site].site.report(robot)
+    world.drain()
+    return site
+
+
+def escalated(world: Tiers, run: str) -> list[TaskEscalated]:
+    rows = [decode(row.kind, row.payload) for row in world.cloud.log.disk.rows if row.run == run]
+    return [event for event in rows if isinstance(event, TaskEscalated)]
+
+
+def test_a_run_goes_on_at_a_site_that_has_a_mandate() -> None:
+    """The first site may decide one task; the second task is done at the other, under the next epoch of the run."""
+    world = chain("a", "b")
+    (run,) = world.runs
+    first = where(world, run)
+    assert finish(world, run) == first
+    assert where(world, run) == other(first)
+    assert finish(world, run) == other(first)
+    assert world.cloud.outcome(run) == "completed"
+    assert [(event.to, event.reason) for event in escalated(world, run)] == [("cloud", "budget")]
+    world.check_equal()
+
+
+def test_what_no_site_may_decide_is_an_incident() -> None:
+    """Both sites have tried: a person sees what, where and why, and a second word of the site changes nothing."""
+    world = chain("a", "b", "c")
+    (run,) = world.runs
+    for _ in range(2):
+        finish(world, run)
+    (incident,) = open_incidents(world.known(run))
+    assert (incident.task, incident.code, incident.site) == ("c", "budget", where(world, run))
+    assert "no other site" in incident.message
+    assert "retry" in incident.allowed
+    site = world.wires[where(world, run)].site
+    site.pass_ms(1_000)
+    world.drain()
+    assert len(site.events(IncidentOpened)) == 1
+    assert world.cloud.planner.parts.save().keys() >= {"escalations"}
+    world.check_equal()
+
+
+def test_an_escalation_waits_for_the_link() -> None:
+    """Cut off, the task waits at its site; when the cloud hears of it, the run goes on elsewhere."""
+    world = chain("a", "b")
+    (run,) = world.runs
+    first = where(world, run)
+    wire = world.wires[first]
+    wire.cut()
+    ((_, robot),) = hands(world, run)
+    (key,) = list(robot.hands)
+    robot.finish(key)
+    wire.site.report(robot)
+    assert [event.reason for event in wire.site.events(TaskEscalated)] == ["budget"]
+    assert escalated(world, run) == []
+    wire.link()
+    world.drain()
+    assert where(world, run) == other(first)
+    assert finish(world, run) == other(first)
+    assert world.cloud.outcome(run) == "completed"
