@@ -99,7 +99,7 @@ class _Protocol(Part):
     )
     veto: list[AgentWord] = Field(default=NO_ITEMS, max_length=AGENTS_MAX, description="Of veto: whose no decides.")
     quorum: int | None = Field(default=None, ge=1, le=AGENTS_MAX, description="So many must vote.")
-    tie: Literal["reject", "accept", "lowest", "chair"] = Field(default="lowest", description="What counts as chosen then.")
+    tie: Literal["reject", "accept", "lowest"] = Field(default="lowest", description="What counts as chosen then.")
     otherwise: Literal["direct", "wait", "fail"] = Field(default="wait", description="What follows when nobody is found.")
 
     @model_validator(mode="after")

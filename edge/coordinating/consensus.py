@@ -183,7 +183,7 @@ def terms_of(plan: CoordinationPlan, voters: list[AgentId], candidates: list[Age
         weights={agent: said.get(agent, WEIGHT_UNITS) for agent in voters},
         rule=rule if rule is not Rule.VETO or vetoes else Rule.MAJORITY,
         quorum=plan.quorum or 1,
-        tie=Tie.LOWEST if plan.tie in ("", "chair") else Tie(plan.tie),
+        tie=Tie(plan.tie or Tie.LOWEST),
         vetoes=vetoes,
         no="",
     )

@@ -83,10 +83,23 @@ def test_the_document_says_the_same() -> None:
         (
             {
                 "protocol": "hierarchical",
-                "levels": [{"level": "agent", "protocol": "direct"}, {"level": "site", "protocol": "direct"}],
+                "levels": [{"level": "group", "protocol": "direct"}, {"level": "site", "protocol": "direct"}],
             },
-            "each once, in the order cloud, site, group, agent",
+            "each once, in the order site, group",
         ),
+        ({"protocol": "hierarchical", "levels": [{"level": "agent", "protocol": "direct"}]}, "allowed: site or group"),
+        (
+            {
+                "protocol": "hierarchical",
+                "levels": [{"level": "site", "protocol": "leader"}, {"level": "group", "protocol": "direct"}],
+            },
+            "a site does not choose among its groups by leader",
+        ),
+        (
+            {"protocol": "hierarchical", "levels": [{"level": "site", "protocol": "direct", "by": "hall"}]},
+            "only a group has `by`",
+        ),
+        ({"protocol": "consensus", "tie": "chair"}, "'chair' is unknown"),
         (7, "7 stands here; allowed: a mapping"),
     ],
 )
