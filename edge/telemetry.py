@@ -27,7 +27,9 @@ def loads_of(executor: Executor, now: Now) -> sync_pb2.AgentLoads:
         ready=executor.ready_tasks(),
         running=sum(len(s.held) for s in executor.roster.slots.values()),
         cache=_cache_load(executor.cache),
-        negotiations=map(_negotiation, islice(coordinating.negotiations(now), NEGOTIATIONS_MAX)) if coordinating.sought else (),
+        negotiations=map(_negotiation, islice(coordinating.negotiations(now), NEGOTIATIONS_MAX))
+        if coordinating.sought or coordinating.home.polls.open
+        else (),
         refused=coordinating.refused(),
     )
 

@@ -101,7 +101,7 @@ def shown_plan(plan: CoordinationPlan) -> dict[str, object]:
 
 
 def _shown_level(level: LevelPlan) -> dict[str, object]:
-    more = {"budget": level.budget, "expires_ms": level.expires_ms}
+    more = {"budget": level.budget, "expires_ms": level.expires_ms, "by": level.by, "on_loss": level.on_loss}
     return {"level": level.level, **shown_plan(level.coordination), **{name: value for name, value in more.items() if value}}
 
 

@@ -69,6 +69,7 @@ class Coordinating(Part):
         for lot in sorted(self.sought):
             if (found := self.sought[lot].explain(lot, now)) is not None:
                 yield found
+        yield from self.home.polls.shown(now)
 
     def refused(self) -> dict[str, int]:
         """How many bids and votes were refused since the start, by code."""

@@ -123,6 +123,8 @@ class Hierarchical(Seeker):
         for lot, course in list(self.courses.items()):
             if self.courses.get(lot) is not course:
                 continue
+            if course.via is not None and course.missed is None and now.mono_ms < course.due_ms:
+                continue  # Its protocol sees to it.
             if not self.giving.is_sought(lot):
                 self.giving.forget(lot)
             elif course.missed is not None:

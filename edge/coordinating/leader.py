@@ -89,16 +89,24 @@ class Leader(Seeker):
 
     def settle(self, now: Now, out: list[object]) -> None:
         for key, asked in list(self.open.items()):
-            group = self.leading.groups[key[0]]
-            if now.mono_ms >= asked.due_ms or group.admits(asked.leader, asked.epoch):
+            group = self.leading.groups.get(key[0])
+            if group is None or now.mono_ms >= asked.due_ms or group.admits(asked.leader, asked.epoch):
                 del self.open[key]
-                self._unanswered(key, asked, group, now, out)
+                self._unanswered(asked, group, now, out)
         gathered: dict[tuple[str, str], list[Lot]] = {}
         for lot, each in self.wanted.items():
             if not each.asked and now.mono_ms >= each.due_ms and (each.group, each.capability) not in self.open:
                 gathered.setdefault((each.group, each.capability), []).append(lot)
         for key, lots in gathered.items():
-            self._put(self.leading.groups[key[0]], key, lots, now, out)
+            self._put(self._group(key[0], now, out), key, lots, now, out)
+
+    def _group(self, name: str, now: Now, out: list[object]) -> Group:
+        """The group, made anew if it had to make room for another."""
+        known = self.leading.groups.get(name)
+        if known is not None:
+            return known
+        plan, capability = next((each.plan, each.capability) for each in self.wanted.values() if each.group == name)
+        return self.leading.group(name, _of_group(plan.group, capability), now, out)
 
     def _put(self, group: Group, key: tuple[str, str], lots: list[Lot], now: Now, out: list[object]) -> None:
         for lot in [lot for lot in lots if not self.giving.is_sought(lot)]:
@@ -147,16 +155,16 @@ class Leader(Seeker):
             if now.mono_ms >= each.began_ms + each.plan.wait_ms:
                 self._otherwise(lot, each, "no_leader", now, out)
 
-    def _unanswered(self, key: tuple[str, str], asked: Asked, group: Group, now: Now, out: list[object]) -> None:
+    def _unanswered(self, asked: Asked, group: Group | None, now: Now, out: list[object]) -> None:
         """The leader was lost, or did not answer in time: the next question goes to whoever leads then."""
         for lot, each in list(self.wanted.items()):
             if each.asked != asked.number:
                 continue
             each.asked, each.round = 0, each.round + 1
-            if group.admits(asked.leader, asked.epoch):
-                each.why = f"{asked.leader} leads {group.name} no more"
+            if group is None or group.admits(asked.leader, asked.epoch):
+                each.why = f"{asked.leader} leads {each.group} no more"
                 continue
-            each.why = f"{asked.leader}, who leads {group.name}, has not answered"
+            each.why = f"{asked.leader}, who leads {each.group}, has not answered"
             each.due_ms = now.mono_ms + BACKOFF_MS * each.round
             if each.round > ROUNDS:
                 self._otherwise(lot, each, "no_plan", now, out)

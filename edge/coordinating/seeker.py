@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
-import msgspec
-
+from edge.negotiation import Negotiation
 from edge.part import Fold, Step
 from sync.values import AgentId, Now
 from workflow.coordinating import Award
 from workflow.fragment import Fragment
 from workflow.tasks import CoordinationPlan
+
+__all__ = ["Given", "Giving", "Lot", "Make", "Negotiation", "Seeker"]
 
 Given = Literal["given", "gone", "held", "no_room"]
 """What came of an award: the agent has it; nobody is wanted any more; something else must come first, and the task is sought for
@@ -21,21 +22,6 @@ class Lot(NamedTuple):
 
     run: str
     task: int
-
-
-class Negotiation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is under way for a task: telemetry. `given` are bids or votes so far; times are UTC ms, 0: without an end."""
-
-    run: str
-    task: int
-    protocol: str
-    phase: str
-    why: str
-    round: int = 1
-    since: int = 0
-    until: int = 0
-    invited: list[str] = []
-    given: list[dict[str, object]] = []
 
 
 class Giving(Protocol):

@@ -63,6 +63,7 @@ class Leading(Part):
     who: dict[str, Who] = field(default_factory=dict)
     reasons: dict[str, tuple[str, int]] = field(default_factory=dict)  # Why the leader leads, or nobody; since when (UTC ms).
     _gone: dict[str, bool] = field(default_factory=dict)
+    groups_max: int = GROUPS_MAX
     _due_ms: int | None = None
     _floor: int = 0
 
@@ -83,7 +84,8 @@ class Leading(Part):
         """The group of this name, as of now made of these agents, with a leader if there can be one."""
         group = self.groups.get(name)
         if group is None:
-            assert len(self.groups) < GROUPS_MAX, f"more than {GROUPS_MAX:,} groups"
+            if len(self.groups) >= self.groups_max:
+                self._make_room()
             group = self.groups[name] = Group(name, self.home.roster.leases.ttl_ms, floor=self._floor)
         if self.who.get(name) != who:
             self.who[name] = who
@@ -94,6 +96,14 @@ class Leading(Part):
                 self._decide(group, Left(agent, False), now, out)
             self._tell(group, group.term.epoch, group.term.leader, group.standing, out)
         return group
+
+    def _make_room(self) -> None:
+        """The group that was made first goes, and its term with it. Epochs lie above all that it gave out, should it come
+        again."""
+        first = next((name for name, group in self.groups.items() if not group.term.leader), next(iter(self.groups)))
+        self._floor = max(self._floor, self.groups.pop(first).term.epoch)
+        self.who.pop(first, None)
+        self.reasons.pop(first, None)
 
     def views(self) -> Iterator[GroupView]:
         """All groups, by name."""

@@ -6,12 +6,13 @@ at once.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from coordination.ballot import Ballot, BallotClosed, Cast, Close, Gone, Input, Returned, Tick, VoteRefused
 from coordination.tallying import Terms
+from edge.negotiation import Negotiation
 from edge.part import Fold, Part, Step
 from edge.voting.inputs import AgentVoted, AnswerVotes, Proposal, ProposeVotes, Reply, Said
 from sync.outputs import Confirmed
@@ -26,6 +27,8 @@ VOTES = "votes"
 """The feature of an agent's Register that says that it answers questions; others abstain."""
 CLOSED_MAX = 1_000
 """Of so many ballots the result is remembered, for votes that are said again."""
+
+SHOWN_MAX = 20
 
 OnClose = Callable[[BallotClosed, Now, list[object]], None]
 
@@ -101,6 +104,20 @@ class Polls(Part):
             poll.ballot.step(Close(), 0)
             if poll.ballot.closed is not None:
                 self._remember(poll.ballot.closed)
+
+    def shown(self, now: Now) -> Iterator[Negotiation]:
+        """The questions of tasks that are open: who has said what, and who is waited for."""
+        for poll in self.open.values():
+            question, ballot = poll.question, poll.ballot
+            if question.what != "vote":
+                continue  # Shown by the protocol that asks.
+            weights, votes = ballot.terms.weights, ballot.votes
+            waits_for = ", ".join(ballot.waited_for()[:SHOWN_MAX]) or "nobody"
+            why = f"{len(votes)} of {len(weights)} agents have voted; waits for {waits_for}"
+            until = now.wall_ms + ballot.deadline_mono_ms - now.mono_ms
+            given: list[dict[str, object]] = [{"agent": agent, "option": votes[agent] or None} for agent in sorted(votes)]
+            about = question.run, question.task, "vote", "open", why, 1, poll.since_ms, until
+            yield Negotiation(*about, sorted(weights)[:SHOWN_MAX], given[:SHOWN_MAX])
 
     # Agents -----------------------------------------------------------------------------------------------------------
 

@@ -171,3 +171,18 @@ def test_an_agent_of_an_older_sdk_leads_by_the_sites_hand() -> None:
     site.done(site.robots["ben"], task=site.robots["ben"].key("r1", 1).task)
     keep(site, 1_000)
     assert site.states().count("running") == 3
+
+
+def test_there_are_so_many_groups_and_no_epoch_comes_twice() -> None:
+    """The first group makes room for the third; made anew, its terms lie above those that it had."""
+    site = Site()
+    site.core.leading.groups_max = 2
+    site.join("anna", capacity=9, features=("leads",))
+    for number, name in enumerate(("cranes", "docks", "belts", "cranes")):
+        group = {**LED, "group": {"name": name, "capability": "work"}}
+        site.release(plan_of({"t0": {"coordination": group}}, name=f"story-{number}"), f"r{number}")
+        site.turn()
+    assert sorted(site.core.leading.groups) == ["belts", "cranes"]
+    epochs = [event.epoch for event in site.events(LeaderElected) if event.group == "cranes"]
+    assert len(epochs) >= 2
+    assert epochs == sorted(set(epochs))

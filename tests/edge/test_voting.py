@@ -64,6 +64,9 @@ def test_agents_decide_and_the_result_with_every_vote_is_the_tasks_output() -> N
     vote(site, "anna", "accept")
     assert site.states() == ["waiting", "pending"]
     assert told(site.robots["anna"]) == []
+    (shown,) = site.core.dispatch.coordinating.negotiations(site.clock.now())
+    assert (shown.protocol, shown.why) == ("vote", "1 of 3 agents have voted; waits for ben, cleo")
+    assert shown.given == [{"agent": "anna", "option": "accept"}]
     vote(site, "ben", "accept")
     (done,) = site.events(TaskCompleted)
     assert msgspec.json.decode(done.output) == result(site)
