@@ -117,12 +117,13 @@ class Dispatch:
         elif is_for_agents(fragment, task):
             self.queue(fragment, task, now, out)
 
-    def _is_barred(self, fragment: Fragment, task: int, plan: TaskPlan, now: Now) -> bool:
-        """Does its contract hold the run back? Of what the site decides itself it is known how much it would record."""
+    def _is_barred(self, fragment: Fragment, task: int, plan: TaskPlan, now: Now, begins: int = 1) -> bool:
+        """Does its contract hold the run back? Of what the site decides itself it is known how much it would record; to begin
+        work is so many events."""
         gate, is_decided = self.home.gate, plan.kind is not Kind.WORK or fragment.states[task] == RUNNING
         if fragment.outcome or not (is_decided or fragment.may_start(task)):
             return False
-        events = len(fragment.decide(Attend(task), now)) if is_decided and fragment.run in gate.lag.watched else 1
+        events = len(fragment.decide(Attend(task), now)) if is_decided and fragment.run in gate.lag.watched else begins
         return events > 0 and gate.bars(fragment, now, role=plan.role, events=events)
 
     def _meet(self, sync: SyncPlan, who: Holder, now: Now, out: list[object]) -> None:
@@ -199,9 +200,12 @@ class Dispatch:
             if item is not None:
                 self._orders.add(self.home, fragment, agent, item)
 
-    def _is_kept_back(self, fragment: Fragment, task: int, plan: TaskPlan, now: Now, out: list[object]) -> bool:
-        """An agent would have room for the task, but something else is in the way, or it is done by a result that is kept."""
-        if fragment.contract is not None and self._is_barred(fragment, task, plan, now):
+    def _is_kept_back(
+        self, fragment: Fragment, task: int, plan: TaskPlan, now: Now, out: list[object], *, events: int = 1
+    ) -> bool:
+        """An agent would have room for the task, but something else is in the way, or it is done by a result that is kept.
+        `events`: so many would be recorded."""
+        if fragment.contract is not None and self._is_barred(fragment, task, plan, now, events):
             return True
         if self.home.gate.doubted and self.home.gate.doubts(fragment.run, now):
             return True
@@ -242,7 +246,7 @@ class Dispatch:
             return "no_room"
         plan = fragment.task(lot.task)
         self.coordinating.withdraw(lot)
-        if self._is_kept_back(fragment, lot.task, plan, now, out):
+        if self._is_kept_back(fragment, lot.task, plan, now, out, events=2):  # The award, and the assignment.
             return "held"
         item = self._assign(fragment, lot.task, plan, agent, now, out, award, units)
         if item is None:
@@ -256,6 +260,8 @@ class Dispatch:
         fragment = self.home.fragments.get(lot.run)
         if fragment is None or not self.is_sought(lot):
             return
+        if fragment.contract is not None and self._is_barred(fragment, lot.task, fragment.task(lot.task), now):
+            return  # It is sought anew when its contract lets the run go on.
         self.home.fold(fragment, [_awarded(fragment, lot.task, "", award)], out)
         self.home.changed[fragment.run] = None
         if otherwise == "fail":
