@@ -42,8 +42,13 @@ async def _serve(config: GroupConfig, event_log: EventLog, pipe: Connection) -> 
     following = asyncio.ensure_future(leading.follow())
 
     def command() -> None:
-        match pipe.recv():
+        try:
+            words = pipe.recv()
+        except (EOFError, OSError):  # Whoever measures is gone.
+            words = ("stop",)
+        match words:
             case ("stop",):
+                loop.remove_reader(pipe.fileno())
                 serving.cancel()
             case ("where",):
                 standing = member.status()
