@@ -182,6 +182,8 @@ class EventLog:
         return None
 
     def _replaced(self, database: Database, task: Replace) -> Database:
+        if not task.answer.set_running_or_notify_cancel():
+            return database  # Nobody wants it any more.
         try:
             database.give_way_to(task.newer)
             database = Database(self.path, self.node, self._page_count_max, self.member)

@@ -77,6 +77,13 @@ class LogReader:
         """Whose log it is."""
         return str(next(self._execute("SELECT value FROM meta WHERE key = 'node'", ()))[0])
 
+    def member(self) -> str:
+        """Which member of its node's group keeps it; empty if it is no group's."""
+        if next(self._execute("PRAGMA user_version", ()))[0] < tables.GROUP_SCHEMA_VERSION:
+            return ""
+        found = self._execute("SELECT value FROM raft_state WHERE key = ?", (tables.RAFT_MEMBER,))
+        return bytes(next(found, (b"",))[0]).decode()
+
     @property
     def pos(self) -> int:
         """The position of the last event."""

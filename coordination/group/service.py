@@ -57,7 +57,6 @@ class PeerLine:
 
     def __init__(self, lines: "GrpcLines", name: str, address: str) -> None:
         self.name, self.address, self._lines = name, address, lines
-        self.channel: grpc.aio.Channel | None = None
         self.greeting: Greeting | None = None  # The peer's, while it is connected.
         self.dropped = 0
         self._queue: deque[Message] = deque()
@@ -93,10 +92,15 @@ class PeerLine:
                 self._note(refusal.code, str(refusal))
             except (grpc.RpcError, OSError, asyncio.InvalidStateError, ValueError) as error:
                 self._note("", str(getattr(error, "details", lambda: None)() or error))
+            except asyncio.CancelledError:
+                # gRPC raises it for a call that the other side has cancelled, too.
+                if (ours := asyncio.current_task()) is None or ours.cancelling():
+                    raise
+                self._note("", "the peer has ended the connection")
             finally:
                 if self.greeting is not None:
                     self._lines.member.unreachable(self.name)
-                self.greeting = self.channel = None
+                self.greeting = None
                 self.dropped += len(self._queue)
                 self._queue.clear()
                 self._bytes = 0
@@ -120,7 +124,7 @@ class PeerLine:
                     await call.write(group_pb2.GroupMessage(hello=hello))
                     answer = await call.read()
                 greeting = self._greeted(answer)
-                self.channel, self.greeting, self._problem = channel, greeting, ""
+                self.greeting, self._problem = greeting, ""
                 backoff.reset()
                 await self._speak(call)
             finally:
@@ -140,13 +144,12 @@ class PeerLine:
     async def _speak(self, call: Any) -> None:
         """Until the peer ends the stream, or greets anew."""
         ending = asyncio.ensure_future(call.read())
+        ending.add_done_callback(lambda _ended: self._said.set())
         try:
             while True:
-                if not self._queue:
+                if not self._queue and not ending.done():
                     self._said.clear()
-                    saying = asyncio.ensure_future(self._said.wait())
-                    await asyncio.wait((saying, ending), return_when=asyncio.FIRST_COMPLETED)
-                    saying.cancel()
+                    await self._said.wait()
                 if ending.done():
                     self._ended(ending.result())
                 for frame in cut_frames(self._take()):
@@ -196,11 +199,6 @@ class GrpcLines(group_pb2_grpc.GroupServiceServicer):
     def greetings(self) -> list[Greeting]:
         """What the peers have said that there are lines to."""
         return [line.greeting for line in self._lines.values() if line.greeting is not None]
-
-    def channel_of(self, peer: str) -> grpc.aio.Channel | None:
-        """The channel to a peer, if there is a line."""
-        line = self._lines.get(peer)
-        return line.channel if line is not None else None
 
     def reach(self, peers: dict[str, str]) -> None:
         """From now on these are the peers, and where they are."""

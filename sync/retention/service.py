@@ -57,7 +57,7 @@ def prune(path: Path, keep_days: float, archive_dir: Path | None) -> dict[str, A
     if keep_days <= 0:
         raise ValueError(f"--keep-ended-days {keep_days:g} keeps everything; allowed: more than 0")
     policy = Policy(keep_days, archive_dir, no_archive=archive_dir is None)
-    log = EventLog.open(path, NodeId(inspect(path, lambda reader: reader.node())))
+    log = _open(path)
     try:
         blobs = path.parent / "blobs"
         sweep = sweeping(log, BlobStore(blobs)) if blobs.is_dir() else None
@@ -77,10 +77,16 @@ def prune(path: Path, keep_days: float, archive_dir: Path | None) -> dict[str, A
     }
 
 
+def _open(path: Path) -> EventLog:
+    """As its owner does: what is cut or compacted is each file's own affair, in a group, too."""
+    node, member = inspect(path, lambda reader: (reader.node(), reader.member()))
+    return EventLog.open(path, NodeId(node), member=member)
+
+
 def compact(path: Path) -> dict[str, Any]:
     """Give the room of what was deleted back to the disk; needs as much room again while it runs."""
     before = path.stat().st_size
-    log = EventLog.open(path, NodeId(inspect(path, lambda reader: reader.node())))
+    log = _open(path)
     try:
         log.alter(lambda execute, extent: [*execute("VACUUM", ())]).result()
     finally:

@@ -305,3 +305,24 @@ def test_an_old_copy_opens_and_tells_where_it_ends(tmp_path: Path, path: Path) -
     old = open_log(copy)
     assert old.read(lambda reader: reader.head(HARBOUR).seq).result() == 10
     old.close()
+
+
+def test_a_log_goes_on_in_another_file(tmp_path: Path) -> None:
+    """What was asked for before is of the old file, what comes after of the new one; a replacement that nobody waits for
+    any more is not made, and the thread goes on."""
+    older, newer = tmp_path / "harbour.db", tmp_path / "newer.db"
+    log, other = open_log(older), open_log(newer)
+    commit(other, Commit(rows=Scribe().rows(7)))
+    other.close()
+    held = threading.Event()
+    log.work(lambda _database: held.wait(60))
+    unwanted = log.replace(tmp_path / "nothing.db")
+    assert unwanted.cancel()
+    before, done, after = log.read(lambda reader: reader.pos), log.replace(newer), log.read(lambda reader: reader.pos)
+    held.set()
+    assert (before.result(30), done.result(30), after.result(30)) == (0, None, 7)
+    scribe = scribe_of(log)
+    commit(log, Commit(rows=scribe.rows(1)))
+    log.close()
+    assert not newer.exists()
+    assert verify(older).events == 8

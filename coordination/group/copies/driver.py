@@ -26,6 +26,7 @@ from coordination.group.storing import Statement, drop_local
 from coordination.raft.values import Message, Say, Snapshot
 from sync import tables
 from sync.log_errors import LogCorrupt, LogError
+from tiercel.backoff import Backoff
 from tiercel.v1 import group_pb2, group_pb2_grpc
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 20
 PAGES_AT_ONCE = 256
+COPY_AGAIN_S_MAX = 60.0
 
 log = structlog.get_logger()
 
@@ -44,6 +46,9 @@ class Copies:
         self._member = member
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._making = asyncio.Lock()
+        # A copy costs as much as the log is large: to whom one did not get, the next is not made at once.
+        self._patience: dict[str, Backoff] = {}
+        self._not_before_s: dict[str, float] = {}
         self._taking = False
         self._taken: dict[int, Path] = {}
 
@@ -57,7 +62,7 @@ class Copies:
     def want(self, message: Message) -> None:
         """The core would send a snapshot to a peer: unless one is on its way, make one and send it."""
         peer = message.target
-        if peer in self._sending:
+        if peer in self._sending or asyncio.get_running_loop().time() < self._not_before_s.get(peer, 0.0):
             return
         task = self._sending[peer] = asyncio.ensure_future(self._send(message))
         task.add_done_callback(lambda _task: self._sending.pop(peer, None))
@@ -76,10 +81,13 @@ class Copies:
                 problem = await self._stream(peer, msgspec.structs.replace(message, snapshot=copied.base), path, copied)
             if problem:
                 raise OSError(f"{peer} has not taken it: {problem}")
+            self._patience.pop(peer, None)
             log.info("a member has been sent a copy of the log", peer=peer, index=copied.base.index, bytes=copied.size)
-        except (grpc.RpcError, OSError, LogError, apsw.Error, TimeoutError) as error:
+        except (grpc.RpcError, OSError, LogError, apsw.Error, TimeoutError, asyncio.InvalidStateError, KeyError) as error:
             reason = str(getattr(error, "details", lambda: None)() or error) or type(error).__name__
-            log.warning("a copy of the log did not get to a member; it is tried again", peer=peer, reason=reason)
+            wait_s = self._patience.setdefault(peer, Backoff(1.0, COPY_AGAIN_S_MAX, 2.0, member.chance)).next_s()
+            self._not_before_s[peer] = asyncio.get_running_loop().time() + wait_s
+            log.warning("a copy of the log did not get to a member; it is tried again", peer=peer, reason=reason, in_s=wait_s)
             member.unreachable(peer, copy=True)
         finally:
             path.unlink(missing_ok=True)
@@ -100,22 +108,21 @@ class Copies:
             await asyncio.to_thread(target.close, True)
 
     async def _stream(self, peer: str, message: Message, path: Path, copied: Copied) -> str:
-        channel = self._member.lines.channel_of(peer)
-        if channel is None:
-            return "there is no line to it"
-        call = group_pb2_grpc.GroupServiceStub(channel).Install()
-        try:
-            hello = to_hello(self._member.founding.greeting)
-            header = group_pb2.InstallHeader(hello=hello, message=pack_message(message), size=copied.size, sha256=copied.sha256)
-            await call.write(group_pb2.InstallMessage(header=header))
-            with path.open("rb") as file:
-                while data := await asyncio.to_thread(file.read, CHUNK_BYTES):
-                    chunk = group_pb2.InstallChunk(data=data, crc32=crc32(data))
-                    await call.write(group_pb2.InstallMessage(chunk=chunk))
-            await call.done_writing()
-            return str((await call).problem)
-        finally:
-            call.cancel()
+        """On a connection of its own: heartbeats do not stand in line behind it. Returns what the peer has against it."""
+        hello = to_hello(self._member.founding.greeting)
+        header = group_pb2.InstallHeader(hello=hello, message=pack_message(message), size=copied.size, sha256=copied.sha256)
+        async with self._member.lines.channel(self._member.addresses[peer]) as channel:
+            call = group_pb2_grpc.GroupServiceStub(channel).Install()
+            try:
+                await call.write(group_pb2.InstallMessage(header=header))
+                with path.open("rb") as file:
+                    while data := await asyncio.to_thread(file.read, CHUNK_BYTES):
+                        chunk = group_pb2.InstallChunk(data=data, crc32=crc32(data))
+                        await call.write(group_pb2.InstallMessage(chunk=chunk))
+                await call.done_writing()
+                return str((await call).problem)
+            finally:
+                call.cancel()
 
     # The other side -----------------------------------------------------------------------------------------------------
 

@@ -152,8 +152,12 @@ async def outcome(log: GroupLog, commit: Commit) -> BaseException | None:
     loop = asyncio.get_running_loop()
     heard: asyncio.Future[BaseException | None] = loop.create_future()
 
+    def hear(error: BaseException | None) -> None:
+        if not heard.done():
+            heard.set_result(error)
+
     def told(error: BaseException | None) -> None:
-        loop.call_soon_threadsafe(heard.set_result, error)
+        loop.call_soon_threadsafe(hear, error)
 
     log.submit(commit, told)
     return await asyncio.wait_for(heard, 60)

@@ -9,6 +9,8 @@ import pytest
 from coordination.group.values import LeadershipLost
 from coordination.raft.values import Change, NotLeader, ProposalDropped
 from sync.commit import Commit
+from sync.retention.driver import Retention
+from sync.retention.policy import Policy
 from tests.coordination.group.boxes import eventually, group, outcome
 
 
@@ -162,3 +164,75 @@ async def test_a_full_disk_is_one_members_own_affair(tmp_path: Path) -> None:
         full.log.work(lambda database: list(database.connection.execute("PRAGMA max_page_count = 1000000"))).result()
         assert await boxes.same() == written
         assert full.member.status().disk_problem == ""
+
+
+async def test_followers_acknowledge_only_what_is_on_their_disks(tmp_path: Path) -> None:
+    """The leader's disk works and both others hang: nothing is acknowledged until one of them has written it."""
+    async with group(tmp_path, election_ticks=400, stall_timeouts=50) as boxes:
+        for box in boxes.running.values():
+            await eventually(lambda box=box: box.member.replica is not None)  # type: ignore[misc]
+        boxes.running["a"].member.replica.raft.campaign()  # type: ignore[union-attr]
+        box, leadership = await boxes.leadership()
+        written = await boxes.write(b"before")
+        assert await boxes.same() == written
+        hangs = threading.Event()
+        others = [boxes.running[name] for name in "abc" if name != box.config.member]
+        hanging = [other.log.work(lambda _database: hangs.wait(120)) for other in others]
+        unheard = asyncio.ensure_future(outcome(leadership.log, Commit(rows=boxes.scribe(leadership).rows(1, payload=b"hung"))))
+        await eventually(lambda: box.member.status().last > box.member.status().commit)
+        # A read on the leader's own thread is behind its own write; and the others have had messages enough.
+        await asyncio.wrap_future(leadership.log.read(lambda reader: reader.pos))
+        await asyncio.sleep(0.5)
+        assert not unheard.done()
+        hangs.set()
+        assert await unheard is None
+        for each in hanging:
+            await asyncio.wrap_future(each)
+        assert await boxes.same() == [*written, b"hung"]
+
+
+async def test_a_commit_may_be_larger_than_a_message(tmp_path: Path) -> None:
+    """It goes in frames, and what follows it stays behind it."""
+    async with group(tmp_path) as boxes:
+        large = bytes(6 << 20)
+        written = await boxes.write(b"before", large, b"after")
+        assert await boxes.same() == written
+
+
+async def test_what_is_cut_is_each_members_own_affair(tmp_path: Path) -> None:
+    """One member cuts its log, another does not: both go on, both open again, and what a new one gets is what its leader has."""
+    async with group(tmp_path) as boxes:
+        box, leadership = await boxes.leadership()
+        scribe = boxes.scribe(leadership)
+        floored = Commit(
+            rows=scribe.rows(50), positions={("cloud", "harbour@1"): 1 << 40}, floor=50, floor_heads=dict(scribe.heads)
+        )
+        assert await outcome(leadership.log, floored) is None
+        await boxes.same()
+        policy = Policy(1.0, no_archive=True)
+        passed = await asyncio.to_thread(Retention(box.log, policy, lambda: 4_000_000_000_000, pause_s=0).run)
+        assert passed.deleted == 50
+        await boxes.write(b"after")
+        for name in "abc":
+            await boxes.stop(name)
+        for name in "abc":
+            boxes.start(name)
+        await boxes.write(b"after a restart")
+        ends = {name: [pos for pos, _payload, _hash in boxes.running[name].rows()] for name in "abc"}
+        await eventually(lambda: all(each.rows()[-1][0] == 52 for each in boxes.running.values()))
+        assert {name: positions[0] for name, positions in ends.items()} == {**dict.fromkeys("abc", 1), box.config.member: 51}
+
+
+async def test_a_leader_that_is_stopped_in_order_hands_over(tmp_path: Path) -> None:
+    """The next one leads without an election timeout: its term follows at once, and nobody else stood for it."""
+    async with group(tmp_path) as boxes:
+        written = await boxes.write(b"one")
+        await boxes.same()
+        box, leadership = await boxes.leadership()
+        assert await box.member.hand_over() is True
+        await boxes.stop(box.config.member)
+        _, later = await boxes.leadership()
+        assert later.term == leadership.term + 1
+        written += await boxes.write(b"two")
+        boxes.start(box.config.member)
+        assert await boxes.same() == written
