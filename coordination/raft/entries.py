@@ -132,6 +132,8 @@ class Entries:
         term = self.term(cut)
         assert term is not None, f"the log does not reach back to {cut}"
         del self.items[: cut - self.snapshot.index]
+        # Its group is that of a later index, if entries are kept: nobody is sent this one, and changes that are done again end in
+        # the same group.
         self.snapshot = Snapshot(cut, term, snapshot.group, b"")
 
     # What goes to the disk -----------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from coordination.raft.membership import changed, decode_change
 from coordination.raft.quorum import verdict
 from coordination.raft.values import (
     NOBODY,
+    OF_ELECTIONS,
     OF_LEADERS,
     Attest,
     Change,
@@ -129,7 +130,7 @@ class Raft:
                 answer = Say.VOTED if kind is Say.VOTE else Say.PRE_VOTED
                 self._to_self.append(Message(answer, voter, voter, term))
             else:
-                self.send(voter, kind, term=term, index=last, log_term=last_term, context=context)
+                self._send_with_commit(voter, kind, term, index=last, log_term=last_term, context=context)
 
     def _hear_candidate(self, message: Message) -> None:
         """Whoever asks gets one vote per term, and only with a log at least as complete (sections 5.2, 5.4.1)."""
@@ -138,9 +139,22 @@ class Raft:
         can = self.vote == message.source or free or (is_pre and message.term > self.term)
         granted = can and self.entries.is_up_to_date(message.index, message.log_term)
         answer = Say.PRE_VOTED if is_pre else Say.VOTED
-        self.send(message.source, answer, term=message.term if granted else self.term, rejected=not granted)
+        self._send_with_commit(message.source, answer, message.term if granted else self.term, rejected=not granted)
         if granted and not is_pre:
             self.elapsed, self.vote = 0, message.source
+
+    def _send_with_commit(self, target: str, kind: Say, term: int, **rest: object) -> None:
+        index = self.entries.committed
+        self.send(target, kind, term=term, commit=index, hint_term=self.entries.term(index), **rest)
+
+    def _learn_commit(self, message: Message) -> None:
+        """Who takes part in an election says how far its log is committed; where this log has the same entry, it is committed
+        here, too. Else nobody might ever be elected, though all are there: one that lost its tail in a crash needs the vote of
+        another one whose log is longer, and who alone knows that it votes no more (tikv/raft-rs, `maybe_commit_by_vote`)."""
+        if message.commit > self.entries.committed and self.entries.matches(message.commit, message.hint_term):
+            self.entries.commit_to(message.commit)
+            if self.role in (Role.PRE_CANDIDATE, Role.CANDIDATE) and not self._may_campaign():
+                self._become(Role.FOLLOWER, self.term, NOBODY)
 
     def _count_vote(self, message: Message) -> None:
         expected = Say.PRE_VOTED if self.role is Role.PRE_CANDIDATE else Say.VOTED
@@ -171,6 +185,8 @@ class Raft:
 
     def step(self, message: Message) -> None:
         """Take a message of a peer of the group."""
+        if message.kind in OF_ELECTIONS and self.role is not Role.LEADER:
+            self._learn_commit(message)
         if message.term > self.term and not self._hear_later_term(message):
             return
         if message.term < self.term:
@@ -201,7 +217,7 @@ class Raft:
         if message.kind in OF_LEADERS:
             self.send(message.source, Say.APPENDED)
         elif message.kind is Say.PRE_VOTE:
-            self.send(message.source, Say.PRE_VOTED, rejected=True)
+            self._send_with_commit(message.source, Say.PRE_VOTED, self.term, rejected=True)
 
     def _step_follower(self, message: Message) -> None:
         if message.kind in OF_LEADERS:
@@ -266,7 +282,8 @@ class Raft:
         return self._lead().propose(EntryKind.COMMAND, commands)
 
     def propose_change(self, change: Change) -> Entry:
-        """Change the group by one node. Raises NotLeader; ProposalDropped, if another change has not been applied yet."""
+        """Change the group by one node. Whoever is taken out is kept running until the others have applied that: until then they
+        may need its voice. Raises NotLeader; ProposalDropped, if another change has not been applied yet."""
         return self._lead().propose_change(change)
 
     def read_index(self, context: bytes) -> None:

@@ -101,13 +101,15 @@ class Say(StrEnum):
     READ_AT = "MsgReadIndexResp"
 
 
+OF_ELECTIONS = frozenset((Say.VOTE, Say.VOTED, Say.PRE_VOTE, Say.PRE_VOTED))
 # Only a leader says these.
 OF_LEADERS = frozenset((Say.APPEND, Say.HEARTBEAT, Say.SNAPSHOT))
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One message. `index` and `log_term` name a place of the log; `hint` and `hint_term` (of a rejection) a place from which
-    the two logs may agree; `context` is the id of a read, or says that a vote is for a transfer of leadership."""
+    the two logs may agree; `commit` is how far the log is committed, and in elections `hint_term` the term there; `context` is
+    the number of a leader's question, or the id of a read, or says that a vote is for a transfer of leadership."""
 
     kind: Say
     source: str

@@ -27,6 +27,7 @@ from pathlib import Path
 from coordination.raft.configuration import Configuration
 from coordination.raft.raft import Raft
 from coordination.raft.values import (
+    OF_ELECTIONS,
     Change,
     Entry,
     HardState,
@@ -265,8 +266,12 @@ def shown(message: Message) -> str:
         parts.append(f"at {message.log_term}/{message.index}")
     if message.entries:
         parts.append("entries " + " ".join(f"{e.term}/{e.index}" for e in message.entries))
-    parts += [f"commit {message.commit}"] if message.commit else []
-    parts += [f"rejected, hint {message.hint_term}/{message.hint}"] if message.rejected else []
+    if message.kind in OF_ELECTIONS:
+        parts += ["rejected"] if message.rejected else []
+        parts.append(f"commit {message.hint_term}/{message.commit}")
+    else:
+        parts += [f"commit {message.commit}"] if message.commit else []
+        parts += [f"rejected, hint {message.hint_term}/{message.hint}"] if message.rejected else []
     parts += [f"context {message.context.decode()}"] if message.context else []
     parts += [f"snapshot {message.snapshot.index}"] if message.snapshot else []
     return " ".join(parts)

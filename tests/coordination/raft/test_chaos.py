@@ -64,6 +64,13 @@ def test_long_histories_are_linearizable(first: int) -> None:
     assert operations / 500 >= 50
 
 
+@pytest.mark.parametrize("seed", [300_131])
+def test_kept_seeds(seed: int) -> None:
+    """Seeds that broke once."""
+    world = play(seed)
+    assert world.leaders
+
+
 def test_a_seed_repeats_itself() -> None:
     """The same seed tells the same story, step by step."""
     first, second = play(7), play(7)

@@ -19,14 +19,15 @@ from tests.coordination.raft.box import Box, Machine, Tally
 from tests.coordination.raft.invariants import Broken, Watch
 
 NAMES = ("a", "b", "c", "d", "e")
+NEWCOMERS = ("x", "y")
 Happening = Callable[[Box, Any], None]
 
 
 @dataclass(frozen=True)
 class Weather:
     """What happens in a world, and how often. `early`: leaders send before they write; `apart`: what is committed is applied by a
-    thread of its own, which does not wait for the log's; `patience_ms`: for so long nothing may get committed; `steady`: the
-    leader stays (0, False: the world is too bad to ask for it)."""
+    thread of its own, which does not wait for the log's; `newcomers`: two more nodes have nothing, and may be added;
+    `patience_ms`: for so long nothing may get committed; `steady`: the leader stays (0, False: it is too bad to ask for that)."""
 
     loss: float = 0.02
     slow: float = 0.1
@@ -41,6 +42,7 @@ class Weather:
     skewed: bool = False
     early: bool = False
     apart: bool = False
+    newcomers: bool = False
     patience_ms: int = 0
     steady: bool = False
     settings: tuple[tuple[str, int], ...] = ()
@@ -88,11 +90,13 @@ class World:
 
     def __post_init__(self) -> None:
         self.chance = Random(self.seed)
-        drawn = Weather.drawn(self.chance)
+        drawn = replace(Weather.drawn(self.chance), newcomers=self.seed % 5 == 3)
         self.sky = self.weather or drawn
         names = NAMES[: self.size or (5 if self.seed % 4 == 0 else 3)]
-        for name in names:
-            box = self.boxes[name] = self.box(name, self.machine(), founded(names))
+        newcomers = NEWCOMERS if self.sky.newcomers else ()
+        for name in (*names, *newcomers):
+            base = Snapshot() if name in newcomers else founded(names)
+            box = self.boxes[name] = self.box(name, self.machine(), base, applied=base.index)
             box.raft = self._made(box)
             box.disk_ms = self.sky.disk_ms
             box.tick_ms = self.chance.choice((70, 100, 150)) if self.sky.skewed else 100

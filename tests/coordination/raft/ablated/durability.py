@@ -97,6 +97,6 @@ ABLATIONS = {
     "log_durable_before_acknowledged": Ablation(SAFETY, 2, ablated=HastyAcknowledgements, sky=HARD, size=3),
     "own_log_durable_before_counted": Ablation(SAFETY, 158, make=CountsAhead, sky=replace(HARD, early=True), size=3),
     "state_and_log_in_one_transaction": Ablation("committed to .* the stored log ends", 88, box=StateBeforeLog, sky=HARD),
-    "applied_index_in_the_states_transaction": Ablation("convergence", 1, box=IndexApart, sky=HARD),
+    "applied_index_in_the_states_transaction": Ablation("convergence", 6, box=IndexApart, sky=HARD),
     "only_durable_applied": Ablation(SAFETY, 66, make=keeping(AppliesAhead), sky=APART, size=3),
 }

@@ -54,7 +54,7 @@ class Disloyal(Raft):
 
 
 ABLATIONS = {
-    "one_vote_per_term": Ablation("election safety", 10, make=VotesAgain),
+    "one_vote_per_term": Ablation("election safety", 13, make=VotesAgain),
     "vote_only_if_up_to_date": Ablation("leader completeness", 6, make=keeping(Lax)),
     "pre_vote": Ablation("stability", 0, make=Bold, sky=replace(CALM, faults=("gone",), steady=True), size=3),
     "followers_are_loyal": Ablation(

@@ -133,6 +133,6 @@ ABLATIONS = {
         "convergence|progress", 1, make=led_by(NeverFrees), sky=Weather(loss=0.2, orders=("batch",) * 8, faults=()), size=3
     ),
     "a_lost_snapshot_is_sent_again": Ablation(
-        "convergence|progress", 19, make=led_by(SendsOnce), sky=Weather(loss=0.2, orders=("compact",) * 20), size=3
+        "convergence|progress", 45, make=led_by(SendsOnce), sky=Weather(loss=0.2, orders=("compact",) * 20), size=3
     ),
 }

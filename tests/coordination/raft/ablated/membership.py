@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from coordination.raft.leading import Leading
 from coordination.raft.membership import encode_change
 from coordination.raft.quorum import majority
-from coordination.raft.values import Change, Entry, EntryKind, Role
+from coordination.raft.raft import Raft
+from coordination.raft.values import Change, Entry, EntryKind, Message, Role
 from tests.coordination.raft.ablated.elections import CALM, Bold, Disloyal
 from tests.coordination.raft.ablations import SAFETY, Ablation, led_by
 from tests.coordination.raft.box import Box
@@ -15,6 +16,10 @@ MOVING = Weather(
     loss=0.1, slow=0.3, fault_every_ms=1_000, faults=("partition", "crash", "pause"), repair_ms=500, orders=("add", "remove") * 8
 )
 LEARNERS = replace(MOVING, orders=("learn", "learn", "add", "remove"), fault_every_ms=600)
+
+SHRINKING = Weather(
+    disk_ms=150, fault_every_ms=400, faults=("crash",), target_leader=1.0, repair_ms=300, early=True, orders=("add",) * 12
+)
 
 
 class ManyAtOnce(Leading):
@@ -55,6 +60,13 @@ class Goes(Leading):
             self.raft.step_down()
 
 
+class TellsNothing(Raft):
+    """Elections do not tell what is committed."""
+
+    def _learn_commit(self, message: Message) -> None:
+        pass
+
+
 class BoldAndDisloyal(Bold, Disloyal):
     """Terms are raised without asking, and leaders are replaced while they are heard."""
 
@@ -83,9 +95,10 @@ class LearnerWorld(World):
 
 
 ABLATIONS = {
-    "one_change_at_a_time": Ablation(SAFETY, 18, make=led_by(ManyAtOnce), sky=MOVING, size=5),
-    "learners_do_not_count": Ablation(SAFETY, 4, world=LearnerWorld, make=led_by(CountsLearners), sky=LEARNERS, size=5),
-    "a_leader_does_not_take_itself_out": Ablation("progress", 1, make=led_by(Goes), sky=MOVING),
+    "one_change_at_a_time": Ablation(SAFETY, 36, make=led_by(ManyAtOnce), sky=MOVING, size=5),
+    "learners_do_not_count": Ablation(SAFETY, 35, world=LearnerWorld, make=led_by(CountsLearners), sky=LEARNERS, size=5),
+    "a_leader_does_not_take_itself_out": Ablation("progress", 6, make=led_by(Goes), sky=MOVING),
+    "elections_tell_what_is_committed": Ablation("progress", 95, make=TellsNothing, sky=SHRINKING, size=2),
     "a_removed_node_disturbs_nobody": Ablation(
         "stability", 0, world=Expelled, make=BoldAndDisloyal, sky=replace(CALM, faults=(), steady=True), size=3
     ),
