@@ -26,7 +26,7 @@ from sync.points.events import (
     PointReset,
 )
 from sync.points.showing import missing_of
-from sync.points.state import Generation, Point, fold
+from sync.points.state import Arrival, Generation, Point, fold
 from sync.points.terms import PointTerms
 from sync.values import Now
 
@@ -39,8 +39,9 @@ class Arrive(NamedTuple):
     """The agent is at the point. `generation` is the one that it means, 0: the present; `arrival` names what it arrives for.
 
     `away` are the parties that are known not to be at their site, and `fits` those in whose place the agent could come.
-    `is_able`: has it the capability that a counted point wants? `boot`: of its process. A `wait` ends with its generation,
-    however that ends: said again, it is answered by that. A new wait for the same `arrival` is so only if it was released.
+    `is_able`: has it the capability that a counted point wants? `boot`: of its process, and `wait`: which of its waits in that it
+    is (0: nobody says). A wait ends with its generation, however that ends; a new one for the same `arrival` goes through only
+    where that was released.
     """
 
     agent: str
@@ -50,14 +51,15 @@ class Arrive(NamedTuple):
     fits: tuple[str, ...] = ()
     is_able: bool = True
     boot: str = ""
-    wait: str = ""
+    wait: int = 0
 
 
 class Withdraw(NamedTuple):
-    """The agent waits no longer; `generation` as of Arrive."""
+    """The agent waits no longer; `generation` as of Arrive. `wait`: only if this is the wait that it is there for."""
 
     agent: str
     generation: int = 0
+    wait: int = 0
 
 
 class Die(NamedTuple):
@@ -141,7 +143,9 @@ class Barrier:
         nobody can say anything of."""
         if asked.generation:
             return self._asked_by_number(asked)
-        said = [past for past in self.point.past if self._was_in(past, asked)]
+        if (ended := self._wait_before(asked)) is not None:
+            return ended
+        said = [past for past in self.point.past if self._went_on(past, asked)]
         if said:
             return said[-1]
         passed = self.point.passed.get(asked.agent)
@@ -152,17 +156,38 @@ class Barrier:
     # Arriving ---------------------------------------------------------------------------------------------------------
 
     def _arrive(self, asked: Arrive, now: Now) -> list[PointEvent]:
-        if self.standing(asked) is not None or asked.agent in self.point.arrived:
+        if self.standing(asked) is not None:
             return []
+        if (here := self.point.arrived.get(asked.agent)) is not None:
+            return self._wait_anew(asked, here, now)
         place = self._place_of(asked)
         name, generation = self.name, self.point.generation
         who = asked.arrival, place, asked.boot, asked.wait
         return self._then([PointArrived(name, generation, asked.agent, now.wall_ms, *who)], now)
 
-    def _was_in(self, past: Generation, asked: Arrive) -> bool:
-        """Was this the generation of this very wait, or of what it waits for, if that was released? What broke counts anew."""
-        if asked.wait and past.waits.get(asked.agent) == asked.wait:
-            return True
+    def _wait_anew(self, asked: Arrive, here: Arrival, now: Now) -> list[PointEvent]:
+        """It is there already: only a later wait of the same process takes the place of the one before."""
+        heard = self.point.heard.get(asked.agent)
+        if heard is None or heard.boot != asked.boot or asked.wait <= heard.wait:
+            return []
+        name, generation = self.name, self.point.generation
+        who = asked.arrival, here.place, asked.boot, asked.wait
+        arrived = PointArrived(name, generation, asked.agent, now.wall_ms, *who)
+        return self._then([PartyWithdrew(name, generation, asked.agent), arrived], now)
+
+    def _wait_before(self, asked: Arrive) -> Generation | None:
+        """How this very wait ended, if it is heard of again. Raises PointRefused of one that the agent has given up since."""
+        heard = self.point.heard.get(asked.agent) if asked.wait else None
+        if heard is None or heard.boot != asked.boot or asked.wait > heard.wait:
+            return None
+        if asked.wait < heard.wait or heard.is_over:
+            detail = f"{asked.agent} has given up this wait at {self.name}, or has come again since"
+            raise PointRefused("arrival_over", detail)
+        is_present = heard.generation == self.point.generation and not self.point.is_over
+        return None if is_present else self._asked_by_number(asked._replace(generation=heard.generation))
+
+    def _went_on(self, past: Generation, asked: Arrive) -> bool:
+        """Is this what the agent came for when it was released? What broke counts anew."""
         return bool(asked.arrival) and not past.code and past.parties.get(asked.agent) == asked.arrival
 
     def _asked_by_number(self, asked: Arrive) -> Generation | None:
@@ -224,6 +249,9 @@ class Barrier:
     def _withdraw(self, asked: Withdraw) -> list[PointEvent]:
         if asked.generation not in (0, self.point.generation) or asked.agent not in self.point.arrived:
             return []
+        heard = self.point.heard.get(asked.agent)
+        if asked.wait and heard is not None and heard.wait != asked.wait:
+            return []  # It has come again since.
         return [PartyWithdrew(self.name, self.point.generation, asked.agent)]
 
     def _die(self, agent: str, reason: str, now: Now) -> list[PointEvent]:

@@ -248,8 +248,8 @@ class SyncPoints(Part):
                 generation = barrier.point.generation
                 self._decide(fragment, asked.point, arrive, now, out)
                 return _view(fragment, asked.point, generation)
-            case WithdrawFrom(_, agent, generation):
-                self._decide(fragment, asked.point, Withdraw(agent, generation), now, out)
+            case WithdrawFrom(_, agent, generation, wait):
+                self._decide(fragment, asked.point, Withdraw(agent, generation, wait), now, out)
                 return _view(fragment, asked.point, generation)
             case ResetPoint(_, reason):
                 self._decide(fragment, asked.point, Reset(reason or "reset by a person"), now, out)
@@ -284,7 +284,7 @@ class SyncPoints(Part):
             fits=tuple(party for party, of in known if _fits(skills, terms.capability, of)),
             is_able=not terms.capability or terms.capability in skills,
             boot=slot.boot if slot is not None else "",
-            wait=asked.wait,
+            wait=asked.wait if asked.boot else 0,
         )
 
     def _show(self, input: LookAtPoints, now: Now, out: list[object]) -> None:

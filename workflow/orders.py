@@ -186,7 +186,7 @@ class OpenIncident(_Order, frozen=True, tag="incident"):
 
 class ArriveAt(_Order, frozen=True, tag="arrive"):
     """An agent is at a sync point. `generation` 0: the present one. The cloud says at which `site` it knows the agent, and what
-    that can do; the agent itself says in which of its processes (`boot`) it waits."""
+    that can do; the agent itself says in which of its processes (`boot`) it waits, and which of its waits this is."""
 
     point: str
     agent: str
@@ -195,7 +195,7 @@ class ArriveAt(_Order, frozen=True, tag="arrive"):
     site: str = ""
     capabilities: list[str] = []
     boot: str = ""
-    wait: str = ""
+    wait: int = 0
 
 
 class WithdrawFrom(_Order, frozen=True, tag="withdraw"):
@@ -204,6 +204,7 @@ class WithdrawFrom(_Order, frozen=True, tag="withdraw"):
     point: str
     agent: str
     generation: int = 0
+    wait: int = 0
 
 
 class ResetPoint(_Order, frozen=True, tag="reset_point"):

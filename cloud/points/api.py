@@ -34,7 +34,7 @@ class Endpoints:
     async def arrive(self, run: str, point: str, agent: str, request: Request) -> Response:
         body = arrive_body(await body_of(request))
         key = idempotency_key(request.headers.get("idempotency-key", ""))
-        asked = ArriveAt(point, _agent(agent), body.arrival or key, body.generation, wait=key)
+        asked = ArriveAt(point, _agent(agent), body.arrival or key, body.generation)
         view = await self._points.arrive(run, asked, body.wait_s)
         return answer(view, 202 if view.state == "waiting" or view.command else 200)
 

@@ -27,6 +27,7 @@ STATUS = {
     "party_unknown": 403,
     "agent_away": 409,
     "agent_replaced": 409,
+    "arrival_over": 409,
     "generation_unknown": 409,
     "generation_over": 409,
     "party_replaced": 409,
@@ -159,7 +160,7 @@ def _ended(run: Run, asked: ArriveAt) -> Generation | None:
     """The generation in which this very arrival was released before: so much is known here without asking."""
     barrier = Barrier(asked.point, run.plan.points[asked.point], _point(run, asked.point))
     try:
-        past = barrier.standing(Arrive(asked.agent, asked.arrival, wait=asked.wait)) if asked.arrival else None
+        past = barrier.standing(Arrive(asked.agent, asked.arrival)) if asked.arrival else None
     except PointRefused:
         return None
     return past if past is not None and past.parties.get(asked.agent) == asked.arrival else None

@@ -39,7 +39,7 @@ class SyncPointServer(sync_point_pb2_grpc.SyncPointServiceServicer):
 
     async def Arrive(self, request: sync_point_pb2.PointArrival, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         """How the point stands, until the generation has ended; written through the context."""
-        await self._admit(request.agent, (request.run, request.point, request.arrival, request.wait), context)
+        await self._admit(request.agent, (request.run, request.point, request.arrival), context)
         try:
             with self._gateway.points.wait(request.run, request.point) as waiter:
                 await self._wait(request, waiter, context)
@@ -49,7 +49,7 @@ class SyncPointServer(sync_point_pb2_grpc.SyncPointServiceServicer):
     async def Withdraw(self, request: sync_point_pb2.PointWithdrawal, context: Any) -> sync_point_pb2.PointAnswer:  # noqa: N802
         """How the generation of the agent stands without it, or how it has ended before."""
         await self._admit(request.agent, (request.run, request.point), context)
-        asked = WithdrawFrom(request.point, request.agent, request.generation)
+        asked = WithdrawFrom(request.point, request.agent, request.generation, request.wait)
         return answer_message(await self._ask(lambda token: WithdrawHere(token, request.run, asked), context))
 
     async def Show(self, request: sync_point_pb2.PointQuery, context: Any) -> sync_point_pb2.PointAnswers:  # noqa: N802

@@ -77,6 +77,7 @@ class Channel:
         self.stub: document_pb2_grpc.DocumentServiceAsyncStub | None = None
         self.points: sync_point_pb2_grpc.SyncPointServiceAsyncStub | None = None
         self.boot = ""  # Of the agent's process, as it registers.
+        self.waits = 0  # At sync points, in this process.
         self.site = ""  # Whose gateway it is, once that has said so.
 
     def use(self, channel: grpc.aio.Channel) -> None:

@@ -86,7 +86,10 @@ class SyncPoints:
 
     async def withdraw(self, point: str, *, run: str = "", generation: int = 0) -> Met:
         """Wait there no longer. If the generation has ended meanwhile, that is what is told."""
-        asked = sync_point_pb2.PointWithdrawal(agent=self._agent, run=self._run_of(run), point=point, generation=generation)
+        return await self._withdraw(self._run_of(run), point, generation, 0)
+
+    async def _withdraw(self, run: str, point: str, generation: int, wait: int) -> Met:
+        asked = sync_point_pb2.PointWithdrawal(agent=self._agent, run=run, point=point, generation=generation, wait=wait)
         answer = await self._ask("Withdraw", asked, point)
         if answer.HasField("refused"):
             raise _refusal(answer.refused)
@@ -131,10 +134,15 @@ class SyncPoints:
     def boot(self) -> str:
         return self._channel.boot
 
+    def next_wait(self) -> int:
+        """The number of one more wait in this process."""
+        self._channel.waits += 1
+        return self._channel.waits
+
     async def _give_up(self, waiting: "_Waiting", timeout_s: float) -> Met:
         left: Met | None = None
         with contextlib.suppress(SyncPointRefused):
-            left = await self.withdraw(waiting.point, run=waiting.run, generation=waiting.generation)
+            left = await self._withdraw(waiting.run, waiting.point, waiting.generation, waiting.wait)
         if left is not None and left.state == "released" and self._agent in left.parties:
             return left
         if left is not None and left.state == "broken":
@@ -143,7 +151,7 @@ class SyncPoints:
 
     async def _take_back(self, waiting: "_Waiting") -> None:
         with contextlib.suppress(SyncPointRefused):
-            await self.withdraw(waiting.point, run=waiting.run, generation=waiting.generation)
+            await self._withdraw(waiting.run, waiting.point, waiting.generation, waiting.wait)
 
     async def _ask(self, method: str, asked: Any, point: str) -> Any:
         if self._channel.points is None:
@@ -171,7 +179,7 @@ class _Waiting:
 
     def __init__(self, points: SyncPoints, run: str, point: str, arrival: str) -> None:
         self.points, self.run, self.point, self.arrival = points, run, point, arrival
-        self.wait = uuid.uuid4().hex
+        self.wait = points.next_wait()
         self.generation = 0
         self.seen: Met | None = None
         self._backoff = Backoff(limit_s=RECONNECT_S_MAX)

@@ -5,7 +5,7 @@ from sync.event import Event
 
 class PointArrived(Event, frozen=True):
     """The agent is at the point, in the place of the party `place` if it is not its own. `arrival` names what it arrives for, so
-    that the same arrival said again is no second one; `boot` is of the agent's process, and `wait` of this one wait in it."""
+    that the same arrival said again is no second one; `boot` is of the agent's process, `wait` the number of its wait in that."""
 
     point: str
     generation: int
@@ -14,7 +14,7 @@ class PointArrived(Event, frozen=True):
     arrival: str = ""
     place: str = ""
     boot: str = ""
-    wait: str = ""
+    wait: int = 0
 
 
 class PartyWithdrew(Event, frozen=True):

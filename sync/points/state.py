@@ -1,6 +1,6 @@
 """A sync point as its events have left it."""
 
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 import msgspec
 
@@ -15,32 +15,30 @@ from sync.points.events import (
     PointReset,
 )
 
-PASSED_KEPT = 512
+T = TypeVar("T")
+AGENTS_KEPT = 512
 PAST_KEPT = 4
 """Generations that are remembered after their end: who asks again is told how his own ended."""
 
 
 class Arrival(msgspec.Struct, array_like=True, frozen=True):
-    """Since when (UTC ms) an agent is at the point, under which name it said so, in whose place it is (empty: its own), in which
-    of its processes (empty: nobody knows), and which of its waits that is."""
+    """Since when (UTC ms) an agent is at the point, under which name it said so, in whose place it is (empty: its own), and in
+    which of its processes (empty: nobody knows)."""
 
     at_ms: int
     name: str = ""
     place: str = ""
     boot: str = ""
-    wait: str = ""
 
 
 class Generation(msgspec.Struct, array_like=True, frozen=True):
-    """How a generation ended: `code` is empty of one that was released. `parties` (agent -> name of its arrival) were there;
-    `waits` are theirs, of those who said so."""
+    """How a generation ended: `code` is empty of one that was released. `parties` (agent -> name of its arrival) were there."""
 
     number: int
     code: str
     reason: str
     at_ms: int
     parties: dict[str, str]
-    waits: dict[str, str] = {}
 
 
 class Passed(msgspec.Struct, array_like=True, frozen=True):
@@ -51,10 +49,21 @@ class Passed(msgspec.Struct, array_like=True, frozen=True):
     at_ms: int
 
 
+class Heard(msgspec.Struct, array_like=True, frozen=True):
+    """The last wait that an agent has come for: in which process, which of its waits, for which generation, and whether it has
+    given it up."""
+
+    boot: str
+    wait: int
+    generation: int
+    is_over: bool = False
+
+
 class Point(msgspec.Struct, array_like=True):
     """`opened_ms` is when the first of those who wait arrived, 0 while nobody does. `dead` are parties that are known to be gone,
     and since when; `lost` those of nobody's name that died in this generation. Once `is_over`, the last of `past` stands.
-    `passed` outlives the generations that are kept: what is done again much later goes through where it did."""
+    `passed` outlives the generations that are kept: what is done again much later goes through where it did. `heard` tells what
+    comes late, of a wait that is over, from what is new."""
 
     generation: int = 1
     arrived: dict[str, Arrival] = {}
@@ -64,11 +73,12 @@ class Point(msgspec.Struct, array_like=True):
     past: list[Generation] = []
     is_over: bool = False
     passed: dict[str, Passed] = {}
+    heard: dict[str, Heard] = {}
 
     def copy(self) -> "Point":
         """The same, to try out what would follow."""
         who = dict(self.arrived), self.opened_ms, dict(self.dead), dict(self.lost)
-        return Point(self.generation, *who, list(self.past), self.is_over, dict(self.passed))
+        return Point(self.generation, *who, list(self.past), self.is_over, dict(self.passed), dict(self.heard))
 
     def filled(self) -> dict[str, str]:
         """The places that are taken, and by whom."""
@@ -84,9 +94,13 @@ def fold(point: Point, event: PointEvent) -> None:
     match event:
         case PointArrived(_, _, agent, at_ms, arrival, place, boot, wait):
             point.opened_ms = point.opened_ms or at_ms
-            point.arrived[agent] = Arrival(at_ms, arrival, place, boot, wait)
+            point.arrived[agent] = Arrival(at_ms, arrival, place, boot)
+            if wait:
+                _remember(point.heard, agent, Heard(boot, wait, event.generation))
             _revive(point, agent)
         case PartyWithdrew(agent=agent):
+            if (heard := point.heard.get(agent)) is not None:
+                point.heard[agent] = Heard(heard.boot, heard.wait, heard.generation, True)
             _leave(point, agent)
         case PartyDied(agent=agent, at_ms=at_ms, kept=kept):
             if kept:
@@ -95,9 +109,9 @@ def fold(point: Point, event: PointEvent) -> None:
         case PartyReturned(agent=agent):
             _revive(point, agent)
         case PointReleased(_, number, parties, reason, at_ms, following):
-            _end(point, Generation(number, "", reason, at_ms, *_names(point, parties)), following)
+            _end(point, Generation(number, "", reason, at_ms, _names(point, parties)), following)
         case PointBroken(_, number, code, reason, at_ms, following):
-            _end(point, Generation(number, code, reason, at_ms, *_names(point, list(point.arrived))), following)
+            _end(point, Generation(number, code, reason, at_ms, _names(point, list(point.arrived))), following)
         case PointReset(generation=generation):
             point.generation, point.is_over = generation, False
         case _:
@@ -115,18 +129,22 @@ def _leave(point: Point, agent: str) -> None:
         point.opened_ms = 0
 
 
-def _names(point: Point, parties: list[str]) -> tuple[dict[str, str], dict[str, str]]:
-    here = {agent: point.arrived[agent] for agent in parties if agent in point.arrived}
-    return {agent: at.name for agent, at in here.items()}, {agent: at.wait for agent, at in here.items() if at.wait}
+def _names(point: Point, parties: list[str]) -> dict[str, str]:
+    return {agent: point.arrived[agent].name for agent in parties if agent in point.arrived}
+
+
+def _remember(known: dict[str, T], agent: str, what: T) -> None:
+    """The latest of each agent; beyond so many agents those go of whom nothing was heard for longest."""
+    known.pop(agent, None)
+    known[agent] = what
+    if len(known) > AGENTS_KEPT:
+        del known[next(iter(known))]
 
 
 def _end(point: Point, ended: Generation, following: int) -> None:
     for agent, name in ended.parties.items() if not ended.code else ():
         if name:
-            point.passed.pop(agent, None)  # The last one to go on is the last one in order.
-            point.passed[agent] = Passed(ended.number, name, ended.at_ms)
-    while len(point.passed) > PASSED_KEPT:
-        del point.passed[next(iter(point.passed))]
+            _remember(point.passed, agent, Passed(ended.number, name, ended.at_ms))
     point.past = [*point.past, ended][-PAST_KEPT:]
     point.arrived, point.lost, point.opened_ms = {}, {}, 0
     point.generation, point.is_over = following or point.generation, not following

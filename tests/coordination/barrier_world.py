@@ -168,7 +168,7 @@ class World:
             return
         generation = machine.meant if machine.counts else machine.generation
         boot = str(machine.boot)
-        asked = Arrive(machine.name, machine.arrival, generation, boot=boot, wait="" if machine.counts else f"{boot}/{turn}")
+        asked = Arrive(machine.name, machine.arrival, generation, boot=boot, wait=0 if machine.counts else turn)
         self.send(machine, lambda: self.hear(machine, turn, asked))
         self.later(AGAIN_MS, lambda: self.say(machine, turn))
 

@@ -41,8 +41,10 @@ class PointArrival(_message.Message):
     """How long to be told; 0: until the generation has ended."""
     boot: _builtins.str
     """Of the agent's process, as it has registered: what an earlier one said that is gone by now, is refused."""
-    wait: _builtins.str
-    """Drawn anew for every wait: said again, over another connection, it is answered by how its generation ended."""
+    wait: _builtins.int
+    """The number of the wait in that process, counting up: said again, over another connection, it is answered by how its generation
+    ended, and what comes late of an earlier one is refused. 0, or without a boot: nobody says.
+    """
     def __init__(
         self,
         *,
@@ -53,7 +55,7 @@ class PointArrival(_message.Message):
         generation: _builtins.int = ...,
         wait_ms: _builtins.int = ...,
         boot: _builtins.str = ...,
-        wait: _builtins.str = ...,
+        wait: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -71,10 +73,13 @@ class PointWithdrawal(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     POINT_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     run: _builtins.str
     point: _builtins.str
     generation: _builtins.int
+    wait: _builtins.int
+    """Of which wait; 0: whichever it is."""
     def __init__(
         self,
         *,
@@ -82,10 +87,11 @@ class PointWithdrawal(_message.Message):
         run: _builtins.str = ...,
         point: _builtins.str = ...,
         generation: _builtins.int = ...,
+        wait: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "generation", b"generation", "point", b"point", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "generation", b"generation", "point", b"point", "run", b"run", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
