@@ -110,7 +110,7 @@ def test_what_a_site_sees_is_left_to_it() -> None:
     assert any(isinstance(part, FarCircles) for part in tiers.cloud.planner.parts._parts)
 
 
-def test_without_the_cloud_nobody_breaks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ablation_the_look_of_the_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
     """No site sees the circle: taken out once, the cloud's look is missed, and both families wait on."""
     monkeypatch.setattr(FarCircles, "_look", lambda self, now, out: False)
     tiers = families(parent("a", "b", "ab"), parent("b", "a", "ba"))

@@ -28,7 +28,7 @@ def test_leases_keep_their_promises() -> None:
 
 
 @pytest.mark.parametrize("safeguard", SAFEGUARDS)
-def test_each_safeguard_of_leases_is_needed(safeguard: str) -> None:
+def test_ablation(safeguard: str) -> None:
     """Without it a seed of the first 300 breaks the promise that it stands for."""
     broken: dict[int, str] = {}
     for seed in range(SEEDS):

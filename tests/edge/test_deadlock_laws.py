@@ -31,7 +31,7 @@ def test_no_deadlock_survives_its_bound_for_long() -> None:
 
 
 @pytest.mark.parametrize("safeguard", SAFEGUARDS)
-def test_each_safeguard_against_deadlock_is_needed(safeguard: str) -> None:
+def test_ablation(safeguard: str) -> None:
     """Without it a story of the first 300 does not come to its end."""
     with without(safeguard):
         for seed in range(300):
