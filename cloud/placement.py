@@ -54,7 +54,7 @@ def place(plan: Plan, inputs: bytes, fleet: Fleet, done: AbstractSet[int] = froz
 
 def _place(plan: Plan, inputs: bytes, fleet: Fleet, sites: list[Site], done: AbstractSet[int]) -> Placement | Unplaceable:
     if not any(task.site for task in plan.tasks):
-        needed = frozenset(name for asks in _asked(plan, done) for name in asks) if done else _needed(plan, fleet)
+        needed = frozenset(name for asks in _asked(plan, done) for name in asks) if done else needed_by(plan, fleet)
         main = _main_site(needed, set(), sites)
         if main is not None:
             return Placement([main.id], bytes(len(plan.tasks)))
@@ -130,7 +130,7 @@ def _hinted_site(task: TaskPlan, hint: str | Unplaceable, fleet: Fleet) -> str |
     return Unplaceable(f"task {task.id}: site {hint} to link to the cloud (linked so far: {names})")
 
 
-def _needed(plan: Plan, fleet: Fleet) -> frozenset[str]:
+def needed_by(plan: Plan, fleet: Fleet) -> frozenset[str]:
     """What the plan's tasks ask for; computed once per plan."""
     needed = fleet.needs.get(plan.ref)
     if needed is None:

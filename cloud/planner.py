@@ -35,7 +35,7 @@ from cloud.overdue import Overdue
 from cloud.part import Part
 from cloud.parts import Parts
 from cloud.pausing.core import SitePauses
-from cloud.placement import Placement, Unplaceable, place
+from cloud.placement import Placement, Unplaceable
 from cloud.registering import keep_definitions, know, register, restore_definitions
 from cloud.reopening import Reopening
 from cloud.reseeding.core import Reseeds
@@ -45,6 +45,7 @@ from cloud.runs import Child, Run, Runs, created_by, load_saved_run
 from cloud.saved import load_saved_node, save_node
 from cloud.schedule.core import CloudSchedules
 from cloud.starting import start
+from cloud.tendering.core import Tendering
 from cloud.waiting.circles import FarCircles
 from cloud.waiting.core import Waiting
 from sync.commit import Snapshot
@@ -119,6 +120,7 @@ class Planner:
     waiting: Waiting = field(init=False)
     groups: SiteGroups = field(init=False)
     reseeding: Reseeds = field(init=False)
+    tendering: Tendering = field(init=False)
     parts: Parts = field(init=False)
     unsaved: dict[str, None] = field(default_factory=dict)
     _persisted: set[str] = field(default_factory=set)
@@ -130,7 +132,7 @@ class Planner:
         self.notifications, self.pauses, self.rules = Notifications(self), SitePauses(self), RuleBook(self)
         self.dependencies, self.overdue = Dependencies(self), Overdue(self)
         self.moving, self.taking, self.lifetimes = Moving(self), Taking(self), Lifetimes(self)
-        self.reseeding, self.waiting, self.groups = Reseeds(self), Waiting(self), SiteGroups()
+        self.reseeding, self.waiting, self.groups, self.tendering = Reseeds(self), Waiting(self), SiteGroups(), Tendering(self)
         self.documents, self.conflicts, self.merging = CloudDocuments(self), Conflicts(self), CloudMerging(self)
         self.agent_tokens, self.site_tokens = AgentTokens(self), SiteTokens(self)
         self.parts = Parts(self._make_parts())
@@ -176,8 +178,8 @@ class Planner:
         out: list[object] = []
         self.schedules.settle(now, out)
         self.parts.settle(now, out)
-        while (run := self.admission.next(self.fleet.version)) is not None:
-            self._place(self.runs[run], now, out)
+        for run, placement in self.tendering.turns(lambda: self.admission.next(self.fleet.version), now, out):
+            self._place(run, placement, now, out)
         self.measures.persist(now.wall_ms, out)
         self.runs.tidy()
         return out
@@ -367,8 +369,7 @@ class Planner:
         self.emit(self.stream, run, BORN_EPOCH, created, now, out)
         self.changed[run] = None
 
-    def _place(self, run: Run, now: Now, out: list[object]) -> None:
-        placement = place(run.plan, run.inputs, self.fleet, run.done_before())
+    def _place(self, run: Run, placement: Placement | Unplaceable, now: Now, out: list[object]) -> None:
         self.changed[run.id] = None
         self.unsaved[run.id] = None
         if isinstance(placement, Unplaceable):

@@ -141,11 +141,16 @@ class Whole:
     # What tests ask of the API
 
     async def start_run(
-        self, tasks: dict[str, Any], *, inputs: dict[str, Any] | None = None, declared: dict[str, Any] | None = None
+        self,
+        tasks: dict[str, Any],
+        *,
+        inputs: dict[str, Any] | None = None,
+        declared: dict[str, Any] | None = None,
+        **fields: Any,
     ) -> str:
-        """Start a run of a definition made of these tasks; its id."""
-        name = f"story-{abs(hash(str(tasks))) % 10**12}"
-        definition = {"name": name, "version": "1", "tasks": tasks, "inputs": declared or {}}
+        """Start a run of a definition made of these tasks, and further `fields`; its id."""
+        name = f"story-{abs(hash(str((tasks, fields)))) % 10**12}"
+        definition = {"name": name, "version": "1", "tasks": tasks, "inputs": declared or {}, **fields}
         answer = await self.client.post("/api/v1/workflows", json={"definition": definition, "inputs": inputs or {}})
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])

@@ -17,11 +17,13 @@ from cloud.coordinating.views import (
 from cloud.explain.views import ExplainView
 from cloud.port import Problem
 from cloud.runs import Run
+from cloud.tendering.core import Detail
+from cloud.tendering.events import RunTendered
 from cloud.views import CommandView, RunView
 from sync.clock import wall_ms
 from sync.commit import Row
 from sync.values import stream_writer
-from workflow.coordinating import Award, coordination_of
+from workflow.coordinating import WHOLE_RUN, Award, coordination_of
 from workflow.coordination_events import TaskAwarded
 from workflow.coordination_reading import CoordinationPart
 from workflow.events import decode
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from cloud.service import PlannerService
 
 AWARDS_SHOWN_MAX = 100
+TENDER = "tender"
 PAGE = 1_000
 PAGES_MAX = 10
 """So much of a run's history is looked through for awards, from its end on."""
@@ -111,6 +114,8 @@ class CoordinationService:
             for row in reversed(rows):
                 if row.kind == TaskAwarded.kind:
                     self._add(run, row, found)
+                elif row.kind == RunTendered.kind:
+                    _add_tender(row, found)
         return list(found.values())[:AWARDS_SHOWN_MAX]
 
     async def tell_awards(self, view: ExplainView, run: Run) -> None:
@@ -125,6 +130,9 @@ class CoordinationService:
             return
         last = (await self._runs.find_with_last(run.id))[1]
         awards = {(award.site, award.task): award for award in await self.awards(run, last)}
+        for site in view.sites:
+            if (tendered := awards.get((site.site, ""))) is not None:
+                site.note = "; ".join(filter(None, [site.note, f"awarded by tender: {_TENDERED.decode(tendered.detail).reason}"]))
         for site, reason in awarded:
             award = awards.get((site.site, reason.task))
             if award is not None and award.agent in reason.who:
@@ -141,4 +149,12 @@ class CoordinationService:
         found[(site, event.task)] = AwardView(fragment.id_of(event.task), site, wall_ms(row.time), *said)
 
 
+def _add_tender(row: Row, found: dict[tuple[str, int], AwardView]) -> None:
+    event = decode(row.kind, row.payload)
+    assert isinstance(event, RunTendered), f"{row.kind} is the kind of the event"
+    said = TENDER, "", row.epoch, msgspec.Raw(event.detail)
+    found.setdefault((event.site, WHOLE_RUN), AwardView("", event.site, wall_ms(row.time), *said))
+
+
 _WHY = msgspec.json.Decoder(Award)
+_TENDERED = msgspec.json.Decoder(Detail)

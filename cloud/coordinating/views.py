@@ -40,8 +40,8 @@ class NegotiationView(msgspec.Struct, omit_defaults=True):
 
 
 class AwardView(msgspec.Struct):
-    """Whom a protocol named for a task, and why. Without an `agent` nobody was found. `at` is when; `epoch` the token of the
-    attempt that followed."""
+    """Whom a protocol named for a task, and why. Without an `agent` nobody was found; without a `task` the run was tendered, and
+    the site is named. `at` is when; `epoch` the token of the attempt that followed."""
 
     task: str
     site: str

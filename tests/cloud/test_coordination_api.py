@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -173,3 +174,33 @@ async def test_from_the_command_line(system: Whole) -> None:
     told = await command(system, "run", "coordination", "show", run, "--output", "json")
     assert json.loads(told)["awards"][0]["agent"] == "ann"
     assert "'auktion' is unknown" in await command(system, "run", "coordination", "set", run, "auktion", code=1)
+
+
+async def test_a_run_is_tendered_to_the_site_whose_agents_ask_least(tmp_path: Path) -> None:
+    """Two sites and their agents over real connections: the run goes to the cheaper one, and shows and explains why."""
+    async with whole(tmp_path, "airport", "harbour") as system:
+        gate = asyncio.Event()
+        for site, cost in (("airport", "7"), ("harbour", "2")):
+            agent = system.agent(f"{site}-robot", kind="robot", capacity=2, labels={"cost": cost})
+
+            @agent.capability("lift")
+            async def lift(site: str = site) -> str:
+                await gate.wait()
+                return site
+
+            await system.join(site, agent)
+        run = await system.start_run({"a": {"capability": "lift"}}, coordination={"protocol": "auction", "window": "20ms"})
+
+        async def is_explained() -> bool:
+            found = (await system.client.get(f"{RUNS}/{run}/explain")).json()
+            return any("awarded by tender: site harbour asks 2" in site.get("note", "") for site in found.get("sites", []))
+
+        await until(is_explained)
+        tendered = next(award for award in (await shown(system, run))["awards"] if not award["task"])
+        assert (tendered["site"], tendered["protocol"]) == ("harbour", "tender")
+        assert [(each["site"], each["cost"]) for each in tendered["detail"]["answers"]] == [("harbour", 2.0), ("airport", 7.0)]
+        gate.set()
+        ended = await system.ended(run)
+        assert ended["tasks"][0]["output"] == "harbour"
+        history = [entry["kind"] for entry in (await system.client.get(f"{RUNS}/{run}/history")).json()["items"]]
+        assert history.index("RunTendered") < history.index("TaskAwarded")
