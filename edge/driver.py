@@ -146,7 +146,7 @@ class EdgeNode:
         self._told = Telling()
         self._telling: asyncio.TimerHandle | None = None
         self._prepared: Plan | None = None
-        self._carrying = Carrying(config.site, self.blobs)
+        self.carrying = Carrying(config.site, self.blobs)
         self._upkeep = Upkeep(config.tls, self._renewed if config.renews else None)
         self.look = self._upkeep.look
 
@@ -275,15 +275,15 @@ class EdgeNode:
 
     async def _converse(self) -> None:
         async with self.ports.dial() as line:
-            self._carrying.channel, self._linked_s = line.channel, asyncio.get_running_loop().time()
+            self.carrying.channel, self._linked_s = line.channel, asyncio.get_running_loop().time()
             try:
                 await self.exchange.converse(line.incoming, line.write, peer=CLOUD)
             finally:
-                if self._carrying.channel is line.channel:
-                    self._carrying.channel = None
+                if self.carrying.channel is line.channel:
+                    self.carrying.channel = None
 
     async def _renewed(self, request: bytes) -> "Signed":
-        return await renewed_over(self._carrying.channel, request)
+        return await renewed_over(self.carrying.channel, request)
 
     async def _status(self) -> EdgeStatus:
         standing = await self.exchange.standings.view(CLOUD, (self.stream, self._cloud_stream()), self._now_ms())
@@ -408,13 +408,13 @@ class EdgeNode:
                 link.say(await self._states.page(message.digest_request))
             case "blob_wanted":
                 for blob in message.blob_wanted.blobs:
-                    errand = asyncio.ensure_future(self._carrying.bring(blob))
+                    errand = asyncio.ensure_future(self.carrying.bring(blob))
                     self._errands.add(errand)
                     errand.add_done_callback(self._errands.discard)
 
     async def _fetch_blob(self, blob: Blob) -> None:
         """An agent wants a blob that another site made. Raises BlobAway while the cloud is cut off."""
-        await self._carrying.fetch(blob, is_linked=CLOUD in self.exchange.links)
+        await self.carrying.fetch(blob, is_linked=CLOUD in self.exchange.links)
 
     @property
     def book(self) -> DocumentBook:

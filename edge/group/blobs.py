@@ -84,6 +84,7 @@ class Spreading:
     channels: PeerChannels
     addresses: Callable[[], Mapping[str, str]]
     standing: Callable[[], Awaitable[Standing]]
+    within_s: float = SPREAD_S_MAX
     _spread: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
     _under_way: dict[bytes, "asyncio.Task[None]"] = field(default_factory=dict)
     _behind: set["asyncio.Future[None]"] = field(default_factory=set)
@@ -157,7 +158,7 @@ class Spreading:
         lacking = len(voters) // 2 + 1 - (self.node in voters)
         addresses = self.addresses()
         others = [peer for peer in peers if peer.name != self.node]
-        within_s = SPREAD_S_MAX + SPREAD_S_PER_BYTE * blob.size
+        within_s = self.within_s + SPREAD_S_PER_BYTE * blob.size
         tasks: dict[asyncio.Future[None], bool] = {
             asyncio.ensure_future(self._put(peer.name, addresses[peer.name], blob, within_s)): peer.voter for peer in others
         }

@@ -141,6 +141,7 @@ class GroupNode:
         # Its log is whole by the word of a majority: nothing has to be waited for.
         config = replace(self.config, first_link_wait_s=0.0, renews=False)
         node = self.leading = EdgeNode(config, LeaderPorts(self, lead))
+        node.carrying.elsewhere = self.spreading.fetch
         serving, ended = asyncio.ensure_future(node.serve()), asyncio.ensure_future(lead.ended.wait())
         try:
             await asyncio.wait((serving, ended), return_when=asyncio.FIRST_COMPLETED)

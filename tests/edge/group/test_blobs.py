@@ -9,7 +9,7 @@ import pytest
 
 from edge.group.driver import GroupNode
 from sync.blobs import BlobAway, BlobMissing, BlobName
-from tests.edge.group.boxes import Site, eventually, site
+from tests.edge.group.boxes import SITE, Site, eventually, site
 from tiercel.blobs import Blobs, reference_of
 from tiercel.errors import BlobUnavailable
 
@@ -57,6 +57,7 @@ async def test_without_a_majority_nothing_is_said_to_be_stored(tmp_path: Path) -
         data = b"c" * 1024
         name = BlobName(hashlib.sha256(data).digest(), len(data))
         leader.blobs.put(data)
+        leader.spreading.within_s = 0.5
         addresses = {each: boxes.peers["g"] for each in "abc" if each != leader.box.node}  # Where nobody is.
         leader.spreading.addresses = lambda: {leader.box.node: boxes.peers[leader.box.node], **addresses}
         with pytest.raises(BlobAway, match="1 of 3 members hold it"):
@@ -121,3 +122,18 @@ async def test_large_results_outlive_the_leader_that_took_them(tmp_path: Path) -
         assert picture["run"]["state"] == "completed", [task.get("error") for task in picture["tasks"]]
         outputs = {task["id"]: task.get("output") for task in picture["tasks"]}
         assert outputs["weigh"] == LARGE
+
+
+async def test_the_cloud_is_brought_what_the_leader_itself_lacks(tmp_path: Path) -> None:
+    """It asks the site for a blob; that another box holds it is no affair of the cloud's."""
+    async with site(tmp_path) as boxes:
+        await boxes.start_cloud()
+        cloud, leader = boxes.cloud, await boxes.leader()
+        assert cloud is not None
+        await eventually(lambda: SITE in cloud.exchange.links)
+        data = b"e" * LARGE
+        follower = next(running.node for running in boxes.running.values() if running.node is not leader)
+        name = follower.blobs.put(data)
+        await asyncio.wait_for(cloud.fetch_blob(name), 30)
+        assert cloud.blobs.read(name) == data
+        assert leader.box.node in holders(boxes, data)
