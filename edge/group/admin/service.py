@@ -82,7 +82,7 @@ class Admin:
         deadline_s = asyncio.get_running_loop().time() + within_s
         while not _has_caught_up(peer := await self._peer(change.node)):
             if asyncio.get_running_loop().time() > deadline_s:
-                how = f"lacks {peer.lag} entries" if peer.recent else _UNHEARD
+                how = f"lacks {peer.lag} entries" if peer.match or peer.connected else _UNHEARD
                 raise Refused(f"{change.node} is a learner of the group, and {how}. It becomes a voter when you ask again")
             await asyncio.sleep(CAUGHT_UP_LOOK_S)
         await self._changed(Change("add", change.node))

@@ -19,6 +19,7 @@ from edge.group.values import Box
 from sync.identity.files import TlsFiles
 from tests.coordination.group.boxes import free_ports
 from tiercel import Agent
+from tiercel.v1 import members_pb2
 
 SITE = "harbour"
 PATIENCE_S = 60.0
@@ -102,6 +103,15 @@ class Site:
             if answer.status_code == 200 and answer.json()["run"]["state"] in ("completed", "failed", "cancelled"):
                 return dict(answer.json())
             await asyncio.sleep(0.1)
+
+    async def hand_over(self) -> tuple[GroupNode, GroupNode]:
+        """Have another box lead, by order; who led, and who leads now. On a busy machine an election may come in between."""
+        while True:
+            leader = await self.leader()
+            target = next(name for name in self.running if name != leader.box.node)
+            changed = await leader.admin.change(members_pb2.MemberChange(what="transfer", node=target))
+            if not changed.problem:
+                return leader, await self.leader(but=leader.box.node)
 
     async def known(self) -> None:
         """Every box knows who leads, and where that is reached."""

@@ -35,6 +35,7 @@ def socket(boxes: Site, name: str) -> str:
     return str(boxes.run_dir / f"harbour-{name}.sock")
 
 
+@pytest.mark.usefixtures("calm")
 @pytest.mark.asyncio
 async def test_an_operator_sees_the_group_and_makes_another_lead(tmp_path: Path) -> None:
     """Whichever box is asked; what cannot be done is said with its reason, and exit code 1."""
@@ -60,6 +61,7 @@ async def test_an_operator_sees_the_group_and_makes_another_lead(tmp_path: Path)
         assert "leads" in shown.stdout
 
 
+@pytest.mark.usefixtures("calm")
 @pytest.mark.asyncio
 async def test_a_fourth_box_is_added_and_the_leader_removed(tmp_path: Path) -> None:
     """A learner that nobody has started stays one, and is a voter when it is asked for again; a leader that is removed hands
