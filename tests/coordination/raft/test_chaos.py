@@ -19,6 +19,7 @@ def campaign(first: int, count: int) -> list[World]:
     return [play(seed) for seed in range(first, first + count)]
 
 
+@pytest.mark.timeout(600)  # Seven seconds of processor time, of which a busy machine gives little.
 @pytest.mark.parametrize("first", range(0, 500, BLOCK))
 def test_chaos(first: int) -> None:
     """Whatever happens in a minute, the invariants of the paper hold after every step, and the group goes on afterwards; there
@@ -41,6 +42,7 @@ def test_long_chaos(first: int) -> None:
     assert changes / 1_000 >= 3
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("first", range(0, 60, 20))
 def test_histories_are_linearizable(first: int) -> None:
     """What clients saw who append to lists, read them, give up waiting and ask again is explained by one order."""
