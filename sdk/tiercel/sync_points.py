@@ -124,7 +124,10 @@ class SyncPoints:
 
     def call(self, asked: sync_point_pb2.PointArrival) -> Any:
         """One connection's worth of an arrival; None without a gateway just now."""
-        return self._channel.points.Arrive(asked) if self._channel.points is not None else None
+        try:
+            return self._channel.points.Arrive(asked) if self._channel.points is not None else None
+        except grpc.aio.UsageError:
+            return None  # The channel is closed: the agent connects anew.
 
     @property
     def agent(self) -> str:
@@ -163,6 +166,8 @@ class SyncPoints:
             raise SyncPointRefused(f"{point}: {error}", code="unavailable", retryable=True) from error
         except grpc.aio.AioRpcError as error:
             raise _lost(point, error) from error
+        except grpc.aio.UsageError as error:
+            raise SyncPointRefused(f"{point}: the agent connects anew", code="unavailable", retryable=True) from error
 
     def _next_name(self, point: str) -> str:
         self._counts[point] = self._counts.get(point, 0) + 1
