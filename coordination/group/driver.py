@@ -112,10 +112,10 @@ class Member:
         """Before this member stops: let the voter lead that has most of the log. False if it leads no more, or nobody takes over;
         then the others elect one when they miss it."""
         standing = self.status()
-        heirs = [peer for peer in standing.peers if peer.voter and peer.recent and peer.name != self.config.member]
+        heirs = [peer for peer in standing.peers if peer.voter and peer.connected and peer.name != self.config.member]
         if standing.role != Role.LEADER.value or not heirs:
             return False
-        heir = max(heirs, key=lambda peer: (peer.connected, peer.match, peer.name))
+        heir = max(heirs, key=lambda peer: (peer.match, peer.recent, peer.name))
         try:
             await self.transfer(heir.name)
         except (NotLeader, ProposalDropped) as problem:

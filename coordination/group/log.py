@@ -52,7 +52,8 @@ class GroupLog:
         return self._log.node
 
     def load(self) -> Loaded:
-        """All that is committed. Raises LeadershipLost."""
+        """All that is committed; blocks for as long as the disk does, so a member whose ticks must go on is served by another
+        thread. Raises LeadershipLost."""
         self._check()
         return self._log.load()
 

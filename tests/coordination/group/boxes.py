@@ -66,7 +66,7 @@ class Boxes:
     def config(self, name: str, names: str = "", **settings: Any) -> GroupConfig:
         """As that member is told."""
         peers = {each: f"127.0.0.1:{self.ports[each]}" for each in names or self.names}
-        return GroupConfig(SITE, name, peers, **{"tick_ms": 20, **self.settings, **settings})
+        return GroupConfig(SITE, name, peers, **{"tick_ms": 40, **self.settings, **settings})
 
     def lay_plain(self, path: Path, payload: bytes) -> None:
         """The log of a site of one node, with one event."""

@@ -51,7 +51,6 @@ class Trouble:
     def __init__(self, boxes: Boxes, chance: Random) -> None:
         self._boxes, self._chance = boxes, chance
         self._down = ""
-        self._hanging: list[threading.Event] = []
 
     async def step(self) -> None:
         match self._chance.choice(("stop", "start", "hang", "transfer", "fill", "nothing")):
@@ -64,7 +63,8 @@ class Trouble:
             case "hang":
                 box = self._boxes.running[self._chance.choice(sorted(self._boxes.running))]
                 hangs = threading.Event()
-                asyncio.get_running_loop().call_later(self._chance.random(), hangs.set)
+                # Not by the loop, which waits for the disk when a leadership begins to load.
+                threading.Timer(self._chance.random(), hangs.set).start()
                 box.log.work(lambda _database: hangs.wait(60))
             case "transfer":
                 await self._transfer()
