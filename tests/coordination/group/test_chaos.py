@@ -24,11 +24,12 @@ class Load:
     def __init__(self, boxes: Boxes) -> None:
         self._boxes = boxes
         self.acknowledged: list[bytes] = []
+        self.ending = False
         self.tasks = [asyncio.ensure_future(self._keep(lane)) for lane in range(4)]
 
     async def _keep(self, lane: int) -> None:
         number = 0
-        while True:
+        while not self.ending:
             _box, leadership = await self._boxes.leadership()
             number += 1
             payload = b"%d/%d/%d" % (leadership.term, lane, number)
@@ -116,9 +117,8 @@ async def test_what_was_acknowledged_is_everywhere_once(tmp_path: Path, seed: in
                     task.result()
         await trouble.end()
         await eventually(lambda: len(load.acknowledged) > 20)
-        for task in load.tasks:
-            task.cancel()
-        await asyncio.gather(*load.tasks, return_exceptions=True)
+        load.ending = True
+        await asyncio.gather(*load.tasks)
         found = await boxes.same()
         acknowledged = load.acknowledged
         assert len(set(found)) == len(found)
