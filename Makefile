@@ -7,7 +7,7 @@ PYTHON ?=
 export PYTHON
 
 # Tests of whole systems of processes: one after the other, for each wants the machine to itself. All others share its cores.
-ALONE := tests/e2e tests/deploy tests/examples tests/bench
+ALONE := tests/e2e tests/deploy tests/examples tests/bench tests/edge/group tests/coordination/group
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo test again sim nightly check format bench protos clean

@@ -7,11 +7,12 @@ import typer
 
 from cloud.admission import RUNS_ACTIVE_MAX
 from cloud.driver import CloudConfig, GlobalPlanner
-from sync.actors import configure_logging, run_node, run_until_signalled
+from sync.actors import run_node, run_until_signalled
 from sync.blobs import STORE_BYTES_MAX
 from sync.identity.files import CA_KEY, LEAF_DAYS, TLS_DIR_HELP, TlsFiles, tls_files
 from sync.listen import check_address
 from sync.log_errors import LogError
+from sync.log_lines import configure_logging
 from sync.retention.policy import ARCHIVE_HELP, KEEP_DAYS_HELP, NO_ARCHIVE_HELP, RESEED_AFTER_DAYS, RESEED_HELP, Policy
 
 INSECURE = "listen on addresses that other machines can reach, without authentication"

@@ -14,11 +14,12 @@ from edge.enrolling.main import command as join_cloud
 from edge.group.driver import edge_node
 from edge.group.main import command as group
 from edge.group.values import Asked, box_of
-from sync.actors import configure_logging, run_node, run_until_signalled
+from sync.actors import run_node, run_until_signalled
 from sync.blobs import STORE_BYTES_MAX
 from sync.identity.files import TLS_DIR_HELP, tls_files
 from sync.listen import check_address
 from sync.log_errors import LogError
+from sync.log_lines import configure_logging
 from sync.retention.policy import ARCHIVE_HELP, KEEP_DAYS_HELP, NO_ARCHIVE_HELP, Policy
 from sync.values import site_name_problem
 from workflow.durations import parse_duration, show_duration

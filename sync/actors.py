@@ -8,7 +8,6 @@ actors.py wrap it.
 import asyncio
 import contextlib
 import gc
-import logging
 import os
 import signal
 import sys
@@ -26,6 +25,7 @@ from sync.commit import Commit, Snapshot
 from sync.driver import IN_FLIGHT_MAX, Driver
 from sync.inputs import Recalled, Recovered
 from sync.log_errors import LogCorrupt
+from sync.log_lines import configure_logging
 from sync.outputs import Failed, Reply
 from sync.ports.core import Clock, Core, Log, Out
 from sync.ports.log import NodeLog
@@ -425,26 +425,3 @@ async def run_until_signalled(make_node: Callable[[], Node]) -> None:
         loop.add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await task
-
-
-def configure_logging(log_file: Path | None) -> None:
-    """Structured lines: JSON into the file if one is given, else readable ones to stderr."""
-    if log_file is not None:
-        log_file.parent.mkdir(parents=True, exist_ok=True)
-    stream = log_file.open("a", buffering=1) if log_file is not None else sys.stderr
-    renderer: Any = structlog.processors.JSONRenderer() if log_file is not None else structlog.dev.ConsoleRenderer(colors=False)
-    shared: list[Any] = [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    structlog.configure(
-        processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
-    )
-    # What libraries say (a request that failed inside the API, say) goes the same way.
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=[*shared]))
-    handler.setLevel(logging.WARNING)
-    logging.getLogger().handlers = [handler]

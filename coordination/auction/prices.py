@@ -60,9 +60,9 @@ def _newton(problem: Problem, capacity: Floats, price: Floats, weight: float) ->
     bend = -(used @ used.T) / weight
     bend[np.diag_indices_from(bend)] += (1 + RIDGE) * (used * problem.use).sum(axis=1) / weight + weight / price**2
     step = np.linalg.solve(bend, slope)
-    falling = step < 0
-    room = float((price[falling] / -step[falling]).min()) if falling.any() else np.inf
-    length = min(1.0, 0.9 * room)
+    # How far it may go until a price is 0: all the way where they fall too little for the quotient to be a number.
+    steepest = float((-step / price).max())
+    length = min(1.0, 0.9 / steepest) if steepest > 0 else 1.0
     return np.minimum(price + length * step, LEAP * price), length > 0.5
 
 
