@@ -70,12 +70,20 @@ class Boxes(System):
             changed = members_pb2_grpc.GroupAdminStub(channel).Change(change, timeout=PATIENCE_S)
         return changed.problem
 
-    def leader(self, *, but: str = "") -> str:
-        """Which box leads, once one does that most of those who answer take for it; not `but`."""
+    def term(self) -> int:
+        """The latest that any box knows."""
+        return max((int(found["term"]) for found in map(self.members, self.names) if found), default=0)
+
+    def leader(self, *, but: str = "", after: int = 0) -> str:
+        """Which box leads, once one does; not `but`, and in a term behind `after`."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
             said = [self.members(name) for name in self.names]
-            leads = [found["node"] for found in said if found and found["role"] == "leader" and found["node"] != but]
+            leads = [
+                found["node"]
+                for found in said
+                if found and found["role"] == "leader" and found["node"] != but and found["term"] > after
+            ]
             if leads:
                 return str(max(leads, key=lambda node: next(found["term"] for found in said if found and found["node"] == node)))
             assert time.monotonic() < deadline, f"nobody leads: {said}; {self.deaths()}"
