@@ -57,6 +57,8 @@ bench: setup ## the measurements, one JSON line each
 	$(BIN)/python -m bench idle --runs 5000
 	$(BIN)/python -m bench engine
 	$(BIN)/python -m bench sync
+	$(BIN)/python -m bench consensus
+	$(BIN)/python -m bench failover
 	$(BIN)/python -m bench auction
 
 protos: setup-dev ## generate the stubs in sdk/tiercel/v1 again

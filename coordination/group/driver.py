@@ -136,7 +136,7 @@ class Member:
             note = pack_note(Note({change.node: address}))
             await self._proposed(replica, lambda done: replica.propose(Proposal(note, done, term)))
         entry = replica.raft.propose_change(change)
-        await self._proposed(replica, lambda done: replica.wait_for(entry, Proposal(b"", done, term)))
+        await self._proposed(replica, lambda done: replica.wait_for(entry, Proposal(b"", done, entry.term)))
         await replica.applied(entry.index)
 
     async def read_index(self) -> int:

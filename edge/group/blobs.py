@@ -6,7 +6,7 @@ some: the leader fetches what it needs from the others, and puts to them what it
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,8 @@ from tiercel.v1 import blob_pb2, blob_pb2_grpc, events_pb2
 
 TRANSFERS_MAX = 4
 """To one member at once."""
+SPREADS_MAX = 16
+"""So many blobs are on their way to a majority at once; the next wait for one of them to end, and their time counts from then."""
 BEHIND_MAX = 256
 """Transfers to members beyond the majority that may wait; what is more is left to be fetched when it is needed."""
 SPREAD_MAX = 16_384
@@ -87,7 +89,8 @@ class Spreading:
     within_s: float = SPREAD_S_MAX
     _spread: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
     _under_way: dict[bytes, "asyncio.Task[None]"] = field(default_factory=dict)
-    _behind: set["asyncio.Future[None]"] = field(default_factory=set)
+    _behind: OrderedDict["asyncio.Future[None]", None] = field(default_factory=OrderedDict)
+    _spreads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SPREADS_MAX))
     _slots: dict[str, asyncio.Semaphore] = field(default_factory=dict)
 
     async def spread(self, blob: Blob) -> None:
@@ -96,7 +99,7 @@ class Spreading:
             return
         task = self._under_way.get(blob.sha256)
         if task is None:
-            task = self._under_way[blob.sha256] = asyncio.ensure_future(self._to_majority(BlobName(blob.sha256, blob.size)))
+            task = self._under_way[blob.sha256] = asyncio.ensure_future(self._in_turn(BlobName(blob.sha256, blob.size)))
             task.add_done_callback(lambda done: self._ended(blob.sha256, done))
         await asyncio.shield(task)
 
@@ -152,6 +155,10 @@ class Spreading:
             if len(self._spread) > SPREAD_MAX:
                 self._spread.popitem(last=False)
 
+    async def _in_turn(self, blob: BlobName) -> None:
+        async with self._spreads:
+            await self._to_majority(blob)
+
     async def _to_majority(self, blob: BlobName) -> None:
         peers = (await self.standing()).peers
         voters = [peer.name for peer in peers if peer.voter]
@@ -162,10 +169,25 @@ class Spreading:
         tasks: dict[asyncio.Future[None], bool] = {
             asyncio.ensure_future(self._put(peer.name, addresses[peer.name], blob, within_s)): peer.voter for peer in others
         }
-        # Whoever is not waited for is not dropped: a member that lacks what it could have is of less use.
-        self._keep(tasks)
-        waiting, deadline_s = set(tasks), asyncio.get_running_loop().time() + within_s
-        failed: list[str] = []
+        try:
+            lacking, failed = await self._wait_for(tasks, lacking, asyncio.get_running_loop().time() + within_s)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            raise
+        finally:
+            # Whoever is not waited for is not dropped: a member that lacks what it could have is of less use.
+            self._keep(tasks)
+        if lacking > 0:
+            held = len(voters) // 2 + 1 - lacking
+            why = f"{held} of {len(voters)} members hold it ({'; '.join(failed) or 'the others do not answer'})"
+            raise BlobAway(f"blob {blob.sha256.hex()[:16]} is stored when a majority holds it: {why}")
+
+    async def _wait_for(
+        self, tasks: Mapping["asyncio.Future[None]", bool], lacking: int, deadline_s: float
+    ) -> tuple[int, list[str]]:
+        """Until so many voters as are `lacking` have it, or none is left that could. How many lack then, and what failed."""
+        waiting, failed = set(tasks), list[str]()
         while lacking > 0 and waiting:
             left_s = max(0.0, deadline_s - asyncio.get_running_loop().time())
             done, waiting = await asyncio.wait(waiting, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
@@ -173,20 +195,19 @@ class Spreading:
                 break
             lacking -= sum(tasks[task] and not task.cancelled() and task.exception() is None for task in done)
             failed += [str(task.exception()) for task in done if not task.cancelled() and task.exception() is not None]
-        if lacking > 0:
-            held = len(voters) // 2 + 1 - lacking
-            why = f"{held} of {len(voters)} members hold it ({'; '.join(failed) or 'the others do not answer'})"
-            raise BlobAway(f"blob {blob.sha256.hex()[:16]} is stored when a majority holds it: {why}")
+        return lacking, failed
 
-    def _keep(self, tasks: Mapping["asyncio.Future[None]", bool]) -> None:
+    def _keep(self, tasks: Iterable["asyncio.Future[None]"]) -> None:
+        """Nobody waits for these any more: those under way go on, and make room for later ones, the oldest first."""
         for task in tasks:
-            if len(self._behind) >= BEHIND_MAX:
-                self._behind.pop().cancel()
-            self._behind.add(task)
+            if not task.done():
+                while len(self._behind) >= BEHIND_MAX:
+                    self._behind.popitem(last=False)[0].cancel()
+                self._behind[task] = None
             task.add_done_callback(self._forget)
 
     def _forget(self, task: "asyncio.Future[None]") -> None:
-        self._behind.discard(task)
+        self._behind.pop(task, None)
         if not task.cancelled():
             task.exception()  # Whoever waited has it; nobody need have.
 

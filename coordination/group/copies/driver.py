@@ -8,6 +8,7 @@ vote), and only then lets it take the place of its log, in one rename.
 
 import asyncio
 import hashlib
+import itertools
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -51,6 +52,7 @@ class Copies:
         self._not_before_s: dict[str, float] = {}
         self._taking = False
         self._taken: dict[int, Path] = {}
+        self._arrivals = itertools.count(1)
 
     @property
     def under_way(self) -> frozenset[str]:
@@ -134,6 +136,8 @@ class Copies:
         try:
             message, path = await self._receive(requests)
             assert message.snapshot is not None, "it is checked when it arrives"
+            if (known := self._taken.get(message.snapshot.index)) is not None:
+                known.unlink(missing_ok=True)  # It stands for the same place.
             self._taken[message.snapshot.index] = path
             self._member.receive([message])
             return group_pb2.InstallReply()
@@ -152,7 +156,8 @@ class Copies:
         message = unpack_message(header.message)
         if message.kind is not Say.SNAPSHOT or message.snapshot is None or message.source != header.hello.member:
             raise Refusal("message", f"a copy comes with a word of its sender, not with a {message.kind} of {message.source}")
-        path = self._beside(f"incoming-{message.snapshot.index}")
+        # A name of its own: one of the same place may be on its way into the place of the log at this moment.
+        path = self._beside(f"incoming-{message.snapshot.index}-{next(self._arrivals)}")
         try:
             async with asyncio.timeout(self._member.config.copies_s_max):
                 await _keep(requests, path, header)

@@ -74,6 +74,7 @@ class Replica:
         self._waiting: dict[int, Proposal] = {}
         self._read_at: list[tuple[int, asyncio.Future[int]]] = []
         self._kicked = self._swapping = False
+        self._led = 0
         tail.begin(raft.entries)
 
     @property
@@ -184,24 +185,27 @@ class Replica:
     # Leading ------------------------------------------------------------------------------------------------------------
 
     def _look_at_role(self) -> None:
-        leadership = self.leadership
-        if leadership is not None and (self.raft.role is not Role.LEADER or self.raft.term != leadership.term):
-            self.end_leadership()
+        led = self.raft.term if self.raft.role is Role.LEADER else 0
+        if led != self._led:
+            self._led = led
+            self.end_leadership(but=led)
 
-    def end_leadership(self) -> None:
-        """Nobody hears of success any more: what becomes of what was proposed is decided elsewhere."""
-        if (leadership := self.leadership) is None or leadership.ended.is_set():
-            return
-        lost = self.lost(leadership.term)
-        leadership.log.end(lost)
-        leadership.ended.set()
-        waiting, self._waiting = self._waiting, {}
-        proposals, self._queue = self._queue, deque()
+    def end_leadership(self, *, but: int = 0) -> None:
+        """Nobody hears of success any more: what becomes of what was proposed is decided elsewhere. `but`: the term that this
+        member leads in. A term may end before its leadership has begun, and things may be proposed in it by then."""
+        leadership = self.leadership
+        if leadership is not None and leadership.term != but and not leadership.ended.is_set():
+            leadership.log.end(self.lost(leadership.term))
+            leadership.ended.set()
+            log.info("a leadership ends", site=self.config.site, member=self.config.member, term=leadership.term)
+        waiting, queue = self._waiting, self._queue
         while self._proposed:
-            proposals.append(self._proposed.popleft())
-        log.info("a leadership ends", site=self.config.site, member=self.config.member, term=leadership.term)
-        for proposal in (*waiting.values(), *proposals):
-            proposal.done(lost)
+            queue.append(self._proposed.popleft())
+        given_up = [proposal for proposal in (*waiting.values(), *queue) if proposal.term != but]
+        self._waiting = {index: proposal for index, proposal in waiting.items() if proposal.term == but}
+        self._queue = deque(proposal for proposal in queue if proposal.term == but)
+        for proposal in given_up:
+            proposal.done(self.lost(proposal.term))
 
     def lost(self, term: int) -> LeadershipLost:
         """What is said of a term that is over."""
@@ -210,7 +214,7 @@ class Replica:
 
     def _lead(self, term: int) -> None:
         """All that earlier leaders have committed is applied, durably: this member knows what it leads."""
-        self.end_leadership()
+        self._look_at_role()
         group_log = GroupLog(self._around.event_log, term, self.propose, lambda: self.lost(term))
         self.leadership = Leadership(term, group_log)
         log.info("a leadership begins", site=self.config.site, member=self.config.member, term=term)

@@ -13,6 +13,7 @@ from coordination.group.copies.checking import copied_from
 from coordination.group.framing import pack_message, to_hello
 from coordination.raft.values import Message, Say
 from sync.commit import Commit
+from sync.log_errors import LogCorrupt
 from tests.coordination.group.boxes import Box, Boxes, eventually, group, outcome
 from tiercel.v1 import group_pb2
 
@@ -99,6 +100,25 @@ async def test_a_copy_that_brings_nothing_new_is_dropped(tmp_path: Path) -> None
         assert reply.problem == ""
         await eventually(lambda: not list(target.path.parent.glob("*incoming*")))
         assert await boxes.same() == written
+
+
+async def test_each_copy_that_arrives_has_a_file_of_its_own(tmp_path: Path) -> None:
+    """Another one of the same place does not write into that which is about to take the place of the log."""
+    async with group(tmp_path) as boxes:
+        await boxes.write(b"one")
+        await boxes.same()
+        box, _ = await boxes.leadership()
+        target = next(boxes.running[name] for name in "abc" if name != box.config.member)
+        parts = await parcel(boxes, box, target.config.member)
+        copies = target.member.copies
+        _, first = await copies._receive(sent(parts))
+        held = first.read_bytes()
+        _, second = await copies._receive(sent(parts))
+        assert first != second
+        damaged = [parts[0], *parts[2:]]
+        with pytest.raises(LogCorrupt):
+            await copies._receive(sent(damaged))
+        assert first.read_bytes() == held == second.read_bytes()
 
 
 async def test_a_copy_is_of_one_moment(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from coordination.group.log import Proposal
+from coordination.group.packing import Note, pack_note
 from coordination.group.values import LeadershipLost
-from coordination.raft.values import Change, NotLeader, ProposalDropped
+from coordination.raft.values import Change, Message, NotLeader, ProposalDropped, Role, Say
 from sync.commit import Commit
 from sync.retention.driver import Retention
 from sync.retention.policy import Policy
@@ -235,4 +237,27 @@ async def test_a_leader_that_is_stopped_in_order_hands_over(tmp_path: Path) -> N
         assert later.term > leadership.term
         written += await boxes.write(b"two")
         boxes.start(box.config.member)
+        assert await boxes.same() == written
+
+
+async def test_what_was_proposed_before_a_leadership_began_is_answered_when_it_ends(tmp_path: Path) -> None:
+    """A box is elected, and its entries reach nobody; it is replaced. Whoever has proposed through it hears of the end."""
+    async with group(tmp_path) as boxes:
+        written = await boxes.write(b"one")
+        box, _ = await boxes.leadership()
+        other = next(boxes.running[name] for name in "abc" if name != box.config.member)
+        replica, sends = other.member.replica, other.member.lines.send
+        assert replica is not None
+        other.member.lines.send = lambda messages: sends([each for each in messages if each.kind is not Say.APPEND])  # type: ignore[method-assign]
+        await box.member.transfer(other.config.member)
+        await eventually(lambda: replica.raft.role is Role.LEADER)
+        heard: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        replica.propose(Proposal(pack_note(Note()), heard.set_result, replica.raft.term))
+        await eventually(lambda: replica._waiting)
+        assert replica.leadership is None or replica.leadership.ended.is_set()
+        replica.raft.step(Message(Say.HEARTBEAT, box.config.member, other.config.member, replica.raft.term + 1))
+        replica.kick()
+        assert isinstance(await asyncio.wait_for(heard, 60), LeadershipLost)
+        other.member.lines.send = sends  # type: ignore[method-assign]
+        written += await boxes.write(b"two")
         assert await boxes.same() == written

@@ -7,6 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from edge.group.blobs import BEHIND_MAX
 from edge.group.driver import GroupNode
 from sync.blobs import BlobAway, BlobMissing, BlobName
 from tests.edge.group.boxes import SITE, Site, eventually, site
@@ -78,6 +79,20 @@ async def test_without_a_majority_nothing_is_said_to_be_stored(tmp_path: Path) -
             await upload_to(boxes, leader, data)
         assert refused.value.away
         assert not refused.value.permanent
+
+
+async def test_many_at_once_are_all_held_by_a_majority(tmp_path: Path) -> None:
+    """Three hundred at once, with a box away to which none gets: what a majority waits for is never given up for room."""
+    async with site(tmp_path) as boxes:
+        leader = await boxes.leader()
+        away = next(name for name in boxes.running if name != leader.box.node)
+        await boxes.stop(away)
+        names = [leader.blobs.put(b"%d" % number * 1_000) for number in range(300)]
+        spread = await asyncio.gather(*map(leader.spreading.spread, names), return_exceptions=True)
+        assert [error for error in spread if error is not None] == []
+        assert 0 < len(leader.spreading._behind) <= BEHIND_MAX
+        (other,) = (running.node for running in boxes.running.values() if running.node is not leader)
+        assert all(other.blobs.stat(name).complete for name in names)
 
 
 async def test_what_no_majority_can_hold_is_missing(tmp_path: Path) -> None:
