@@ -55,11 +55,13 @@ class Arrive(NamedTuple):
 
 
 class Withdraw(NamedTuple):
-    """The agent waits no longer; `generation` as of Arrive. `wait`: only if this is the wait that it is there for."""
+    """The agent waits no longer; `generation` as of Arrive. `wait`: only if this is the wait that it is there for, and `boot`:
+    only if this is the process in which it arrived."""
 
     agent: str
     generation: int = 0
     wait: int = 0
+    boot: str = ""
 
 
 class Die(NamedTuple):
@@ -166,14 +168,14 @@ class Barrier:
         return self._then([PointArrived(name, generation, asked.agent, now.wall_ms, *who)], now)
 
     def _wait_anew(self, asked: Arrive, here: Arrival, now: Now) -> list[PointEvent]:
-        """It is there already: only a later wait of the same process takes the place of the one before."""
+        """It is there already: only a later wait of the same process takes the place of the one before. The agent has not left
+        meanwhile, so the deadline stays: else who arrives again and again would push it back without end."""
         heard = self.point.heard.get(asked.agent)
         if heard is None or heard.boot != asked.boot or asked.wait <= heard.wait:
             return []
         name, generation = self.name, self.point.generation
         who = asked.arrival, here.place, asked.boot, asked.wait
-        arrived = PointArrived(name, generation, asked.agent, now.wall_ms, *who)
-        return self._then([PartyWithdrew(name, generation, asked.agent), arrived], now)
+        return self._then([PointArrived(name, generation, asked.agent, now.wall_ms, *who)], now)
 
     def _wait_before(self, asked: Arrive) -> Generation | None:
         """How this very wait ended, if it is heard of again. Raises PointRefused of one that the agent has given up since."""
@@ -193,8 +195,7 @@ class Barrier:
     def _asked_by_number(self, asked: Arrive) -> Generation | None:
         point = self.point
         if asked.generation > point.generation:
-            detail = f"generation {asked.generation} of {self.name} has not begun: the present one is {point.generation}"
-            raise PointRefused("generation_unknown", detail)
+            raise self._not_begun(asked.generation)
         if asked.generation == point.generation and not point.is_over:
             return None
         past = point.ended(asked.generation)
@@ -241,14 +242,23 @@ class Barrier:
                 return party
         raise self._stranger(asked.agent, "; nobody's place is free" if not gone else f"; it cannot do what {_listed(gone)} can")
 
+    def _not_begun(self, generation: int) -> PointRefused:
+        detail = f"generation {generation} of {self.name} has not begun: the present one is {self.point.generation}"
+        return PointRefused("generation_unknown", detail)
+
     def _stranger(self, agent: str, why: str = "") -> PointRefused:
         return PointRefused("party_unknown", f"{agent} is no party of {self.name}: these are {_listed(self.terms.parties)}{why}")
 
     # Going ------------------------------------------------------------------------------------------------------------
 
     def _withdraw(self, asked: Withdraw) -> list[PointEvent]:
-        if asked.generation not in (0, self.point.generation) or asked.agent not in self.point.arrived:
+        if asked.generation > self.point.generation:
+            raise self._not_begun(asked.generation)
+        here = self.point.arrived.get(asked.agent)
+        if here is None or asked.generation not in (0, self.point.generation):
             return []
+        if asked.boot and asked.boot != here.boot:
+            return []  # A process that is gone by now said so; what another one waits for stays.
         heard = self.point.heard.get(asked.agent)
         if asked.wait and heard is not None and heard.wait != asked.wait:
             return []  # It has come again since.

@@ -248,8 +248,8 @@ class SyncPoints(Part):
                 generation = barrier.point.generation
                 self._decide(fragment, asked.point, arrive, now, out)
                 return _view(fragment, asked.point, generation)
-            case WithdrawFrom(_, agent, generation, wait):
-                self._decide(fragment, asked.point, Withdraw(agent, generation, wait), now, out)
+            case WithdrawFrom(_, agent, generation, wait, boot):
+                self._decide(fragment, asked.point, Withdraw(agent, generation, wait, boot), now, out)
                 return _view(fragment, asked.point, generation)
             case ResetPoint(_, reason):
                 self._decide(fragment, asked.point, Reset(reason or "reset by a person"), now, out)

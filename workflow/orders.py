@@ -199,12 +199,14 @@ class ArriveAt(_Order, frozen=True, tag="arrive"):
 
 
 class WithdrawFrom(_Order, frozen=True, tag="withdraw"):
-    """An agent waits at a sync point no longer."""
+    """An agent waits at a sync point no longer. `generation` 0: the present one. `boot`: only if it is this one of its processes
+    that waits."""
 
     point: str
     agent: str
     generation: int = 0
     wait: int = 0
+    boot: str = ""
 
 
 class ResetPoint(_Order, frozen=True, tag="reset_point"):

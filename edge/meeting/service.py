@@ -49,7 +49,7 @@ class SyncPointServer(sync_point_pb2_grpc.SyncPointServiceServicer):
     async def Withdraw(self, request: sync_point_pb2.PointWithdrawal, context: Any) -> sync_point_pb2.PointAnswer:  # noqa: N802
         """How the generation of the agent stands without it, or how it has ended before."""
         await self._admit(request.agent, (request.run, request.point), context)
-        asked = WithdrawFrom(request.point, request.agent, request.generation, request.wait)
+        asked = WithdrawFrom(request.point, request.agent, request.generation, request.wait, request.boot)
         return answer_message(await self._ask(lambda token: WithdrawHere(token, request.run, asked), context))
 
     async def Show(self, request: sync_point_pb2.PointQuery, context: Any) -> sync_point_pb2.PointAnswers:  # noqa: N802

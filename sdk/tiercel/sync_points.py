@@ -86,10 +86,12 @@ class SyncPoints:
 
     async def withdraw(self, point: str, *, run: str = "", generation: int = 0) -> Met:
         """Wait there no longer. If the generation has ended meanwhile, that is what is told."""
-        return await self._withdraw(self._run_of(run), point, generation, 0)
+        return await self._withdraw(self._run_of(run), point, generation, 0, self.boot)
 
-    async def _withdraw(self, run: str, point: str, generation: int, wait: int) -> Met:
-        asked = sync_point_pb2.PointWithdrawal(agent=self._agent, run=run, point=point, generation=generation, wait=wait)
+    async def _withdraw(self, run: str, point: str, generation: int, wait: int, boot: str) -> Met:
+        asked = sync_point_pb2.PointWithdrawal(
+            agent=self._agent, run=run, point=point, generation=generation, wait=wait, boot=boot
+        )
         answer = await self._ask("Withdraw", asked, point)
         if answer.HasField("refused"):
             raise _refusal(answer.refused)
@@ -145,7 +147,7 @@ class SyncPoints:
     async def _give_up(self, waiting: "_Waiting", timeout_s: float) -> Met:
         left: Met | None = None
         with contextlib.suppress(SyncPointRefused):
-            left = await self._withdraw(waiting.run, waiting.point, waiting.generation, waiting.wait)
+            left = await self._withdraw(waiting.run, waiting.point, waiting.generation, waiting.wait, self.boot)
         if left is not None and left.state == "released" and self._agent in left.parties:
             return left
         if left is not None and left.state == "broken":
@@ -154,7 +156,7 @@ class SyncPoints:
 
     async def _take_back(self, waiting: "_Waiting") -> None:
         with contextlib.suppress(SyncPointRefused):
-            await self._withdraw(waiting.run, waiting.point, waiting.generation, waiting.wait)
+            await self._withdraw(waiting.run, waiting.point, waiting.generation, waiting.wait, self.boot)
 
     async def _ask(self, method: str, asked: Any, point: str) -> Any:
         if self._channel.points is None:

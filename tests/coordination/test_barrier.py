@@ -44,7 +44,7 @@ STEPS = st.one_of(
     ARRIVALS,
     ARRIVALS,
     st.builds(Arrive, AGENT, st.just(""), st.just(0), NOBODY, NOBODY, st.just(True), BOOT, st.integers(0, 3)),
-    st.builds(Withdraw, AGENT, st.integers(0, 2), st.integers(0, 3)),
+    st.builds(Withdraw, AGENT, st.integers(0, 2), st.integers(0, 3), BOOT),
     st.builds(Die, AGENT, st.just("left")),
     st.builds(Return, AGENT, BOOT),
     st.builds(Expire, st.integers(1, 4)),
@@ -92,9 +92,10 @@ class Twin:
         match step:
             case Arrive():
                 self._arrive(step)
-            case Withdraw(agent, generation, wait) if generation in (0, self.generation):
-                is_other = wait and agent in self.waits and self.waits[agent][1] != wait
-                if not is_other and self.here.pop(agent, None) is not None:
+            case Withdraw(agent, generation, wait, boot) if generation in (0, self.generation):
+                is_other = wait > 0 and agent in self.waits and self.waits[agent][1] != wait
+                is_stranger = boot != "" and agent in self.here and self.here[agent][2] != boot
+                if not is_other and not is_stranger and self.here.pop(agent, None) is not None:
                     self.left.add(agent)
             case Die(agent) if not self.over and agent not in self.gone and (agent in self.here or agent in self.terms.parties):
                 self._die(agent)
@@ -296,3 +297,35 @@ def test_a_point_that_is_over_lets_late_parties_through_and_nobody_else() -> Non
     counted = told_of(PointTerms(2), Arrive("a"), Arrive("b"))
     with pytest.raises(PointRefused, match="is not one of the 2 who went on"):
         counted.barrier.decide(Arrive("c"), Now(9, 9, 1))
+
+
+def test_a_process_that_is_gone_takes_back_no_arrival_of_the_next_one() -> None:
+    """Its withdrawal comes late, and the numbers of its waits are those of the new process, too."""
+    told = told_of(PointTerms(2), Arrive("a", "t", boot="1", wait=2), Return("a", "2"), Arrive("a", "t", boot="2", wait=2))
+    assert told.tell(Withdraw("a", 0, 2, "1")) == []
+    assert told.tell(Withdraw("a", boot="1")) == []
+    assert [*told.barrier.point.arrived] == ["a"]
+    assert told.tell(Withdraw("a", 0, 2, "2")) != []
+    assert not told.barrier.point.arrived
+
+
+def test_who_arrives_anew_pushes_no_deadline_back() -> None:
+    """It waits alone, again and again; only where it has truly left does the time begin anew."""
+    told = told_of(PointTerms(2, deadline_ms=30_000), Arrive("a", "t", boot="1", wait=1))
+    opened_ms = told.barrier.point.opened_ms
+    for wait in range(2, 6):
+        assert told.tell(Arrive("a", "t", boot="1", wait=wait)) != []
+    assert told.barrier.point.opened_ms == opened_ms
+    assert told.barrier.point.arrived["a"].at_ms > opened_ms
+    told.tell(Withdraw("a", 0, 5, "1"))
+    told.tell(Arrive("a", "t", boot="1", wait=6))
+    assert told.barrier.point.opened_ms > opened_ms
+
+
+def test_a_withdrawal_from_what_has_not_begun_is_refused() -> None:
+    """And one from what is over changes nothing."""
+    told = told_of(PointTerms(2, cyclic=True), Arrive("a"), Arrive("b"), Arrive("a"))
+    with pytest.raises(PointRefused, match="generation 3 of lift has not begun"):
+        told.barrier.decide(Withdraw("a", 3), Now(9, 9, 1))
+    assert told.tell(Withdraw("a", 1)) == []
+    assert [*told.barrier.point.arrived] == ["a"]

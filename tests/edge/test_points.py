@@ -248,6 +248,21 @@ def test_who_withdraws_is_waited_for_again() -> None:
     assert site.withdraw("anna").state == "released"
 
 
+def test_a_withdrawal_of_an_earlier_process_changes_nothing() -> None:
+    """It comes late, over the connection of the new process; the present one may take its own arrival back."""
+    site = begun()
+    old = site.core.home.roster.slots["anna"].boot
+    site.robots["anna"].restart()
+    site.join("anna")
+    boot = site.core.home.roster.slots["anna"].boot
+    assert boot != old
+    site.arrive("anna")
+    site.ask(lambda token: WithdrawHere(token, "r1", WithdrawFrom("lift", "anna", boot=old)))
+    assert [party.agent for party in site.look().here] == ["anna"]
+    site.ask(lambda token: WithdrawHere(token, "r1", WithdrawFrom("lift", "anna", boot=boot)))
+    assert site.look().state == "idle"
+
+
 def test_a_run_that_is_stopped_lets_nobody_wait() -> None:
     """Who waits is told why, and nobody can arrive any more; when the run has ended they are told so."""
     site = begun()

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btiercel/v1/sync_point.proto\x12\ntiercel.v1\"\x8b\x01\n\x0cPointArrival\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05point\x18\x03 \x01(\t\x12\x0f\n\x07\x61rrival\x18\x04 \x01(\t\x12\x12\n\ngeneration\x18\x05 \x01(\x04\x12\x0f\n\x07wait_ms\x18\x06 \x01(\x04\x12\x0c\n\x04\x62oot\x18\x07 \x01(\t\x12\x0c\n\x04wait\x18\x08 \x01(\x04\"^\n\x0fPointWithdrawal\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05point\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12\x0c\n\x04wait\x18\x05 \x01(\x04\"7\n\nPointQuery\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05point\x18\x03 \x01(\t\"k\n\x0bPointAnswer\x12\'\n\x05shown\x18\x01 \x01(\x0b\x32\x16.tiercel.v1.PointShownH\x00\x12+\n\x07refused\x18\x02 \x01(\x0b\x32\x18.tiercel.v1.PointRefusedH\x00\x42\x06\n\x04kind\"a\n\x0cPointAnswers\x12&\n\x06points\x18\x01 \x03(\x0b\x32\x16.tiercel.v1.PointShown\x12)\n\x07refused\x18\x02 \x01(\x0b\x32\x18.tiercel.v1.PointRefused\"\x8c\x02\n\nPointShown\x12\r\n\x05point\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12$\n\x04here\x18\x04 \x03(\x0b\x32\x16.tiercel.v1.PointParty\x12\x0f\n\x07missing\x18\x05 \x03(\t\x12\x0f\n\x07lacking\x18\x06 \x01(\r\x12\x0c\n\x04gone\x18\x07 \x03(\t\x12\x10\n\x08since_ms\x18\x08 \x01(\x03\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\t \x01(\x03\x12\x0f\n\x07parties\x18\n \x03(\t\x12\x0c\n\x04\x63ode\x18\x0b \x01(\t\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12\x10\n\x08\x65nded_ms\x18\r \x01(\x03\x12\x0e\n\x06\x63yclic\x18\x0e \x01(\x08\"<\n\nPointParty\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x10\n\x08since_ms\x18\x02 \x01(\x03\x12\r\n\x05place\x18\x03 \x01(\t\"-\n\x0cPointRefused\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t2\xcd\x01\n\x10SyncPointService\x12=\n\x06\x41rrive\x12\x18.tiercel.v1.PointArrival\x1a\x17.tiercel.v1.PointAnswer0\x01\x12@\n\x08Withdraw\x12\x1b.tiercel.v1.PointWithdrawal\x1a\x17.tiercel.v1.PointAnswer\x12\x38\n\x04Show\x12\x16.tiercel.v1.PointQuery\x1a\x18.tiercel.v1.PointAnswersb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btiercel/v1/sync_point.proto\x12\ntiercel.v1\"\x8b\x01\n\x0cPointArrival\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05point\x18\x03 \x01(\t\x12\x0f\n\x07\x61rrival\x18\x04 \x01(\t\x12\x12\n\ngeneration\x18\x05 \x01(\x04\x12\x0f\n\x07wait_ms\x18\x06 \x01(\x04\x12\x0c\n\x04\x62oot\x18\x07 \x01(\t\x12\x0c\n\x04wait\x18\x08 \x01(\x04\"l\n\x0fPointWithdrawal\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05point\x18\x03 \x01(\t\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12\x0c\n\x04wait\x18\x05 \x01(\x04\x12\x0c\n\x04\x62oot\x18\x06 \x01(\t\"7\n\nPointQuery\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05point\x18\x03 \x01(\t\"k\n\x0bPointAnswer\x12\'\n\x05shown\x18\x01 \x01(\x0b\x32\x16.tiercel.v1.PointShownH\x00\x12+\n\x07refused\x18\x02 \x01(\x0b\x32\x18.tiercel.v1.PointRefusedH\x00\x42\x06\n\x04kind\"a\n\x0cPointAnswers\x12&\n\x06points\x18\x01 \x03(\x0b\x32\x16.tiercel.v1.PointShown\x12)\n\x07refused\x18\x02 \x01(\x0b\x32\x18.tiercel.v1.PointRefused\"\x8c\x02\n\nPointShown\x12\r\n\x05point\x18\x01 \x01(\t\x12\r\n\x05state\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12$\n\x04here\x18\x04 \x03(\x0b\x32\x16.tiercel.v1.PointParty\x12\x0f\n\x07missing\x18\x05 \x03(\t\x12\x0f\n\x07lacking\x18\x06 \x01(\r\x12\x0c\n\x04gone\x18\x07 \x03(\t\x12\x10\n\x08since_ms\x18\x08 \x01(\x03\x12\x13\n\x0b\x64\x65\x61\x64line_ms\x18\t \x01(\x03\x12\x0f\n\x07parties\x18\n \x03(\t\x12\x0c\n\x04\x63ode\x18\x0b \x01(\t\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12\x10\n\x08\x65nded_ms\x18\r \x01(\x03\x12\x0e\n\x06\x63yclic\x18\x0e \x01(\x08\"<\n\nPointParty\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x10\n\x08since_ms\x18\x02 \x01(\x03\x12\r\n\x05place\x18\x03 \x01(\t\"-\n\x0cPointRefused\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t2\xcd\x01\n\x10SyncPointService\x12=\n\x06\x41rrive\x12\x18.tiercel.v1.PointArrival\x1a\x17.tiercel.v1.PointAnswer0\x01\x12@\n\x08Withdraw\x12\x1b.tiercel.v1.PointWithdrawal\x1a\x17.tiercel.v1.PointAnswer\x12\x38\n\x04Show\x12\x16.tiercel.v1.PointQuery\x1a\x18.tiercel.v1.PointAnswersb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,19 +34,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POINTARRIVAL']._serialized_start=44
   _globals['_POINTARRIVAL']._serialized_end=183
   _globals['_POINTWITHDRAWAL']._serialized_start=185
-  _globals['_POINTWITHDRAWAL']._serialized_end=279
-  _globals['_POINTQUERY']._serialized_start=281
-  _globals['_POINTQUERY']._serialized_end=336
-  _globals['_POINTANSWER']._serialized_start=338
-  _globals['_POINTANSWER']._serialized_end=445
-  _globals['_POINTANSWERS']._serialized_start=447
-  _globals['_POINTANSWERS']._serialized_end=544
-  _globals['_POINTSHOWN']._serialized_start=547
-  _globals['_POINTSHOWN']._serialized_end=815
-  _globals['_POINTPARTY']._serialized_start=817
-  _globals['_POINTPARTY']._serialized_end=877
-  _globals['_POINTREFUSED']._serialized_start=879
-  _globals['_POINTREFUSED']._serialized_end=924
-  _globals['_SYNCPOINTSERVICE']._serialized_start=927
-  _globals['_SYNCPOINTSERVICE']._serialized_end=1132
+  _globals['_POINTWITHDRAWAL']._serialized_end=293
+  _globals['_POINTQUERY']._serialized_start=295
+  _globals['_POINTQUERY']._serialized_end=350
+  _globals['_POINTANSWER']._serialized_start=352
+  _globals['_POINTANSWER']._serialized_end=459
+  _globals['_POINTANSWERS']._serialized_start=461
+  _globals['_POINTANSWERS']._serialized_end=558
+  _globals['_POINTSHOWN']._serialized_start=561
+  _globals['_POINTSHOWN']._serialized_end=829
+  _globals['_POINTPARTY']._serialized_start=831
+  _globals['_POINTPARTY']._serialized_end=891
+  _globals['_POINTREFUSED']._serialized_start=893
+  _globals['_POINTREFUSED']._serialized_end=938
+  _globals['_SYNCPOINTSERVICE']._serialized_start=941
+  _globals['_SYNCPOINTSERVICE']._serialized_end=1146
 # @@protoc_insertion_point(module_scope)

@@ -74,12 +74,15 @@ class PointWithdrawal(_message.Message):
     POINT_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     WAIT_FIELD_NUMBER: _builtins.int
+    BOOT_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     run: _builtins.str
     point: _builtins.str
     generation: _builtins.int
     wait: _builtins.int
     """Of which wait; 0: whichever it is."""
+    boot: _builtins.str
+    """Of the agent's process, as of PointArrival: it takes back what this one said, not what another one has said. Empty: whoever did."""
     def __init__(
         self,
         *,
@@ -88,10 +91,11 @@ class PointWithdrawal(_message.Message):
         point: _builtins.str = ...,
         generation: _builtins.int = ...,
         wait: _builtins.int = ...,
+        boot: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "generation", b"generation", "point", b"point", "run", b"run", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "boot", b"boot", "generation", b"generation", "point", b"point", "run", b"run", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
