@@ -27,6 +27,7 @@ from cloud.notifying.inputs import Deliver
 from cloud.pausing.inputs import SitePauseSettled
 from cloud.planner import Planner
 from cloud.ports.driver import CloudPorts, OwnPorts
+from cloud.quotes import quotes_of
 from cloud.reports import SiteReports, TaskReport, checked
 from cloud.reseeding.inputs import RenewStream
 from cloud.views import CacheView, Freshness, LinkView
@@ -313,8 +314,9 @@ class GlobalPlanner:
                 cache = CacheView(kept.entries, kept.bytes, kept.hits, kept.misses) if message.loads.HasField("cache") else None
                 said = tuple(negotiations_of(message.loads)), dict(message.loads.refused)
                 load = message.loads.ready, message.loads.running, cache
-                now_ms = self.loop.clock.now().wall_ms
-                self.loop.post(SiteLoads(link.peer, agents, *load, *said, _group(message.loads), now_ms))
+                now = self.loop.clock.now()
+                quotes = quotes_of(message.loads, link.session.peer_boot, now.mono_ms)
+                self.loop.post(SiteLoads(link.peer, agents, *load, *said, _group(message.loads), now.wall_ms, quotes))
             case "reports":
                 self.loop.post(SiteReports(link.peer, [_report(item) for item in message.reports.items]))
             case "document_read" | "read_lease":

@@ -10,6 +10,7 @@ from cloud.heard import Heard, noted
 from cloud.inputs import UNHEARD, SiteLoads
 from cloud.negotiations import Negotiation
 from cloud.views import CacheView
+from coordination.auction.quotes import Quotes
 from coordination.presence import Change
 from sync.link.standing import GroupStanding
 from sync.values import SiteId
@@ -89,6 +90,7 @@ class Site:
     negotiations: tuple[Negotiation, ...] = ()
     refused: dict[str, int] = field(default_factory=dict)  # Bids and votes, by code.
     group: GroupStanding | None = None  # Of a site of several boxes.
+    quotes: Quotes | None = None  # What it asks, as it said since its link is up.
     pause: SitePause | None = None  # Kept by cloud.pausing.
     drain: SiteDrain | None = None  # Kept by cloud.moving.
 
@@ -146,7 +148,7 @@ class Fleet:
         """The link is up; is it the site's first greeting since the cloud's start? One that is re-seeded greets later."""
         entry = self.site(site)
         first, entry.greeted = greets and not entry.greeted, entry.greeted or greets
-        entry.linked, entry.linked_since_ms = True, wall_ms
+        entry.linked, entry.linked_since_ms, entry.quotes = True, wall_ms, None
         self.version += 1
         return first
 
@@ -160,7 +162,7 @@ class Fleet:
         """Telemetry: how busy the site and its agents are."""
         entry = self.site(loads.site)
         entry.ready_tasks, entry.running_tasks, entry.cache, entry.group = loads.ready, loads.running, loads.cache, loads.group
-        entry.negotiations, entry.refused = loads.negotiations, dict(loads.refused)
+        entry.negotiations, entry.refused, entry.quotes = loads.negotiations, dict(loads.refused), loads.quotes
         for name, agent in entry.agents.items():
             load = loads.agents.get(name, UNHEARD)
             agent.running, agent.health, agent.open_until_ms = load[:3]

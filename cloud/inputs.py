@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cloud.negotiations import Negotiation
 from cloud.views import CacheView
+from coordination.auction.quotes import Quotes
 from sync.link.standing import GroupStanding
 from workflow.contract import Contract
 from workflow.fair import PRIORITY
@@ -102,6 +103,7 @@ class SiteLoads(NamedTuple):
     refused: Mapping[str, int] = MappingProxyType({})
     group: GroupStanding | None = None
     at_ms: int = 0  # When it was heard (UTC).
+    quotes: Quotes | None = None
 
 
 class RunFinished(NamedTuple):

@@ -4,6 +4,7 @@ Tasks of a higher priority go first, then those of older runs (run ids sort by t
 is begun.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -86,6 +87,12 @@ class Dispatch:
     def ready_tasks(self) -> int:
         """How many tasks wait for an agent."""
         return len(self._queued) + len(self.coordinating.sought)
+
+    def queued(self) -> Counter[str]:
+        """How many tasks wait for an agent, by capability."""
+        places = (*self._queued, *self.coordinating.sought)
+        known = [(fragment, task) for run, task in places if (fragment := self.home.fragments.get(run)) is not None]
+        return Counter(fragment.task(task).capability for fragment, task in known if task < len(fragment.states))
 
     def _enqueue_woken(self, now: Now, out: list[object]) -> None:
         while self.home.woken:

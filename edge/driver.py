@@ -28,6 +28,7 @@ from edge.inputs import ProgressHeard
 from edge.joining import AgentTokens
 from edge.points import TellGone, TellPoint
 from edge.ports.driver import EdgePorts, OwnPorts
+from edge.quoting import FEATURE, quotes_of
 from edge.reading.service import SiteReads
 from edge.run_documents import RunDocuments
 from edge.service import Gateway
@@ -378,6 +379,9 @@ class EdgeNode:
         """How busy the agents are; only when it has changed."""
         self.reads.renew()
         loads = loads_of(self.executor, now := self.loop.clock.now())
+        link = self.exchange.links.get(CLOUD)
+        if link is not None and FEATURE in link.session.features:
+            loads.quotes.CopyFrom(quotes_of(self.executor, self.log.boot, now))
         if (group := self.ports.group()) is not None:
             loads.group.CopyFrom(group)
         return sync_pb2.SyncMessage(loads=loads) if self._told.news(loads, now) else None

@@ -265,10 +265,10 @@ class Home:
                 self.give_back(fragment.run, task)
                 continue
             verdict = judge(command, fragment.run, held) if command is not None else UNKNOWN
-            self.roster.drop(held.agent, fragment.run, task, verdict, now)
+            plan = fragment.task(task)
+            self.roster.drop(held.agent, fragment.run, task, verdict, now, plan.capability)
             if self.vigil:
                 self.vigil.forget(fragment.run, task)
-            plan = fragment.task(task)
             if plan.timeout_ms:
                 out.append(ClearTimer(fragment.run, f"deadline/{task}"))
             if self.leases.granted and fragment.states[task] != RECONCILE and not is_about(command, held):

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from coordination.auction.quotes import Measures
+from coordination.breaker import Outcome
 from coordination.direct import Assigner
 from coordination.lease import FencedResource, LeaseTable, StaleEpoch
 from edge.health import Health, Verdict
@@ -55,6 +57,7 @@ class Roster:
     epochs: dict[int, int] = field(default_factory=dict)
     health: Health = field(default_factory=Health)
     presences: Presences = field(default_factory=Presences)
+    measures: Measures = field(default_factory=Measures)
 
     def open(self, opened: AgentOpened, now: Now) -> tuple[Slot, int]:
         """Bind a session to the agent. Returns the slot and the session that this one replaces (0: none)."""
@@ -130,6 +133,7 @@ class Roster:
     def take(self, slot: Slot, run: str, task: int, attempt: int, now: Now, units: int = 1) -> None:
         """The agent holds an attempt, which takes so many units of its capacity."""
         slot.held[(run, task)] = attempt
+        self.measures.begun[(run, task)] = now.mono_ms
         if units > 1:
             slot.extra[(run, task)] = units - 1
         if self.health.standings and self.health.taken(slot.agent, (run, task), now):
@@ -137,11 +141,13 @@ class Roster:
         else:
             self.assigner.take(slot.agent, units)
 
-    def drop(self, agent: str, run: str, task: int, verdict: Verdict, now: Now) -> None:
-        """The agent no longer holds the task, which says something of it if it is here: nobody is blamed for being away."""
+    def drop(self, agent: str, run: str, task: int, verdict: Verdict, now: Now, capability: str = "") -> None:
+        """The agent no longer holds the task, which says something of it if it is here: nobody is blamed for being away. How long
+        it took is measured by `capability`."""
         slot = self.slots.get(agent)
         if slot is None or slot.held.pop((run, task), None) is None:
             return
+        self.measures.ended((run, task), capability, now.mono_ms, is_done=verdict.outcome is Outcome.SUCCESS)
         units = 1 + slot.extra.pop((run, task), 0) if slot.extra else 1
         if slot.session and self.health.ended(agent, (run, task), verdict, now):
             self.ready(slot, now)

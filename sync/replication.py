@@ -24,7 +24,7 @@ PROTOCOL_VERSION = 2
 PROTOCOL_OLDEST = 1
 # Both sides name what they can do; used is what both can. `bytes`: credit counts bytes, too; `deflate`: batches may be
 # compressed; `lag`: heartbeats tell how far the sender's stream is; `renew`: a stream may go on in a new incarnation.
-FEATURES = ("columns", "digest", "blobs", "bytes", "deflate", "lag", "renew")
+FEATURES = ("columns", "digest", "blobs", "bytes", "deflate", "lag", "renew", "quotes")
 BATCH_EVENTS_MAX = 1_000
 BATCH_BYTES_MAX = 1 << 20
 CREDITS = 16_384
@@ -81,6 +81,7 @@ class Session:
     credits: int = 0
     credit_bytes: int = 0
     features: frozenset[str] = frozenset()
+    peer_boot: int = 0  # Of the start of the peer that greeted.
     version: int = 0
     sent_seq: int = 0
     acked_seq: int = 0
@@ -137,6 +138,7 @@ class Session:
         self.recover_to = peer_receives.seq if peer_receives.seq > self.sends_head.seq else 0
         self.peer_seq = peer_sends.seq
         self.sent_seq = self.acked_seq = peer_receives.seq
+        self.peer_boot = hello.boot
         self.version = min(PROTOCOL_VERSION, hello.protocol_version)
         self.features = frozenset(FEATURES) & frozenset(hello.features)
         self.credits = min(hello.credits, CREDITS_MAX)

@@ -10,6 +10,7 @@ from cloud.fleet import Site
 from cloud.placement import Placement, Unplaceable, capabilities, needed_by, place
 from cloud.runs import Run
 from cloud.tendering.events import RunTendered
+from cloud.tendering.scoring import Scoring
 from coordination.auction.tender import Lot, Verdict, Worker, Yard, tender
 from sync.values import Now
 from workflow.plan import Plan
@@ -70,23 +71,34 @@ class Tendering:
             yield from self._tendered(batch, now, out)
 
     def _tendered(self, batch: list[Run], now: Now, out: list[object]) -> Iterator[tuple[Run, Placement | Unplaceable]]:
-        kinds: dict[tuple[str, float], list[Run]] = {}
+        kinds: dict[tuple[str, float, str], list[Run]] = {}
         for run in batch:
             by = self._by(run.plan)
             assert by is not None, f"run {run.id} is tendered"
-            kinds.setdefault((by.evaluator, by.price_max), []).append(run)
-        for (evaluator, price_max), runs in sorted(kinds.items()):
+            kinds.setdefault((by.evaluator, by.price_max, by.score), []).append(run)
+        for (evaluator, price_max, text), runs in sorted(kinds.items()):
             lots = [Lot(run.id, tuple(_needs(run.plan)), run.priority) for run in runs]
-            verdicts = tender(lots, self._yards(runs), evaluator, price_max)
+            rule = Scoring(text, self._planner.fleet)
+            verdicts = tender(lots, self._yards(runs), evaluator, price_max, now_ms=now.mono_ms, rule=rule.score)
             for run in runs:
                 verdict = verdicts.get(run.id)
                 if verdict is None:
-                    yield run, self._without(run)
+                    place = self._without(run)
+                    self._tell_unscored(run, place, rule.failed.get(run.id, ""), now, out)
+                    yield run, place
                     continue
                 detail = msgspec.json.encode(_detail(verdict, evaluator, len(_needs(run.plan)), len(runs)))
                 event = RunTendered(evaluator, verdict.site, detail)
                 self._planner.emit(self._planner.stream, run.id, BORN_EPOCH, event, now, out)
                 yield run, Placement([verdict.site], bytes(len(run.plan.tasks)))
+
+    def _tell_unscored(self, run: Run, place: Placement | Unplaceable, why: str, now: Now, out: list[object]) -> None:
+        """An author's rule said nothing of any site: where the run went all the same, and why."""
+        if why and isinstance(place, Placement):
+            site = place.sites[0]
+            reason = f"placed as any run: the score makes no number of what sites ask ({why})"
+            detail = msgspec.json.encode(Detail(reason, len(_needs(run.plan)), 0, 1, []))
+            self._planner.emit(self._planner.stream, run.id, BORN_EPOCH, RunTendered("custom", site, detail), now, out)
 
     def _without(self, run: Run) -> Placement | Unplaceable:
         return place(run.plan, run.inputs, self._planner.fleet, run.done_before())
@@ -120,7 +132,7 @@ def _yard(site: Site) -> Yard:
         for name, agent in sorted(site.agents.items())
         if agent.state == "available" and agent.health != "open"
     )
-    return Yard(site.id, workers, float(max(site.open_tasks, sum(worker.load for worker in workers))))
+    return Yard(site.id, workers, float(max(site.open_tasks, sum(worker.load for worker in workers))), site.quotes)
 
 
 def _cost(labels: dict[str, str]) -> float:
@@ -160,6 +172,7 @@ def _detail(verdict: Verdict, evaluator: str, tasks: int, together: int) -> Deta
 def _reason(verdict: Verdict, evaluator: str) -> str:
     own = next(each for each in verdict.answers if each.site == verdict.site)
     asked = f"site {verdict.site} asks {own.cost:g}, its busiest agent would be at {100 * own.busy:.0f} %"
+    asked += " (its own quote)" if own.by == "quote" else f" (worked out from its agents' load: {own.why})"
     best = verdict.answers[0]
     if len(verdict.answers) == 1:
         return f"{asked}; no other site could do it"

@@ -15,6 +15,7 @@ import msgspec
 from coordination.auction.bids import Bid, Bidder, Key, Lot, Refused, Terms
 from coordination.auction.evaluators import Scored, ScoreFailed
 from coordination.auction.house import Auction, House, Offer, Result, Standing
+from coordination.auction.quotes import NOMINAL_MS
 from edge.coordinating.members import bidder_of, has_room, members, who_may
 from edge.coordinating.seeker import Giving, Negotiation, Seeker
 from edge.coordinating.seeker import Lot as Task
@@ -41,8 +42,6 @@ PARAMETER_BYTES_MAX = 2_048
 """Larger parameters are not told before the award: a batch of offers stays below 1 MiB."""
 NAMED_MAX = 20
 """Bids that an award names, and a negotiation."""
-NOMINAL_MS = 1_000.0
-"""How long a task is taken to last where nobody knows better."""
 
 
 @dataclass(slots=True)
@@ -185,6 +184,7 @@ class Auctions(Seeker):
         award = Award(_rule(lot.terms), reason_of(result, won), result.round, *_told(result), left_out)
         given = self.giving.give(Task(*lot.key), won.bid.agent, (self.protocol, award), now, out, units=won.bid.units)
         if given == "given":
+            self.home.roster.measures.accepted(won.bid.agent, lot.who.capability, won.bid.cost, now.mono_ms)
             self.house.awarded(result)
         elif given == "no_room":
             self.house.missed(lot.key, now.mono_ms)

@@ -50,7 +50,7 @@ class Agent:
         stop. `journal` is a file for this agent alone (default: in the user's state directory). `secrets` is the
         site's secrets file. `tls` and `token` say who it is to a gateway on another machine (default: what the environment says
         in TIERCEL_TLS_CA, TIERCEL_TLS_CERT, TIERCEL_TLS_KEY, TIERCEL_TLS_SERVER and TIERCEL_TLS_TOKEN). `cost` is what it bids
-        where tasks are auctioned and it has no function for it. Raises ValueError when a
+        where tasks are auctioned and it has no function for it; its site knows it as the label `cost`. Raises ValueError when a
         value is out of range.
         """
         if kind not in KINDS:
@@ -65,7 +65,7 @@ class Agent:
             grace_s=grace_s,
             journal=journal_path(name) if journal is None else Path(journal),
             secrets=None if secrets is None else Path(secrets),
-            labels=dict(labels or {}),
+            labels={**({} if cost == 1.0 else {"cost": str(cost)}), **(labels or {})},
             tls=tls or tls_of(),
             token=token or token_of(),
             cost=cost,

@@ -445,6 +445,7 @@ class AgentLoads(_message.Message):
     GROUP_FIELD_NUMBER: _builtins.int
     NEGOTIATIONS_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
+    QUOTES_FIELD_NUMBER: _builtins.int
     ready: _builtins.int
     running: _builtins.int
     @_builtins.property
@@ -463,6 +464,10 @@ class AgentLoads(_message.Message):
     def refused(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Bids and votes that did not count, by code, since the site's start."""
 
+    @_builtins.property
+    def quotes(self) -> Global___SiteQuotes:
+        """Only to a cloud whose hello names the feature `quotes`."""
+
     def __init__(
         self,
         *,
@@ -473,14 +478,84 @@ class AgentLoads(_message.Message):
         group: Global___GroupLoad | None = ...,
         negotiations: _abc.Iterable[Global___Negotiation] | None = ...,
         refused: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        quotes: Global___SiteQuotes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "group", b"group"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "group", b"group", "quotes", b"quotes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "cache", b"cache", "group", b"group", "negotiations", b"negotiations", "ready", b"ready", "refused", b"refused", "running", b"running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "cache", b"cache", "group", b"group", "negotiations", b"negotiations", "quotes", b"quotes", "ready", b"ready", "refused", b"refused", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AgentLoads: _TypeAlias = AgentLoads  # noqa: Y015
+
+@_typing.final
+class SiteQuotes(_message.Message):
+    """What the site asks for tasks, by capability (at most 256): `boot` is that of its hello, and it holds for `valid_ms` from its arrival."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOT_FIELD_NUMBER: _builtins.int
+    VALID_MS_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    boot: _builtins.int
+    valid_ms: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Quote]: ...
+    def __init__(
+        self,
+        *,
+        boot: _builtins.int = ...,
+        valid_ms: _builtins.int = ...,
+        items: _abc.Iterable[Global___Quote] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot", b"boot", "items", b"items", "valid_ms", b"valid_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SiteQuotes: _TypeAlias = SiteQuotes  # noqa: Y015
+
+@_typing.final
+class Quote(_message.Message):
+    """`room` of `capacity` units are free. Prices are those of the cheapest agent and of all (mean). A task waits `wait_ms`, and then
+    takes `work_ms`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAPABILITY_FIELD_NUMBER: _builtins.int
+    ROOM_FIELD_NUMBER: _builtins.int
+    CAPACITY_FIELD_NUMBER: _builtins.int
+    CHEAPEST_FIELD_NUMBER: _builtins.int
+    MEAN_FIELD_NUMBER: _builtins.int
+    WAIT_MS_FIELD_NUMBER: _builtins.int
+    WORK_MS_FIELD_NUMBER: _builtins.int
+    capability: _builtins.str
+    room: _builtins.int
+    capacity: _builtins.int
+    cheapest: _builtins.float
+    mean: _builtins.float
+    wait_ms: _builtins.float
+    work_ms: _builtins.float
+    def __init__(
+        self,
+        *,
+        capability: _builtins.str = ...,
+        room: _builtins.int = ...,
+        capacity: _builtins.int = ...,
+        cheapest: _builtins.float = ...,
+        mean: _builtins.float = ...,
+        wait_ms: _builtins.float = ...,
+        work_ms: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capability", b"capability", "capacity", b"capacity", "cheapest", b"cheapest", "mean", b"mean", "room", b"room", "wait_ms", b"wait_ms", "work_ms", b"work_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quote: _TypeAlias = Quote  # noqa: Y015
 
 @_typing.final
 class GroupLoad(_message.Message):

@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from cloud.fleet import FleetAgent
+from cloud.inputs import SiteLoads
 from cloud.tendering.events import RunTendered
+from coordination.auction.quotes import Quote, Quotes
 from tests.cloud.control import Control
 from tests.workflow.plans import plan_of
 from workflow.events import decode
@@ -99,3 +101,42 @@ def test_a_restart_knows_where_the_runs_are(cloud: Control) -> None:
     runs = cloud.start(auctioned())
     cloud.restart()
     assert (sites(cloud, runs), len(tenders(cloud))) == ([["harbour"]], 1)
+
+
+def quoted(cloud: Control, site: str, price: float, wait_ms: float = 0.0) -> None:
+    """The site says what it asks, as of now."""
+    quote = Quote(4, 4, price, price, wait_ms, 10.0)
+    told = Quotes(1, cloud.clock.mono_ms, 1_000, {"pick": quote})
+    cloud.turn(SiteLoads(site, {}, 0, 0, quotes=told))
+
+
+def answers(event: RunTendered) -> dict[str, str]:
+    found: list[dict[str, str]] = msgspec.json.decode(event.detail)["answers"]
+    return {each["site"]: each["by"] for each in found}
+
+
+def test_what_a_site_quotes_counts_until_it_is_too_old_or_its_link_is_new(cloud: Control) -> None:
+    """The label says harbour, the quotes say airport; without quotes that hold, it is as the label says."""
+    quoted(cloud, "harbour", 9.0)
+    quoted(cloud, "airport", 2.0)
+    first = cloud.start(auctioned())
+    cloud.clock.pass_ms(1_001)
+    second = cloud.start(auctioned())
+    quoted(cloud, "harbour", 9.0)
+    cloud.planner.fleet.link("harbour", 1)
+    third = cloud.start(auctioned())
+    assert sites(cloud, first + second + third) == [["airport"], ["harbour"], ["harbour"]]
+    assert [set(answers(event).values()) for event in tenders(cloud)] == [{"quote"}, {"load"}, {"load"}]
+    assert "it has sent no quote" in msgspec.json.decode(tenders(cloud)[2].detail)["reason"]
+
+
+def test_a_custom_score_reads_what_sites_ask(cloud: Control) -> None:
+    """One that sites can answer decides; one that only agents can answer leaves the run to be placed as any, and says so."""
+    quoted(cloud, "harbour", 1.0)
+    quoted(cloud, "airport", 5.0)
+    able = cloud.start(auctioned(evaluator="custom", score="0.0 - bid.cost"))
+    rule = {"protocol": "auction", "evaluator": "custom", "score": "bid.cost + agent.labels.zone"}
+    unable = cloud.start(plan_of({"a": {"capability": "pick"}}, name="zoned", coordination=rule))
+    assert sites(cloud, able) == [["airport"]]
+    assert tenders(cloud)[1].site == sites(cloud, unable)[0][0]
+    assert "the score makes no number" in msgspec.json.decode(tenders(cloud)[1].detail)["reason"]
