@@ -140,6 +140,14 @@ class Gate:
         return True
 
     def bars_added(self, fragment: Fragment, task: int, now: Now) -> bool:
+        """Must the task wait for the link because it was added meanwhile? Then its run is parked."""
+        if not self.waits_as_added(fragment, task, now):
+            return False
+        since_ms, _ = self.parked.get(fragment.run, (now.mono_ms, ""))
+        self.parked[fragment.run] = since_ms, "added"
+        return True
+
+    def waits_as_added(self, fragment: Fragment, task: int, now: Now) -> bool:
         """Was the task added to the run while the site is cut off, and is the run to finish what was released and no more?"""
         grown = self.grown.get(fragment.run)
         if grown is None or self.cut is None or self.autonomy(fragment.run, fragment.contract or DEFAULT, now) == "continue":
@@ -147,11 +155,7 @@ class Gate:
         copy = fragment.copy_around(task)
         while copy is not None and copy.owner >= 0:
             copy = fragment.copy_around(copy.owner)
-        if copy is None or copy.number not in grown:
-            return False
-        since_ms, _ = self.parked.get(fragment.run, (now.mono_ms, ""))
-        self.parked[fragment.run] = since_ms, "added"
-        return True
+        return copy is not None and copy.number in grown
 
     def defers(self, fragment: Fragment, due: Due, now: Now) -> bool:
         """Must what falls due wait, too? It stays in the log, and falls due again when the run goes on."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.edge.whole_story import Happening, World, happenings
@@ -15,6 +15,9 @@ LAWS = settings(
 )
 # What tasks and rules of the others start; once the site knows it, it begins such runs itself while it is cut off.
 CHILD = {"name": "other", "version": "1", "tasks": {"a": {"capability": "pick", "effect": "repeatable"}}}
+# What a growing task adds while the site is cut off is ready, and waits for the link.
+GROWING = {"name": "growing", "version": "1", "tasks": {"t0": {"capability": "pack", "effect": "physical", "grows": True}}}
+ADDED_ALONE = [("link", "anna", 0, 0), ("cut", "anna", 0, 0), ("finish", "ben", 0, 1), ("report", "ben", 11, 0)]
 documents: st.SearchStrategy[list[dict[str, Any]]] = st.tuples(
     definitions(7, rich=True, name="one"), definitions(5, rich=True, name="two"), st.just(CHILD)
 ).map(list)
@@ -30,6 +33,7 @@ def told(written: list[dict[str, Any]], happened: list[Happening]) -> World:
 
 
 @given(documents, happenings)
+@example([GROWING, CHILD], ADDED_ALONE)
 @LAWS
 def test_a_whole_site_keeps_its_laws(written: list[dict[str, Any]], happened: list[Happening]) -> None:
     """Replicas are equal after every step, nothing begins before its time, resources suffice, every run waits for something that

@@ -31,7 +31,20 @@ from workflow.states import BLOCKED, NAMES, READY, RECONCILE, STUCK, WAITING
 from workflow.tasks import Kind
 
 AGENTS = ("join", "finish", "finish", "finish", "report", "report", "fail", "stop", "decline", "lose_line", "hang_up", "reboot")
-WORLD = ("again", "lie", "beat", "pass_little", "pass_much", "pass_hours", "release", "kill", "snapshot", "fail", "copy", "lose")
+WORLD = (
+    "again",
+    "lie",
+    "beat",
+    "pass_little",
+    "pass_much",
+    "pass_hours",
+    "release",
+    "kill",
+    "snapshot",
+    "fail_commit",
+    "copy",
+    "lose",
+)
 LINK = ("cut", "link")
 Happening = tuple[str, str, int, int]
 happenings: st.SearchStrategy[list[Happening]] = st.lists(
@@ -276,7 +289,7 @@ class World:
             case "snapshot":
                 self.site.driver._floor = self.site.driver.pos - SNAPSHOT_EVERY
                 self.site.turn()
-            case "fail":
+            case "fail_commit":
                 self.site.fail_commit()
             case "cut":
                 self.site.turn(PeerLost("cloud", "cut"))
@@ -364,7 +377,7 @@ class World:
             here = core.home.meetings._here.get(plan.sync.point, {})
             assert Holder(fragment.run, task) in here, f"{name} waits at a point where nobody knows of it"
             assert len(here) < plan.sync.parties, f"all are at {plan.sync.point}, and do not go on"
-        if not fragment.may_start(task):
+        if not fragment.may_start(task) or self._waits_for_link(fragment, task):
             return
         if state == BLOCKED:
             who = Holder(fragment.run, task)
@@ -379,10 +392,18 @@ class World:
         if state == READY and plan.kind is not Kind.WORK:
             assert not fragment.can_read(task), f"{name} is ready, and nobody looks at it"
 
+    def _waits_for_link(self, fragment: Fragment, task: int) -> bool:
+        """Was the task added while the site is cut off? Then it waits for the link, and the site says so of its run."""
+        gate = self.site.core.home.gate
+        is_added = gate.waits_as_added(fragment, task, self.site.clock.now())
+        return is_added and gate.parked.get(fragment.run, (0, ""))[1] == "added"
+
     # How it comes to an end ---
 
     def finish(self) -> None:
-        """Everybody comes back, all agents answer, time passes, people decide: every run ends, and gives back all it held."""
+        """The link and everybody come back, all agents answer, time passes, people decide: every run ends, and gives back all
+        it held. What was added while the site was cut off waits for the link, so without it nothing would end."""
+        self.site.greet()
         for _ in range(400):
             if not self.site.core.fragments:
                 break
