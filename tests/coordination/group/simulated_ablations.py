@@ -1,12 +1,12 @@
 """Safeguards of a member at work, and how to take each away."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 
 from coordination.group.log import Done, GroupLog, Proposal
 from coordination.group.replica import driver as replica
-from coordination.raft.values import Entry, Ready
+from coordination.raft.values import Ready
 from sync.commit import Commit
 
 
@@ -31,22 +31,7 @@ def _answer_at_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(GroupLog, "submit", submit)
 
 
-def _believe_places(patch: pytest.MonkeyPatch) -> None:
-    def answer(self: replica.Replica, committed: Sequence[Entry]) -> None:
-        for entry in committed:
-            if (proposal := self._waiting.pop(entry.index, None)) is not None:
-                proposal.done(None)
-
-    def end_leadership(self: replica.Replica) -> None:
-        if self.leadership is not None:
-            self.leadership.ended.set()
-
-    patch.setattr(replica.Replica, "_answer", answer)
-    patch.setattr(replica.Replica, "end_leadership", end_leadership)
-
-
 ABLATIONS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "leave_at_once": _leave_at_once,
     "answer_at_once": _answer_at_once,
-    "believe_places": _believe_places,
 }

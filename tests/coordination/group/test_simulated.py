@@ -10,7 +10,6 @@ from tests.coordination.group.simulated_ablations import ABLATIONS
 
 FIRST_BROKEN = {
     "answer_at_once": (1, "acknowledges"),
-    "believe_places": (1, "acknowledges"),
     "leave_at_once": (1, "acknowledges"),
 }
 """By safeguard: the first seed that notices that it is missing, and what it then says."""
