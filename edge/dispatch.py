@@ -89,10 +89,9 @@ class Dispatch:
         return len(self._queued) + len(self.coordinating.sought)
 
     def queued(self) -> Counter[str]:
-        """How many tasks wait for an agent, by capability."""
-        places = (*self._queued, *self.coordinating.sought)
-        known = [(fragment, task) for run, task in places if (fragment := self.home.fragments.get(run)) is not None]
-        return Counter(fragment.task(task).capability for fragment, task in known if task < len(fragment.states))
+        """How many tasks wait for an agent, by capability (`@name`: for one agent), within what is over meanwhile. The runs
+        themselves are not asked: most of them are packed while they wait."""
+        return Counter({name: len(queue) for name, queue in self._queues.items()}) + self.coordinating.wanted()
 
     def _enqueue_woken(self, now: Now, out: list[object]) -> None:
         while self.home.woken:

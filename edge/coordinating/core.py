@@ -23,6 +23,7 @@ class Coordinating(Part):
     seekers: Sequence[Seeker]
     sought: dict[Lot, Seeker] = field(default_factory=dict)
     _by_name: dict[str, Seeker] = field(init=False)
+    _capabilities: dict[Lot, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._by_name = {seeker.protocol: seeker for seeker in self.seekers}
@@ -42,13 +43,14 @@ class Coordinating(Part):
             self.withdraw(lot)
         if seeker is None:
             return False
-        self.sought[lot] = seeker
+        self.sought[lot], self._capabilities[lot] = seeker, fragment.task(task).capability
         seeker.seek(fragment, task, plan, now, out)
         return True
 
     def withdraw(self, lot: Lot) -> None:
         """It is sought for no longer."""
         if (seeker := self.sought.pop(lot, None)) is not None:
+            del self._capabilities[lot]
             seeker.withdraw(lot)
 
     def hand_out(self, now: Now, out: list[object]) -> None:
@@ -63,6 +65,10 @@ class Coordinating(Part):
         if self.home.paused or not self.sought:
             return None
         return min((due for seeker in self.seekers if (due := seeker.wake_mono_ms()) is not None), default=None)
+
+    def wanted(self) -> Counter[str]:
+        """How many tasks are sought for, by capability."""
+        return Counter(self._capabilities.values())
 
     def negotiations(self, now: Now) -> Iterator[Negotiation]:
         """What is under way, the oldest runs first."""

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from tiercel.backoff import Backoff
+from tiercel.channel import ChannelEnded, telling_ends
 from tiercel.errors import DocumentRefused
 from tiercel.v1 import document_pb2, document_pb2_grpc
 
@@ -57,13 +58,10 @@ class Watch:
     async def _next(self, call: Any) -> Message | None:
         """The next message of this connection; None if it has ended."""
         try:
-            message = await call.read()
-        except asyncio.CancelledError:
-            if (task := asyncio.current_task()) is None or task.cancelling():
-                raise
-            return None  # Not we, but the channel was ended: another takes over.
-        except grpc.aio.UsageError:
-            return None
+            with telling_ends():
+                message = await call.read()
+        except ChannelEnded:
+            return None  # Another takes over.
         except grpc.aio.AioRpcError as error:
             if error.code() in LOST or self._is_returning(error):
                 return None

@@ -226,13 +226,10 @@ class _Waiting:
     async def _next(self, call: Any) -> Met | None:
         """What is told next on this connection; None if it has ended, or the site has lost sight of us."""
         try:
-            answer = await call.read()
-        except asyncio.CancelledError:
-            if (task := asyncio.current_task()) is None or task.cancelling():
-                raise
-            return None  # Not we, but the channel was ended: another takes over.
-        except grpc.aio.UsageError:
-            return None
+            with telling_ends():
+                answer = await call.read()
+        except ChannelEnded:
+            return None  # Another takes over.
         except grpc.aio.AioRpcError as error:
             is_stranger = error.code() is grpc.StatusCode.PERMISSION_DENIED and self._strange_s < STRANGER_S_MAX
             if error.code() in LOST or is_stranger:
