@@ -89,8 +89,8 @@ class Dispatch:
         return len(self._queued) + len(self.coordinating.sought)
 
     def queued(self) -> Counter[str]:
-        """How many tasks wait for an agent, by capability (`@name`: for one agent), within what is over meanwhile. The runs
-        themselves are not asked: most of them are packed while they wait."""
+        """How many tasks wait for an agent, by capability (`@name`: for one agent), within what is over meanwhile. It is asked
+        every few seconds, so it does not walk over what waits."""
         return Counter({name: len(queue) for name, queue in self._queues.items()}) + self.coordinating.wanted()
 
     def _enqueue_woken(self, now: Now, out: list[object]) -> None:
