@@ -69,21 +69,19 @@ Tls = tuple[Path, Path]
 
 
 async def serve(
-    app: ASGIApp, host: str, port: int, *, ready: Callable[[str], None] | None = None, tls: Tls | None = None
+    app: ASGIApp, listener: socket.socket, *, ready: Callable[[str], None] | None = None, tls: Tls | None = None
 ) -> None:
-    """Serve in the running loop until cancelled, then close gracefully and return.
+    """Serve in the running loop until cancelled, then close gracefully and return. `listener` is one of `listen`.
 
-    `ready` is called with the base URL (port 0 takes any free one) once connections are taken. At the end requests in
-    flight get `CLOSING_S` seconds, WebSockets a close frame (1012). Installs no signal handlers. Raises OSError if the
-    address cannot be had.
+    `ready` is called with the base URL once connections are taken. At the end requests in flight get `CLOSING_S` seconds,
+    WebSockets a close frame (1012). Installs no signal handlers.
     """
-    listener = _listen(host, port)
     server = _Server(app, tls)
     serving = asyncio.create_task(server.serve([listener]))
     try:
         if ready is not None:
-            bound = listener.getsockname()[1]
-            ready(f"{'https' if tls else 'http'}://{host}:{bound}")
+            host, bound = listener.getsockname()[:2]
+            ready(f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{bound}")
         await asyncio.shield(serving)
     except asyncio.CancelledError:
         server.stop()
@@ -134,9 +132,12 @@ class _Server(uvicorn.Server):
             connection.transport.abort()  # A client that reads nothing would keep it open for ever.
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket. Its protocol is named, for asyncio sends small answers at once (TCP_NODELAY) only if it knows it:
-    otherwise each would wait 40 ms for the client's delayed acknowledgement."""
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket that listens (port 0 takes any free one). Raises OSError if the address cannot be had.
+
+    Its protocol is named, for asyncio sends small answers at once (TCP_NODELAY) only if it knows it: otherwise each would wait
+    40 ms for the client's delayed acknowledgement.
+    """
     host = host.strip("[]")  # As IPv6 addresses are written beside a port.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -395,6 +395,7 @@ class NodeThread:
             self._failure = error
             if self._begun.is_set() and self._exit_on_failure:
                 # A node that has stopped must not look alive: the log brings it back, under a supervisor.
+                structlog.get_logger().error("the node ends by a failure", exc_info=True)
                 traceback.print_exc()
                 os._exit(70)
         finally:

@@ -16,7 +16,7 @@ import pytest
 
 from sync.identity import main as certificates
 from sync.identity.names import Identity
-from tests.whole import free_port
+from tests.free_ports import free_port
 
 PATIENCE_S = 60.0
 AGENT = """

@@ -13,8 +13,9 @@ from edge.driver import EdgeConfig, EdgeNode
 from sync.identity.expiry import GRACE_MS, outlived
 from sync.identity.files import tls_files
 from tests.command_line import command
+from tests.free_ports import free_port
 from tests.test_well import ended, served
-from tests.whole import Whole, free_port, lay_certs, until, whole
+from tests.whole import Whole, lay_certs, until, whole
 from tiercel import Tls
 from tiercel.channel import open_channel
 from tiercel.v1 import agent_pb2, agent_pb2_grpc, blob_pb2_grpc, events_pb2

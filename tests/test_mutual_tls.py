@@ -17,8 +17,9 @@ from sync.identity.driver import Credentials
 from sync.identity.files import TlsFiles, files_in, tls_files
 from sync.identity.names import Identity
 from sync.serving.service import CHANNEL_OPTIONS
+from tests.free_ports import free_port
 from tests.test_well import ended, served
-from tests.whole import free_port, lay_certs, until, whole
+from tests.whole import lay_certs, until, whole
 from tiercel.answers import ServerUnreachable
 from tiercel.client import Client
 from tiercel.v1 import agent_pb2, agent_pb2_grpc, blob_pb2_grpc, events_pb2

@@ -21,8 +21,9 @@ from sync.identity.renewing import due_ms, spread_s
 from sync.identity.signing.main import Authority, Signed, accepted, request_for
 from sync.identity.upkeep.service import NotRenewed, renewed_over
 from tests.command_line import COMMAND
+from tests.free_ports import free_port
 from tests.test_mutual_tls import nodes, secure
-from tests.whole import Whole, free_port, lay_certs, linked, until, whole
+from tests.whole import Whole, lay_certs, linked, until, whole
 from tiercel.v1 import join_pb2, join_pb2_grpc
 
 PATIENCE_S = 60.0

@@ -22,9 +22,10 @@ from sync.identity import main as certificates
 from sync.identity.files import TlsFiles, tls_files
 from sync.identity.names import Identity
 from sync.identity.signing.main import request_for
+from tests.free_ports import free_port
 from tests.test_mutual_tls import secure
 from tests.test_well import ended, served
-from tests.whole import free_port, lay_certs, linked, until
+from tests.whole import lay_certs, linked, until
 from tiercel.v1 import blob_pb2_grpc, events_pb2, join_pb2, join_pb2_grpc
 
 TOKENS = "/api/v1/site-tokens"

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from typing import Any
 
 import grpc
 import httpx
+import pytest
 import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -20,8 +22,9 @@ from sync.clock import wall_ms
 from sync.inputs import Replicated
 from sync.replication import LinkRefused
 from sync.values import StreamId
+from tests.free_ports import free_port
 from tests.sync.chained import Scribe
-from tests.whole import free_port, until
+from tests.whole import until
 from workflow.events import AgentRegistered, encode
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -145,3 +148,14 @@ async def test_a_site_whose_clock_is_ahead_is_shown(cloud: GlobalPlanner) -> Non
     assert ahead_ms - PATIENCE_S * 1_000 < clock["ahead_ms"] <= ahead_ms
     assert clock["at"] >= began_ms
     assert clock["count"] == 1
+
+
+async def test_a_cloud_that_cannot_have_its_port_never_says_that_it_serves(tmp_path: Path) -> None:
+    """Another process holds the port of its API: it ends with the address in its error, and was never ready."""
+    ready = asyncio.Event()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        node = GlobalPlanner(CloudConfig(tmp_path, api_port=port, sync_listen=f"127.0.0.1:{free_port()}"))
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
+            await asyncio.wait_for(node.serve(ready), PATIENCE_S)
+    assert not ready.is_set()

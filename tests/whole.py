@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import shutil
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,15 +17,10 @@ from sync.identity import main as certificates
 from sync.identity.files import TlsFiles, tls_files
 from sync.identity.names import Identity
 from sync.retention.policy import Policy
+from tests.free_ports import free_port
 from tiercel import Agent
 
 PATIENCE_S = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Whole:

@@ -1,6 +1,7 @@
 """The ports of the cloud: sockets and a disk. The simulator of the tests gives the same GlobalPlanner its own."""
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING, Protocol
 
 import grpc
@@ -52,7 +53,8 @@ class OwnPorts:
         self.clock = SystemClock(self.log.boot)
 
     def servers(self, node: "GlobalPlanner") -> Servers:
-        """The addresses that the sites dial, taken now and served from `start` on."""
+        """The addresses that the sites and the users dial, taken now, so that a node that cannot have one never says that it
+        serves; the sites' are served from `start` on."""
         guards = [Guard(nodes_only, shown=node.certificate_refusal)] if self._config.tls else []
         server = grpc.aio.server(interceptors=guards, options=CHANNEL_OPTIONS)
         sync_pb2_grpc.add_SyncServiceServicer_to_server(SyncServer(node.exchange, node.papers), server)
@@ -60,7 +62,9 @@ class OwnPorts:
         join_pb2_grpc.add_RenewalServiceServicer_to_server(RenewalServer(node.signing), server)
         node.health.join(server)
         server_port(server, self._config.sync_listen, self._config.tls)
-        return _Sockets(server, *([self._joining(node)] if self._config.listen_join else []))
+        joining = [self._joining(node)] if self._config.listen_join else []
+        self._listener = api.listen(self._config.api_host, self._config.api_port)
+        return _Sockets(self._listener, server, *joining)
 
     def _joining(self, node: "GlobalPlanner") -> grpc.aio.Server:
         """A server of its own: strangers reach nothing else."""
@@ -76,12 +80,12 @@ class OwnPorts:
 
     async def serve_api(self, node: "GlobalPlanner") -> None:
         """The HTTP API."""
-        await api.serve(make_routes(node), self._config.api_host, self._config.api_port, tls=self._config.api_tls)
+        await api.serve(make_routes(node), self._listener, tls=self._config.api_tls)
 
 
 class _Sockets:
-    def __init__(self, *servers: grpc.aio.Server) -> None:
-        self._servers = servers
+    def __init__(self, listener: socket.socket, *servers: grpc.aio.Server) -> None:
+        self._listener, self._servers = listener, servers
 
     async def start(self) -> None:
         for server in self._servers:
@@ -89,3 +93,4 @@ class _Sockets:
 
     async def stop(self) -> None:
         await asyncio.gather(*(server.stop(grace=0.2) for server in self._servers))
+        self._listener.close()

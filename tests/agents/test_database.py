@@ -21,7 +21,7 @@ from agents.config import DatabaseSource
 from agents.database import Databases
 from coordination.breaker import BreakerPolicy
 from tests.agents.attempts import context
-from tests.whole import free_port
+from tests.free_ports import free_port
 from tiercel import RetryableError, TerminalError
 from tiercel.errors import Superseded
 

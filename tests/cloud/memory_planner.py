@@ -10,7 +10,7 @@ from queue import Queue
 import msgspec
 import yaml
 
-from cloud.api import make_app, serve
+from cloud.api import listen, make_app, serve
 from cloud.consistency.asked import Fresh
 from cloud.looking.wanted import Wanted
 from cloud.port import Problem, RunRequest, Started, Then
@@ -228,7 +228,7 @@ def served(port: int = 0, known: dict[str, RunView] | None = None) -> Iterator[t
         planner = MemoryPlanner()
         planner.known = known or {}
         app = make_app(planner)
-        task = asyncio.create_task(serve(app, "127.0.0.1", port, ready=lambda url: found.put((url, planner, task))))
+        task = asyncio.create_task(serve(app, listen("127.0.0.1", port), ready=lambda url: found.put((url, planner, task))))
         await task
 
     thread = threading.Thread(target=asyncio.run, args=(main(),))

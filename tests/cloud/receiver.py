@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from tests.whole import free_port
+from tests.free_ports import free_port
 
 
 @dataclass

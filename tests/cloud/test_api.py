@@ -13,7 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 import cloud.api
-from cloud.api import serve
+from cloud.api import listen
 from cloud.requests import BODY_BYTES_MAX
 from cloud.views import RunSummary
 from sync.actors import InboxFull
@@ -498,11 +498,11 @@ def test_the_end_of_the_server_is_told_to_watchers() -> None:
     assert planner.changes == []
 
 
-async def test_an_address_in_use_is_named() -> None:
+def test_an_address_in_use_is_named() -> None:
     """Whoever starts a second server on a port reads which port it is."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
-            await serve(cloud.api.make_app(MemoryPlanner()), "127.0.0.1", port)
+            listen("127.0.0.1", port)

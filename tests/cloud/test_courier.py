@@ -19,7 +19,8 @@ from sync.actors import SystemClock
 from sync.inputs import FromPeer
 from sync.values import stream_id
 from tests.cloud.receiver import Receiver, receiving
-from tests.whole import free_port, until
+from tests.free_ports import free_port
+from tests.whole import until
 from workflow.steering_events import RuleFired
 
 FAST: dict[str, Any] = {"first_s": 0.01, "limit_s": 0.05}

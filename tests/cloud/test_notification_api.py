@@ -9,7 +9,8 @@ import pytest_asyncio
 
 from tests.cloud.receiver import receiving
 from tests.command_line import command
-from tests.whole import Whole, free_port, until, whole
+from tests.free_ports import free_port
+from tests.whole import Whole, until, whole
 from tiercel import TerminalError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

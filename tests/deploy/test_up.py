@@ -3,12 +3,11 @@
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -16,18 +15,13 @@ import pytest
 
 from deploy import health
 from deploy.cluster import processes_of
+from tests.free_ports import free_ports
 from tiercel.client import Client
 from tiercel.tls import Tls
 
 TIERCEL = [sys.executable, "-c", "from tiercel.cli.main import main; main()"]
 PATIENCE_S = 100.0
 LOOPBACK = ("127.0.0.1", "::ffff:127.0.0.1", "::1")
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(closing(socket.create_server(("127.0.0.1", 0)))) for _ in range(count)]
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 class Up:

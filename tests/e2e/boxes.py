@@ -13,7 +13,8 @@ from edge.driver import EdgeConfig
 from edge.group.values import Box
 from tests.e2e.children import Child
 from tests.e2e.node import Service
-from tests.e2e.system import PATIENCE_S, System, free_port
+from tests.e2e.system import PATIENCE_S, System
+from tests.free_ports import free_port
 from tiercel.v1 import members_pb2, members_pb2_grpc
 
 SITE, NAMES = "harbour", ("a", "b", "c")

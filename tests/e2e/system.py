@@ -9,9 +9,7 @@ Nothing of it is left when `close` returns. Directories:
 
 import contextlib
 import csv
-import random
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,6 +26,7 @@ from sync.verify import VerifyReport
 from tests.e2e.children import Child
 from tests.e2e.node import Service
 from tests.examples.warehouse import EXAMPLES
+from tests.free_ports import free_port
 from tiercel.answers import ApiError, ServerUnreachable
 from tiercel.client import Client
 
@@ -224,16 +223,6 @@ def plenty(directory: Path) -> Path:
         written.writeheader()
         written.writerows({**row, "quantity": 1_000_000} for row in rows)
     return path
-
-
-def free_port() -> int:
-    """A port below those that the system gives to outgoing connections, so that nobody takes it while its node is restarted."""
-    chance = random.SystemRandom()
-    while True:
-        port = chance.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def _extra(site: str) -> AgentDescription:

@@ -16,7 +16,7 @@ from sync.identity import main as certificates
 from sync.identity.names import Identity
 from sync.identity.signing.main import request_for
 from tests.command_line import COMMAND
-from tests.e2e.system import free_port
+from tests.free_ports import free_port
 from tests.test_site_joining import asked
 
 PATIENCE_S = 90.0

@@ -16,8 +16,9 @@ from deploy.nodes import Change
 from deploy.system import LocalSystem
 from sync.log import verify
 from tests.e2e.storm import seed_of_this_run
-from tests.e2e.system import free_port, plenty
+from tests.e2e.system import plenty
 from tests.examples.warehouse import EXAMPLES, definition_of, inputs_of, orders
+from tests.free_ports import free_port
 from tiercel.answers import ApiError, RunRequest
 from tiercel.client import Client
 

@@ -19,7 +19,8 @@ from sync.commit import Commit
 from sync.inputs import LACKS_TO
 from sync.log import EventLog
 from sync.values import NodeId
-from tests.whole import PATIENCE_S, free_port, until
+from tests.free_ports import free_port
+from tests.whole import PATIENCE_S, until
 from workflow.resources import Holder
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import random
-import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,20 +14,12 @@ from coordination.group.values import GroupConfig, LeadershipLost
 from sync.commit import Commit
 from sync.log import EventLog
 from sync.values import NodeId
+from tests.free_ports import free_ports
 from tests.sync.chained import Scribe, commit
 
 T = TypeVar("T")
 
 SITE = "harbour"
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 @dataclass(slots=True, eq=False)

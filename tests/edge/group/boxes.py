@@ -17,7 +17,7 @@ from edge.driver import EdgeConfig
 from edge.group.driver import GroupNode
 from edge.group.values import Box
 from sync.identity.files import TlsFiles
-from tests.coordination.group.boxes import free_ports
+from tests.free_ports import free_ports
 from tiercel import Agent
 from tiercel.v1 import members_pb2
 
