@@ -6,7 +6,8 @@
 A point has generations. A generation ends exactly once: it is released (its parties go on) or broken (nobody does, and all who
 wait are told why); a cyclic point then begins the next. An arrival counts once per agent and generation, as often as it is said.
 Whoever is gone is not waited for without end: `PointTerms.on_death` says what follows, and a deadline ends a generation in which
-somebody merely does not come.
+somebody merely does not come. It counts from the first arrival, and a process that crashes while it waits, alone, does not put it
+off: only who leaves of his own accord, as the last, closes a generation.
 
 Hensgen, Finkel, Manber, "Two algorithms for barrier synchronization", 1988; the broken state is that of java.util.concurrent's
 CyclicBarrier: either all parties of a generation pass, or all are told.
@@ -31,6 +32,9 @@ from sync.points.terms import PointTerms
 from sync.values import Now
 
 NAMED_MAX = 10
+UNREACHABLE = "unreachable"
+"""Why an agent is gone whose lease has ended: it may have crashed, and come again."""
+
 PARTIES = "all parties are here"
 PARTIES_PAST = "it was released before"
 
@@ -130,7 +134,7 @@ class Barrier:
             case Expire(generation):
                 return self._expire(generation, now)
             case Break(code, reason):
-                return [self._broken(code, reason, now)] if self.point.arrived else []
+                return [self._broken(code, reason, now)] if self.point.is_open else []
             case Reset(reason):
                 return self._reset(reason, now)
             case _:
@@ -155,6 +159,18 @@ class Barrier:
             return Generation(passed.generation, "", PARTIES_PAST, passed.at_ms, {asked.agent: passed.name})
         return self._stands(asked) if self.point.is_over else None
 
+    def require_present(self, generation: int) -> None:
+        """Raises PointRefused if the generation (0: whichever it is) is not the present one, or has ended."""
+        point = self.point
+        if generation > point.generation:
+            raise self._not_begun(generation)
+        if not generation or (generation == point.generation and not point.is_over):
+            return
+        past = point.ended(generation)
+        how = f"{'broken' if past.code else 'released'}: {past.reason}" if past is not None else "no longer kept"
+        present = "it is not cyclic" if point.is_over else f"the present one is {point.generation}"
+        raise PointRefused("generation_over", f"generation {generation} of {self.name} is over ({how}); {present}")
+
     # Arriving ---------------------------------------------------------------------------------------------------------
 
     def _arrive(self, asked: Arrive, now: Now) -> list[PointEvent]:
@@ -162,10 +178,15 @@ class Barrier:
             return []
         if (here := self.point.arrived.get(asked.agent)) is not None:
             return self._wait_anew(asked, here, now)
-        place = self._place_of(asked)
-        name, generation = self.name, self.point.generation
+        return self._then([self._arrived(asked, self._place_of(asked), now)], now)
+
+    def _arrived(self, asked: Arrive, place: str, now: Now) -> PointArrived:
+        """The deadline is that of the first of the generation."""
+        point, length_ms = self.point, self.terms.deadline_ms
+        opened_ms = point.opened_ms or now.wall_ms
+        ends_ms = point.ends_ms(length_ms) or (opened_ms + length_ms if length_ms else 0)
         who = asked.arrival, place, asked.boot, asked.wait
-        return self._then([PointArrived(name, generation, asked.agent, now.wall_ms, *who)], now)
+        return PointArrived(self.name, point.generation, asked.agent, now.wall_ms, *who, opened_ms, ends_ms)
 
     def _wait_anew(self, asked: Arrive, here: Arrival, now: Now) -> list[PointEvent]:
         """It is there already: only a later wait of the same process takes the place of the one before. The agent has not left
@@ -173,9 +194,7 @@ class Barrier:
         heard = self.point.heard.get(asked.agent)
         if heard is None or heard.boot != asked.boot or asked.wait <= heard.wait:
             return []
-        name, generation = self.name, self.point.generation
-        who = asked.arrival, here.place, asked.boot, asked.wait
-        return self._then([PointArrived(name, generation, asked.agent, now.wall_ms, *who)], now)
+        return self._then([self._arrived(asked, here.place, now)], now)
 
     def _wait_before(self, asked: Arrive) -> Generation | None:
         """How this very wait ended, if it is heard of again. Raises PointRefused of one that the agent has given up since."""
@@ -271,7 +290,8 @@ class Barrier:
             return []
         if terms.on_death == "fail" and not point.arrived:
             return []  # Nobody waits: it may be back before the first one comes.
-        died = PartyDied(self.name, point.generation, agent, reason, now.wall_ms, self._kept(agent))
+        crashed = reason == UNREACHABLE
+        died = PartyDied(self.name, point.generation, agent, reason, now.wall_ms, self._kept(agent), crashed)
         if terms.on_death == "fail":
             return [died, self._broken("party_died", f"{agent} is gone ({reason})", now)]
         return self._then([died], now)
@@ -280,7 +300,7 @@ class Barrier:
         point = self.point
         arrived = point.arrived.get(agent)
         if arrived is not None and boot and arrived.boot and arrived.boot != boot:
-            return [PartyWithdrew(self.name, point.generation, agent)]
+            return [PartyWithdrew(self.name, point.generation, agent, crashed=True)]
         is_gone = (agent in point.dead or agent in point.lost) and agent not in point.filled()
         return [PartyReturned(self.name, point.generation, agent)] if is_gone else []
 
@@ -294,7 +314,7 @@ class Barrier:
 
     def _expire(self, generation: int, now: Now) -> list[PointEvent]:
         point, terms = self.point, self.terms
-        if generation != point.generation or point.is_over or not point.arrived:
+        if generation != point.generation or point.is_over or not point.is_open:
             return []
         late = self._missing()
         if terms.on_death == "proceed" and len(point.arrived) >= terms.quorum:
@@ -303,7 +323,7 @@ class Barrier:
 
     def _reset(self, reason: str, now: Now) -> list[PointEvent]:
         point = self.point
-        if point.arrived:
+        if point.is_open:
             return [self._broken("reset", reason, now, point.generation + 1)]
         return [PointReset(self.name, point.generation + 1, reason, now.wall_ms)] if point.is_over else []
 

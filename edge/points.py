@@ -101,7 +101,7 @@ class SyncPoints(Part):
         self._home, self._documents = home, documents
         self.runs: dict[str, None] = {}
         self._agents: list[AgentDeparted | AgentRegistered] = []
-        self._look: dict[str, None] = {}  # Runs to be looked at when the batch is over: they came, stop, or begin anew.
+        self._look: dict[str, bool] = {}  # To be looked at when the batch is over: who has come, or (False) stops or begins anew.
         self._gone: list[str] = []
 
     def steps(self) -> dict[type, Step]:
@@ -128,13 +128,13 @@ class SyncPoints(Part):
         if has_points:
             self.runs[run] = None
         if has_points or isinstance(event, FragmentTaken):  # That one is not here yet: it is looked at when the batch is over.
-            self._look[run] = None
+            self._look[run] = True
 
     def _note(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         if isinstance(event, FragmentReopened):
             self._begin(is_own, run, event, time_ms)
         elif run in self.runs:
-            self._look[run] = None
+            self._look.setdefault(run, False)
 
     def _forget(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         if is_own and run in self.runs:
@@ -149,18 +149,21 @@ class SyncPoints(Part):
     def restored(self, now: Now, out: list[object]) -> None:
         """The log has been folded: what it told of agents is in the roster by now."""
         self._agents, self._gone = [], []
-        self.runs = {run: None for run, fragment in self._home.fragments.looks() if fragment.plan.points}
-        self._look = dict(self.runs)
+        known = {run: fragment for run, fragment in self._home.fragments.looks() if fragment.plan.points}
+        self.runs, self._look = dict.fromkeys(known), dict.fromkeys(known, False)
+        for fragment in known.values():  # The log has them, unless it was fetched back; one that was moved stays (see Driver).
+            out += timers_of(fragment)
 
     # Between batches --------------------------------------------------------------------------------------------------
 
     def settle(self, now: Now, out: list[object]) -> None:
         """Parties that went or came back, runs that stop, and those that begin anew."""
         look, self._look = self._look, {}
-        for run in look:
+        for run, has_come in look.items():
             if (fragment := self._home.fragments.get(run)) is not None and fragment.plan.points:
                 self.runs[run] = None
                 self._review(fragment, now, out)
+                out += timers_of(fragment) if has_come else ()
         agents, self._agents = self._agents, []
         for event in agents:
             for run in list(self.runs):
@@ -181,9 +184,9 @@ class SyncPoints(Part):
     def _review(self, fragment: Fragment, now: Now, out: list[object]) -> None:
         """A run that came from another site brings arrivals of agents that are not here; one that is stopped lets nobody wait on;
         what had broken begins anew with tasks that are done anew."""
-        for name, terms in fragment.plan.points.items():
+        for name in fragment.plan.points:
             point = point_of(fragment, name)
-            if point.arrived and fragment.stopping:
+            if point.is_open and fragment.stopping:
                 why = f"run {fragment.run} is being stopped ({fragment.stopping}: {fragment.detail})"
                 self._decide(fragment, name, Break("run_stopping", why), now, out)
                 continue
@@ -192,8 +195,6 @@ class SyncPoints(Part):
             for agent, arrival in list(point.arrived.items()):
                 if (said := self._astray(agent, arrival)) is not None:
                     self._decide(fragment, name, said, now, out)
-            if (still := point_of(fragment, name)).arrived and terms.deadline_ms:
-                out.append(SetTimer(fragment.run, _key(name, still.generation), still.opened_ms + terms.deadline_ms))
 
     def _astray(self, agent: str, arrival: Arrival) -> Die | Return | None:
         """What is to be said of one who has arrived and is not at this site. Of whom the cloud spoke, nobody here knows."""
@@ -227,8 +228,11 @@ class SyncPoints(Part):
     def _obey(
         self, fragment: Fragment, order: ArriveAt | WithdrawFrom | ResetPoint, command: str, now: Now, out: list[object]
     ) -> None:
-        """The same, asked through the cloud."""
+        """The same, asked through the cloud. A generation that is over is refused: an agent asks what became of it, who takes back
+        for others has to know that it was too late."""
         try:
+            if isinstance(order, WithdrawFrom):
+                _barrier(fragment, order.point).require_present(order.generation)
             self._do(fragment, order, now, out)
         except PointRefused as refused:
             answer = CommandAnswered(command, False, f"{refused.code}: {refused}")
@@ -328,7 +332,7 @@ class SyncPoints(Part):
             if before[1]:
                 out.append(ClearTimer(run, _key(name, before[0])))
             if point.opened_ms:
-                out.append(SetTimer(run, _key(name, point.generation), point.opened_ms + length_ms))
+                out.append(SetTimer(run, _key(name, point.generation), point.ends_ms(length_ms)))
         for number in _ended(events) or [0]:
             self._leave(run, TellPoint(run, _view(fragment, name, number)), out)
 
@@ -342,6 +346,13 @@ def _barrier(fragment: Fragment, name: str) -> Barrier:
         known = ", ".join(fragment.plan.points) or "none"
         raise PointRefused("point_unknown", f"run {fragment.run} has no sync point {name!r}; it has: {known}")
     return Barrier(name, terms, point_of(fragment, name))
+
+
+def timers_of(fragment: Fragment) -> list[SetTimer]:
+    """When the generations that are open at its points are over."""
+    points = [(name, point_of(fragment, name), terms.deadline_ms) for name, terms in fragment.plan.points.items()]
+    ends = [(_key(name, point.generation), point.ends_ms(length_ms)) for name, point, length_ms in points]
+    return [SetTimer(fragment.run, key, ends_ms) for key, ends_ms in ends if ends_ms]
 
 
 def _view(fragment: Fragment, name: str, generation: int = 0) -> PointView:

@@ -237,6 +237,22 @@ async def test_operators_see_and_do_the_same_on_the_command_line(system: Whole) 
     assert "idle" in await command(system, "run", "sync", "reset", run, "lift", "--wait", "20")
 
 
+async def test_a_withdrawal_names_its_generation(system: Whole) -> None:
+    """One that is over is refused with a code, over the API and on the command line; what is no number, too."""
+    run = await begin(system, {"parties": ["anna", "ben"], "cyclic": True, "deadline": "61s"})
+    for agent in ("anna", "ben", "anna"):
+        await arrive(system, run, agent, wait_s=0)
+    path = at(run, "lift", "agent", "anna")
+    over = await system.client.delete(path, params={"generation": "1", "wait": "20"})
+    assert (over.status_code, over.json()["code"]) == (409, "generation_over"), over.text
+    wrong = await system.client.delete(path, params={"generation": "-1"})
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_parameter"), wrong.text
+    words = await command(system, "run", "sync", "withdraw", run, "lift", "anna", "--generation", "1", "--wait", "20", code=1)
+    assert "generation 1 of lift is over" in words
+    gone = await system.client.delete(path, params={"generation": "2", "wait": "20"})
+    assert (gone.status_code, gone.json()["state"], gone.json()["generation"]) == (200, "idle", 2), gone.text
+
+
 async def test_a_site_that_is_cut_off_goes_on_by_itself(system: Whole) -> None:
     """Its agents meet without the cloud, which learns of it when it is back."""
     run = await begin(system, {"parties": ["anna", "ben"], "deadline": "60s"})

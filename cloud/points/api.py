@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
     from cloud.service import PlannerService
 
+DIGITS_MAX = 15
+
 
 class Endpoints:
     """What the run's home has not decided in time, or what still waits for others, is answered with 202."""
@@ -40,7 +42,8 @@ class Endpoints:
 
     async def withdraw(self, run: str, point: str, agent: str, request: Request) -> Response:
         wait = wait_s(request.query_params.get("wait", "2"))
-        return _changed(await self._points.withdraw(run, WithdrawFrom(point, _agent(agent)), wait))
+        generation = _generation(request.query_params.get("generation", "0"))
+        return _changed(await self._points.withdraw(run, WithdrawFrom(point, _agent(agent), generation), wait))
 
     async def reset(self, run: str, point: str, request: Request) -> Response:
         wait = wait_s(request.query_params.get("wait", "2"))
@@ -50,6 +53,12 @@ class Endpoints:
 
 def _changed(view: SyncPointView) -> Response:
     return answer(view, 202 if view.command else 200)
+
+
+def _generation(said: str) -> int:
+    if not said.isascii() or not said.isdigit() or len(said) > DIGITS_MAX:
+        raise of_parameters([("generation", "a whole number from 0 is expected; 0: the present one")])
+    return int(said)
 
 
 def _agent(name: str) -> str:

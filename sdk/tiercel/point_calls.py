@@ -26,10 +26,13 @@ class PointCalls:
         path = f"{_at(run)}/{quote(point, safe='')}/agent/{quote(agent, safe='')}"
         return cast(dict[str, Any], self._request("POST", path, content=content, headers=headers, wait_s=wait_s))
 
-    def withdraw(self: Any, run: str, point: str, agent: str, *, wait_s: float = 2.0) -> dict[str, Any]:
-        """An agent waits there no longer."""
+    def withdraw(
+        self: Any, run: str, point: str, agent: str, *, wait_s: float = 2.0, generation: int = 0
+    ) -> dict[str, Any]:
+        """An agent waits there no longer. With a `generation` only in that one: refused (`generation_over`) if it has ended."""
         path = f"{_at(run)}/{quote(point, safe='')}/agent/{quote(agent, safe='')}"
-        return cast(dict[str, Any], self._request("DELETE", path, {"wait": wait_s}, wait_s=wait_s))
+        asked = {"wait": wait_s, **({"generation": generation} if generation else {})}
+        return cast(dict[str, Any], self._request("DELETE", path, asked, wait_s=wait_s))
 
     def reset_sync_point(self: Any, run: str, point: str, *, reason: str = "", wait_s: float = 2.0) -> dict[str, Any]:
         """Who waits is told that the point is broken, and it begins anew."""

@@ -5,7 +5,9 @@ from sync.event import Event
 
 class PointArrived(Event, frozen=True):
     """The agent is at the point, in the place of the party `place` if it is not its own. `arrival` names what it arrives for, so
-    that the same arrival said again is no second one; `boot` is of the agent's process, `wait` the number of its wait in that."""
+    that the same arrival said again is no second one; `boot` is of the agent's process, `wait` the number of its wait in that.
+    `opened_ms` is when the first of the generation came, `deadline_ms` when its time is over (UTC ms; 0: it has no end). An event
+    of before these stood in it has 0 in both: it opened with who was there."""
 
     point: str
     generation: int
@@ -15,19 +17,24 @@ class PointArrived(Event, frozen=True):
     place: str = ""
     boot: str = ""
     wait: int = 0
+    opened_ms: int = 0
+    deadline_ms: int = 0
 
 
 class PartyWithdrew(Event, frozen=True):
-    """The agent waits no longer."""
+    """The agent waits no longer. `crashed`: it did not say so, its process is gone; then the time of the generation runs on, though
+    nobody should be there, or who crashes again and again would push the deadline back."""
 
     point: str
     generation: int
     agent: str
+    crashed: bool = False
 
 
 class PartyDied(Event, frozen=True):
     """The agent left its site, or its lease has ended (`unreachable`). `kept`: for how long nobody waits for it unless it comes
-    back: for this `generation`, for all of them (`point`), or (empty) not at all, for another takes its place."""
+    back: for this `generation`, for all of them (`point`), or (empty) not at all, for another takes its place. `crashed` as of
+    PartyWithdrew."""
 
     point: str
     generation: int
@@ -35,6 +42,7 @@ class PartyDied(Event, frozen=True):
     reason: str
     at_ms: int
     kept: str = ""
+    crashed: bool = False
 
 
 class PartyReturned(Event, frozen=True):

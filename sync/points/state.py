@@ -60,10 +60,10 @@ class Heard(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Point(msgspec.Struct, array_like=True):
-    """`opened_ms` is when the first of those who wait arrived, 0 while nobody does. `dead` are parties that are known to be gone,
-    and since when; `lost` those of nobody's name that died in this generation. Once `is_over`, the last of `past` stands.
+    """`opened_ms` is when the first of this generation arrived; 0 if nobody did, or all have left of their own accord. `dead` are
+    parties that are known to be gone, and since when; `lost` those of nobody's name that died in this generation. Once `is_over`, the last of `past` stands.
     `passed` outlives the generations that are kept: what is done again much later goes through where it did. `heard` tells what
-    comes late, of a wait that is over, from what is new."""
+    comes late, of a wait that is over, from what is new. `deadline_ms` is when the generation's time is over (see `ends_ms`)."""
 
     generation: int = 1
     arrived: dict[str, Arrival] = {}
@@ -74,11 +74,23 @@ class Point(msgspec.Struct, array_like=True):
     is_over: bool = False
     passed: dict[str, Passed] = {}
     heard: dict[str, Heard] = {}
+    deadline_ms: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Is somebody there, or was, whose process is gone?"""
+        return bool(self.arrived or self.opened_ms)
+
+    def ends_ms(self, length_ms: int) -> int:
+        """When the time of the generation is over (UTC ms); 0: never, or it has not begun. `length_ms` is for what was recorded
+        before the deadline stood in it."""
+        return self.deadline_ms or (self.opened_ms + length_ms if self.opened_ms and length_ms else 0)
 
     def copy(self) -> "Point":
         """The same, to try out what would follow."""
         who = dict(self.arrived), self.opened_ms, dict(self.dead), dict(self.lost)
-        return Point(self.generation, *who, list(self.past), self.is_over, dict(self.passed), dict(self.heard))
+        known = dict(self.passed), dict(self.heard)
+        return Point(self.generation, *who, list(self.past), self.is_over, *known, self.deadline_ms)
 
     def filled(self) -> dict[str, str]:
         """The places that are taken, and by whom."""
@@ -92,8 +104,9 @@ class Point(msgspec.Struct, array_like=True):
 def fold(point: Point, event: PointEvent) -> None:
     """Fold one event: the one way in which a point changes, at its home and in every replica."""
     match event:
-        case PointArrived(_, _, agent, at_ms, arrival, place, boot, wait):
-            point.opened_ms = point.opened_ms or at_ms
+        case PointArrived(_, _, agent, at_ms, arrival, place, boot, wait, opened_ms, deadline_ms):
+            point.opened_ms = opened_ms or point.opened_ms or at_ms
+            point.deadline_ms = deadline_ms
             point.arrived[agent] = Arrival(at_ms, arrival, place, boot)
             if wait:
                 _remember(point.heard, agent, Heard(boot, wait, event.generation))
@@ -101,11 +114,11 @@ def fold(point: Point, event: PointEvent) -> None:
         case PartyWithdrew(agent=agent):
             if (heard := point.heard.get(agent)) is not None:
                 point.heard[agent] = Heard(heard.boot, heard.wait, heard.generation, True)
-            _leave(point, agent)
+            _leave(point, agent, event.crashed)
         case PartyDied(agent=agent, at_ms=at_ms, kept=kept):
             if kept:
                 (point.dead if kept == "point" else point.lost)[agent] = at_ms
-            _leave(point, agent)
+            _leave(point, agent, event.crashed)
         case PartyReturned(agent=agent):
             _revive(point, agent)
         case PointReleased(_, number, parties, reason, at_ms, following):
@@ -123,10 +136,10 @@ def _revive(point: Point, agent: str) -> None:
     point.lost.pop(agent, None)
 
 
-def _leave(point: Point, agent: str) -> None:
-    point.arrived.pop(agent, None)
-    if not point.arrived:
-        point.opened_ms = 0
+def _leave(point: Point, agent: str, crashed: bool) -> None:
+    was_here = point.arrived.pop(agent, None) is not None
+    if was_here and not point.arrived and not crashed:
+        point.opened_ms = point.deadline_ms = 0
 
 
 def _names(point: Point, parties: list[str]) -> dict[str, str]:
@@ -146,5 +159,5 @@ def _end(point: Point, ended: Generation, following: int) -> None:
         if name:
             _remember(point.passed, agent, Passed(ended.number, name, ended.at_ms))
     point.past = [*point.past, ended][-PAST_KEPT:]
-    point.arrived, point.lost, point.opened_ms = {}, {}, 0
+    point.arrived, point.lost, point.opened_ms, point.deadline_ms = {}, {}, 0, 0
     point.generation, point.is_over = following or point.generation, not following

@@ -290,6 +290,9 @@ class World:
         late_ms = self.now_ms - max(point.opened_ms + terms.deadline_ms, self.home_since_ms)
         if terms.deadline_ms and late_ms > AGAIN_MS:
             raise Wrong(f"{[*point.arrived]} wait {late_ms} ms past the deadline")
+        first = next(e for e in self.events if isinstance(e, PointArrived) and e.generation == point.generation)
+        if point.opened_ms != first.at_ms:
+            raise Wrong(f"generation {point.generation} counts from {point.opened_ms}, and began with {first}")
         if missing_of(terms, point)[1] == 0:
             raise Wrong(f"{[*point.arrived]} wait for nobody")
         if terms.on_death == "fail" and (gone := sorted(self.known_dead & {*point.arrived})):

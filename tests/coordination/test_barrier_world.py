@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from coordination.barrier import Arrive, Barrier, Die, Expire, Return
-from sync.points.events import PointArrived, PointEvent
+from sync.points.events import PartyWithdrew, PointArrived, PointEvent
 from sync.points.state import Generation
 from sync.points.terms import PointTerms
 from sync.values import Now
@@ -74,6 +75,14 @@ class NoBoot(Barrier):
         return Barrier._return(self, agent, "")
 
 
+class NoOpening(Barrier):
+    """Who crashes and comes again begins the time of the generation anew."""
+
+    def _return(self, agent: str, boot: str) -> list[PointEvent]:
+        said = Barrier._return(self, agent, boot)
+        return [replace(event, crashed=False) if isinstance(event, PartyWithdrew) else event for event in said]
+
+
 class NoQuorum(Barrier):
     """However few are left, they go on."""
 
@@ -92,7 +101,7 @@ def caught(make: Callable[..., Barrier]) -> int:
     return -1
 
 
-@pytest.mark.parametrize("make", [NoGenerationCheck, NoNames, NoWaits, NoIdempotence, NoDeath, NoDeadline, NoBoot, NoQuorum])
+@pytest.mark.parametrize("make", [NoGenerationCheck, NoNames, NoWaits, NoIdempotence, NoDeath, NoDeadline, NoBoot, NoOpening, NoQuorum])
 def test_ablation(make: Callable[..., Barrier]) -> None:
     """Without any one of them the world finds something wrong."""
     assert caught(make) >= 0

@@ -236,6 +236,59 @@ def test_a_new_process_of_an_agent_is_not_there_for_the_old_one() -> None:
     assert (site.look().state, [e.agent for e in site.events(PartyWithdrew)]) == ("idle", ["anna"])
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_process_that_crashes_again_and_again_does_not_put_the_deadline_off(restarts: bool) -> None:
+    """It counts from the first arrival, stands in the event, and keeps its length over restarts of the site."""
+    site = begun()
+    since, wall_ms = site.arrive("anna").since, site.clock.wall_ms
+    for _ in range(5):
+        site.pass_ms(DEADLINE_MS // 6)
+        site.beat(*site.robots.values())
+        site.robots["anna"].restart()
+        site.join("anna")
+        if restarts:
+            site.restart()
+            for agent in ("anna", "ben", "carl"):
+                site.join(agent)
+        assert (site.look().state, site.look().deadline) == ("idle", since + DEADLINE_MS)
+        site.arrive("anna")
+    assert {(e.opened_ms, e.deadline_ms) for e in site.events(PointArrived)} == {(wall_ms, wall_ms + DEADLINE_MS)}
+    site.pass_ms(DEADLINE_MS // 6)
+    assert (site.look().state, site.look().code, len(site.events(PointBroken))) == ("broken", "deadline", 1)
+
+
+@pytest.mark.parametrize("set_ms", [3_600_000, -3_600_000])
+def test_a_deadline_keeps_its_length_when_the_clock_is_set_and_the_site_restarts(set_ms: int) -> None:
+    """It is a span of time, whatever the clock says."""
+    site = begun()
+    site.arrive("anna")
+    site.turn()
+    site.clock.wall_ms += set_ms
+    site.turn()
+    site.restart()
+    for agent in ("anna", "ben", "carl"):
+        site.join(agent)
+    for _ in range(11):
+        site.pass_ms(LEASE_MS // 2)
+        site.beat(*site.robots.values())
+    assert site.look().state == "waiting"
+    site.pass_ms(LEASE_MS // 2)
+    assert site.look().code == "deadline"
+
+
+def test_a_deadline_ends_a_generation_whose_only_process_is_gone() -> None:
+    """What it waited for is over when it comes back, and not begun anew by that."""
+    site = begun(plan_of(cyclic=True))
+    site.arrive("anna")
+    site.robots["anna"].restart()
+    site.join("anna")
+    for _ in range(12):
+        site.pass_ms(LEASE_MS // 2)
+        site.beat(*site.robots.values())
+    assert [(e.generation, e.code) for e in site.events(PointBroken)] == [(1, "deadline")]
+    assert (site.look().generation, site.look().deadline) == (2, 0)
+
+
 def test_who_withdraws_is_waited_for_again() -> None:
     """And may come again in the same generation; the deadline counts from the first who waits."""
     site = begun()
@@ -306,6 +359,32 @@ def test_agents_arrive_through_the_cloud_too() -> None:
     assert site.order(ArriveAt("lift", "ben", site="airport", capabilities=["work"])) == "accepted"
     assert site.order(WithdrawFrom("lift", "anna")) == "accepted"
     assert [party.agent for party in site.look().here] == ["ben"]
+
+
+def test_a_withdrawal_for_a_generation_that_is_over_is_refused() -> None:
+    """Through the cloud, by the number that it names; an agent itself is told how its own ended."""
+    site = begun(plan_of(parties=2, cyclic=True))
+    site.arrive("anna")
+    site.arrive("ben")
+    site.arrive("anna")
+    refused = site.order(WithdrawFrom("lift", "anna", 1))
+    assert refused.startswith("generation_over: generation 1 of lift is over (released: all parties are here); the present one is 2")
+    assert site.order(WithdrawFrom("lift", "anna", 3)).startswith("generation_unknown")
+    assert [party.agent for party in site.look().here] == ["anna"]
+    assert [site.order(WithdrawFrom("lift", "anna", 2)) for _ in range(2)] == ["accepted", "accepted"]
+    assert site.look().state == "idle"
+    own = site.ask(lambda token: WithdrawHere(token, "r1", WithdrawFrom("lift", "anna", 1)))
+    assert isinstance(own, PointView)
+    assert (own.state, own.parties) == ("released", ["anna", "ben"])
+
+
+def test_of_a_point_that_stays_as_it_ended_nobody_withdraws_by_number() -> None:
+    """The agent went on, and whoever takes back for it is told so."""
+    site = begun(plan_of(parties=2))
+    site.arrive("anna")
+    site.arrive("ben")
+    assert site.order(WithdrawFrom("lift", "anna", 1)).startswith("generation_over")
+    assert site.order(WithdrawFrom("lift", "anna")) == "accepted"
 
 
 def test_a_counted_point_takes_who_has_the_capability() -> None:

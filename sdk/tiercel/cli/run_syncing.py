@@ -58,12 +58,13 @@ def withdraw(
     point: PointArgument,
     agent: AgentArgument,
     wait: Wait = 2.0,
+    generation: Annotated[int, typer.Option(min=0, help="Only in this generation; refused if it is over.")] = 0,
     server: Server = DEFAULT_SERVER,
     output: Output = Format.TABLE,
 ) -> None:
     """Say that an agent waits at a sync point no longer."""
     with Client(server) as client:
-        _print(client.withdraw(run, point, agent, wait_s=wait), output)
+        _print(client.withdraw(run, point, agent, wait_s=wait, generation=generation), output)
 
 
 @points.command()
