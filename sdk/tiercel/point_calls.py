@@ -26,9 +26,7 @@ class PointCalls:
         path = f"{_at(run)}/{quote(point, safe='')}/agent/{quote(agent, safe='')}"
         return cast(dict[str, Any], self._request("POST", path, content=content, headers=headers, wait_s=wait_s))
 
-    def withdraw(
-        self: Any, run: str, point: str, agent: str, *, wait_s: float = 2.0, generation: int = 0
-    ) -> dict[str, Any]:
+    def withdraw(self: Any, run: str, point: str, agent: str, *, wait_s: float = 2.0, generation: int = 0) -> dict[str, Any]:
         """An agent waits there no longer. With a `generation` only in that one: refused (`generation_over`) if it has ended."""
         path = f"{_at(run)}/{quote(point, safe='')}/agent/{quote(agent, safe='')}"
         asked = {"wait": wait_s, **({"generation": generation} if generation else {})}

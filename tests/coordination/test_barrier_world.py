@@ -101,7 +101,10 @@ def caught(make: Callable[..., Barrier]) -> int:
     return -1
 
 
-@pytest.mark.parametrize("make", [NoGenerationCheck, NoNames, NoWaits, NoIdempotence, NoDeath, NoDeadline, NoBoot, NoOpening, NoQuorum])
+SAFEGUARDS = (*(NoGenerationCheck, NoNames, NoWaits, NoIdempotence, NoDeath, NoDeadline, NoBoot, NoOpening, NoQuorum),)
+
+
+@pytest.mark.parametrize("make", SAFEGUARDS)
 def test_ablation(make: Callable[..., Barrier]) -> None:
     """Without any one of them the world finds something wrong."""
     assert caught(make) >= 0
