@@ -228,8 +228,8 @@ class SyncPoints(Part):
     def _obey(
         self, fragment: Fragment, order: ArriveAt | WithdrawFrom | ResetPoint, command: str, now: Now, out: list[object]
     ) -> None:
-        """The same, asked through the cloud. A generation that is over is refused: an agent asks what became of it, who takes back
-        for others has to know that it was too late."""
+        """The same, asked through the cloud. A generation that is over is refused: who takes back for others has to know that it
+        was too late. (An agent is told how its own ended.)"""
         try:
             if isinstance(order, WithdrawFrom):
                 _barrier(fragment, order.point).require_present(order.generation)

@@ -22,8 +22,8 @@ class PointArrived(Event, frozen=True):
 
 
 class PartyWithdrew(Event, frozen=True):
-    """The agent waits no longer. `crashed`: it did not say so, its process is gone; then the time of the generation runs on, though
-    nobody should be there, or who crashes again and again would push the deadline back."""
+    """The agent waits no longer. `crashed`: it did not say so, its process is gone. Then the time of the generation runs on, even
+    with nobody there, or who crashes again and again would put the deadline off."""
 
     point: str
     generation: int

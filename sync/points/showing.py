@@ -18,8 +18,8 @@ class PartyView(msgspec.Struct, omit_defaults=True):
 
 class PointView(msgspec.Struct, omit_defaults=True):
     """`state`: idle (nobody waits), waiting, released or broken. `here` are those who wait, `missing` whom they wait for (of a
-    counted point nobody is named), `lacking` how many. `parties` are those who went on together. `deadline` in UTC ms, 0: none; it
-    stands while nobody is here, too, if those who were did not leave of their own accord.
+    counted point nobody is named), `lacking` how many. `parties` are those who went on together. `deadline` in UTC ms, 0: none;
+    with nobody here it stands if those who were did not leave of their own accord.
 
     Of one that began anew it tells of the present generation, or of the one that was asked for.
     """

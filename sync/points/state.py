@@ -60,10 +60,11 @@ class Heard(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Point(msgspec.Struct, array_like=True):
-    """`opened_ms` is when the first of this generation arrived; 0 if nobody did, or all have left of their own accord. `dead` are
-    parties that are known to be gone, and since when; `lost` those of nobody's name that died in this generation. Once `is_over`, the last of `past` stands.
-    `passed` outlives the generations that are kept: what is done again much later goes through where it did. `heard` tells what
-    comes late, of a wait that is over, from what is new. `deadline_ms` is when the generation's time is over (see `ends_ms`)."""
+    """`opened_ms` is when the first of this generation arrived; 0 if nobody did, or all have left of their own accord. `dead`
+    are parties that are known to be gone, and since when; `lost` those of nobody's name that died in this generation. Once
+    `is_over`, the last of `past` stands. `passed` outlives the generations that are kept: what is done again much later goes
+    through where it did. `heard` tells what comes late, of a wait that is over, from what is new. `deadline_ms` is as `ends_ms`
+    gives it, 0 of what was recorded before it was kept."""
 
     generation: int = 1
     arrived: dict[str, Arrival] = {}
