@@ -45,7 +45,7 @@ STEPS = st.one_of(
     ARRIVALS,
     st.builds(Arrive, AGENT, st.just(""), st.just(0), NOBODY, NOBODY, st.just(True), BOOT, st.integers(0, 3)),
     st.builds(Withdraw, AGENT, st.integers(0, 2), st.integers(0, 3), BOOT),
-    st.builds(Die, AGENT, st.just("left")),
+    st.builds(Die, AGENT, st.sampled_from(("left", "unreachable"))),
     st.builds(Return, AGENT, BOOT),
     st.builds(Expire, st.integers(1, 4)),
     st.builds(Break, st.just("run_stopping"), st.just("why")),
@@ -87,6 +87,7 @@ class Twin:
     said: list[tuple[str, str, int]] = field(default_factory=list)  # (agent, arrival, generation) that were released.
     left: set[str] = field(default_factory=set)  # Who gave up the last of its waits.
     waits: dict[str, tuple[str, int, int]] = field(default_factory=dict)  # Agent -> process, wait, generation.
+    opened: bool = False  # Somebody is here, or was until its process crashed.
 
     def tell(self, step: BarrierInput) -> None:
         match step:
@@ -97,19 +98,22 @@ class Twin:
                 is_stranger = boot != "" and agent in self.here and self.here[agent][2] != boot
                 if not is_other and not is_stranger and self.here.pop(agent, None) is not None:
                     self.left.add(agent)
-            case Die(agent) if not self.over and agent not in self.gone and (agent in self.here or agent in self.terms.parties):
-                self._die(agent)
+                    self.opened = bool(self.here)
+            case Die(agent, reason) if (
+                not self.over and agent not in self.gone and (agent in self.here or agent in self.terms.parties)
+            ):
+                self._die(agent, reason)
             case Return(agent, boot) if agent in self.here:
                 if boot and self.here[agent][2] not in ("", boot):
                     del self.here[agent]
                     self.left.add(agent)
             case Return(agent) if agent not in self._taken():
                 self.gone.discard(agent)
-            case Expire(generation) if generation == self.generation and self.here:
+            case Expire(generation) if generation == self.generation and self.opened:
                 self._end(self.terms.on_death == "proceed" and len(self.here) >= self.terms.quorum)
-            case Break() if self.here:
+            case Break() if self.opened:
                 self._end(False)
-            case Reset() if self.here:
+            case Reset() if self.opened:
                 self._end(False, again=True)
             case Reset() if self.over:
                 self.over, self.generation = False, self.generation + 1
@@ -144,7 +148,7 @@ class Twin:
             place = free[0]
         elif (self.terms.parties and step.agent in taken) or (not self.terms.parties and not step.is_able):
             return
-        self.here[step.agent] = place, step.arrival, step.boot
+        self.here[step.agent], self.opened = (place, step.arrival, step.boot), True
         if step.wait:
             self.waits[step.agent] = step.boot, step.wait, self.generation
             self.left.discard(step.agent)
@@ -157,7 +161,7 @@ class Twin:
         is_known = any((step.agent, step.arrival, g) in self.said for g in kept) or mine[-1:] == [step.arrival]
         return not step.generation and bool(step.arrival) and is_known
 
-    def _die(self, agent: str) -> None:
+    def _die(self, agent: str, reason: str) -> None:
         if self.terms.on_death == "fail":
             if self.here:
                 self.here.pop(agent, None)
@@ -165,7 +169,8 @@ class Twin:
             return
         if agent in self.terms.parties or (self.terms.on_death == "proceed" and not self.terms.parties):
             self.gone.add(agent)
-        self.here.pop(agent, None)
+        if self.here.pop(agent, None) is not None and reason != "unreachable":
+            self.opened = bool(self.here)
         self._see()
 
     def _see(self) -> None:
@@ -182,7 +187,7 @@ class Twin:
         self.ends.append((self.generation, released, frozenset(self.here)))
         if released:
             self.said += [(who, arrival, self.generation) for who, (_, arrival, *_) in self.here.items()]
-        self.here = {}
+        self.here, self.opened = {}, False
         if not self.terms.parties:
             self.gone = set()
         if self.terms.cyclic or again:
