@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cloud.control.core import home_of
+from cloud.coordinating.awards import award_view
 from cloud.coordinating.views import (
     TASKS_SHOWN_MAX,
+    AwardsPage,
     AwardView,
     CoordinationView,
     NegotiationView,
@@ -18,15 +20,9 @@ from cloud.explain.views import ExplainView
 from cloud.port import Problem
 from cloud.runs import Run
 from cloud.tendering.core import Detail
-from cloud.tendering.events import RunTendered
 from cloud.views import CommandView, RunView
-from sync.clock import wall_ms
-from sync.commit import Row
-from sync.values import stream_writer
-from workflow.coordinating import WHOLE_RUN, Award, coordination_of
-from workflow.coordination_events import TaskAwarded
+from workflow.coordinating import Award, coordination_of
 from workflow.coordination_reading import CoordinationPart
-from workflow.events import decode
 from workflow.orders import ChangeCoordination
 from workflow.reading import read_part
 
@@ -36,10 +32,10 @@ if TYPE_CHECKING:
     from cloud.service import PlannerService
 
 AWARDS_SHOWN_MAX = 100
-TENDER = "tender"
 PAGE = 1_000
 PAGES_MAX = 10
-"""So much of a run's history is looked through for awards, from its end on."""
+"""So much of a run's history is looked through for awards by one request."""
+AWARDS_EVENTS_MAX = PAGE * PAGES_MAX
 
 
 def order_in(body: bytes) -> ChangeCoordination:
@@ -104,19 +100,37 @@ class CoordinationService:
 
     async def awards(self, run: Run, last: int) -> list[AwardView]:
         """The last award of each task, the latest first, as far as the end of the run's history tells."""
-        found: dict[tuple[str, int], AwardView] = {}
+        found: dict[tuple[str, str], AwardView] = {}
+        for award in (await self._walk(run, last, AWARDS_EVENTS_MAX)).awards:
+            found.setdefault((award.site, award.task), award)
+        return list(found.values())[:AWARDS_SHOWN_MAX]
+
+    async def page(self, run: str, *, before: int, limit: int) -> AwardsPage:
+        """All awards of a run, the latest first, a page of them; it goes on `before` the place that the last page named. Raises
+        Problem 404 for an unknown run, 400 for a place that is not the run's."""
+        known, last = await self._runs.find_with_last(run)
+        return await self._walk(known, before or last, limit)
+
+    async def _walk(self, run: Run, last: int, limit: int) -> AwardsPage:
+        """Backwards from the event at `last`, until so many are found or as much has been read as one request may."""
+        found: list[AwardView] = []
         for _ in range(PAGES_MAX):
-            if not last or len(found) >= AWARDS_SHOWN_MAX:
+            if not last:
                 break
             start = last
             read = self._node.log.read(lambda reader: reader.history(start, PAGE))  # noqa: B023
             rows, last = await asyncio.wrap_future(read)
+            if rows and rows[-1].run != run.id:
+                raise Problem(
+                    400, "cursor_unknown", f"before={start} is no place in the history of run {run.id}: take it from `next`"
+                )
             for row in reversed(rows):
-                if row.kind == TaskAwarded.kind:
-                    self._add(run, row, found)
-                elif row.kind == RunTendered.kind:
-                    _add_tender(row, found)
-        return list(found.values())[:AWARDS_SHOWN_MAX]
+                if (award := award_view(run, row)) is None:
+                    continue
+                found.append(award)
+                if len(found) == limit:
+                    return AwardsPage(found, row.prev if row.pos != rows[0].pos else last)
+        return AwardsPage(found, last)
 
     async def tell_awards(self, view: ExplainView, run: Run) -> None:
         """Of tasks that agents work on by the word of a protocol: why these agents."""
@@ -138,22 +152,6 @@ class CoordinationService:
             if award is not None and award.agent in reason.who:
                 why = _WHY.decode(award.detail).reason
                 reason.why += f"; awarded by {award.protocol}: {why}"
-
-    def _add(self, run: Run, row: Row, found: dict[tuple[str, int], AwardView]) -> None:
-        event, site = decode(row.kind, row.payload), stream_writer(row.stream)
-        assert isinstance(event, TaskAwarded), f"{row.kind} is the kind of the event"
-        fragment = run.fragment(site)
-        if fragment is None or event.task >= len(fragment.states) or (site, event.task) in found:
-            return
-        said = event.protocol, event.agent, event.epoch, msgspec.Raw(event.detail)
-        found[(site, event.task)] = AwardView(fragment.id_of(event.task), site, wall_ms(row.time), *said)
-
-
-def _add_tender(row: Row, found: dict[tuple[str, int], AwardView]) -> None:
-    event = decode(row.kind, row.payload)
-    assert isinstance(event, RunTendered), f"{row.kind} is the kind of the event"
-    said = TENDER, "", row.epoch, msgspec.Raw(event.detail)
-    found.setdefault((event.site, WHOLE_RUN), AwardView("", event.site, wall_ms(row.time), *said))
 
 
 _WHY = msgspec.json.Decoder(Award)

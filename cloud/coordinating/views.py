@@ -52,6 +52,13 @@ class AwardView(msgspec.Struct):
     detail: msgspec.Raw
 
 
+class AwardsPage(msgspec.Struct):
+    """`next` is the `before` that leads on, 0 at the end: a page may be empty before that, for a request reads only so much."""
+
+    awards: list[AwardView]
+    next: int
+
+
 class CoordinationView(msgspec.Struct):
     """`tasks` are those that a protocol may choose an agent for and that have not ended, `more` of them left out; `awards` the
     last of each task, the latest first; `refused` counts bids and votes by site and code, since the site's start."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 import grpc
 
 from tiercel.errors import SessionLost
-from tiercel.places import UNREACHED, Places
+from tiercel.places import RENEWED, UNREACHED, Places
 from tiercel.tls import Tls
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
@@ -129,7 +129,7 @@ class Line:
         """A session over this channel is over, and why. True: `channel` is to be tried at once, False: after a wait. Of many
         agents that lose their sessions together the first one moves the line."""
         if channel is not self.channel:
-            return code != "renewed"
+            return code != RENEWED
         at_once = self.places.lost(code, leader)
         if self.places.current == self._address:
             return at_once

@@ -1,5 +1,6 @@
 """What `tiercel.client.Client` does with how tasks of runs find their agents."""
 
+from collections.abc import Iterator
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -10,6 +11,16 @@ class CoordinationCalls:
     def coordination(self: Any, run: str) -> dict[str, Any]:
         """What is in force for each task, the negotiations under way, the last awards with all bids and votes."""
         return cast(dict[str, Any], self._request("GET", f"/api/v1/workflows/{quote(run, safe='')}/coordination"))
+
+    def awards(self: Any, run: str) -> Iterator[dict[str, Any]]:
+        """All awards of a run, the latest first, as far as its history in the log goes: whom a protocol named, with all bids or
+        votes, and why. Read from the server a page at a time."""
+        before, more = 0, True
+        while more:
+            path = f"/api/v1/workflows/{quote(run, safe='')}/coordination/awards"
+            page = self._request("GET", path, {"before": before})
+            yield from page["awards"]
+            before, more = page["next"], bool(page["next"])
 
     def coordinate(
         self: Any, run: str, coordination: dict[str, Any], *, task: str = "", wait_s: float = 2.0, idempotency_key: str = ""

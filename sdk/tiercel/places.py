@@ -13,10 +13,12 @@ from typing import Self
 
 NOT_LEADER = "not_leader"
 UNREACHED = "unreached"
+RENEWED = "renewed"
+"""The session gave way to one over a channel with new TLS files."""
 PLACES_MAX = 16
 LED_MAX = 2
 """So many hints are followed without a wait since the last welcome."""
-STAYS = frozenset({"replaced", "renewed", "identity", "not_ready", "certificate", "register_first"})
+STAYS = frozenset({"replaced", RENEWED, "identity", "not_ready", "certificate", "register_first"})
 """What another node would say, too, or what has nothing to do with where one is."""
 
 

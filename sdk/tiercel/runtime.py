@@ -25,7 +25,7 @@ from tiercel.lease import Lease
 from tiercel.machine import Machine
 from tiercel.opinions import Opinions
 from tiercel.outbox import Outbox
-from tiercel.places import Places
+from tiercel.places import RENEWED, Places
 from tiercel.secrets import Secrets
 from tiercel.session import PROTOCOL_VERSION, Session
 from tiercel.threads import Threads
@@ -174,7 +174,7 @@ class Runtime:
                     # A channel of our own is built anew each time: one that is stuck in a dead connection can stay so for
                     # minutes.
                     async with Line(target, self._settings.tls, self._settings.token) as line:
-                        await self._over(line, line.channel, waits=target.several)
+                        await self._along(line, waits=target.several)
                 except SessionLost as lost:
                     lost.at_once = target.lost(lost.code, lost.leader)
                     raise
@@ -188,6 +188,17 @@ class Runtime:
             case _:
                 await wait_until_ready(target)
                 await self._session(target)
+
+    async def _along(self, line: Line, *, waits: bool) -> None:
+        """Over one channel after the other, as new TLS files are taken: the one that they were tried on is the one that is used,
+        whatever the files hold by then."""
+        while True:
+            try:
+                return await self._over(line, line.channel, waits=waits)
+            except SessionLost as lost:
+                if lost.code != RENEWED:
+                    raise
+                self._was_welcomed = False
 
     async def _over(self, line: Line, channel: grpc.aio.Channel, *, waits: bool = True) -> None:
         """A session, which gives way to the next when the line goes over another channel. What is in hand goes on over both."""
@@ -203,7 +214,7 @@ class Runtime:
             for task in (session, replaced):
                 task.cancel()
             await asyncio.gather(session, replaced, return_exceptions=True)
-        raise SessionLost("the line goes over another channel", code="renewed")
+        raise SessionLost("the line goes over another channel", code=RENEWED)
 
     async def _session(self, channel: grpc.aio.Channel) -> None:
         self._blobs.use(channel)

@@ -163,6 +163,30 @@ async def test_of_ended_and_unknown_runs(system: Whole) -> None:
     assert (await system.client.get(f"{RUNS}/nobody/coordination")).status_code == 404
 
 
+async def test_all_awards_are_found_by_pages(system: Whole) -> None:
+    """A page goes on where the last one ended, to the first award of the run; a place of another run is refused by name."""
+    tasks = {
+        f"t{n}": {"capability": "lift", "with": {"kg": n}, "coordination": AUCTION, "needs": [f"t{n - 1}"][:n]} for n in range(5)
+    }
+    run, other = await system.start_run(tasks), await system.start_run({"a": {"capability": "lift"}})
+    await system.ended(run)
+    await system.ended(other)
+    pages: list[list[str]] = []
+    before = 0
+    while not pages or before:
+        page = (await system.client.get(f"{RUNS}/{run}/coordination/awards", params={"limit": 2, "before": before})).json()
+        pages.append([award["task"] for award in page["awards"]])
+        before = page["next"]
+    assert [task for page in pages for task in page] == ["t4", "t3", "t2", "t1", "t0"]
+    assert [len(page) for page in pages][:3] == [2, 2, 1]
+    page = (await system.client.get(f"{RUNS}/{run}/coordination/awards", params={"limit": 2})).json()
+    wrong = await system.client.get(f"{RUNS}/{other}/coordination/awards", params={"before": page["next"]})
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "cursor_unknown")
+    assert (await system.client.get(f"{RUNS}/nobody/coordination/awards")).status_code == 404
+    printed = await command(system, "run", "coordination", "awards", run, "--limit", "3", noted=True)
+    assert [line.split()[0] for line in printed.splitlines() if " by auction (cheapest): " in line] == ["t4", "t3", "t2"]
+
+
 async def test_from_the_command_line(system: Whole) -> None:
     """`coordination set` and `show` say and show the same."""
     run = await system.start_run({"go": {"wait": {"signal": "go"}}, "a": {"capability": "lift", "needs": ["go"]}})
@@ -199,6 +223,8 @@ async def test_a_run_is_tendered_to_the_site_whose_agents_ask_least(tmp_path: Pa
         tendered = next(award for award in (await shown(system, run))["awards"] if not award["task"])
         assert (tendered["site"], tendered["protocol"]) == ("harbour", "tender")
         assert [(each["site"], each["cost"]) for each in tendered["detail"]["answers"]] == [("harbour", 2.0), ("airport", 7.0)]
+        printed = await command(system, "run", "coordination", "show", run, noted=True)
+        assert ": site harbour by tender: site harbour asks 2" in printed
         gate.set()
         ended = await system.ended(run)
         assert ended["tasks"][0]["output"] == "harbour"

@@ -1,5 +1,6 @@
 """`tiercel run coordination`: how the tasks of a run find their agents."""
 
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -40,14 +41,36 @@ def show(run: RunArgument, server: Server = DEFAULT_SERVER, output: Output = For
         note(f"{each['task']} at {each['site']}, {each['protocol']} round {each.get('round', 1)}, {each['phase']}: {each['why']}")
         _offers(each.get("given", []))
     for award in found["awards"]:
-        detail = award["detail"]
-        who = award["agent"] or "nobody"
-        note(f"{award['task']} at {when(award['at'])}: {who} by {award['protocol']} ({detail['rule']}): {detail['reason']}")
-        _offers(detail.get("given", []))
-        for refused in detail.get("refused", []):
-            note(f"    {refused['agent']} did not count ({refused['code']}): {refused['reason']}")
+        _award(award)
     for site, codes in found["refused"].items():
         note(f"refused at {site}: " + ", ".join(f"{count:,} {code}" for code, count in codes.items()))
+
+
+@coordination.command()
+def awards(
+    run: RunArgument,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    server: Server = DEFAULT_SERVER,
+    output: Output = Format.TABLE,
+) -> None:
+    """Show all awards of a run, the latest first, as far back as its history is in the log."""
+    with Client(server) as client:
+        found = list(islice(client.awards(run), limit))
+    if output is Format.JSON:
+        print_json(found)
+        return
+    for award in found:
+        _award(award)
+
+
+def _award(award: dict[str, Any]) -> None:
+    detail = award["detail"]
+    who = award["agent"] or ("nobody" if award["task"] else f"site {award['site']}")
+    by = f"{award['protocol']} ({detail['rule']})" if "rule" in detail else award["protocol"]
+    note(f"{award['task'] or 'the run'} at {when(award['at'])}: {who} by {by}: {detail['reason']}")
+    _offers(detail.get("given", []))
+    for refused in detail.get("refused", []):
+        note(f"    {refused['agent']} did not count ({refused['code']}): {refused['reason']}")
 
 
 def _offers(given: list[dict[str, Any]]) -> None:
