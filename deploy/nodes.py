@@ -15,10 +15,11 @@ from agents.actors import AgentHostActor
 from agents.config import HostConfig, load_reach
 from cloud.actors import planner_actor
 from cloud.driver import CloudConfig
-from deploy.layout import SiteConfig, SystemConfig
+from deploy.layout import BoxConfig, SiteConfig, SystemConfig
 from deploy.papers import LocalPapers
 from edge.actors import edge_actor
 from edge.driver import EdgeConfig
+from edge.group.values import WILDCARDS, Box
 from sync.identity.names import server_name
 
 STARTED_S_MAX = 60.0
@@ -61,7 +62,8 @@ class Node:
         except GetTimeoutError:
             raise StartFailed(f"{self.name} did not start: no answer in {STARTED_S_MAX:g} s") from None
         except (RayError, psutil.NoSuchProcess) as error:
-            raise StartFailed(f"{self.name} did not start: {_cause(error)}") from None
+            self._reason = _cause(error)
+            raise StartFailed(f"{self.name} did not start: {self._reason}") from None
 
     def look_after(self) -> Change | None:
         """What has happened to it since the last call. Makes it anew if Ray has given it up."""
@@ -93,6 +95,20 @@ class Node:
         return psutil.Process(int(ray.get(self._handle.pid.remote(), timeout=STARTED_S_MAX)))
 
 
+def await_majority(boxes: Sequence[Node], tell: Callable[[str], None]) -> None:
+    """Returns once so many boxes of a site serve that it does; the others are told of. Raises StartFailed."""
+    failures: list[StartFailed] = []
+    for box in boxes:
+        try:
+            box.await_start()
+        except StartFailed as failure:
+            failures.append(failure)
+    if 2 * len(failures) >= len(boxes):
+        raise failures[0]
+    for each in failures:
+        tell(f"{each}: its site goes on without it, and it is tried again")
+
+
 def stop_all(nodes: Sequence[Node], *arguments: float) -> None:
     """All at once; `arguments` are for the `stop` of each actor."""
     asked = [(node, node.ask_to_stop(*arguments)) for node in nodes]
@@ -116,27 +132,32 @@ def start_cloud(config: SystemConfig, data: Path, log_file: Path) -> Node:
     return Node("cloud", lambda: planner_actor.remote(cloud, str(log_file)))
 
 
-def start_edge(config: SystemConfig, site: SiteConfig, data: Path, run_dir: Path, log_file: Path) -> Node:
-    """A site with its gateway, on its port and on `run_dir`/SITE.sock."""
+def start_edge(config: SystemConfig, site: SiteConfig, box: BoxConfig, data: Path, run_dir: Path, log_file: Path) -> Node:
+    """A site, or one box of it, with its gateway, on its port and on `run_dir`/NAME.sock."""
+    listen = f"{config.host}:{box.gateway_port}"
     edge = EdgeConfig(
         site=site.name,
-        data_dir=_made(data / site.name),
+        data_dir=_made(data / site.name / box.node),
         run_dir=run_dir,
         cloud=site.cloud or config.reach(config.sync_port),
-        listen=f"{config.host}:{site.gateway_port}",
+        listen=listen,
         first_link_wait_s=config.first_link_wait_s,
         insecure=config.insecure,
-        tls=LocalPapers(config, data).node(site.name) if config.tls else None,
+        tls=LocalPapers(config, data).node(box.name) if config.tls else None,
+        # Where all addresses are listened on, only agents know by which of them they come: they go by their own list.
+        box=Box(box.node, site.peers, "" if config.host in WILDCARDS else listen) if box.node else None,
     )
-    return Node(site.name, lambda: edge_actor.remote(edge, str(log_file)))
+    return Node(box.name, lambda: edge_actor.remote(edge, str(log_file)))
 
 
 def start_agents(config: SystemConfig, site: SiteConfig, data: Path, run_dir: Path, log_file: Path) -> Node:
-    """The local agents of a site, in one process: over its Unix socket, or, with TLS, each with its certificate over its port."""
+    """The local agents of a site, in one process: over its Unix socket; of several boxes, over their ports; with TLS, each with
+    its certificate over those."""
+    by_port = config.tls or site.nodes > 1
     home = data / site.name
     reach = load_reach(home / "actions.yaml")
     host = HostConfig(
-        gateway=config.reach(site.gateway_port) if config.tls else f"unix:{run_dir / f'{site.name}.sock'}",
+        gateway=config.gateways(site) if by_port else f"unix:{run_dir / f'{site.name}.sock'}",
         tls_dir=LocalPapers(config, data).agents(site.name) if config.tls else None,
         tls_server=server_name(site.name) if config.tls else "",
         data_dir=_made(home / "journals"),

@@ -55,7 +55,7 @@ class LocalPapers:
         return self._data / "ca"
 
     def node(self, name: str) -> TlsFiles:
-        """Of the cloud or a site."""
+        """Of the cloud or a box of a site."""
         return files_in(self._data / "tls" / name)
 
     def agents(self, site: str) -> Path:
@@ -66,9 +66,10 @@ class LocalPapers:
         """All that is missing or due. Who uses it takes it without a restart."""
         lay_ca(self.ca)
         hosts = [] if self._config.host in ("0.0.0.0", "::", "127.0.0.1") else [self._config.host]
-        for name in (CLOUD, *(site.name for site in self._config.sites)):
-            lay(self.ca, self.node(name).cert.parent, Identity(name), hosts)
+        lay(self.ca, self.node(CLOUD).cert.parent, Identity(CLOUD), hosts)
         for site in self._config.sites:
+            for box in site.boxes:
+                lay(self.ca, self.node(box.name).cert.parent, Identity(site.name), hosts)
             for agent in site.agents:
                 lay(self.ca, self.agents(site.name) / agent.id, Identity(site.name, agent.id), (), agent.capabilities)
 

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from deploy.cluster import Cluster, end, processes_of
 from deploy.directories import DataDirectory, RunDirectory, sweep
+from deploy.founding import note_founding
 from deploy.layout import SystemConfig, check_ports
-from deploy.nodes import Change, Node, StartFailed, start_agents, start_cloud, start_edge, stop_all
+from deploy.nodes import Change, Node, StartFailed, await_majority, start_agents, start_cloud, start_edge, stop_all
 from deploy.papers import LocalPapers
 
 AGENTS_FINISH_S_MAX = 3.0
@@ -51,12 +52,13 @@ class LocalSystem:
     def start(self, tell: Tell = lambda _: None) -> None:
         """Serve: the API, the gateways, the agents. Resumes every unfinished run of the data directory.
 
-        Raises DirectoryInUse, PortsTaken, ClusterFailed, StartFailed, OSError; nothing is left running then, nor after
-        KeyboardInterrupt.
+        A box of several may fail to: that is told, and `poll` tries again. Raises DirectoryInUse, FoundedOtherwise, PortsTaken,
+        ClusterFailed, StartFailed, OSError; nothing is left running then, nor after KeyboardInterrupt.
         """
         try:
             self.data.hold()
             check_ports(self.config)
+            note_founding(self.config, self.data.path)
             sweep(lambda directory: end(processes_of(directory)))
             try:
                 self._lay_papers()
@@ -64,10 +66,10 @@ class LocalSystem:
                 raise StartFailed(f"the certificates in {self.data.path} cannot be used: {error}") from error
             self._run = RunDirectory()
             tell("Starting Ray, which supervises the processes")
-            self._cluster = Cluster(self._run.path, self.data.logs / "ray.log", workers=1 + 2 * len(self.config.sites))
+            self._cluster = Cluster(self._run.path, self.data.logs / "ray.log", workers=self._workers())
             self._cluster.start()
             tell("Starting the cloud, the sites and their agents")
-            self._start_nodes(self._run.path)
+            self._start_nodes(self._run.path, tell)
             self._cluster.keep_spare()
         except BaseException:
             self.stop()
@@ -87,7 +89,7 @@ class LocalSystem:
         return changes
 
     def pids(self) -> dict[str, int]:
-        """The process of each node, by name: `cloud`, SITE, and `SITE agents`."""
+        """The process of each node, by name: `cloud`, SITE (or SITE-NODE, of several boxes), and `SITE agents`."""
         return {node.name: node.pid for node in self._nodes()}
 
     def stop(self) -> None:
@@ -112,20 +114,29 @@ class LocalSystem:
         if self.config.tls:
             LocalPapers(self.config, self.data.path).lay()
 
-    def socket(self, site: str) -> Path:
-        """The Unix socket on which the site answers its own user, while it runs."""
+    def socket(self, box: str) -> Path:
+        """The Unix socket on which a site, or one box of it, answers its own user, while it runs."""
         assert self._run is not None, "it is there from the start until the end"
-        return self._run.path / f"{site}.sock"
+        return self._run.path / f"{box}.sock"
 
-    def _start_nodes(self, run_dir: Path) -> None:
+    def _workers(self) -> int:
+        return 1 + sum(len(site.boxes) + 1 for site in self.config.sites)
+
+    def _start_nodes(self, run_dir: Path, tell: Tell) -> None:
         config, data, logs = self.config, self.data.path, self.data.logs
         self._cloud = [start_cloud(config, data, logs / "cloud.log")]
-        self._edges = [start_edge(config, site, data, run_dir, logs / f"{site.name}.log") for site in config.sites]
+        boxes = [
+            [start_edge(config, site, box, data, run_dir, logs / f"{box.name}.log") for box in site.boxes]
+            for site in config.sites
+        ]
+        self._edges = [node for nodes in boxes for node in nodes]
         self._agents = [
             start_agents(config, site, data, run_dir, logs / f"{site.name}-agents.log") for site in config.sites if site.agents
         ]
-        for node in self._nodes():
+        for node in self._cloud + self._agents:
             node.await_start()
+        for nodes in boxes:
+            await_majority(nodes, tell)
 
     def _nodes(self) -> list[Node]:
         return self._cloud + self._edges + self._agents

@@ -5,7 +5,8 @@ import shlex
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -15,7 +16,10 @@ from agents.config import AgentDescription, HostConfig, HostConfigError
 from agents.registry import Registry
 from cloud.admission import RUNS_ACTIVE_MAX
 from deploy.directories import DirectoryInUse
-from deploy.layout import PortsTaken, SiteConfig, SystemConfig
+from deploy.founding import FoundedOtherwise, as_founded
+from deploy.layout import PEER_PORT, PortsTaken, SiteConfig, SystemConfig
+from deploy.watching import Leaders
+from edge.group.values import SIZES
 from tiercel.client import DEFAULT_SERVER, ApiError, Client, ServerUnreachable
 
 if TYPE_CHECKING:
@@ -27,6 +31,10 @@ LINKED_S_MAX = 15.0
 AGENT_CAPACITY = 4
 SITES = ["harbour", "airport"]
 TLS = "cloud, sites and agents know each other by certificates of a CA of their own, in --data; the API stays on this machine"
+NODES = (
+    "Boxes of each site, or NAME=N for one of them, repeatable: 1, 3 or 5, each a process with a log of its own; with 3 any one "
+    "may be lost, with 5 any two. Default: as many as the data directory holds, else 1."
+)
 INSECURE = "needed with a --host that others can reach: whoever reaches the ports can run work, for nobody is asked who he is"
 
 
@@ -44,7 +52,13 @@ def command(
     ] = None,
     api_port: Annotated[int, typer.Option(help="Port of the API.")] = 8003,
     sync_port: Annotated[int, typer.Option(help="Port that the sites dial.")] = 7443,
-    gateway_port: Annotated[int, typer.Option(help="Port of the first site's gateway; the next sites take the next.")] = 7444,
+    nodes: Annotated[list[str] | None, typer.Option(help=NODES)] = None,
+    gateway_port: Annotated[
+        int, typer.Option(help="Port of the first gateway; those of further boxes and sites are the next.")
+    ] = 7444,
+    peer_port: Annotated[
+        int, typer.Option(help="Port by which the other boxes of its site reach the first box; further ones have the next.")
+    ] = PEER_PORT,
     host: Annotated[str, typer.Option(help="Address that all ports listen on.")] = "127.0.0.1",
     first_link_wait: Annotated[
         float, typer.Option(help="Seconds that a site waits for the cloud at its start before it goes on without it.")
@@ -59,8 +73,8 @@ def command(
     # The agents' processes have another working directory.
     modules = tuple(str(Path(m).resolve()) if m.endswith(".py") else m for m in capabilities or _example_capabilities())
     try:
-        names = _sites(site or SITES, gateway_port)
-        sites = tuple(_site(data.resolve(), name, port, agents, modules) for name, port in names.items())
+        settled = settle(data.resolve(), site or SITES, nodes or [], gateway_port, peer_port)
+        sites = tuple(_with_agents(data.resolve(), each, agents, modules) for each in settled)
         config = SystemConfig(data, sites, host, api_port, sync_port, insecure, first_link_wait, runs_active_max, tls)
         config.validate()
     except (ValueError, OSError) as error:
@@ -123,21 +137,32 @@ def _start(system: "LocalSystem") -> None:
         system.start(lambda line: typer.echo(f"{line} ..."))
     except StartFailed as error:
         refuse(StartFailed(f"{error}\n  logs: {system.data.logs}"))
-    except (DirectoryInUse, PortsTaken, ClusterFailed, OSError) as error:
+    except (DirectoryInUse, FoundedOtherwise, PortsTaken, ClusterFailed, OSError) as error:
         refuse(error)
 
 
 def _watch(system: "LocalSystem") -> None:
-    while True:
-        time.sleep(POLL_S)
-        for change in system.poll():
-            if change.pid:
-                typer.echo(
-                    f"{_clock()} {change.node}: process {change.pid_before} died; Ray restarted it as {change.pid}, "
-                    "and it went on from its log"
-                )
-            else:
-                typer.echo(f"{_clock()} {change.node}: does not start: {change.reason}; trying again", err=True)
+    grouped = {site.name for site in system.config.sites if site.nodes > 1}
+    with Client(system.config.api_url) as client:
+        leaders = Leaders()
+        while True:
+            time.sleep(POLL_S)
+            _tell_changes(system)
+            if grouped:
+                with contextlib.suppress(ServerUnreachable, ApiError):
+                    for line in leaders.news({site["id"]: site.get("group") for site in client.sites()}):
+                        typer.echo(f"{_clock()} {line}")
+
+
+def _tell_changes(system: "LocalSystem") -> None:
+    for change in system.poll():
+        if change.pid:
+            typer.echo(
+                f"{_clock()} {change.node}: process {change.pid_before} died; Ray restarted it as {change.pid}, "
+                "and it went on from its log"
+            )
+        else:
+            typer.echo(f"{_clock()} {change.node}: does not start: {change.reason}; trying again", err=True)
 
 
 def _describe(system: "LocalSystem") -> None:
@@ -146,10 +171,15 @@ def _describe(system: "LocalSystem") -> None:
     width = max(len("cloud"), *(len(site.name) for site in config.sites))
     typer.echo(f"\nTiercel runs, over {system.data.path}. Ctrl-C stops it.\n")
     typer.echo(f"  {'cloud':{width}}  API {config.api_url}")
+    pids = system.pids()
     for site in config.sites:
-        local = f"{len(site.agents)} local agents" if site.agents else "no local agents"
-        typer.echo(f"  {site.name:{width}}  {local}; gateway for yours: {config.reach(site.gateway_port)}")
-        typer.echo(f"  {'':{width}}  by itself: tiercel site status --socket {shlex.quote(str(system.socket(site.name)))}")
+        local = f"{len(site.agents) or 'no'} local {'agent' if len(site.agents) == 1 else 'agents'}"
+        typer.echo(
+            f"  {site.name:{width}}  {local}; {'gateways' if site.nodes > 1 else 'gateway'} for yours: {config.gateways(site)}"
+        )
+        for box in site.boxes:
+            itself = f"box {box.node}, process {pids[box.name] or 'none yet'}" if box.node else "by itself"
+            typer.echo(f"  {'':{width}}  {itself}: tiercel site status --socket {shlex.quote(str(system.socket(box.name)))}")
     typer.echo(f"  {'logs':{width}}  {system.data.logs}\n")
     for line in _hints(config):
         typer.echo(f"  {line}")
@@ -166,7 +196,7 @@ def _hints(config: SystemConfig) -> Iterator[str]:
         yield "tiercel run start FILE --input NAME=VALUE --watch"
     yield "tiercel run list; tiercel agent list; tiercel site list"
     if config.sites:
-        address = config.reach(config.sites[0].gateway_port)
+        address = config.gateways(config.sites[0])
         if config.tls:
             issue = f"tiercel cert issue --ca-dir {_shown(config.data_dir / 'ca')} --site {config.sites[0].name} --agent NAME"
             yield f"{issue}; then TIERCEL_TLS_CA, _CERT and _KEY for it"
@@ -190,7 +220,21 @@ def _tell_what_goes_on(config: SystemConfig) -> None:
     typer.echo("Some sites are not linked to the cloud yet; `tiercel site list` shows which.")
 
 
-def _sites(texts: Sequence[str], first_port: int) -> dict[str, int]:
+def settle(data: Path, texts: Sequence[str], nodes: Sequence[str], gateway_port: int, peer_port: int) -> list[SiteConfig]:
+    """The sites with their boxes and ports, without agents; what the directory holds of them stays. Raises ValueError."""
+    ports = _sites(texts)
+    counts = _nodes(nodes, ports)
+    sites: list[SiteConfig] = []
+    for name, port in ports.items():
+        site = as_founded(SiteConfig(name, port or gateway_port, peer_port=peer_port), data / name, counts.get(name, 0))
+        gateway_port += len(site.boxes)
+        peer_port = max(peer_port, site.peer_port + site.nodes) if site.nodes > 1 else peer_port
+        sites.append(site)
+    return sites
+
+
+def _sites(texts: Sequence[str]) -> dict[str, int]:
+    """The gateway's port of each site; 0: the next one."""
     ports: dict[str, int] = {}
     for text in texts:
         name, given, port = text.partition("=")
@@ -198,19 +242,31 @@ def _sites(texts: Sequence[str], first_port: int) -> dict[str, int]:
             raise ValueError(f"--site {text}: {port!r} is no port; write NAME or NAME=PORT")
         if name in ports:
             raise ValueError(f"--site {name} is given twice")
-        ports[name] = int(port) if given else first_port + len(ports)
+        ports[name] = int(port) if given else 0
     return ports
 
 
-def _site(data: Path, name: str, port: int, agents: int, modules: tuple[str, ...]) -> SiteConfig:
-    """A site whose agents can all do everything that the modules and Tiercel itself bring."""
+def _nodes(texts: Sequence[str], sites: Collection[str]) -> dict[str, int]:
+    """How many boxes each site is to have; one that is missing has as many as there are, or one."""
+    counts: dict[str, int] = {}
+    for name, equals, count in sorted(text.rpartition("=") for text in texts):  # What is said of all comes first.
+        if not count.isdigit() or int(count) not in SIZES:
+            raise ValueError(f"--nodes {name}{equals}{count}: allowed are 1, 3 and 5, as in --nodes 3, or NAME=3 for one site")
+        if equals and name not in sites:
+            raise ValueError(f"--nodes {name}={count}: there is no site {name!r}; there are {', '.join(sites)}")
+        counts |= dict.fromkeys([name] if equals else sites, int(count))
+    return counts
+
+
+def _with_agents(data: Path, site: SiteConfig, agents: int, modules: tuple[str, ...]) -> SiteConfig:
+    """The site with agents that can all do everything that the modules and Tiercel itself bring."""
     if not agents:
-        return SiteConfig(name, port)
-    offered = _offered(name, modules)
+        return site
+    name, offered = site.name, _offered(site.name, modules)
     described = tuple(
         AgentDescription(id=f"{name}-{number}", capacity=AGENT_CAPACITY, capabilities=offered) for number in range(1, agents + 1)
     )
-    return SiteConfig(name, port, described, modules, example_settings(data / name, name))
+    return replace(site, agents=described, modules=modules, settings=example_settings(data / name, name))
 
 
 def _offered(site: str, modules: tuple[str, ...]) -> tuple[str, ...]:

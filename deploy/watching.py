@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from tiercel.answers import Frame, RunSummary, ServerUnreachable, Site
+from tiercel.answers import Frame, RunSummary, ServerUnreachable, Site, SiteGroup
 from tiercel.client import Client
 
 ENDED = frozenset(("completed", "failed", "cancelled"))
@@ -62,6 +62,22 @@ class Watcher:
         # A snapshot holds the newest runs only, so what is known of older ones stays.
         self.runs = {**self.runs, **{run["id"]: run for run in frame["runs"]}}
         self.sites = {**self.sites, **{site["id"]: site for site in frame["sites"]}}
+
+
+class Leaders:
+    """Which box leads a site of several, as the cloud was told."""
+
+    def __init__(self) -> None:
+        self._terms: dict[str, int] = {}
+
+    def news(self, groups: Mapping[str, SiteGroup | None]) -> list[str]:
+        """A line for each site with a later leader than at the last call."""
+        lines = []
+        for site, group in groups.items():
+            if group is not None and group["term"] > self._terms.get(site, 0):
+                self._terms[site] = group["term"]
+                lines.append(f"{site}: box {group['leader']} leads, in term {group['term']}")
+        return lines
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,15 @@ import random
 import socket
 
 
-def free_port() -> int:
-    """A port below those that the system gives to outgoing connections, so that nobody takes it while its node is restarted."""
+def free_port(row: int = 1) -> int:
+    """A port below those that the system gives to outgoing connections, so that nobody takes it while its node is restarted; the
+    first of a row of so many."""
     chance = random.SystemRandom()
     while True:
         port = chance.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for each in range(port, port + row):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", each))
             return port
 
 

@@ -66,3 +66,25 @@ def test_with_certificates_all_but_the_api_may_listen_anywhere() -> None:
     with pytest.raises(ValueError, match="not cloud or logs or ca or tls"):
         SystemConfig(Path("data"), (SiteConfig("tls", 7444),), tls=True).validate()
     SystemConfig(Path("data"), (SiteConfig("tls", 7444),)).validate()
+
+
+def test_the_boxes_of_a_site_have_ports_in_a_row() -> None:
+    """Each has a name, a gateway and a port for the others, which is of this machine only; agents are told all gateways."""
+    harbour = SiteConfig("harbour", 7444, nodes=3)
+    config = system(harbour, SiteConfig("airport", 7447), host="0.0.0.0", insecure=True)
+    config.validate()
+    assert [box.name for box in harbour.boxes] == ["harbour-a", "harbour-b", "harbour-c"]
+    assert harbour.peers == {"a": "127.0.0.1:7500", "b": "127.0.0.1:7501", "c": "127.0.0.1:7502"}
+    assert config.gateways(harbour) == "127.0.0.1:7444,127.0.0.1:7445,127.0.0.1:7446"
+    assert config.gateways(config.sites[1]) == "127.0.0.1:7447"
+    assert [config.host_of(port) for port in (7446, 7502)] == ["0.0.0.0", "127.0.0.1"]
+
+
+def test_boxes_that_cannot_be_are_refused() -> None:
+    """Two boxes bear no more than one; a site may not be called like a box of another, nor have its port."""
+    with pytest.raises(ValueError, match="site harbour: 2 boxes; allowed are 1, 3 and 5"):
+        system(SiteConfig("harbour", 7444, nodes=2)).validate()
+    with pytest.raises(ValueError, match="site 'harbour-b' has the name of box b of another site"):
+        system(SiteConfig("harbour", 7444, nodes=3), SiteConfig("harbour-b", 7460)).validate()
+    with pytest.raises(ValueError, match="port 7446 is wanted for the gateway of harbour-c and for the gateway of airport"):
+        system(SiteConfig("harbour", 7444, nodes=3), SiteConfig("airport", 7446)).validate()

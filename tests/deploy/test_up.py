@@ -15,7 +15,7 @@ import pytest
 
 from deploy import health
 from deploy.cluster import processes_of
-from tests.free_ports import free_ports
+from tests.free_ports import free_port, free_ports
 from tiercel.client import Client
 from tiercel.tls import Tls
 
@@ -148,6 +148,36 @@ def test_with_tls_every_port_but_the_api_asks_who_is_there(tmp_path: Path, run_h
         assert agents == ["harbour-1", "harbour-2"]
         assert up.end(signal.SIGINT) == 0
         assert [process for process in up.family if process.is_running()] == []
+
+
+@pytest.mark.timeout(300)
+def test_a_site_of_three_boxes_goes_on_without_any_of_them(tmp_path: Path, run_home: Path) -> None:
+    """Over TLS: it says where all boxes are; the one that leads is killed, another leads, Ray starts it again, and what is asked
+    for meanwhile is done. On Ctrl-C nothing is left."""
+    first = free_port(6)
+    ports = [*free_ports(2), first]
+    with running(tmp_path / "data", ports, "--nodes", "3", "--peer-port", str(first + 3), "--tls") as up:
+        up.await_line(" leads, in term ")
+        assert f"gateways for yours: {','.join(f'127.0.0.1:{first + at}' for at in range(3))}" in up.printed
+        leader = up.printed.partition("harbour: box ")[2][0]
+        (directory,) = run_directories(run_home)
+        for box in "abc":
+            shown = subprocess.run(
+                [*TIERCEL, "site", "status", "--socket", str(directory / f"harbour-{box}.sock")], capture_output=True, check=True
+            )
+            assert f"127.0.0.1:{first + 3}" in shown.stdout.decode()
+        pid = int(up.printed.partition(f"box {leader}, process ")[2].partition(":")[0])
+        psutil.Process(pid).kill()
+        with Client(up.api) as client:
+            say = {"capability": "json.render", "with": {"value": 1}}
+            definition: dict[str, object] = {"name": "hello", "version": "1.0.0", "tasks": {"say": say}}
+            run = client.start(definition)["id"]
+            assert client.run(run, wait_s=60)["run"]["state"] == "completed"
+        up.await_line(f"harbour-{leader}: process {pid} died; Ray restarted it")
+        assert {path.name for path in (tmp_path / "data" / "tls").iterdir()} >= {f"harbour-{box}" for box in "abc"}
+        assert up.end(signal.SIGINT) == 0
+        assert [process for process in up.family if process.is_running()] == []
+        assert run_directories(run_home) == []
 
 
 @pytest.mark.timeout(300)

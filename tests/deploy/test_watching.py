@@ -1,7 +1,8 @@
 """deploy/watching.py: how far the work has got, site by site."""
 
-from deploy.watching import Rate, Share, shares
+from deploy.watching import Leaders, Rate, Share, shares
 from tests.deploy.runs import run_of
+from tiercel.answers import SiteGroup
 
 
 def test_tasks_count_where_they_are_done() -> None:
@@ -27,3 +28,14 @@ def test_a_rate_needs_two_looks() -> None:
     assert rate.note(500) == 0.0
     assert rate.note(500) == 0.0
     assert rate.note(501) > 0.0
+
+
+def test_who_leads_is_told_once() -> None:
+    """A new term is news; the same one is not, nor is what an older answer says, and a site of one box has no leader."""
+    leaders = Leaders()
+    first: SiteGroup = {"leader": "a", "term": 1, "members": []}
+    later: SiteGroup = {"leader": "c", "term": 4, "members": []}
+    assert leaders.news({"harbour": first, "airport": None}) == ["harbour: box a leads, in term 1"]
+    assert leaders.news({"harbour": first, "airport": None}) == []
+    assert leaders.news({"harbour": later}) == ["harbour: box c leads, in term 4"]
+    assert leaders.news({"harbour": first}) == []
