@@ -42,6 +42,8 @@ class Agent:
         tls: Tls | None = None,
         token: str = "",
         cost: float = 1.0,
+        peers_listen: str = "",
+        peers_address: str = "",
     ) -> None:
         """`name` is unique at its site and stays the same over restarts; `kind` is robot, human, ai or service.
 
@@ -50,8 +52,10 @@ class Agent:
         stop. `journal` is a file for this agent alone (default: in the user's state directory). `secrets` is the
         site's secrets file. `tls` and `token` say who it is to a gateway on another machine (default: what the environment says
         in TIERCEL_TLS_CA, TIERCEL_TLS_CERT, TIERCEL_TLS_KEY, TIERCEL_TLS_SERVER and TIERCEL_TLS_TOKEN). `cost` is what it bids
-        where tasks are auctioned and it has no function for it; its site knows it as the label `cost`. Raises ValueError when a
-        value is out of range.
+        where tasks are auctioned and it has no function for it; its site knows it as the label `cost`.
+        `peers_listen` is a "host:port" of its own, at which other agents of the site may reach it while the site cannot be heard:
+        with it the agent takes part where tasks say `alone` (port 0: one that is free); without TLS on this machine only.
+        `peers_address` is where they dial, if that is another. Raises ValueError when a value is out of range.
         """
         if kind not in KINDS:
             raise ValueError(f"agent {name!r}: kind {kind!r} is unknown; allowed: {', '.join(KINDS)}")
@@ -70,6 +74,8 @@ class Agent:
             token=token or token_of(),
             cost=cost,
             bids=self._bids,
+            peers_listen=peers_listen,
+            peers_address=peers_address,
         )
         self._settings.validate()
         self._capabilities: dict[str, Capability] = {}

@@ -64,7 +64,7 @@ class Peer:
     offers: dict[str, dict[str, Offer]] = field(default_factory=dict)
     beats: dict[str, int] = field(default_factory=dict)
     gone: dict[str, int] = field(default_factory=dict)  # With the last beat that was heard.
-    _count: int = 0
+    changes: int = 0  # Of its own offers, so far.
 
     def open(self, tasks: Collection[str]) -> None:
         """These tasks are to be done; what is in no such list is over, and nobody's."""
@@ -102,10 +102,10 @@ class Peer:
             if agent != self.agent and (known is None or offer.change > known.change):
                 self.offers[task][agent] = offer
                 changed = True
-        before = self._count
+        before = self.changes
         if changed:
             self.settle()
-        return changed or self._count > before
+        return changed or self.changes > before
 
     def message(self) -> Message:
         """What to tell the neighbours."""
@@ -173,8 +173,8 @@ class Peer:
         return own is not None and own.begun
 
     def _offer(self, task: str, value: float, *, begun: bool = False) -> None:
-        self._count += 1
-        self.offers.setdefault(task, {})[self.agent] = Offer(self._count, value, begun)
+        self.changes += 1
+        self.offers.setdefault(task, {})[self.agent] = Offer(self.changes, value, begun)
 
     def _heard_beats(self, beats: Iterable[tuple[str, int]]) -> bool:
         """Beats alone are no news, but that somebody is back is."""

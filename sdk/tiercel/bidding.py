@@ -140,11 +140,12 @@ class Bidding(Concern):
         """Ask the functions, as long as the auction lets them; what they did not say in time is no bid."""
         until_s = self._loop.time() + SHARE * min(item.expires_ms for item in offers.items) / 1000
         held = self._bidder.in_hand()
-        self._say(offers.auction, [_reply(item, await self._bid(item, offers, held, until_s)) for item in offers.items])
+        self._say(offers.auction, [_reply(item, await self.price(item, offers, held, until_s)) for item in offers.items])
 
-    async def _bid(
+    async def price(
         self, item: agent_pb2.Offer, offers: agent_pb2.Offers, held: list[agent_pb2.Assignment], until_s: float
     ) -> Bid | None:
+        """What the agent bids for one of the offers while it holds these, as far as its function says so by then (loop time)."""
         function = self._bidder.functions.get(item.capability)
         if function is None:
             return self._bidder.usual(len(held))

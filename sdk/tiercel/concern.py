@@ -23,5 +23,8 @@ class Concern:
     def opened(self) -> None:
         """A session has begun. What was told in the one before is over, unless it is told again."""
 
+    def lost(self) -> None:
+        """A session has ended, or could not begin. The next one is tried for."""
+
     def close(self) -> None:
         """The agent stops."""

@@ -50,6 +50,12 @@ class Lease:
         """A message sent at `sent_s` was acknowledged. Acknowledgements may arrive out of order."""
         self._holder.renew(sent_s * 1_000)
 
+    @property
+    def confirmed_s(self) -> float:
+        """When the message was sent that was acknowledged last; -inf before the first."""
+        ends_ms = self._holder.ends_at_ms()
+        return -math.inf if ends_ms is None else (ends_ms - self._holder.ttl_ms * self._holder.share) / 1_000
+
     def stop_in_s(self) -> float:
         """Seconds until physical work must have stopped; zero or less when it must stop now."""
         ends_ms = self._holder.ends_at_ms()

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import grpc
 
+from tiercel.alone import Alone, Hands
 from tiercel.asking import Asking
 from tiercel.bidding import Bidder, Bidding, Function
 from tiercel.blobs import Blobs
@@ -25,6 +26,7 @@ from tiercel.lease import Lease
 from tiercel.machine import Machine
 from tiercel.opinions import Opinions
 from tiercel.outbox import Outbox
+from tiercel.peer_lines import check_listen
 from tiercel.places import RENEWED, Places
 from tiercel.secrets import Secrets
 from tiercel.session import PROTOCOL_VERSION, Session
@@ -57,6 +59,8 @@ class Settings:
     token: str = field(default="", repr=False)
     cost: float = 1.0
     bids: Mapping[str, Function] = field(default_factory=dict)
+    peers_listen: str = ""
+    peers_address: str = ""
 
     def validate(self) -> None:
         """Raises ValueError, naming the agent and what is allowed."""
@@ -70,6 +74,8 @@ class Settings:
             raise ValueError(f"agent {self.name!r}: grace_s is not negative")
         if self.token and self.tls is None:
             raise ValueError(f"agent {self.name!r}: a token is shown over TLS alone: say whom to trust with tls=Tls(ca=...)")
+        if self.peers_listen:
+            check_listen(self.peers_listen, self.tls)
 
 
 class Runtime:
@@ -115,9 +121,14 @@ class Runtime:
         self._work = Work(loop, tools)
         self._asking = Asking(loop, settings.name)
         bidder = Bidder(settings.name, settings.capacity, settings.cost, self._work.in_hand, settings.bids)
+        bidding = Bidding(loop, bidder, self._asking, self._outbox)
+        hands = Hands(bidder, bidding, self._work, self._delivery, self._lease)
+        self._alone = Alone(loop, hands, settings.peers_listen, settings.peers_address, settings.tls)
+        opinions = opinions or Opinions()
         self._concerns: tuple[Concern, ...] = (
-            *(opinions or Opinions()).concerns(settings.name, self._asking, self._outbox),
-            Bidding(loop, bidder, self._asking, self._outbox),
+            *opinions.concerns(settings.name, self._asking, self._outbox),
+            bidding,
+            self._alone,
         )
 
     def stop(self) -> None:
@@ -127,6 +138,7 @@ class Runtime:
 
     async def serve(self, target: Target) -> None:
         """Work until `stop`. Raises AgentRefused when the gateway will never take this agent, ValueError for a bad address."""
+        await self._alone.start()
         connected = asyncio.create_task(self._stay_connected(target))
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -141,6 +153,7 @@ class Runtime:
             self._work.close()
             for concern in self._concerns:
                 concern.close()
+            await self._alone.stop()
             self._asking.close()
             await self._delivery.close()
         if not connected.cancelled():
@@ -221,10 +234,14 @@ class Runtime:
         self._documents.use(channel)
         has_elsewhere = self._places is not None and self._places.several
         talk = self._delivery, self._outbox, self._lease, self._welcomed, self._concerns
-        await Session(self._register(), self._work, *talk, has_elsewhere=has_elsewhere).run(channel)
+        try:
+            await Session(self._register(), self._work, *talk, has_elsewhere=has_elsewhere).run(channel)
+        finally:
+            for concern in self._concerns:
+                concern.lost()
 
     def _register(self) -> agent_pb2.Register:
-        settings = self._settings
+        settings, holding = self._settings, self._work.holding()
         return agent_pb2.Register(
             protocol_version=PROTOCOL_VERSION,
             features=[feature for concern in self._concerns for feature in concern.features()],
@@ -234,11 +251,13 @@ class Runtime:
             capabilities=sorted(self._capabilities),
             capacity=settings.capacity,
             labels=dict(settings.labels),
-            holding=self._work.holding(),
+            holding=holding,
+            peer_address=self._alone.address,
+            claims=self._alone.registering(holding),
         )
 
     def _welcomed(self, welcome: agent_pb2.Welcome) -> None:
-        self._was_welcomed, self._documents.site = True, welcome.site
+        self._was_welcomed, self._documents.site, self._alone.site = True, welcome.site, welcome.site
         if self._work.closing:
             self._say_draining()
         if self._places is not None:

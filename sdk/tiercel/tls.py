@@ -1,10 +1,12 @@
 """TLS as an agent uses it: whom it trusts, by what it is known, and how it moves to a new certificate."""
 
+import hashlib
 import os
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 
@@ -65,6 +67,16 @@ def tls_of(environment: Mapping[str, str] = os.environ) -> Tls | None:
 def token_of(environment: Mapping[str, str] = os.environ) -> str:
     """What TIERCEL_TLS_TOKEN says."""
     return environment.get("TIERCEL_TLS_TOKEN", "")
+
+
+def agent_uri(site: str, agent: str) -> str:
+    """Who an agent is, as its certificate says."""
+    return f"tiercel://agent/{site}/{quote(agent, safe='')}"
+
+
+def peer_host(site: str, agent: str) -> str:
+    """The DNS name under which an agent's certificate is checked by its peers, whatever it is called and wherever it is."""
+    return f"{hashlib.sha256(agent_uri(site, agent).encode()).hexdigest()[:40]}.peer.tiercel"
 
 
 def state_of(files: Iterable[Path]) -> State:

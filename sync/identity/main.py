@@ -20,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sync.identity.files import CA, CA_KEY, CERT, LEAF_DAYS, TlsFiles, files_in
 from sync.identity.names import Identity, capabilities_among, capability_uri, identity_among, server_name
+from tiercel.tls import peer_host
 
 CA_DAYS = 3_650
 BACKDATED = dt.timedelta(minutes=5)
@@ -128,10 +129,12 @@ def new_key() -> ec.EllipticCurvePrivateKey:
 
 
 def names_for(identity: Identity, hosts: Iterable[str], capabilities: Iterable[str]) -> list[x509.GeneralName]:
-    """What a certificate says of whom it is for. Agents only dial, so theirs names no host."""
+    """What a certificate says of whom it is for. Most agents only dial, so theirs names no host; with one, peers may dial it."""
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(identity.uri)]
     if identity.agent:
-        return names + [x509.UniformResourceIdentifier(capability_uri(each)) for each in capabilities]
+        dialled = dict.fromkeys((peer_host(*identity), *given)) if (given := tuple(hosts)) else {}
+        bound = [x509.UniformResourceIdentifier(capability_uri(each)) for each in capabilities]
+        return [*names, *bound, *(_name(each) for each in dialled)]
     return names + [_name(each) for each in dict.fromkeys((server_name(identity.site), "localhost", "127.0.0.1", "::1", *hosts))]
 
 

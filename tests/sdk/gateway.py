@@ -1,6 +1,7 @@
 """The other side of the wire: a gRPC server that says to agents what a test tells it to say.
 
 It decides nothing by itself, except that it acknowledges heartbeats while `acknowledges_heartbeats` is true.
+While it is `away` it takes nobody.
 """
 
 import asyncio
@@ -101,9 +102,12 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
     def __init__(self, address: str) -> None:
         self.address = address
         self.blobs = Store()
+        self.away = False
         self._connections: asyncio.Queue[Connection] = asyncio.Queue()
 
     async def Connect(self, _: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        if self.away:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         message = await context.read()
         connection = Connection(context, message.register)
         self._connections.put_nowait(connection)

@@ -136,6 +136,7 @@ class EdgeMessage(_message.Message):
     LEAD_REQUESTS_FIELD_NUMBER: _builtins.int
     LEADERSHIP_FIELD_NUMBER: _builtins.int
     LEAD_REPLIES_FIELD_NUMBER: _builtins.int
+    STANDING_OFFERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -162,6 +163,8 @@ class EdgeMessage(_message.Message):
     def leadership(self) -> Global___Leadership: ...
     @_builtins.property
     def lead_replies(self) -> Global___LeadReplies: ...
+    @_builtins.property
+    def standing_offers(self) -> Global___StandingOffers: ...
     def __init__(
         self,
         *,
@@ -178,12 +181,13 @@ class EdgeMessage(_message.Message):
         lead_requests: Global___LeadRequests | None = ...,
         leadership: Global___Leadership | None = ...,
         lead_replies: Global___LeadReplies | None = ...,
+        standing_offers: Global___StandingOffers | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "bid_refusals", b"bid_refusals", "cancels", b"cancels", "heartbeat_ack", b"heartbeat_ack", "kind", b"kind", "lead_replies", b"lead_replies", "lead_requests", b"lead_requests", "leadership", b"leadership", "offers", b"offers", "proposals", b"proposals", "refused", b"refused", "result_acks", b"result_acks", "vote_replies", b"vote_replies", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "bid_refusals", b"bid_refusals", "cancels", b"cancels", "heartbeat_ack", b"heartbeat_ack", "kind", b"kind", "lead_replies", b"lead_replies", "lead_requests", b"lead_requests", "leadership", b"leadership", "offers", b"offers", "proposals", b"proposals", "refused", b"refused", "result_acks", b"result_acks", "standing_offers", b"standing_offers", "vote_replies", b"vote_replies", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "bid_refusals", b"bid_refusals", "cancels", b"cancels", "heartbeat_ack", b"heartbeat_ack", "kind", b"kind", "lead_replies", b"lead_replies", "lead_requests", b"lead_requests", "leadership", b"leadership", "offers", b"offers", "proposals", b"proposals", "refused", b"refused", "result_acks", b"result_acks", "vote_replies", b"vote_replies", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "bid_refusals", b"bid_refusals", "cancels", b"cancels", "heartbeat_ack", b"heartbeat_ack", "kind", b"kind", "lead_replies", b"lead_replies", "lead_requests", b"lead_requests", "leadership", b"leadership", "offers", b"offers", "proposals", b"proposals", "refused", b"refused", "result_acks", b"result_acks", "standing_offers", b"standing_offers", "vote_replies", b"vote_replies", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "heartbeat_ack", "assignments", "result_acks", "cancels", "refused", "offers", "bid_refusals", "proposals", "vote_replies", "lead_requests", "leadership", "lead_replies"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "heartbeat_ack", "assignments", "result_acks", "cancels", "refused", "offers", "bid_refusals", "proposals", "vote_replies", "lead_requests", "leadership", "lead_replies", "standing_offers"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -222,6 +226,8 @@ class Register(_message.Message):
     CAPACITY_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     HOLDING_FIELD_NUMBER: _builtins.int
+    PEER_ADDRESS_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     agent: _builtins.str
     agent_kind: Global___AgentKind.ValueType
@@ -229,6 +235,8 @@ class Register(_message.Message):
     """Drawn anew by every process of the agent: tells a reconnect from a restart."""
     capacity: _builtins.int
     """How many assignments the agent holds at once; the gateway never exceeds it."""
+    peer_address: _builtins.str
+    """Where other agents of the site reach this one while they cannot hear the site (PeerService); empty: nowhere."""
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -238,6 +246,10 @@ class Register(_message.Message):
     @_builtins.property
     def holding(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptKey]:
         """Every attempt that the agent still has in its hands: running, or finished and not yet acknowledged (the journal)."""
+
+    @_builtins.property
+    def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___AloneClaim]:
+        """Of what it holds: what it began by agreement with its peers, from a standing offer."""
 
     def __init__(
         self,
@@ -251,14 +263,170 @@ class Register(_message.Message):
         capacity: _builtins.int = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         holding: _abc.Iterable[Global___AttemptKey] | None = ...,
+        peer_address: _builtins.str = ...,
+        claims: _abc.Iterable[Global___AloneClaim] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "agent_kind", b"agent_kind", "boot", b"boot", "capabilities", b"capabilities", "capacity", b"capacity", "features", b"features", "holding", b"holding", "labels", b"labels", "protocol_version", b"protocol_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "agent_kind", b"agent_kind", "boot", b"boot", "capabilities", b"capabilities", "capacity", b"capacity", "claims", b"claims", "features", b"features", "holding", b"holding", "labels", b"labels", "peer_address", b"peer_address", "protocol_version", b"protocol_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Register: _TypeAlias = Register  # noqa: Y015
+
+@_typing.final
+class AloneClaim(_message.Message):
+    """An attempt that an agent began while it could not hear its site."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    BID_FIELD_NUMBER: _builtins.int
+    BIDS_FIELD_NUMBER: _builtins.int
+    bid: _builtins.float
+    """What it was worth to the agent: more is better."""
+    @_builtins.property
+    def key(self) -> Global___AttemptKey: ...
+    @_builtins.property
+    def bids(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerBid]:
+        """What all offered for it, as far as the agent knew."""
+
+    def __init__(
+        self,
+        *,
+        key: Global___AttemptKey | None = ...,
+        bid: _builtins.float = ...,
+        bids: _abc.Iterable[Global___PeerBid] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bid", b"bid", "bids", b"bids", "key", b"key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AloneClaim: _TypeAlias = AloneClaim  # noqa: Y015
+
+@_typing.final
+class PeerBid(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    BID_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    bid: _builtins.float
+    def __init__(
+        self,
+        *,
+        agent: _builtins.str = ...,
+        bid: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "bid", b"bid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PeerBid: _TypeAlias = PeerBid  # noqa: Y015
+
+@_typing.final
+class StandingOffer(_message.Message):
+    """A task that the agents to whom it is offered may do by themselves when they cannot hear the site any more. The offer is a lease:
+    it holds for the session, and for `alone_ms` after the last heartbeat of it that was acknowledged. For so long the site gives the
+    task to nobody else while it cannot hear all of them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSIGNMENT_FIELD_NUMBER: _builtins.int
+    ALONE_MS_FIELD_NUMBER: _builtins.int
+    EVALUATOR_FIELD_NUMBER: _builtins.int
+    PRICE_MAX_FIELD_NUMBER: _builtins.int
+    alone_ms: _builtins.int
+    evaluator: _builtins.str
+    """By what bids are compared; what only the site can compare is compared by cost."""
+    price_max: _builtins.float
+    """No dearer bid counts; absent: any price."""
+    @_builtins.property
+    def assignment(self) -> Global___Assignment:
+        """What the award would be, whole."""
+
+    def __init__(
+        self,
+        *,
+        assignment: Global___Assignment | None = ...,
+        alone_ms: _builtins.int = ...,
+        evaluator: _builtins.str = ...,
+        price_max: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_price_max", b"_price_max", "assignment", b"assignment", "price_max", b"price_max"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_max", b"_price_max", "alone_ms", b"alone_ms", "assignment", b"assignment", "evaluator", b"evaluator", "price_max", b"price_max"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__price_max: _TypeAlias = _typing.Literal["price_max"]  # noqa: Y015
+    _WhichOneofArgType__price_max: _TypeAlias = _typing.Literal["_price_max", b"_price_max"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__price_max) -> _WhichOneofReturnType__price_max | None: ...
+
+Global___StandingOffer: _TypeAlias = StandingOffer  # noqa: Y015
+
+@_typing.final
+class PeerPlace(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    address: _builtins.str
+    def __init__(
+        self,
+        *,
+        agent: _builtins.str = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent", b"agent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PeerPlace: _TypeAlias = PeerPlace  # noqa: Y015
+
+@_typing.final
+class StandingOffers(_message.Message):
+    """To an agent whose Register names the feature `alone`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
+    AFTER_MS_FIELD_NUMBER: _builtins.int
+    after_ms: _builtins.int
+    """So long an agent waits, after it has lost its session, before it acts by itself."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___StandingOffer]: ...
+    @_builtins.property
+    def withdrawn(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptKey]:
+        """Offers that are over: the task was given, or is not wanted any more."""
+
+    @_builtins.property
+    def peers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PeerPlace]:
+        """All who hold any offer of the site, this agent too. Absent: those of before."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___StandingOffer] | None = ...,
+        withdrawn: _abc.Iterable[Global___AttemptKey] | None = ...,
+        peers: _abc.Iterable[Global___PeerPlace] | None = ...,
+        after_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_ms", b"after_ms", "items", b"items", "peers", b"peers", "withdrawn", b"withdrawn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StandingOffers: _TypeAlias = StandingOffers  # noqa: Y015
 
 @_typing.final
 class Welcome(_message.Message):
