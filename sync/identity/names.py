@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from tiercel.tls import agent_uri
-
 CLOUD = "cloud"
 NODE, AGENT, CAPABILITY = "tiercel://node/", "tiercel://agent/", "tiercel://capability/"
 AGENT_CHARACTERS_MAX = 200
@@ -24,7 +22,7 @@ class Identity(NamedTuple):
     @property
     def uri(self) -> str:
         """As in a certificate."""
-        return agent_uri(self.site, self.agent) if self.agent else f"{NODE}{self.site}"
+        return f"{AGENT}{self.site}/{quote(self.agent, safe='')}" if self.agent else f"{NODE}{self.site}"
 
     @property
     def words(self) -> str:

@@ -11,7 +11,7 @@ from sync.identity import main as certificates
 from sync.identity.names import Identity
 from tests.sdk.gateway import Connection, Gateway, assignment, gateway_running
 from tiercel import Agent
-from tiercel.tls import Tls
+from tiercel.tls import Tls, agent_uri
 from tiercel.v1 import agent_pb2
 
 LOOPBACK = "127.0.0.1:0"
@@ -179,6 +179,11 @@ async def test_peers_know_each_other_by_their_certificates(new_agent: New, tmp_p
         await team.until(2)
         await asyncio.sleep(0.5)
         assert sorted(team.done) == [("a", 1), ("c", 1)]
+
+
+def test_an_agent_is_called_alike_on_both_sides() -> None:
+    """What peers look for in a certificate is what the CA writes into it."""
+    assert agent_uri("harbour", "crane 1/ä") == Identity("harbour", "crane 1/ä").uri
 
 
 @pytest.mark.parametrize(
