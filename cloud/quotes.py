@@ -17,7 +17,7 @@ def quotes_of(loads: sync_pb2.AgentLoads, boot: int, now_ms: int) -> Quotes | No
 
 
 def _quote(item: sync_pb2.Quote) -> Quote:
-    return Quote(item.room, item.capacity, item.cheapest, item.mean, item.wait_ms, item.work_ms)
+    return Quote(item.room, item.capacity, item.cheapest, item.mean, item.wait_ms, item.work_ms, item.units or 1.0)
 
 
 def _counts(quote: Quote) -> bool:

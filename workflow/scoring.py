@@ -11,7 +11,12 @@ from workflow.expression import Expression, ExpressionError, bind, read_expressi
 from workflow.scope import Scope
 from workflow.syntax import ExpressionSyntaxError
 
-WORDS = ("bid", "agent", "lot")
+WORDS: dict[str, tuple[str, ...]] = {
+    "bid": ("cost", "finish_ms", "units", "confidence"),
+    "agent": ("id", "kind", "labels", "capacity", "room", "load"),
+    "lot": ("run", "task", "capability", "priority", "parameters", "inputs", "labels"),
+}
+"""What each word has."""
 
 
 @lru_cache(maxsize=256)
@@ -23,6 +28,9 @@ def compile_score(text: str) -> Expression:
     for reference in syntax.references:
         if reference.root not in WORDS:
             raise ExpressionSyntaxError(f"{reference.root!r} is not known here", 1, ", ".join(WORDS))
+        if reference.path and reference.path[0] not in WORDS[reference.root]:
+            told = ", ".join(f"{reference.root}.{name}" for name in WORDS[reference.root])
+            raise ExpressionSyntaxError(f"'{reference.root}.{reference.path[0]}' is not known here", 1, told)
     return bind(syntax, text, {})
 
 

@@ -78,7 +78,7 @@ class Tendering:
             kinds.setdefault((by.evaluator, by.price_max, by.score), []).append(run)
         for (evaluator, price_max, text), runs in sorted(kinds.items()):
             lots = [Lot(run.id, tuple(_needs(run.plan)), run.priority) for run in runs]
-            rule = Scoring(text, self._planner.fleet)
+            rule = Scoring(text, self._planner.fleet, {run.id: run for run in runs})
             verdicts = tender(lots, self._yards(runs), evaluator, price_max, now_ms=now.mono_ms, rule=rule.score)
             for run in runs:
                 verdict = verdicts.get(run.id)

@@ -1,11 +1,12 @@
 """What a site asks for a task of a capability before anybody knows which task: the quote that it sends of itself.
 
-An agent's price is the mean of its bids that were accepted lately, else what it bids by default; how long a task takes is the
-mean of the tasks that were done lately. Pure, and of the moment; bounded. Times are monotonic ms.
+An agent's price is the mean of its bids that were accepted lately, else what it bids by default; how long a task lasts is the
+mean of the tasks that were done lately, else of what those bids promised; how many units it takes is by those bids, too. Pure,
+and of the moment; bounded. Times are monotonic ms.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import NamedTuple
@@ -24,7 +25,7 @@ NOMINAL_MS = 1_000.0
 
 class Quote(NamedTuple):
     """For a task of one capability. `room` of `capacity` units are free; prices are of the cheapest agent and the mean of all; a
-    task waits `wait_ms` until it begins and then takes `work_ms`."""
+    task takes `units`, waits `wait_ms` until it begins and then lasts `work_ms`."""
 
     room: int
     capacity: int
@@ -32,6 +33,16 @@ class Quote(NamedTuple):
     mean: float
     wait_ms: float
     work_ms: float
+    units: float = 1.0
+
+
+class Accepted(NamedTuple):
+    """A bid that won: when, and what it said."""
+
+    at_ms: int
+    cost: float
+    finish_ms: float = 0.0
+    units: int = 1
 
 
 class Quotes(NamedTuple):
@@ -57,12 +68,12 @@ class Measures:
     """What was bid and done lately at a site."""
 
     begun: dict[tuple[str, int], int] = field(default_factory=dict)
-    prices: "OrderedDict[tuple[str, str], deque[tuple[int, float]]]" = field(default_factory=OrderedDict)
+    prices: "OrderedDict[tuple[str, str], deque[Accepted]]" = field(default_factory=OrderedDict)
     lasted: "OrderedDict[str, deque[int]]" = field(default_factory=OrderedDict)
 
-    def accepted(self, agent: str, capability: str, cost: float, now_ms: int) -> None:
-        """The agent was awarded a task at this price."""
-        self.prices.setdefault((agent, capability), deque(maxlen=KEPT)).append((now_ms, cost))
+    def accepted(self, agent: str, capability: str, bid: Accepted) -> None:
+        """The agent was awarded a task by this bid."""
+        self.prices.setdefault((agent, capability), deque(maxlen=KEPT)).append(bid)
         self.prices.move_to_end((agent, capability))
         if len(self.prices) > REMEMBERED_MAX:
             self.prices.popitem(last=False)
@@ -79,18 +90,24 @@ class Measures:
 
     def quote(self, capability: str, able: Sequence[Able], queued: int, now_ms: int) -> Quote:
         """What the site asks now. `able` is not empty; `queued` tasks of the capability wait already."""
-        prices = [self._price(each, capability, now_ms) for each in able]
+        won = {each.agent: self._lately(each.agent, capability, now_ms) for each in able}
+        prices = [_mean([bid.cost for bid in won[each.agent]], each.usual) for each in able]
+        bids = [bid for agent in won for bid in won[agent]]
         room, capacity = sum(max(0, each.room) for each in able), sum(each.capacity for each in able)
         lasted = self.lasted.get(capability)
-        work_ms = rounded(sum(lasted) / len(lasted)) if lasted else NOMINAL_MS
-        behind = queued + 1 - room
+        promised = [bid.finish_ms for bid in bids if bid.finish_ms > 0]
+        work_ms = rounded(_mean(lasted or promised, NOMINAL_MS))
+        units = round(_mean([bid.units for bid in bids], 1.0), 3)
+        behind = (queued + 1) * units - room
         wait_ms = rounded(ceil(behind / max(1, capacity)) * work_ms) if behind > 0 else 0.0
-        return Quote(room, capacity, round(min(prices), 6), round(sum(prices) / len(prices), 6), wait_ms, work_ms)
+        return Quote(room, capacity, round(min(prices), 6), round(_mean(prices, 0.0), 6), wait_ms, work_ms, units)
 
-    def _price(self, able: Able, capability: str, now_ms: int) -> float:
-        accepted = self.prices.get((able.agent, capability), ())
-        lately = [cost for at_ms, cost in accepted if now_ms - at_ms <= PRICE_AGE_MS]
-        return sum(lately) / len(lately) if lately else able.usual
+    def _lately(self, agent: str, capability: str, now_ms: int) -> list[Accepted]:
+        return [bid for bid in self.prices.get((agent, capability), ()) if now_ms - bid.at_ms <= PRICE_AGE_MS]
+
+
+def _mean(values: Collection[float], otherwise: float) -> float:
+    return sum(values) / len(values) if values else otherwise
 
 
 def rounded(value_ms: float) -> float:

@@ -54,7 +54,8 @@ class Lot(NamedTuple):
 
 class Answer(NamedTuple):
     """What a site asks for a lot: the sum of its agents' bids, how busy the busiest of them would be (1: at its capacity),
-    and when the last task would be done. `by` the site's own `quote`, or worked out from its `load`: `why` no quote counts."""
+    when the last task would be done, and how many units the tasks take. `by` the site's own `quote`, or worked out from its
+    `load`: `why` no quote counts."""
 
     site: str
     cost: float
@@ -63,6 +64,7 @@ class Answer(NamedTuple):
     finish_ms: float = 0.0
     by: str = "load"
     why: str = ""
+    units: float = 0.0
 
 
 class Verdict(NamedTuple):
@@ -106,8 +108,8 @@ def tender(
         won = _awarded(waiting, by_name, taken, answers, turn)
         for lot in waiting:
             if (site := won.get(lot.run)) is not None:
-                taken[site] += len(lot.needs)
                 ranked = sorted((score, each.site, each) for score, each in answers[lot.run])
+                taken[site] += next(each.units for *_, each in ranked if each.site == site)
                 verdicts[lot.run] = Verdict(site, turn, tuple(each for *_, each in ranked))
         waiting = [lot for lot in waiting if lot.run not in won]
     return verdicts
@@ -152,20 +154,20 @@ def answer(lot: Lot, yard: Yard, taken: float, price_max: float = -1.0, now_ms: 
 def _by_quote(lot: Lot, yard: Yard, quotes: Quotes, taken: float, price_max: float) -> Answer | None:
     """The cheapest price while all are idle, the mean once all are full, and dearer by what was given since the quote."""
     since = max(0.0, taken - sum(worker.load for worker in yard.workers)) / (yard.capacity or 1)
-    cost = busy = finish_ms = 0.0
-    given: dict[str, int] = {}
+    cost = busy = finish_ms = units = 0.0
+    given: dict[str, float] = {}
     for need in lot.needs:
-        quote, own = quotes.by_capability[need], given.get(need, 0)
+        quote, own = quotes.by_capability[need], given.get(need, 0.0)
         filled = (quote.capacity - quote.room + own) / quote.capacity + since
         price = (quote.cheapest + (quote.mean - quote.cheapest) * min(1.0, filled)) * (1 + since + own / quote.capacity)
         if 0 <= price_max < price:
             return None
-        given[need] = own + 1
-        cost += price
-        busy = max(busy, filled + 1 / quote.capacity)
+        given[need] = own + quote.units
+        cost, units = cost + price, units + quote.units
+        busy = max(busy, filled + quote.units / quote.capacity)
         finish_ms += quote.wait_ms + quote.work_ms * (1 + since)
     numbers = round(cost, 6), round(busy, 6), max(0.0, yard.capacity - taken), round(finish_ms, 3)
-    return Answer(yard.site, *numbers, "quote")
+    return Answer(yard.site, *numbers, "quote", units=round(units, 3))
 
 
 def _by_load(lot: Lot, yard: Yard, taken: float, price_max: float) -> Answer | None:
@@ -186,7 +188,8 @@ def _by_load(lot: Lot, yard: Yard, taken: float, price_max: float) -> Answer | N
         loads[name] += 1
         cost += bid
         busy = max(busy, loads[name] / worker.capacity + spread)
-    return Answer(yard.site, round(cost, 6), round(busy, 6), max(0.0, yard.capacity - taken), round(finish_ms, 3))
+    numbers = round(cost, 6), round(busy, 6), max(0.0, yard.capacity - taken), round(finish_ms, 3)
+    return Answer(yard.site, *numbers, units=float(len(lot.needs)))
 
 
 def _awarded(
@@ -206,9 +209,9 @@ def _awarded(
     rows = {yard.site: row for row, yard in enumerate(yards)}
     cost, use = np.full((len(yards), len(lots)), np.inf), np.zeros((len(yards), len(lots)))
     for column, lot in enumerate(lots):
-        use[:, column] = len(lot.needs)
         for score, each in answers[lot.run]:
-            cost[rows[each.site], column] = score
+            row = rows[each.site]
+            cost[row, column], use[row, column] = score, each.units
     room = np.array([max(0.0, turn * yard.capacity - taken[yard.site]) for yard in yards])
     if turn == TURNS:
         room += use.sum(axis=1)

@@ -7,6 +7,7 @@ one.
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import isfinite
 from typing import ClassVar
 
@@ -15,7 +16,7 @@ import msgspec
 from coordination.auction.bids import Bid, Bidder, Key, Lot, Refused, Terms
 from coordination.auction.evaluators import Scored, ScoreFailed
 from coordination.auction.house import Auction, House, Offer, Result, Standing
-from coordination.auction.quotes import NOMINAL_MS
+from coordination.auction.quotes import NOMINAL_MS, Accepted
 from edge.coordinating.members import bidder_of, has_room, members, who_may
 from edge.coordinating.seeker import Giving, Negotiation, Seeker
 from edge.coordinating.seeker import Lot as Task
@@ -106,6 +107,8 @@ class Auctions(Seeker):
         said = {"cost": bid.cost, "finish_ms": bid.finish_ms, "units": bid.units, "confidence": bid.confidence}
         task = {"run": lot.key.run, "task": offered.name, "capability": offered.capability, "priority": lot.priority}
         task["parameters"] = msgspec.json.decode(offered.parameters or b"{}")
+        fragment = self.home.fragments[lot.key.run]
+        task |= {"inputs": _decoded(fragment.inputs), "labels": fragment.labels or {}}
         try:
             return score(lot.terms.score, said, agent, task)
         except ExpressionError as error:
@@ -184,7 +187,8 @@ class Auctions(Seeker):
         award = Award(_rule(lot.terms), reason_of(result, won), result.round, *_told(result), left_out)
         given = self.giving.give(Task(*lot.key), won.bid.agent, (self.protocol, award), now, out, units=won.bid.units)
         if given == "given":
-            self.home.roster.measures.accepted(won.bid.agent, lot.who.capability, won.bid.cost, now.mono_ms)
+            accepted = Accepted(now.mono_ms, won.bid.cost, won.bid.finish_ms, won.bid.units)
+            self.home.roster.measures.accepted(won.bid.agent, lot.who.capability, accepted)
             self.house.awarded(result)
         elif given == "no_room":
             self.house.missed(lot.key, now.mono_ms)
@@ -220,6 +224,12 @@ class Auctions(Seeker):
         if left_ms > 0:
             return f"{standing.why or 'tasks gather to be auctioned together'}; offered in {left_ms} ms"
         return "nobody who may bid has room" if not has_room(self.home.roster, who) else "the auction before it is open"
+
+
+@lru_cache(maxsize=16)
+def _decoded(inputs: bytes) -> object:
+    """A run's inputs, for all bids of an auction."""
+    return msgspec.json.decode(inputs or b"{}")
 
 
 def terms_of(plan: CoordinationPlan) -> Terms:

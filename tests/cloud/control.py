@@ -241,10 +241,17 @@ class Control:
         assert isinstance(answer, Plan | Problem)
         return answer
 
-    def start(self, plan: Plan, count: int = 1, inputs: bytes = b"{}", after: tuple[Wait, ...] = ()) -> list[str]:
+    def start(
+        self,
+        plan: Plan,
+        count: int = 1,
+        inputs: bytes = b"{}",
+        after: tuple[Wait, ...] = (),
+        labels: dict[str, str] | None = None,
+    ) -> list[str]:
         """Register if need be, and start runs; their ids."""
         self.register(plan)
-        runs = [NewRun(inputs, {}, after=after, contract=plan.contract) for _ in range(count)]
+        runs = [NewRun(inputs, labels or {}, after=after, contract=plan.contract) for _ in range(count)]
         started = msgspec.convert(
             self.ask(lambda token: StartRuns(token, plan.ref, runs, None)), list[Started], from_attributes=True
         )

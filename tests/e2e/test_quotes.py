@@ -1,5 +1,6 @@
 """Two sites quote over real links: what their agents were awarded and how long they took decides where runs go."""
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import edge.quoting
 from coordination.auction.quotes import Quote
 from tests.whole import Whole, until, whole
 from tiercel import Agent, Bid, Offer
@@ -69,3 +71,31 @@ async def test_bids_and_durations_decide_between_sites(tmp_path: Path) -> None:
         await quoted(system, "harbour", 2.0, is_done=True)
         assert (await where(system, evaluator="fastest"))[0] == "quick"
         assert (await where(system, evaluator="cheapest"))[0] == "slow"
+
+
+@pytest.mark.asyncio
+async def test_a_quote_that_is_too_old_and_one_of_another_start_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The site's quotes hold for 50 ms, so the tender is by what the cloud knows of its agents, and says why; after a restart of
+    the site its new quotes count."""
+    async with whole(tmp_path, "airport") as system:
+        with monkeypatch.context() as patched:
+            patched.setattr(edge.quoting, "VALID_MS", 50)
+            await joined(system, "airport", "quick", 1.5, 9.0, 0.0)
+            await quoted(system, "airport", 1.5)
+            await asyncio.sleep(0.2)
+            detail = (await where(system))[1]
+            assert [each["by"] for each in detail["answers"]] == ["load"]
+            assert "and held for 50 ms" in detail["answers"][0]["why"]
+        before = system.cloud.planner.fleet.site("airport").quotes
+        assert before is not None
+        await system.stop("airport")
+        await system.restart("airport")
+
+        async def is_heard_again() -> bool:
+            quotes = system.cloud.planner.fleet.site("airport").quotes
+            return quotes is not None and quotes.boot > before.boot and "lift" in quotes.by_capability
+
+        await until(is_heard_again)
+        assert [each["by"] for each in (await where(system))[1]["answers"]] == ["quote"]

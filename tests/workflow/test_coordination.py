@@ -12,7 +12,8 @@ from workflow.definition import json_schema
 from workflow.expression import ExpressionError
 from workflow.fragment import Fragment
 from workflow.plan import DefinitionError, plan_from_document
-from workflow.scoring import score
+from workflow.scoring import compile_score, score
+from workflow.syntax import ExpressionSyntaxError
 from workflow.tasks import CoordinationPlan, GroupOfAgents
 
 
@@ -133,6 +134,8 @@ def test_a_score_is_a_number() -> None:
     for text in ("agent.id", "bid.cost / 0.0", "bid.nothing", "true"):
         with pytest.raises(ExpressionError):
             score(text, {"cost": 1.5}, agent, {})
+    with pytest.raises(ExpressionSyntaxError, match=r"'lot\.crate' is not known here"):
+        compile_score("lot.crate + lot.parameters.crate")
 
 
 def test_direct_is_no_protocol_at_run_time() -> None:

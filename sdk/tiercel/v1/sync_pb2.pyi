@@ -519,7 +519,7 @@ Global___SiteQuotes: _TypeAlias = SiteQuotes  # noqa: Y015
 @_typing.final
 class Quote(_message.Message):
     """`room` of `capacity` units are free. Prices are those of the cheapest agent and of all (mean). A task waits `wait_ms`, and then
-    takes `work_ms`.
+    lasts `work_ms`. It takes so many `units`; 0 means 1.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -531,6 +531,7 @@ class Quote(_message.Message):
     MEAN_FIELD_NUMBER: _builtins.int
     WAIT_MS_FIELD_NUMBER: _builtins.int
     WORK_MS_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
     capability: _builtins.str
     room: _builtins.int
     capacity: _builtins.int
@@ -538,6 +539,7 @@ class Quote(_message.Message):
     mean: _builtins.float
     wait_ms: _builtins.float
     work_ms: _builtins.float
+    units: _builtins.float
     def __init__(
         self,
         *,
@@ -548,10 +550,11 @@ class Quote(_message.Message):
         mean: _builtins.float = ...,
         wait_ms: _builtins.float = ...,
         work_ms: _builtins.float = ...,
+        units: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capability", b"capability", "capacity", b"capacity", "cheapest", b"cheapest", "mean", b"mean", "room", b"room", "wait_ms", b"wait_ms", "work_ms", b"work_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capability", b"capability", "capacity", b"capacity", "cheapest", b"cheapest", "mean", b"mean", "room", b"room", "units", b"units", "wait_ms", b"wait_ms", "work_ms", b"work_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

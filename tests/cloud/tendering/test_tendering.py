@@ -140,3 +140,25 @@ def test_a_custom_score_reads_what_sites_ask(cloud: Control) -> None:
     assert sites(cloud, able) == [["airport"]]
     assert tenders(cloud)[1].site == sites(cloud, unable)[0][0]
     assert "the score makes no number" in msgspec.json.decode(tenders(cloud)[1].detail)["reason"]
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        "agent.labels.zone == 'cold' ? 0.0 : 1.0",
+        "lot.parameters.crate == 7 && agent.id == 'airport' ? 0.0 : 1.0",
+        "lot.inputs.goods == 'fish' && agent.kind == 'site' && agent.labels.zone == 'cold' ? 0.0 : 1.0",
+        "(lot.labels.customer == 'pier') == (agent.id == 'airport') ? -1.0 : bid.cost",
+    ],
+)
+def test_a_custom_score_reads_labels_parameters_and_inputs(cloud: Control, score: str) -> None:
+    """Those of the site are what its agents have alike, those of the run are its own: the dearer site has it."""
+    agent(cloud, "airport").labels["zone"] = "cold"
+    agent(cloud, "harbour").labels["zone"] = "warm"
+    rule = {"protocol": "auction", "evaluator": "custom", "score": score}
+    tasks: dict[str, dict[str, Any]] = {"a": {"capability": "pick", "with": {"crate": "${{ inputs.crate }}"}}}
+    plan = plan_of(tasks, name="scored", coordination=rule, inputs={"crate": {"type": "integer"}, "goods": {"type": "string"}})
+    run = cloud.start(plan, inputs=b'{"crate": 7, "goods": "fish"}', labels={"customer": "pier"})
+    assert sites(cloud, run) == [["airport"]]
+    assert [event.evaluator for event in tenders(cloud)] == ["custom"]
+    assert "the best of 2" in msgspec.json.decode(tenders(cloud)[0].detail)["reason"]

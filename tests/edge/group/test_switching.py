@@ -7,6 +7,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from coordination.auction.quotes import Quotes
 from tests.edge.group.boxes import SITE, eventually, site
 from tiercel.v1 import agent_pb2, agent_pb2_grpc
 
@@ -70,3 +71,31 @@ async def test_work_goes_on_under_each_next_leader(tmp_path: Path) -> None:
         picture = await boxes.ended(run)
         assert picture["run"]["state"] == "completed"
         assert sorted(lifted) == list(range(150))
+
+
+@pytest.mark.usefixtures("calm")
+async def test_what_another_box_quoted_counts_no_more(tmp_path: Path) -> None:
+    """The site asks under the term of the box that leads: after a hand-over only the next leader's quotes count."""
+    async with site(tmp_path) as boxes:
+        await boxes.start_cloud()
+        agent = boxes.agent("crane-1", capacity=4)
+
+        @agent.capability("lift")
+        def lift() -> str:
+            return "up"
+
+        boxes.join(agent)
+        await boxes.ended(await boxes.started({"a": {"capability": "lift"}}))
+        assert boxes.cloud is not None
+        fleet = boxes.cloud.planner.fleet
+
+        def quotes() -> Quotes | None:
+            found = fleet.site(SITE).quotes
+            return found if found is not None and "lift" in found.by_capability else None
+
+        first: Quotes = await eventually(quotes)
+        _, leader = await boxes.hand_over()
+        term = (await leader.members()).term
+        assert term > first.boot
+        second: Quotes = await eventually(lambda: (found := quotes()) and found.boot >= term and found)
+        assert second.boot == (await leader.members()).term
