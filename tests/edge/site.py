@@ -141,6 +141,10 @@ class Site:
 
     def turn(self, *inputs: object) -> None:
         self.driver.turn([*self.driver.take_due(), *inputs])
+        self.settle()
+
+    def settle(self) -> None:
+        """Tombstones that were asked for come; then all must hold."""
         while self.recalls and self.reads:
             saved = self.log.disk.saved.get(run := self.recalls.pop(0))
             self.driver.turn([Recalled(run, saved if saved is not None and saved.ended else None)])

@@ -18,6 +18,9 @@ CHILD = {"name": "other", "version": "1", "tasks": {"a": {"capability": "pick", 
 # What a growing task adds while the site is cut off is ready, and waits for the link.
 GROWING = {"name": "growing", "version": "1", "tasks": {"t0": {"capability": "pack", "effect": "physical", "grows": True}}}
 ADDED_ALONE = [("link", "anna", 0, 0), ("cut", "anna", 0, 0), ("finish", "ben", 0, 1), ("report", "ben", 11, 0)]
+# The commit of a turn that has something to say fails: a run that is released, a result, an order, a tombstone.
+FAILING = [("fail_commit", "anna", 0, 0), ("release", "anna", 1, 0), ("join", "anna", 3, 0), ("finish", "anna", 0, 0)]
+FAILING += [("fail_commit", "ben", 0, 0), ("report", "anna", 0, 0), ("join", "anna", 3, 0), ("report", "anna", 0, 0)]
 documents: st.SearchStrategy[list[dict[str, Any]]] = st.tuples(
     definitions(7, rich=True, name="one"), definitions(5, rich=True, name="two"), st.just(CHILD)
 ).map(list)
@@ -40,6 +43,13 @@ def test_a_whole_site_keeps_its_laws(written: list[dict[str, Any]], happened: li
     can come, and once everybody has done his part all runs have ended and hold nothing."""
     world = told(written, happened)
     assert not list(world.site.core.fragments), "all have ended"
+
+
+def test_commits_fail_in_these_stories() -> None:
+    """What a turn was to write is refused, a release and a result here: both are said again, and come to their end."""
+    world = told([GROWING, CHILD], FAILING)
+    assert (world.site.failed, world.site.refolds) == (2, 2)
+    assert len(world.runs) == 2
 
 
 @pytest.mark.nightly

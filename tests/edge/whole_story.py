@@ -13,6 +13,7 @@ from edge.inputs import AgentReported, AssignTasks, AttemptKey, Outcome
 from sync.clock import wall_ms
 from sync.driver import SNAPSHOT_EVERY
 from sync.inputs import PeerLinked, PeerLost, Recovered, Replicated
+from sync.log_errors import LogFull
 from tests.edge.site import CLOUD, HARBOUR, LEASE_MS, Robot, Site
 from tests.edge.test_executor_laws import ROBOTS
 from tests.ports import Disk
@@ -82,7 +83,8 @@ class Harbour(Site):
         self.replicas: dict[str, Replica] = {}
         self.said: list[Replicated] = []
         self.folded = 0
-        self.refolds = 0
+        self.refolds = self.failed = 0
+        self.fails = False  # Does the next commit?
         self.digest = hashlib.sha256()
         self.epochs: dict[str, int] = {}
         super().__init__()
@@ -96,7 +98,10 @@ class Harbour(Site):
 
     def turn(self, *inputs: object) -> None:
         self.said += [input for input in inputs if isinstance(input, Replicated)]
-        super().turn(*inputs)
+        if self.fails:
+            self._fail_commit(inputs)
+        else:
+            super().turn(*inputs)
 
     def send(self, effects: list[object]) -> None:
         self.digest.update(repr(effects).encode())
@@ -113,17 +118,23 @@ class Harbour(Site):
             robot.connected = False
         self.sessions += 1_000
 
-    def fail_commit(self) -> None:
-        """The next turn's commit fails: the core is folded anew, and the cloud says again what was not stored."""
+    def _fail_commit(self, inputs: tuple[object, ...]) -> None:
+        """The commit of this turn fails, if it makes one; then the disk has room again: the core is folded anew, and the cloud
+        says again what was not stored."""
         self.log.at_once = False
-        self.recalls.clear()
-        self.driver.turn(self.driver.take_due())
-        if self.log.queue:
-            self.log.fail(OSError("the disk is full"))
-        self.log.finish_all()
-        self.log.tell()
+        self.driver.turn([*self.driver.take_due(), *inputs])
+        fails = bool(self.log.queue)
+        if fails:
+            self.fails, self.failed = False, self.failed + 1
+            self.recalls.clear()
+            self.log.fail(LogFull("the disk is full"))
+            self.log.finish_all()
+            self.log.tell()
         self.log.at_once = True
-        self.greet()
+        if fails:
+            self.greet()
+        else:
+            self.settle()
 
     def greet(self) -> None:
         """The link is up anew: the cloud says what is missing here."""
@@ -290,7 +301,7 @@ class World:
                 self.site.driver._floor = self.site.driver.pos - SNAPSHOT_EVERY
                 self.site.turn()
             case "fail_commit":
-                self.site.fail_commit()
+                self.site.fails = True
             case "cut":
                 self.site.turn(PeerLost("cloud", "cut"))
             case "link":
@@ -417,6 +428,7 @@ class World:
             self.check_grounds()
         left = {run: self.site.replicas[run].fragment for run in self.site.core.fragments}
         assert not left, f"they never end: {[(r, [NAMES[s] for s in f.states], list(explain(f))) for r, f in left.items()]}"
+        self.site.fails = False  # A site that is folded anew begins those delays anew.
         self.site.pass_ms(60_000)  # Delays after lost holders are over.
         self.check_returned()
         self.check_refold()

@@ -3,8 +3,9 @@
 Lines, disks, deaths and clients come from one seed.
 
 What must hold is looked at when it happens: who acknowledges, at that moment a majority of the members holds it durably; in one
-term one member leads; who reads by index sees all that was acknowledged before. At the end all becomes whole, the group goes on,
-all members hold the same chain, and in it every acknowledged command once.
+term one member leads; who reads by index sees all that was acknowledged before; the groups' logs match on the disks, and so do
+the events (`simulated_watch`). At the end all becomes whole, the group goes on, all members hold the same chain, and in it every
+acknowledged command once.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,25 +25,21 @@ import msgspec
 from coordination.group.driver import Member
 from coordination.group.log import Leadership
 from coordination.group.values import GroupConfig
-from coordination.raft.values import Change, NotLeader, ProposalDropped
+from coordination.raft.values import OF_LEADERS, Message, NotLeader, ProposalDropped
 from sync.actors import Loop
 from sync.commit import Row, Snapshot
 from sync.event import Event
 from sync.log_errors import LogError
 from sync.outputs import Append, Reply, Save
 from sync.values import Now, StreamId, stream_id
+from tests.coordination.group.simulated_faults import NAMES, Faults, Weather
 from tests.coordination.group.simulated_lines import HOP_S, SimulatedLines
-from tests.coordination.group.simulated_log import SITE, SimulatedLog
+from tests.coordination.group.simulated_log import SITE, SimulatedLog, Written
+from tests.coordination.group.simulated_watch import Broken, Watch
 from tests.sim.virtual import ClockOf, OwnClock, VirtualLoop
 
 STREAM = stream_id(SITE, 1)
-NAMES = "abcdefghijklmnopqrstuvwxyz"
 ASK_S, READ_S = 3.0, 4.0
-FAULTS = ("kill", "kill", "isolate", "isolate", "one_way", "part", "stall", "full", "slow", "transfer", "leave")
-
-
-class Broken(AssertionError):
-    """A guarantee does not hold."""
 
 
 class Noted(Event, frozen=True):
@@ -123,6 +121,7 @@ class Box:
     retired: bool = False
     log: SimulatedLog = field(init=False)
     member: Member = field(init=False)
+    trap: str = ""  # What it dies of as soon as it is durable.
     serves: asyncio.Event = field(init=False)
     shell: Loop | None = None
     tasks: list["asyncio.Task[Any]"] = field(default_factory=list)
@@ -153,13 +152,14 @@ class Desk:
 class World:
     """A seed's story."""
 
-    def __init__(self, seed: int, size: int = 3) -> None:
-        self.seed, self.chance = seed, random.Random(seed)
+    def __init__(self, seed: int, size: int = 3, sky: Weather | None = None) -> None:
+        self.seed, self.chance, self.sky = seed, random.Random(seed), sky or Weather()
         self.loop = VirtualLoop()
         self.place = Path(tempfile.mkdtemp(prefix="tiercel-group-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
         self.boxes = {name: Box(name, self.place / name / "edge.db", OwnClock(self.loop)) for name in NAMES[:size]}
         self.seen: Counter[str] = Counter()
         self.leaders: dict[int, str] = {}
+        self.watch, self.faults = Watch(), Faults(self)
         self.acked: dict[str, None] = {}
         self.asked = 0
         self.cut: set[tuple[str, str]] = set()
@@ -169,7 +169,7 @@ class World:
 
     def _wrong(self, _loop: Any, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        if isinstance(error, Broken):
+        if isinstance(error, AssertionError):  # A guarantee, or what the code believes.
             self.broken.append(str(error))
 
     # Telling a story ----------------------------------------------------------------------------------------------------
@@ -197,9 +197,9 @@ class World:
         clients = [asyncio.ensure_future(self._client(number)) for number in range(4)]
         clients.append(asyncio.ensure_future(self._reader()))
         while self.loop.now_s < duration_s:
-            await asyncio.sleep(self.chance.uniform(0.5, 3.0))
+            await asyncio.sleep(self.chance.uniform(*self.sky.every_s))
             self._look()
-            await self._fault(self.chance.choice(FAULTS))
+            await self.faults.strike(self.chance.choice(self.sky.faults))
         await self._heal()
         for client in clients:
             client.cancel()
@@ -207,8 +207,8 @@ class World:
         await self._settle()
 
     def _look(self) -> None:
-        if self.broken:
-            raise Broken(self.broken[0])
+        for broken in (*self.broken, *self.watch.broken):
+            raise Broken(broken)
         for box in self.boxes.values():
             for task in box.tasks:
                 if box.is_up and task.done() and not task.cancelled() and task.exception() is not None:
@@ -225,10 +225,11 @@ class World:
         """Start its process."""
         box.boots += 1
         box.is_up = True
-        box.log = SimulatedLog(self.loop, box.path, box.name, self.chance)
+        box.log = SimulatedLog(self.loop, box.path, box.name, self.chance, self.sky.write_s)
+        self.watch.wrote(box.name, box.log.found())
+        box.log.wrote = partial(self._wrote, box)
         peers = {each.name: f"{each.name}:1" for each in self.present}
-        bounds = {"keep_entries": 20, "compact_entries": 60}
-        config = GroupConfig(SITE, box.name, peers, joins=box.joins, **bounds)  # type: ignore[arg-type]
+        config = GroupConfig(SITE, box.name, peers, joins=box.joins, **dict(self.sky.settings))  # type: ignore[arg-type]
         box.member = Member(config, box.log, chance=random.Random(f"{self.seed}/{box.name}/{box.boots}"))  # type: ignore[arg-type]
         box.member.lines = SimulatedLines(self, box)  # type: ignore[assignment]
         box.serves = asyncio.Event()
@@ -265,6 +266,26 @@ class World:
         box.shell = None
         box.log.close()
 
+    def _wrote(self, box: Box, what: Written) -> None:
+        """Something is durable at a box."""
+        self.watch.wrote(box.name, what)
+        self.faults.wrote(box, what)
+
+    def says(self, box: Box, message: Message) -> None:
+        """Something leaves a box."""
+        if message.kind in OF_LEADERS:
+            self.watch.leads(box.name, message.term)
+
+    def replace(self, box: Box) -> Box:
+        """It is gone for good, and another one is put in its place."""
+        if box.is_up:
+            self.kill(box)
+        box.retired = True
+        name = NAMES[len(self.boxes)]
+        newer = self.boxes[name] = Box(name, self.place / name / "edge.db", OwnClock(self.loop), joins=True)
+        self.boot(newer)
+        return newer
+
     # The network --------------------------------------------------------------------------------------------------------
 
     def is_cut(self, source: str, target: str) -> bool:
@@ -275,90 +296,11 @@ class World:
         slow = 200 if self.loop.now_s < self.slow_until_s else 1
         return HOP_S * slow * self.chance.expovariate(1.0)
 
-    # Faults -------------------------------------------------------------------------------------------------------------
-
-    async def _fault(self, kind: str) -> None:
-        up = [box for box in self.present if box.is_up]
-        leading = [box for box in up if box.shell is not None]
-        box = self.chance.choice(leading if leading and self.chance.random() < 0.6 else up or self.present)
-        await getattr(self, f"_{kind}")(box)
-        self.seen[kind] += 1
-
-    async def _kill(self, box: Box) -> None:
-        for _ in range(400):  # While something is on its way to the disk, if it comes to that soon.
-            if not box.is_up or box.log.under_way > 1:
-                break
-            await asyncio.sleep(0.002)
-        if box.is_up:
-            self.kill(box)
-            self.loop.call_later(self.chance.uniform(0.1, 5.0), self._again, box)
-
-    def _again(self, box: Box) -> None:
-        if not box.is_up and not box.retired:
-            self.boot(box)
-
-    async def _isolate(self, box: Box) -> None:
-        others = [name for name in self.boxes if name != box.name]
-        self._cut({(box.name, name) for name in others} | {(name, box.name) for name in others})
-
-    async def _one_way(self, box: Box) -> None:
-        self._cut({(box.name, name) for name in self.boxes if name != box.name})
-
-    async def _part(self, box: Box) -> None:
-        other = self.chance.choice([name for name in self.boxes if name != box.name])
-        self._cut({(box.name, other), (other, box.name)})
-
-    def _cut(self, pairs: set[tuple[str, str]]) -> None:
-        self.cut |= pairs
-        self.loop.call_later(self.chance.uniform(0.5, 6.0), self.cut.difference_update, pairs)
-
-    async def _stall(self, box: Box) -> None:
-        box.log.stalled_until_s = self.loop.now_s + self.chance.uniform(0.5, 5.0)
-
-    async def _full(self, box: Box) -> None:
-        box.log.full_until_s = self.loop.now_s + self.chance.uniform(0.5, 4.0)
-
-    async def _slow(self, box: Box) -> None:
-        self.slow_until_s = self.loop.now_s + self.chance.uniform(0.5, 3.0)
-
-    async def _transfer(self, box: Box) -> None:
-        target = self.chance.choice([each.name for each in self.present])
-        with contextlib.suppress(NotLeader, ProposalDropped, TimeoutError):
-            await asyncio.wait_for(box.member.transfer(target), 2.0)
-
-    async def _leave(self, box: Box) -> None:
-        """A member is taken out, its disk with it, and another takes its place: a learner first, then a voter."""
-        leader = next((each for each in self.present if each.shell is not None and each is not box), None)
-        if leader is None or not all(each.is_up for each in self.present) or self.cut:
-            return
-        with contextlib.suppress(NotLeader, ProposalDropped, TimeoutError, LogError):
-            await asyncio.wait_for(leader.member.change(Change("remove", box.name)), 2.0)
-            self.seen["removed"] += 1
-            newer = self._replace(box)
-            await asyncio.wait_for(leader.member.change(Change("learn", newer.name), f"{newer.name}:1"), 2.0)
-            async with asyncio.timeout(8.0):
-                while not self._follows(leader, newer):  # noqa: ASYNC110 - virtual time
-                    await asyncio.sleep(0.1)
-            await asyncio.wait_for(leader.member.change(Change("add", newer.name)), 2.0)
-            self.seen["added"] += 1
-
-    def _replace(self, box: Box) -> Box:
-        if box.is_up:
-            self.kill(box)
-        box.retired = True
-        name = NAMES[len(self.boxes)]
-        newer = self.boxes[name] = Box(name, self.place / name / "edge.db", OwnClock(self.loop), joins=True)
-        self.boot(newer)
-        return newer
-
-    def _follows(self, leader: Box, box: Box) -> bool:
-        return any(peer.name == box.name and peer.match and peer.lag < 10 for peer in leader.member.status().peers)
-
     # Clients ------------------------------------------------------------------------------------------------------------
 
     async def _client(self, number: int) -> None:
         while True:
-            await asyncio.sleep(self.chance.expovariate(8.0))
+            await asyncio.sleep(self.chance.expovariate(self.sky.asked_per_s))
             leading = [box.shell for box in self.boxes.values() if box.shell is not None]
             if not leading:
                 continue
@@ -405,6 +347,7 @@ class World:
 
     async def _heal(self) -> None:
         self.cut.clear()
+        self.faults.over = True
         self.slow_until_s = 0.0
         for box in self.present:
             if box.is_up:

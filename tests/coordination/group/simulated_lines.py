@@ -71,6 +71,8 @@ class SimulatedLines:
         self._frames[name], self._arrive_s[name] = Frames(here.name, name), world.loop.now_s
 
     def send(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            self._world.says(self._box, message)
         for name in sorted({message.target for message in messages}):
             self._send(name, [message for message in messages if message.target == name])
 

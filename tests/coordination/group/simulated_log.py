@@ -6,13 +6,18 @@ stall, and be full for a while.
 
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from sync.commit import Commit
+import msgspec
+
+from coordination.group.storing import BASE, HARD
+from coordination.raft.values import HardState, Snapshot
+from sync import tables
+from sync.commit import Commit, Row
 from sync.database.log import Database
 from sync.log_errors import CommitSuperseded, LogClosed, LogError, LogFull
 from sync.log_reader import Execute, Extent, Loaded, LogReader
@@ -22,21 +27,41 @@ from tests.sim.virtual import VirtualLoop
 T = TypeVar("T")
 Done = Callable[[BaseException | None], None]
 KEY = re.compile(rb"key-\d+")
-WRITE_S = 0.002
 SITE = NodeId("harbour")
+
+
+class Place(NamedTuple):
+    """An entry as it lies on a disk, and the term of the one before it (0: the disk does not reach there)."""
+
+    at: int
+    term: int
+    term_before: int
+    data: bytes
+
+
+class Written(NamedTuple):
+    """What has become durable, and of which kinds it is: start, copy, vote (for another one), entries, overwritten, events."""
+
+    kinds: frozenset[str]
+    places: list[Place]
+    rows: list[Row]
 
 
 class SimulatedLog:
     """`sync.log.EventLog` as a member uses it. `tail` and `applied` are the keys that are durable here: by entry of the group's
     log, and in the site's events."""
 
-    def __init__(self, loop: VirtualLoop, path: Path, member: str, chance: Random) -> None:
+    def __init__(self, loop: VirtualLoop, path: Path, member: str, chance: Random, write_s: float = 0.002) -> None:
         self.node, self.path, self.member = SITE, path, member
         self.stalled_until_s = 0.0
         self.full_until_s = 0.0
         self.tail: dict[int, list[bytes]] = {}
         self._ahead: Counter[bytes] = Counter()  # The keys of the tail.
+        self._terms: dict[int, int] = {}
+        self.hard, self.base = HardState(), Snapshot()
         self.applied: set[bytes] = set()
+        self.wrote: Callable[[Written], None] = lambda _written: None
+        self.write_s = write_s
         self._loop, self._chance = loop, chance
         self._tasks: deque[Callable[[], None]] = deque()
         self._failure: LogError | None = None
@@ -46,12 +71,28 @@ class SimulatedLog:
         self.boot, self.incarnation = self._database.boot, self._database.incarnation
         self._recall()
 
+    def found(self) -> Written:
+        """What a start finds: all that is durable here."""
+        execute = self._database.connection.execute
+        entries = execute("SELECT idx, term, data FROM raft ORDER BY idx") if self._is_of_group() else ()
+        places = [Place(index, term, self._term_at(index - 1), data) for index, term, data in entries]
+        return Written(frozenset(("start",)), places, self.rows())
+
+    def _is_of_group(self) -> bool:
+        return bool(next(self._database.connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'raft'"))[0])
+
+    def _term_at(self, index: int) -> int:
+        return self.base.term if index == self.base.index else self._terms.get(index, 0)
+
     def _recall(self) -> None:
         """What the file holds durably."""
         execute = self._database.connection.execute
-        has_tail = next(execute("SELECT count(*) FROM sqlite_schema WHERE name = 'raft'"))[0]
-        entries = execute("SELECT idx, data FROM raft") if has_tail else ()
-        self.tail = {index: KEY.findall(data) for index, data in entries}
+        entries = [*execute("SELECT idx, term, data FROM raft")] if self._is_of_group() else []
+        state = dict(execute("SELECT key, value FROM raft_state")) if self._is_of_group() else {}
+        self.hard = msgspec.msgpack.decode(state[HARD], type=HardState) if HARD in state else HardState()
+        self.base = msgspec.msgpack.decode(state[BASE], type=Snapshot) if BASE in state else Snapshot()
+        self.tail = {index: KEY.findall(data) for index, _, data in entries}
+        self._terms = {index: term for index, term, _ in entries}
         self._ahead = Counter(key for keys in self.tail.values() for key in keys)
         self.applied = {key for (payload,) in execute("SELECT payload FROM events") for key in KEY.findall(payload)}
 
@@ -100,6 +141,7 @@ class SimulatedLog:
             database.give_way_to(newer)
             self._database = Database(self.path, SITE, 0, self.member)
             self._recall()
+            self.wrote(self.found()._replace(kinds=frozenset(("copy",))))
 
         return self.work(swap)
 
@@ -118,7 +160,7 @@ class SimulatedLog:
     def _go_on(self) -> None:
         if self._tasks and not self._busy and not self._closed:
             self._busy = True
-            takes_s = WRITE_S * (0.2 + self._chance.expovariate(1.0))
+            takes_s = self.write_s * (0.2 + self._chance.expovariate(1.0))
             self._loop.call_at(max(self._loop.now_s + takes_s, self.stalled_until_s), self._perform)
 
     def _perform(self) -> None:
@@ -148,21 +190,39 @@ class SimulatedLog:
             error = self._failure = LogFull(f"no room in the log {self.path}")
         else:
             self._database.write(list(commits))
-            for commit in commits:
-                self._note(commit)
+            written = Written(frozenset(), [], [row for commit in commits for row in commit.rows])
+            kinds = {kind for commit in commits for kind in self._note(commit, written)}
+            self.wrote(written._replace(kinds=frozenset(kinds)))
         done(error)
 
-    def _note(self, commit: Commit) -> None:
+    def _note(self, commit: Commit, written: Written) -> Iterator[str]:
         for statement, parameters in commit.beside:
             if statement.startswith("DELETE FROM raft WHERE idx >="):
                 for index in [index for index in self.tail if index >= parameters[0]]:
                     self._ahead.subtract(self.tail.pop(index))
-            elif statement.startswith("INSERT OR REPLACE INTO raft VALUES"):
-                for index, _, _, data, _ in _fives(parameters):
-                    self.tail[index] = KEY.findall(data)
+                    del self._terms[index]
+                yield "overwritten"
+            elif statement.startswith(tables.PUT_RAFT):
+                for index, term, _, data, _ in _fives(parameters):
+                    self._ahead.subtract(self.tail.get(index, ()))
+                    self.tail[index], self._terms[index] = KEY.findall(data), term
                     self._ahead.update(self.tail[index])
+                    written.places.append(Place(index, term, self._term_at(index - 1), data))
+                yield "entries"
+            elif statement.startswith(tables.PUT_RAFT_STATE):
+                yield from self._note_state(*parameters[:2])
+        if commit.rows:
+            yield "events"
         for row in commit.rows:
             self.applied.update(KEY.findall(row.payload))
+
+    def _note_state(self, key: str, value: bytes) -> Iterator[str]:
+        if key == BASE:
+            self.base = msgspec.msgpack.decode(value, type=Snapshot)
+        elif key == HARD:
+            before, self.hard = self.hard, msgspec.msgpack.decode(value, type=HardState)
+            if self.hard.vote not in ("", self.member) and (self.hard.term, self.hard.vote) != (before.term, before.vote):
+                yield "vote"
 
     def holds(self, key: bytes) -> bool:
         """Is it durable here, so that this member's vote could bring it into a majority?"""

@@ -114,7 +114,7 @@ def tried(name: str) -> tuple[bool, str]:
     return ablation.notices(ablation.seed), ablation.told(ablation.seed, whole=True)
 
 
-MODULES = ("durability", "elections", "replication", "membership", "liveness")
+MODULES = ("durability", "elections", "replication", "membership", "liveness", "ambushes")
 
 
 def all_ablations() -> dict[str, Ablation]:

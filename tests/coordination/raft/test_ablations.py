@@ -8,8 +8,7 @@ of others, in their trackers.
 from coordination.raft.entries import Entries
 from coordination.raft.raft import Raft
 from coordination.raft.values import Entry, Message, Ready, Say
-from tests.coordination.raft.ablated.durability import Believes
-from tests.coordination.raft.ablated.replication import CountsReplicas
+from tests.coordination.raft.ablated.ambushes import Believes, CountsReplicas
 from tests.coordination.raft.ablations import SEEDS, all_ablations, keeping, led_by, tried
 from tests.coordination.raft.nodes import Nodes, written
 
@@ -213,7 +212,12 @@ def applied_after_the_first_write(log: type[Entries]) -> tuple[list[Entry], list
 
 def test_ablation_append_aba() -> None:
     """That a write is done says nothing of what has overwritten it since and is still on its way, though the same entry has come
-    back (etcd-io/raft, async_storage_writes_append_aba_race). Needs no seed: the order of events is known."""
+    back (etcd-io/raft, async_storage_writes_append_aba_race)."""
+    assert tried("append_aba") == WITHOUT_AND_WITH
+
+
+def test_append_aba_step_by_step() -> None:
+    """The same in the order of events that it takes."""
     applied, on_disk = applied_after_the_first_write(Believes)
     assert (applied, on_disk) == ([Entry(2, 2)], [Entry(3, 2)])
     assert applied_after_the_first_write(Entries) == ([], [Entry(3, 2)])
@@ -247,6 +251,11 @@ def figure_8(make: type[Raft]) -> tuple[list[bytes], list[bytes]]:
 
 def test_ablation_counting_replicas_of_earlier_terms() -> None:
     """An entry of an earlier term is never committed by counting replicas (paper, section 5.4.2, figure 8; logcabin 44): another
-    one takes its place. Told step by step, for chance hardly ever comes to it (once in a hundred worlds made for it)."""
+    one takes its place."""
+    assert tried("counting_replicas_of_earlier_terms") == WITHOUT_AND_WITH
+
+
+def test_figure_8_step_by_step() -> None:
+    """The same in the order of events that the figure shows."""
     assert figure_8(led_by(CountsReplicas)) == ([b"1/2", b"2/3"], [b"1/2", b"3/3"])
     assert figure_8(Raft) == ([], [b"1/2", b"3/3"])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from coordination.raft.entries import Entries
 from coordination.raft.raft import Raft
-from coordination.raft.values import Attest, Message, Ready, Say
+from coordination.raft.values import Message, Ready, Say
 from tests.coordination.raft.ablations import SAFETY, Ablation, keeping
 from tests.coordination.raft.box import Box
 from tests.coordination.raft.world import Weather, World
@@ -71,14 +71,6 @@ class IndexApart(Box):
         for entry in ready.committed:
             if entry.index > self.applied:
                 self.apply(entry)
-
-
-class Believes(Entries):
-    """A write that is done speaks for whatever lies at its place now."""
-
-    def settled(self, attest: Attest, term: int) -> bool:
-        self.stable = max(self.stable, min(attest.index, self.last))
-        return super().settled(attest, term)
 
 
 class AppliesAhead(Entries):

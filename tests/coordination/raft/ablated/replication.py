@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from coordination.raft.entries import Entries
 from coordination.raft.leading import Leading
-from coordination.raft.quorum import reached_by_majority
 from coordination.raft.raft import Raft
 from coordination.raft.reads import Asked, Reads
 from coordination.raft.values import Entry, Message, Say
@@ -18,18 +17,6 @@ SNAPSHOTS = Weather(loss=0.2, slow=0.5, fault_every_ms=1_000, faults=("partition
 READERS = Weather(
     loss=0.05, slow=0.3, fault_every_ms=800, faults=("pause", "partition"), target_leader=0.9, orders=("forget",), skewed=True
 )
-
-
-class CountsReplicas(Leading):
-    """What a majority holds is committed, of whichever term it is."""
-
-    def _commit(self) -> bool:
-        entries = self.raft.entries
-        reached = reached_by_majority(self.raft.group.voters, {peer: known.match for peer, known in self.progress.items()})
-        if reached > entries.committed and entries.term(reached) != self.raft.term:
-            entries.commit_to(reached)
-            return True
-        return super()._commit()
 
 
 class Trusts(Entries):
