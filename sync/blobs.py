@@ -200,6 +200,12 @@ class BlobStore:
             if hashlib.file_digest(file, "sha256").digest() != blob.sha256:
                 raise BlobMismatch(f"{_label(blob)}: its file has changed on the disk; fetch it again from a peer")
 
+    def find(self, digest: bytes) -> BlobName | None:
+        """The complete blob of this digest, as large as its file is."""
+        with suppress(FileNotFoundError):
+            return BlobName(digest, self._path(BlobName(digest, 0)).stat().st_size)
+        return None
+
     def older_than(self, age_s: float, limit: int) -> list[bytes]:
         """The digests of at most `limit` complete blobs that nobody has asked for as long."""
         before, found = time.time() - age_s, list[bytes]()

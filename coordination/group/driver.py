@@ -66,6 +66,11 @@ class Member:
         return self.replica.raft.leader if self.replica is not None else ""
 
     @property
+    def voters(self) -> frozenset[str]:
+        """Who decides, as far as this member knows."""
+        return frozenset(self.replica.raft.group.voters) if self.replica is not None else frozenset()
+
+    @property
     def leadership(self) -> Leadership | None:
         """The latest of this member; it may have ended."""
         return self.replica.leadership if self.replica is not None else None

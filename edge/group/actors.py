@@ -50,6 +50,11 @@ class MemberThread:
         return self._member.leader
 
     @property
+    def voters(self) -> frozenset[str]:
+        """Who decides, as far as this member knows."""
+        return self._member.voters
+
+    @property
     def addresses(self) -> dict[str, str]:
         """Where the members reach each other."""
         return self._member.addresses

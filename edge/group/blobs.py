@@ -79,29 +79,30 @@ class PeerChannels:
 
 @dataclass(slots=True)
 class Spreading:
-    """Has blobs of `store` held by a majority. `standing` tells who the members are."""
+    """Has blobs of `store` held by a majority of the members as they are now: after a change of the group, of the new ones.
+    `standing` and `voters` tell who they are."""
 
     node: str
     store: BlobStore
     channels: PeerChannels
     addresses: Callable[[], Mapping[str, str]]
     standing: Callable[[], Awaitable[Standing]]
+    voters: Callable[[], frozenset[str]]
     within_s: float = SPREAD_S_MAX
-    _spread: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
-    _under_way: dict[bytes, "asyncio.Task[None]"] = field(default_factory=dict)
+    _spread: OrderedDict[bytes, frozenset[str]] = field(default_factory=OrderedDict)
+    _under_way: dict[bytes, "asyncio.Task[frozenset[str]]"] = field(default_factory=dict)
     _behind: OrderedDict["asyncio.Future[None]", None] = field(default_factory=OrderedDict)
     _spreads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SPREADS_MAX))
     _slots: dict[str, asyncio.Semaphore] = field(default_factory=dict)
 
     async def spread(self, blob: Blob) -> None:
         """Return once a majority holds the blob, this box with it. Raises BlobAway if too few could be reached in time."""
-        if blob.sha256 in self._spread:
-            return
-        task = self._under_way.get(blob.sha256)
-        if task is None:
-            task = self._under_way[blob.sha256] = asyncio.ensure_future(self._in_turn(BlobName(blob.sha256, blob.size)))
-            task.add_done_callback(lambda done: self._ended(blob.sha256, done))
-        await asyncio.shield(task)
+        while self._spread.get(blob.sha256) != self.voters():  # Of whom it was a majority, the group may have changed since.
+            task = self._under_way.get(blob.sha256)
+            if task is None:
+                task = self._under_way[blob.sha256] = asyncio.ensure_future(self._in_turn(BlobName(blob.sha256, blob.size)))
+                task.add_done_callback(lambda done: self._ended(blob.sha256, done))
+            await asyncio.shield(task)
 
     async def bring(self, blob: Blob) -> None:
         """Have here, and at a majority, what an agent's result names. What no member holds is left to be found missing."""
@@ -143,23 +144,24 @@ class Spreading:
 
     async def close(self) -> None:
         """End what is under way."""
-        tasks = [*self._under_way.values(), *self._behind]
+        tasks: list[asyncio.Future[Any]] = [*self._under_way.values(), *self._behind]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _ended(self, digest: bytes, done: "asyncio.Task[None]") -> None:
+    def _ended(self, digest: bytes, done: "asyncio.Task[frozenset[str]]") -> None:
         self._under_way.pop(digest, None)
         if not done.cancelled() and done.exception() is None:
-            self._spread[digest] = None
+            self._spread[digest] = done.result()
             if len(self._spread) > SPREAD_MAX:
                 self._spread.popitem(last=False)
 
-    async def _in_turn(self, blob: BlobName) -> None:
+    async def _in_turn(self, blob: BlobName) -> frozenset[str]:
         async with self._spreads:
-            await self._to_majority(blob)
+            return await self._to_majority(blob)
 
-    async def _to_majority(self, blob: BlobName) -> None:
+    async def _to_majority(self, blob: BlobName) -> frozenset[str]:
+        """Returns who the voters are, of whom a majority has it."""
         peers = (await self.standing()).peers
         voters = [peer.name for peer in peers if peer.voter]
         lacking = len(voters) // 2 + 1 - (self.node in voters)
@@ -182,6 +184,7 @@ class Spreading:
             held = len(voters) // 2 + 1 - lacking
             why = f"{held} of {len(voters)} members hold it ({'; '.join(failed) or 'the others do not answer'})"
             raise BlobAway(f"blob {blob.sha256.hex()[:16]} is stored when a majority holds it: {why}")
+        return frozenset(voters)
 
     async def _wait_for(
         self, tasks: Mapping["asyncio.Future[None]", bool], lacking: int, deadline_s: float

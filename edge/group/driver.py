@@ -23,6 +23,7 @@ from edge.group.actors import Lead, MemberThread
 from edge.group.admin.checks import successor
 from edge.group.admin.service import Admin
 from edge.group.blobs import PeerChannels, SharedBlobs, Spreading
+from edge.group.repair.blobs import Repair
 from edge.group.service import BLOBS, DOCUMENTS, POINTS, AdminServer, Doors, MemberServer, OnlyLeader
 from edge.group.status import follower_status, load_of, view_of
 from edge.group.values import Box
@@ -73,6 +74,7 @@ class GroupNode:
         self.leading: EdgeNode | None = None
         self.standing: Standing | None = None
         self.advertised = {box.node: box.advertise}
+        self.values: dict[str, members_pb2.ValuesLacking] = {}
         self.member = MemberThread(group_config(config, box), self.log, self._join_peers)
         self._upkeep = Upkeep(config.tls, self._renewed if config.renews else None)
         self.look = self._upkeep.look
@@ -84,7 +86,10 @@ class GroupNode:
         self._loop, self.damaged = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
         self.channels = PeerChannels(self.config.site, self.config.tls)
         members = self.member
-        self.spreading = Spreading(self.box.node, self.blobs, self.channels, lambda: members.addresses, members.status)
+        self.spreading = Spreading(
+            self.box.node, self.blobs, self.channels, lambda: members.addresses, members.status, lambda: members.voters
+        )
+        self.repair = Repair(self.box.node, self.log, self.blobs, self.channels, members.status)
         self.health = Health("tiercel.v1.AgentService")
         self.doors = Doors(self.config.site, self.box.node, self.hint)
         self.admin = Admin(self)
@@ -96,6 +101,7 @@ class GroupNode:
             self._upkeep.keep(),
             self._describe(),
             self._watch(),
+            self.repair.keep(),
             verify_slowly(self.log, self._damage),
             retention.keep(lambda: not self.damaged.done(), self._damage),
         )
@@ -195,6 +201,8 @@ class GroupNode:
         said = await stub.Describe(members_pb2.MemberQuery(node=self.box.node), timeout=DESCRIBE_S_MAX)
         if said.node == name:
             self.advertised[name] = said.advertise
+            if said.HasField("values"):
+                self.values[name] = said.values
 
     async def _watch(self) -> None:
         """Keep a picture of the group for whoever must not wait for it."""
@@ -205,7 +213,8 @@ class GroupNode:
 
     async def members(self) -> MembersView:
         """The group as this member sees it."""
-        return view_of(await self.member.status(), self.advertised)
+        own = {} if self.repair.shown is None else {self.box.node: self.repair.shown}
+        return view_of(await self.member.status(), self.advertised, self.values | own, self.admin.adding)
 
     async def status(self) -> EdgeStatus:
         """The site as this box knows it."""
@@ -238,9 +247,15 @@ class GroupNode:
 
     def _join_peers(self, server: Any) -> None:
         """What members answer each other, in the loop of the member."""
-        description = members_pb2.MemberDescription(node=self.box.node, advertise=self.box.advertise)
-        members_pb2_grpc.add_MemberServiceServicer_to_server(MemberServer(description, self._changed_for_peer), server)
+        answers = MemberServer(self._description, self._changed_for_peer, self.blobs, self._lack_for_peer)
+        members_pb2_grpc.add_MemberServiceServicer_to_server(answers, server)
         blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(self.blobs), server)
+
+    def _description(self) -> members_pb2.MemberDescription:
+        return members_pb2.MemberDescription(node=self.box.node, advertise=self.box.advertise, values=self.repair.shown)
+
+    async def _lack_for_peer(self, index: int) -> members_pb2.ValuesLacking:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.repair.lack(index), self._loop))
 
     async def _changed_for_peer(self, change: members_pb2.MemberChange) -> members_pb2.MemberChanged:
         answer: Coroutine[Any, Any, members_pb2.MemberChanged] = self.admin.lead(change)

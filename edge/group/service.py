@@ -12,7 +12,9 @@ from typing import Any
 import grpc
 import msgspec
 
+from edge.group.repair.blobs import ASKED_MAX, held_of
 from edge.service import REGISTER_TIMEOUT_S, Gateway
+from sync.blobs import BlobStore
 from tiercel.places import NOT_LEADER
 from tiercel.v1 import agent_pb2, agent_pb2_grpc, members_pb2, members_pb2_grpc
 
@@ -125,15 +127,28 @@ class OnlyLeader(grpc.aio.ServerInterceptor):
 Change = Callable[[members_pb2.MemberChange], Awaitable[members_pb2.MemberChanged]]
 
 
+Describe = Callable[[], members_pb2.MemberDescription]
+Lack = Callable[[int], Awaitable[members_pb2.ValuesLacking]]
+
+
 class MemberServer(members_pb2_grpc.MemberServiceServicer):
     """Answers the other boxes, in the loop of the member."""
 
-    def __init__(self, description: members_pb2.MemberDescription, change: Change) -> None:
-        self._description, self._change = description, change
+    def __init__(self, describe: Describe, change: Change, store: BlobStore, lack: Lack) -> None:
+        self._describe, self._change, self._store, self._lack = describe, change, store, lack
 
     async def Describe(self, request: members_pb2.MemberQuery, context: Any) -> members_pb2.MemberDescription:  # noqa: N802
-        """What the others tell agents of this box."""
-        return self._description
+        """What the others tell agents of this box, and what it lacks of large values."""
+        return self._describe()
+
+    async def Hold(self, request: members_pb2.ValuesQuery, context: Any) -> members_pb2.ValuesHeld:  # noqa: N802
+        """Another box lacks these."""
+        held = await asyncio.to_thread(held_of, self._store, [*request.sha256[:ASKED_MAX]])
+        return members_pb2.ValuesHeld(held=held)
+
+    async def Lack(self, request: members_pb2.LackQuery, context: Any) -> members_pb2.ValuesLacking:  # noqa: N802
+        """The leader waits for this box to have them all."""
+        return await self._lack(request.index)
 
     async def Change(self, request: members_pb2.MemberChange, context: Any) -> members_pb2.MemberChanged:  # noqa: N802
         """Another box was asked, and this one leads."""

@@ -1,18 +1,26 @@
 """How a group is shown: to operators, and to the cloud. Pure."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 from coordination.group.values import Standing
 from edge.alone import Alone
 from edge.status.views import EdgeStatus, MembersView, MemberView
 from sync.link.standing import Direction, LinkStanding
-from tiercel.v1 import sync_pb2
+from tiercel.v1 import members_pb2, sync_pb2
 
 LAG_UNKNOWN = -1
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-def view_of(standing: Standing, advertised: Mapping[str, str]) -> MembersView:
-    """For operators. What only the leader knows is left unknown at the others."""
+def view_of(
+    standing: Standing,
+    advertised: Mapping[str, str],
+    values: Mapping[str, members_pb2.ValuesLacking] = NOTHING,
+    adding: Mapping[str, str] = NOTHING,
+) -> MembersView:
+    """For operators. What only the leader knows is left unknown at the others. `values`: as each box has told of late."""
     leads = standing.role == "leader"
     found = [
         MemberView(
@@ -24,6 +32,8 @@ def view_of(standing: Standing, advertised: Mapping[str, str]) -> MembersView:
             peer.name == standing.member or (peer.recent if leads else peer.connected),
             (0 if peer.name == standing.member else peer.lag) if leads else LAG_UNKNOWN,
             peer.copying,
+            *_values_of(values.get(peer.name)),
+            adding.get(peer.name, ""),
         )
         for peer in standing.peers
     ]
@@ -40,6 +50,10 @@ def view_of(standing: Standing, advertised: Mapping[str, str]) -> MembersView:
         standing.dropped,
         dict(standing.refused),
     )
+
+
+def _values_of(said: members_pb2.ValuesLacking | None) -> tuple[int, int, int, str]:
+    return (-1, 0, 0, "") if said is None else (said.missing, said.missing_bytes, said.unheld, said.problem)
 
 
 def follower_status(members: MembersView, now_ms: int) -> EdgeStatus:

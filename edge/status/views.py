@@ -8,7 +8,9 @@ from sync.link.standing import LinkStanding
 
 class MemberView(msgspec.Struct):
     """One box of a site: `kind` is voter or learner, `address` where the others reach it, `advertise` where agents do. `lag`:
-    entries of the group's log that it lacks, -1 if the box that tells does not know; `here`: was it heard of late?"""
+    entries of the group's log that it lacks, -1 if the box that tells does not know; `here`: was it heard of late?
+    `values_missing`: large values that it lacks and another box holds, -1 if it has not told; `values_unheld`: those that its log
+    names and no box holds. `waiting`: what it waits for that is being added."""
 
     node: str
     kind: str
@@ -18,6 +20,11 @@ class MemberView(msgspec.Struct):
     here: bool
     lag: int
     copying: bool = False
+    values_missing: int = -1
+    missing_bytes: int = 0
+    values_unheld: int = 0
+    values_problem: str = ""
+    waiting: str = ""
 
 
 class MembersView(msgspec.Struct):

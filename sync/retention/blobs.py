@@ -8,6 +8,7 @@ first, so a blob that is uploaded, and not yet named, stays.
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from sync.blobs import BlobStore
 from sync.ports.log import NodeLog
@@ -19,6 +20,12 @@ PAGE = 1_000
 # Overlapping, so that no chance match hides a real one.
 _BINARY = re.compile(rb"(?=\xc4\x20(.{32}))", re.DOTALL)
 _HEX = re.compile(rb"(?=([0-9a-f]{64}))")
+# As events and snapshots name a value: its digest, and then how many bytes it has.
+_BINARY_SIZED = re.compile(
+    rb"(?=\xc4\x20(.{32})([\x00-\x7f]|\xcc.|\xcd.{2}|\xce.{4}|\xcf.{8}))",
+    re.DOTALL,
+)
+_HEX_SIZED = re.compile(rb'(?=([0-9a-f]{64})", ?"size": ?([0-9]{1,18}))')
 
 
 @dataclass(slots=True)
@@ -36,11 +43,10 @@ def sweep(event_log: NodeLog, store: BlobStore, rest: Callable[[], None], grace_
     unnamed = set(candidates)
     swept = Swept(candidates=len(candidates))
     if unnamed:
-        for page in _snapshot_pages(event_log), _event_pages(event_log):
-            for texts in page:
-                for text in texts:
-                    unnamed.difference_update(names_in(text))
-                rest()
+        for texts in chain(snapshot_texts(event_log), (texts for _, texts in event_texts(event_log))):
+            for text in texts:
+                unnamed.difference_update(names_in(text))
+            rest()
     for digest in unnamed:
         if size := store.delete_if_older(digest, grace_s):
             swept.blobs += 1
@@ -53,7 +59,14 @@ def names_in(text: bytes) -> set[bytes]:
     return {*_BINARY.findall(text), *(bytes.fromhex(found.decode()) for found in _HEX.findall(text))}
 
 
-def _snapshot_pages(event_log: NodeLog) -> Iterator[list[bytes]]:
+def sizes_in(text: bytes) -> dict[bytes, int]:
+    """What the text surely means as a value: each digest that it gives a size."""
+    binary = {digest: int.from_bytes(size[1:] or size) for digest, size in _BINARY_SIZED.findall(text)}
+    return binary | {bytes.fromhex(digest.decode()): int(size) for digest, size in _HEX_SIZED.findall(text)}
+
+
+def snapshot_texts(event_log: NodeLog) -> Iterator[list[bytes]]:
+    """What the log keeps beside its events, page by page; each page blocks while it is read."""
     yield [*event_log.read(lambda reader: reader.persisted()).result().values()]
     yield [own.body for own in [event_log.read(lambda reader: reader.snapshot("")).result()] if own is not None]
     before, more = "", True
@@ -64,8 +77,8 @@ def _snapshot_pages(event_log: NodeLog) -> Iterator[list[bytes]]:
         more, before = len(page) == PAGE, page[-1].run if page else ""
 
 
-def _event_pages(event_log: NodeLog) -> Iterator[list[bytes]]:
-    after = 0
+def event_texts(event_log: NodeLog, after: int = 0) -> Iterator[tuple[int, list[bytes]]]:
+    """The events behind a position, page by page, each with the position of its last."""
     while rows := event_log.read(lambda reader: reader.all_events(after, PAGE)).result():  # noqa: B023 - answered at once
-        yield [row.payload for row in rows]
+        yield rows[-1].pos, [row.payload for row in rows]
         after = rows[-1].pos

@@ -28,7 +28,7 @@ class Boxes(System):
     def __init__(self, directory: Path, *, lease_ms: int = 20_000) -> None:
         self.peers = {name: f"127.0.0.1:{free_port()}" for name in (*NAMES, ADDED)}
         self.gateways = {name: f"127.0.0.1:{free_port()}" for name in (*NAMES, ADDED)}
-        self.names = NAMES
+        self.names: tuple[str, ...] = NAMES
         super().__init__(directory, SITE, lease_ms=lease_ms)
         self.edges = {name: self.child(name, lease_ms) for name in NAMES}
 

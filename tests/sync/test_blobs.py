@@ -191,6 +191,15 @@ def test_a_changed_file_is_found_by_verify(store: BlobStore) -> None:
         store.verify(blob)
 
 
+def test_a_blob_is_found_by_its_digest_alone(store: BlobStore) -> None:
+    """With the size that its file has; only what is complete."""
+    blob = store.put(DATA)
+    assert store.find(blob.sha256) == blob
+    part = name_of(b"some of it")
+    store.put_chunk(part, 0, b"some")
+    assert store.find(part.sha256) is None
+
+
 def test_a_blob_of_no_bytes(store: BlobStore) -> None:
     """Empty is a value too."""
     assert store.read(store.put(b"")) == b""

@@ -1,7 +1,10 @@
 """What keeps a group from being changed so. Pure."""
 
+from collections.abc import Collection
+
 from coordination.group.values import PeerStanding, Standing
 from sync.values import site_name_problem
+from tiercel.v1 import members_pb2
 
 MEMBERS_MAX = 7
 """Five voters, and two that are on their way in or out."""
@@ -65,3 +68,29 @@ def successor(standing: Standing) -> str:
 def is_here(standing: Standing, peer: PeerStanding) -> bool:
     """Was the member heard of late? Whoever tells is."""
     return peer.name == standing.member or peer.recent
+
+
+def waits(said: members_pb2.ValuesLacking, index: int, here: Collection[str]) -> str:
+    """Why the node does not have all large values that some box holds that is `here`; empty if it has."""
+    if said.missing:
+        held_up = f" ({said.problem})" if said.problem else ""
+        return f"lacks {said.missing:,} large values, {said.missing_bytes:,} bytes, that other nodes hold{held_up}"
+    if said.compared < index:
+        return f"has not compared its large values with its log yet{f': {said.problem}' if said.problem else ''}"
+    if said.unheld and (unasked := [name for name in said.unasked if name in here]):
+        return f"could not ask {', '.join(unasked)} for {said.unheld:,} large values"
+    return ""
+
+
+def left_behind(said: members_pb2.ValuesLacking) -> str:
+    """What is said of large values that the node has not; empty if there are none."""
+    if said.missing:
+        return f"; {said.missing:,} large values that were stored meanwhile are on their way to it"
+    if not said.unheld:
+        return ""
+    names = [digest.hex()[:16] for digest in said.unheld_sha256] + ["..."] * (said.unheld > len(said.unheld_sha256))
+    asked = f" ({', '.join(said.unasked)} could not be asked)" if said.unasked else ""
+    return (
+        f"; {said.unheld:,} large values that the log names are held by no node of the site{asked}: made at other sites, and "
+        f"brought by the cloud when they are needed, or lost: {', '.join(names)}"
+    )

@@ -1,13 +1,14 @@
 """Members are added, removed, and made to lead. Whichever box is asked, the leader does it."""
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import grpc
 
 from coordination.group.values import LeadershipLost, PeerStanding, Standing
 from coordination.raft.values import Change, NotLeader, ProposalDropped
-from edge.group.admin.checks import add_problem, remove_problem, successor, transfer_problem
+from edge.group.admin.checks import add_problem, is_here, left_behind, remove_problem, successor, transfer_problem, waits
 from tiercel.v1 import members_pb2, members_pb2_grpc
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ CAUGHT_UP_ENTRIES = 64
 """A learner that lacks no more than that becomes a voter: it has the rest before it could hold anything up."""
 WAIT_S_MAX = 600.0
 MARGIN_S = 5.0
+LACK_S_MAX = 10.0
 
 
 class Refused(Exception):
@@ -30,6 +32,8 @@ class Admin:
 
     def __init__(self, node: "GroupNode") -> None:
         self._node = node
+        self.adding: dict[str, str] = {}
+        """What each box waits for that is being added."""
 
     async def change(self, change: members_pb2.MemberChange) -> members_pb2.MemberChanged:
         """Do it here, or have the leader do it."""
@@ -78,15 +82,48 @@ class Admin:
         _check(add_problem(standing, change.node, change.address))
         if not any(peer.name == change.node for peer in standing.peers):
             await self._changed(Change("learn", change.node), change.address)
-        within_s = min(change.wait_ms / 1000, WAIT_S_MAX)
-        deadline_s = asyncio.get_running_loop().time() + within_s
-        while not _has_caught_up(peer := await self._peer(change.node)):
+        deadline_s = asyncio.get_running_loop().time() + min(change.wait_ms / 1000, WAIT_S_MAX)
+        try:
+            await self._caught_up(change.node, deadline_s)
+            found = await self._whole(change.node, deadline_s)
+            await self._changed(Change("add", change.node))
+            # What was told to be stored just before was held by a majority of the former group.
+            with contextlib.suppress(Refused):
+                found = await self._whole(change.node, deadline_s)
+        finally:
+            self.adding.pop(change.node, None)
+        return f"{change.node} is a voter of the site {standing.site}{left_behind(found)}"
+
+    async def _caught_up(self, name: str, deadline_s: float) -> None:
+        """Return once the learner has the log. Raises Refused."""
+        while not _has_caught_up(peer := await self._peer(name)):
+            how = f"lacks {peer.lag} entries" if peer.match or peer.connected else _UNHEARD
+            self.adding[name] = f"{name} {how}"
             if asyncio.get_running_loop().time() > deadline_s:
-                how = f"lacks {peer.lag} entries" if peer.match or peer.connected else _UNHEARD
-                raise Refused(f"{change.node} is a learner of the group, and {how}. It becomes a voter when you ask again")
+                raise Refused(f"{name} is a learner of the group, and {how}. It becomes a voter when you ask again")
             await asyncio.sleep(CAUGHT_UP_LOOK_S)
-        await self._changed(Change("add", change.node))
-        return f"{change.node} is a voter of the site {standing.site}"
+
+    async def _whole(self, name: str, deadline_s: float) -> members_pb2.ValuesLacking:
+        """Return once the learner has the large values that its log names up to now and some live box holds, with what it has
+        told. Raises Refused."""
+        standing = await self._node.member.status()
+        here = {peer.name for peer in standing.peers if is_here(standing, peer)}
+        stub = members_pb2_grpc.MemberServiceStub(self._node.channels.to(name, self._node.member.addresses[name]))
+        query = members_pb2.LackQuery(index=standing.commit)
+        while True:
+            try:
+                said = await stub.Lack(query, timeout=LACK_S_MAX)
+            except grpc.aio.AioRpcError as error:
+                said, waits_for = members_pb2.ValuesLacking(), f"cannot be asked which large values it lacks: {error.details()}"
+            else:
+                waits_for = waits(said, standing.commit, here)
+            if not waits_for:
+                return said
+            self.adding[name] = f"{name} {waits_for}"
+            await self._peer(name)  # It still leads?
+            if asyncio.get_running_loop().time() > deadline_s:
+                raise Refused(f"{name} is a learner of the group, and {waits_for}. It goes on; ask again to make it a voter")
+            await asyncio.sleep(CAUGHT_UP_LOOK_S)
 
     async def _remove(self, change: members_pb2.MemberChange, standing: Standing) -> str:
         _check(remove_problem(standing, change.node, force=change.force))

@@ -33,16 +33,31 @@ def print_members(found: dict[str, Any]) -> None:
     columns = "site", "asked", "role", "term", "leader", "committed", "applied"
     row = found["site"], found["node"], found["role"], found["term"], found["leader"] or "unknown", found["commit"]
     Table(columns, [(*row, found["applied"])]).print()
-    table = Table(("node", "kind", "state", "lacks", "reached by nodes", "reached by agents"))
+    table = Table(("node", "kind", "state", "lacks", "large values", "reached by nodes", "reached by agents"))
     for member in found["members"]:
         lacks = "" if member["lag"] < 0 else f"{member['lag']:,} entries"
-        table.rows.append((member["node"], member["kind"], _box(member), lacks, member["address"], member["advertise"]))
+        state = member["node"], member["kind"], _box(member), lacks, _values(member)
+        table.rows.append((*state, member["address"], member["advertise"]))
     table.print()
+    for member in found["members"]:
+        if waiting := member.get("waiting"):
+            note(f"being added: {waiting}")
+        if problem := member.get("values_problem"):
+            note(f"{member['node']} fetches no large values just now: {problem}")
+    if unheld := max((member.get("values_unheld", 0) for member in found["members"]), default=0):
+        note(f"{unheld:,} large values that the log names are held by no node: made at other sites, or lost")
     if found["waiting"]:
         note(found["waiting"])
     if found["refused"]:
         said = ", ".join(f"{code} {count}" for code, count in sorted(found["refused"].items()))
         note(f"messages refused by this node: {said}")
+
+
+def _values(member: dict[str, Any]) -> str:
+    missing = member.get("values_missing", -1)
+    if missing <= 0:
+        return "" if missing < 0 else "all"
+    return f"lacks {missing:,}, {member['missing_bytes']:,} bytes"
 
 
 def _box(member: dict[str, Any]) -> str:

@@ -3,8 +3,11 @@
 isort:skip_file
 The boxes of one site, to each other and to their operators; how they agree is in group.proto."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
+from tiercel.v1 import events_pb2 as _events_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -41,22 +44,135 @@ class MemberDescription(_message.Message):
 
     NODE_FIELD_NUMBER: _builtins.int
     ADVERTISE_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     advertise: _builtins.str
     """Where agents reach the gateway of this box; empty: only on its own machine."""
+    @_builtins.property
+    def values(self) -> Global___ValuesLacking:
+        """As the box found when it last compared; not set by one that has not, or does not."""
+
     def __init__(
         self,
         *,
         node: _builtins.str = ...,
         advertise: _builtins.str = ...,
+        values: Global___ValuesLacking | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advertise", b"advertise", "node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advertise", b"advertise", "node", b"node", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MemberDescription: _TypeAlias = MemberDescription  # noqa: Y015
+
+@_typing.final
+class ValuesQuery(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sha256(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """At most 4,096."""
+
+    def __init__(
+        self,
+        *,
+        sha256: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValuesQuery: _TypeAlias = ValuesQuery  # noqa: Y015
+
+@_typing.final
+class ValuesHeld(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HELD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def held(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.BlobRef]: ...
+    def __init__(
+        self,
+        *,
+        held: _abc.Iterable[_events_pb2.BlobRef] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValuesHeld: _TypeAlias = ValuesHeld  # noqa: Y015
+
+@_typing.final
+class LackQuery(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """The comparison is to cover the group's log up to here. If it does not when the answer must be given, `compared` says so."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LackQuery: _TypeAlias = LackQuery  # noqa: Y015
+
+@_typing.final
+class ValuesLacking(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPARED_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    MISSING_BYTES_FIELD_NUMBER: _builtins.int
+    UNHELD_FIELD_NUMBER: _builtins.int
+    UNHELD_SHA256_FIELD_NUMBER: _builtins.int
+    UNASKED_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    compared: _builtins.int
+    """The group's log is compared up to here."""
+    missing: _builtins.int
+    """Values that another box holds and this one does not, and their bytes."""
+    missing_bytes: _builtins.int
+    unheld: _builtins.int
+    """Values that the log names and no box holds that was asked; the first few of them."""
+    problem: _builtins.str
+    """Why nothing is fetched just now."""
+    @_builtins.property
+    def unheld_sha256(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def unasked(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Boxes that could not be asked."""
+
+    def __init__(
+        self,
+        *,
+        compared: _builtins.int = ...,
+        missing: _builtins.int = ...,
+        missing_bytes: _builtins.int = ...,
+        unheld: _builtins.int = ...,
+        unheld_sha256: _abc.Iterable[_builtins.bytes] | None = ...,
+        unasked: _abc.Iterable[_builtins.str] | None = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compared", b"compared", "missing", b"missing", "missing_bytes", b"missing_bytes", "problem", b"problem", "unasked", b"unasked", "unheld", b"unheld", "unheld_sha256", b"unheld_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValuesLacking: _TypeAlias = ValuesLacking  # noqa: Y015
 
 @_typing.final
 class MembersReply(_message.Message):

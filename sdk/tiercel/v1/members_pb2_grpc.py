@@ -45,6 +45,16 @@ class MemberServiceStub:
                 request_serializer=tiercel_dot_v1_dot_members__pb2.MemberChange.SerializeToString,
                 response_deserializer=tiercel_dot_v1_dot_members__pb2.MemberChanged.FromString,
                 _registered_method=True)
+        self.Hold = channel.unary_unary(
+                '/tiercel.v1.MemberService/Hold',
+                request_serializer=tiercel_dot_v1_dot_members__pb2.ValuesQuery.SerializeToString,
+                response_deserializer=tiercel_dot_v1_dot_members__pb2.ValuesHeld.FromString,
+                _registered_method=True)
+        self.Lack = channel.unary_unary(
+                '/tiercel.v1.MemberService/Lack',
+                request_serializer=tiercel_dot_v1_dot_members__pb2.LackQuery.SerializeToString,
+                response_deserializer=tiercel_dot_v1_dot_members__pb2.ValuesLacking.FromString,
+                _registered_method=True)
 
 
 class MemberServiceServicer:
@@ -65,6 +75,20 @@ class MemberServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Hold(self, request, context):
+        """Which of these large values does this box hold, whole?
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Lack(self, request, context):
+        """What does this box lack of the large values that its log names? It compares anew before it answers, and goes on to fetch them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MemberServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +101,16 @@ def add_MemberServiceServicer_to_server(servicer, server):
                     servicer.Change,
                     request_deserializer=tiercel_dot_v1_dot_members__pb2.MemberChange.FromString,
                     response_serializer=tiercel_dot_v1_dot_members__pb2.MemberChanged.SerializeToString,
+            ),
+            'Hold': grpc.unary_unary_rpc_method_handler(
+                    servicer.Hold,
+                    request_deserializer=tiercel_dot_v1_dot_members__pb2.ValuesQuery.FromString,
+                    response_serializer=tiercel_dot_v1_dot_members__pb2.ValuesHeld.SerializeToString,
+            ),
+            'Lack': grpc.unary_unary_rpc_method_handler(
+                    servicer.Lack,
+                    request_deserializer=tiercel_dot_v1_dot_members__pb2.LackQuery.FromString,
+                    response_serializer=tiercel_dot_v1_dot_members__pb2.ValuesLacking.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +168,60 @@ class MemberService:
             '/tiercel.v1.MemberService/Change',
             tiercel_dot_v1_dot_members__pb2.MemberChange.SerializeToString,
             tiercel_dot_v1_dot_members__pb2.MemberChanged.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Hold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tiercel.v1.MemberService/Hold',
+            tiercel_dot_v1_dot_members__pb2.ValuesQuery.SerializeToString,
+            tiercel_dot_v1_dot_members__pb2.ValuesHeld.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Lack(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tiercel.v1.MemberService/Lack',
+            tiercel_dot_v1_dot_members__pb2.LackQuery.SerializeToString,
+            tiercel_dot_v1_dot_members__pb2.ValuesLacking.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,10 @@ class MemberServiceStub:
     """What the others tell agents of this box."""
     Change: _grpc.UnaryUnaryMultiCallable[_members_pb2.MemberChange, _members_pb2.MemberChanged]
     """An operator has asked another member; only the leader can do it."""
+    Hold: _grpc.UnaryUnaryMultiCallable[_members_pb2.ValuesQuery, _members_pb2.ValuesHeld]
+    """Which of these large values does this box hold, whole?"""
+    Lack: _grpc.UnaryUnaryMultiCallable[_members_pb2.LackQuery, _members_pb2.ValuesLacking]
+    """What does this box lack of the large values that its log names? It compares anew before it answers, and goes on to fetch them."""
 
 @_typing.type_check_only
 class MemberServiceAsyncStub(MemberServiceStub):
@@ -47,6 +51,10 @@ class MemberServiceAsyncStub(MemberServiceStub):
     """What the others tell agents of this box."""
     Change: _aio.UnaryUnaryMultiCallable[_members_pb2.MemberChange, _members_pb2.MemberChanged]  # type: ignore[assignment]
     """An operator has asked another member; only the leader can do it."""
+    Hold: _aio.UnaryUnaryMultiCallable[_members_pb2.ValuesQuery, _members_pb2.ValuesHeld]  # type: ignore[assignment]
+    """Which of these large values does this box hold, whole?"""
+    Lack: _aio.UnaryUnaryMultiCallable[_members_pb2.LackQuery, _members_pb2.ValuesLacking]  # type: ignore[assignment]
+    """What does this box lack of the large values that its log names? It compares anew before it answers, and goes on to fetch them."""
 
 class MemberServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answered where the members of a group listen for each other, to members alone."""
@@ -66,6 +74,22 @@ class MemberServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_members_pb2.MemberChanged, _abc.Awaitable[_members_pb2.MemberChanged]]:
         """An operator has asked another member; only the leader can do it."""
+
+    @_abc_1.abstractmethod
+    def Hold(
+        self,
+        request: _members_pb2.ValuesQuery,
+        context: _ServicerContext,
+    ) -> _typing.Union[_members_pb2.ValuesHeld, _abc.Awaitable[_members_pb2.ValuesHeld]]:
+        """Which of these large values does this box hold, whole?"""
+
+    @_abc_1.abstractmethod
+    def Lack(
+        self,
+        request: _members_pb2.LackQuery,
+        context: _ServicerContext,
+    ) -> _typing.Union[_members_pb2.ValuesLacking, _abc.Awaitable[_members_pb2.ValuesLacking]]:
+        """What does this box lack of the large values that its log names? It compares anew before it answers, and goes on to fetch them."""
 
 def add_MemberServiceServicer_to_server(servicer: MemberServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

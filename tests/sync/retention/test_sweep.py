@@ -6,10 +6,15 @@ import time
 from pathlib import Path
 from random import Random
 
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+import workflow.event
 from sync.blobs import BlobName, BlobStore
 from sync.commit import Commit, Snapshot
 from sync.retention import blobs
-from sync.retention.blobs import names_in, sweep
+from sync.retention.blobs import names_in, sizes_in, sweep
 from sync.retention.driver import Retention
 from sync.retention.policy import Policy
 from tests.sync.chained import HARBOUR, Scribe, commit, open_log
@@ -118,3 +123,19 @@ def test_names_are_found_wherever_they_begin() -> None:
         text = b"\xc4\x20" + b"\x01" * before + b"\xc4\x20" + digest + b"\x01" * 40
         assert digest in names_in(text)
         assert digest in names_in(b"a" * before + digest.hex().encode() + b"f" * 7)
+
+
+@given(st.binary(min_size=32, max_size=32), st.integers(0, 1 << 40), st.binary(max_size=20), st.binary(max_size=20))
+def test_a_value_is_told_by_its_size_however_it_is_written(digest: bytes, size: int, before: bytes, behind: bytes) -> None:
+    """In an event, in a saved state, as a reference in JSON; what has no size behind it is a name, and no value."""
+    named = workflow.event.Blob(digest, size)
+    written = [
+        msgspec.msgpack.encode(named),
+        msgspec.msgpack.encode((3, b"", digest, size)),
+        msgspec.json.encode({"$blob": {"sha256": digest.hex(), "size": size}}),
+        msgspec.json.encode({"$blob": digest.hex(), "size": size}),
+    ]
+    for text in written:
+        assert sizes_in(before + text + behind)[digest] == size
+        assert digest in names_in(before + text + behind)
+    assert digest not in sizes_in(msgspec.json.encode({"key": digest.hex()}))

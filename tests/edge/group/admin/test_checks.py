@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from coordination.group.values import PeerStanding, Standing
-from edge.group.admin.checks import add_problem, remove_problem, successor, transfer_problem
+from edge.group.admin.checks import add_problem, left_behind, remove_problem, successor, transfer_problem, waits
 from edge.group.status import view_of
+from tiercel.v1.members_pb2 import ValuesLacking as Lacks
 
 
 def peer(name: str, *, voter: bool = True, here: bool = True, match: int = 9) -> PeerStanding:
@@ -73,6 +74,42 @@ def test_who_leads_next_is_here_and_knows_most() -> None:
     assert "no voter" in transfer_problem(standing(peer("a"), peer("l", voter=False)), "l")
     assert "not been heard" in transfer_problem(standing(peer("a"), peer("b", here=False)), "b")
     assert transfer_problem(THREE, "b") == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (Lacks(compared=9), ""),
+        (Lacks(compared=9, missing=2, missing_bytes=1_500), "lacks 2 large values, 1,500 bytes, that other nodes hold"),
+        (Lacks(compared=9, missing=1, problem="no room"), "that other nodes hold (no room)"),
+        (Lacks(compared=8), "has not compared its large values with its log yet"),
+        (Lacks(problem="it has not compared yet"), "yet: it has not compared yet"),
+        (Lacks(compared=9, unheld=3, unasked=["b", "c"]), "could not ask b for 3 large values"),
+        (Lacks(compared=9, unheld=3, unasked=["c"]), ""),
+    ],
+)
+def test_a_node_is_whole_when_it_has_what_those_hold_who_are_here(said: Lacks, why: str) -> None:
+    """Up to entry 9, with a and b here and c away: what only c might hold is not waited for."""
+    found = waits(said, 9, {"a", "b"})
+    assert why in found
+    assert bool(why) == bool(found)
+
+
+def test_what_a_new_node_has_not_is_said_by_number_and_name() -> None:
+    """The first few by name; of boxes that could not be asked, too."""
+    assert left_behind(Lacks(compared=9)) == ""
+    assert "2 large values that were stored meanwhile" in left_behind(Lacks(missing=2))
+    lost = left_behind(Lacks(unheld=3, unheld_sha256=[bytes(32), bytes([255]) * 32], unasked=["c"]))
+    assert "3 large values that the log names are held by no node of the site (c could not be asked)" in lost
+    assert lost.endswith("or lost: 0000000000000000, ffffffffffffffff, ...")
+
+
+def test_what_each_box_lacks_of_large_values_is_shown() -> None:
+    """As it has told; of one that has not, nothing is said. What a box waits for that is being added stands with it."""
+    told = {"a": Lacks(compared=9), "b": Lacks(missing=2, missing_bytes=7, unheld=1, problem="no room")}
+    seen = view_of(THREE, {}, told, {"c": "c lacks 2 entries"}).members
+    assert [(m.values_missing, m.missing_bytes, m.values_unheld) for m in seen] == [(0, 0, 0), (2, 7, 1), (-1, 0, 0)]
+    assert [(m.values_problem, m.waiting) for m in seen] == [("", ""), ("no room", ""), ("", "c lacks 2 entries")]
 
 
 def test_who_follows_does_not_say_what_it_does_not_know() -> None:
