@@ -293,7 +293,8 @@ class EdgeNode:
         present = len(executor.roster.slots)
         told = alone(executor.home, executor.autonomy.runs, self.loop.clock.now())
         site, gone = (self.config.site, self.log.boot, self.halted), executor.home.withdrawn
-        return EdgeStatus(*site, present, loads.running, loads.ready, standing, told, gone.count, gone.forgotten)
+        counts = present, loads.running, loads.ready
+        return EdgeStatus(*site, *counts, standing, told, gone.count, gone.forgotten, leaders=executor.leading.views())
 
     @property
     def stream(self) -> StreamId:

@@ -32,6 +32,7 @@ from edge.home import Chance, Home, timers_of
 from edge.inputs import AcknowledgeResults, AgentReported, Outrun
 from edge.joining import AgentTokens
 from edge.leading.groups import Leading
+from edge.leading.orders import TermOrders
 from edge.merging import SiteMerging
 from edge.part import Part
 from edge.parts import Parts
@@ -161,7 +162,7 @@ class Executor:
         self.run_documents = RunDocuments(self.home)
         self.points = SyncPoints(self.home, self.run_documents)
         first = (self.home.leases, self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding)
-        votes = (self.home.polls, self.home.votes, self.leading, self.mandates)
+        votes = (self.home.polls, self.home.votes, self.leading, TermOrders(self.home, self.leading), self.mandates)
         more = (self.documents, self.run_documents, self.points, self.merging, self.tokens, self.reseeding, *votes)
         return (*first, self.conflicts, *more, self.dispatch.coordinating, SiteDeadlocks(self.home, self.points))
 

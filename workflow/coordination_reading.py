@@ -3,6 +3,7 @@
 coordination: auction
 coordination: {protocol: auction, evaluator: fastest, window: 50ms, wait: 500ms, price_max: 20, otherwise: direct}
 coordination: {protocol: consensus, rule: two_thirds, group: [ann, ben, cleo], quorum: 2}
+coordination: {protocol: leader, group: [ann, ben], ttl: 20s, lock_delay: 5s, priority: {ann: 2}}
 """
 
 from collections.abc import Iterable
@@ -24,6 +25,9 @@ ROUNDS_MAX = 100
 WINDOW_MS, WINDOW_MS_MAX = 50, 10_000
 WAIT_MS, WAIT_MS_MAX = 500, 600_000
 VOTE_WAIT_MS = 10_000
+TTL_MS_MIN, TTL_MS_MAX = 1_000, 600_000
+LOCK_DELAY_MS_MAX = 600_000
+PRIORITY_MAX = 1_000_000
 ROUNDS = 5
 LEVEL_FIELDS = ("level", "budget", "expires", "by", "on_loss")
 CHOOSING = ("direct", "auction")
@@ -31,11 +35,12 @@ CHOOSING = ("direct", "auction")
 FIELDS_OF = {
     "direct": (),
     "auction": ("group", "evaluator", "score", "window", "wait", "price_max", "rounds", "otherwise"),
-    "leader": ("group", "wait", "otherwise"),
+    "leader": ("group", "ttl", "lock_delay", "priority", "wait", "otherwise"),
     "consensus": ("group", "rule", "weights", "veto", "quorum", "tie", "wait", "otherwise"),
     "hierarchical": ("levels", "wait", "otherwise"),
 }
 _WAITS = {"auction": WAIT_MS, "leader": VOTE_WAIT_MS, "consensus": VOTE_WAIT_MS, "hierarchical": 0, "direct": 0}
+Rank = Annotated[int, Field(ge=-PRIORITY_MAX, le=PRIORITY_MAX, strict=True)]
 Weight = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
 
 
@@ -100,6 +105,11 @@ class _Protocol(Part):
     veto: list[AgentWord] = Field(default=NO_ITEMS, max_length=AGENTS_MAX, description="Of veto: whose no decides.")
     quorum: int | None = Field(default=None, ge=1, le=AGENTS_MAX, description="So many must vote.")
     tie: Literal["reject", "accept", "lowest"] = Field(default="lowest", description="What counts as chosen then.")
+    ttl: Timeout | None = Field(default=None, description="Of leader: how long it is believed after its last word.")
+    lock_delay: Timeout | None = Field(default=None, description="Of leader: how long nobody follows one that is lost.")
+    priority: dict[AgentWord, Rank] = Field(
+        default=NO_FIELDS, max_length=AGENTS_MAX, description="Of leader: member -> number; the highest that is there leads."
+    )
     otherwise: Literal["direct", "wait", "fail"] = Field(default="wait", description="What follows when nobody is found.")
 
     @model_validator(mode="after")
@@ -113,6 +123,7 @@ class _Protocol(Part):
         if self.score is not None:
             _check_score(self.score)
         self._check_voting()
+        self._check_times()
         return self
 
     def _check_voting(self) -> None:
@@ -120,9 +131,14 @@ class _Protocol(Part):
             raise PydanticCustomError("of_rule", "of a rule", {"field": "weights", "rule": "weighted"})
         if (self.rule == "veto") != bool(self.veto):
             raise PydanticCustomError("of_rule", "of a rule", {"field": "veto", "rule": "veto"})
-        for name, given, most in (("window", self.window, WINDOW_MS_MAX), ("wait", self.wait, WAIT_MS_MAX)):
-            if given is not None and given > most:
-                raise PydanticCustomError("too_long_a_time", "too long", {"field": name, "most": f"{most / 1000:g}s"})
+
+    def _check_times(self) -> None:
+        most = {"window": WINDOW_MS_MAX, "wait": WAIT_MS_MAX, "ttl": TTL_MS_MAX, "lock_delay": LOCK_DELAY_MS_MAX}
+        for name, limit in most.items():
+            if (getattr(self, name) or 0) > limit:
+                raise PydanticCustomError("too_long_a_time", "too long", {"field": name, "most": f"{limit / 1000:g}s"})
+        if self.ttl is not None and self.ttl < TTL_MS_MIN:
+            raise PydanticCustomError("too_short_a_time", "too short", {"field": "ttl", "least": f"{TTL_MS_MIN / 1000:g}s"})
 
     def value(self) -> CoordinationPlan:
         """As a plan carries it: durations in ms, and what is not said as it is by default."""
@@ -143,6 +159,9 @@ class _Protocol(Part):
             tie=self.tie if votes else "",
             levels=tuple(self._levels()),
             otherwise=self.otherwise,
+            ttl_ms=self.ttl or 0,
+            lock_delay_ms=self.lock_delay or 0,
+            priority=tuple(sorted(self.priority.items())),
         )
 
     def _levels(self) -> Iterable[LevelPlan]:
@@ -225,6 +244,7 @@ WORDS = {
     "no_score": lambda found, context: (f"score: {context['message']} (column {context['column']})", context["allowed"]),
     "of_rule": lambda found, context: (f"{context['field']} and `rule: {context['rule']}` belong together", "both, or none"),
     "too_long_a_time": lambda found, context: (f"{context['field']} is too long", f"{context['most']} at most"),
+    "too_short_a_time": lambda found, context: (f"{context['field']} is too short", f"{context['least']} at least"),
     "no_levels": lambda found, context: ("hierarchical names no levels", "levels: [{level: site, protocol: auction}, ...]"),
     "of_group": lambda found, context: ("only a group has `by`", "no `by` here"),
     "choosing": lambda found, context: (

@@ -208,6 +208,9 @@ class CoordinationPlan(msgspec.Struct, frozen=True, array_like=True):
     tie: str = ""
     levels: tuple["LevelPlan", ...] = ()
     otherwise: str = "wait"
+    ttl_ms: int = 0
+    lock_delay_ms: int = 0
+    priority: tuple[tuple[str, int], ...] = ()
 
 
 class LevelPlan(msgspec.Struct, frozen=True, array_like=True):

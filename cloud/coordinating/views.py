@@ -100,7 +100,7 @@ def shown_plan(plan: CoordinationPlan) -> dict[str, object]:
             value = {key: part for key in value.__struct_fields__ if (part := getattr(value, key))}
         elif name == "levels":
             value = [_shown_level(level) for level in value]
-        elif name == "weights":
+        elif name in ("weights", "priority"):
             value = dict(value)
         if value not in ("", 0, None, (), [], {}) or name == "price_max":
             found[name] = value

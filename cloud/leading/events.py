@@ -1,6 +1,6 @@
 """The events of leaders, made known to the codec of the cloud."""
 
-from coordination.leading import EVENTS
+from coordination.leading import EVENTS, ORDERS
 from workflow.events import register
 
-register(*EVENTS)
+register(*EVENTS, *ORDERS)

@@ -77,7 +77,7 @@ def make_routes(node: "GlobalPlanner") -> FastAPI:
         retention_routes(RetentionService(node)),
         syncing_routes(node),
         consistency_routes(runs.consistency),
-        group_routes(node),
+        group_routes(node, runs),
     )
     app = api.make_app(runs, *more)
     app.add_middleware(ClientSessions, node=node)

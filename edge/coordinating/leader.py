@@ -7,13 +7,14 @@ tasks. One that does not answer in time is asked again, or `otherwise` holds; a 
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import msgspec
 
 from coordination.auction.bids import Who
+from coordination.charter import Said
 from coordination.delegating import TASKS_MAX, Asked, Follower, Refused, judge_plan, spread
-from coordination.leading import Group
+from coordination.leading import Defined, Group
 from edge.coordinating.members import members
 from edge.coordinating.seeker import Giving, Lot, Negotiation, Seeker
 from edge.home import Home
@@ -34,12 +35,18 @@ PARAMETER_BYTES_MAX = 2_048
 NAMED_MAX = 20
 
 
+class Key(NamedTuple):
+    """Tasks that are put to a leader together: of its group, these followers may do them."""
+
+    group: str
+    who: Who
+
+
 @dataclass(slots=True)
 class Want:
     """A task that wants an agent of a group; in which round it is, not before when (monotonic ms), when its wait began."""
 
-    group: str
-    capability: str
+    key: "Key"
     plan: CoordinationPlan
     since: int
     began_ms: int
@@ -49,17 +56,22 @@ class Want:
     asked: int = 0
     why: str = "waits for a leader"
 
+    @property
+    def group(self) -> str:
+        """Whose leader it is."""
+        return self.key.group
+
 
 @dataclass(slots=True)
 class Leader(Seeker):
-    """The protocol `leader`. A group has one question open for each capability."""
+    """The protocol `leader`. A group has one question open for all tasks that the same followers may do."""
 
     protocol: ClassVar[str] = "leader"
     home: Home
     giving: Giving
     leading: Leading
     wanted: dict[Lot, Want] = field(default_factory=dict)
-    open: dict[tuple[str, str], Asked] = field(default_factory=dict)
+    open: dict[Key, Asked] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
     _number: int = 0
 
@@ -71,9 +83,9 @@ class Leader(Seeker):
         known = self.wanted.get(lot)
         if known is not None and known.plan == plan:
             return
-        name = group_name(plan.group, capability)
-        self.wanted[lot] = Want(name, capability, plan, now.wall_ms, now.mono_ms)
-        self.leading.group(name, _of_group(plan.group, capability), now, out)
+        key = Key(group_name(plan.group, capability), _who(plan.group, capability))
+        self.wanted[lot] = Want(key, plan, now.wall_ms, now.mono_ms)
+        self.leading.group(key.group, _defined(fragment, plan, capability), now, out)
 
     def withdraw(self, lot: Lot) -> None:
         self.wanted.pop(lot, None)
@@ -89,26 +101,27 @@ class Leader(Seeker):
 
     def settle(self, now: Now, out: list[object]) -> None:
         for key, asked in list(self.open.items()):
-            group = self.leading.groups.get(key[0])
+            group = self.leading.groups.get(key.group)
             if group is None or now.mono_ms >= asked.due_ms or group.admits(asked.leader, asked.epoch):
                 del self.open[key]
                 self._unanswered(asked, group, now, out)
-        gathered: dict[tuple[str, str], list[Lot]] = {}
+        gathered: dict[Key, list[Lot]] = {}
         for lot, each in self.wanted.items():
-            if not each.asked and now.mono_ms >= each.due_ms and (each.group, each.capability) not in self.open:
-                gathered.setdefault((each.group, each.capability), []).append(lot)
+            if not each.asked and now.mono_ms >= each.due_ms and each.key not in self.open:
+                gathered.setdefault(each.key, []).append(lot)
         for key, lots in gathered.items():
-            self._put(self._group(key[0], now, out), key, lots, now, out)
+            self._put(self._group(key, now, out), key, lots, now, out)
 
-    def _group(self, name: str, now: Now, out: list[object]) -> Group:
+    def _group(self, key: Key, now: Now, out: list[object]) -> Group:
         """The group, made anew if it had to make room for another."""
-        known = self.leading.groups.get(name)
+        known = self.leading.groups.get(key.group)
         if known is not None:
             return known
-        plan, capability = next((each.plan, each.capability) for each in self.wanted.values() if each.group == name)
-        return self.leading.group(name, _of_group(plan.group, capability), now, out)
+        lot, each = next((lot, each) for lot, each in self.wanted.items() if each.key == key)
+        fragment = self.home.fragments[lot.run]
+        return self.leading.group(key.group, _defined(fragment, each.plan, fragment.task(lot.task).capability), now, out)
 
-    def _put(self, group: Group, key: tuple[str, str], lots: list[Lot], now: Now, out: list[object]) -> None:
+    def _put(self, group: Group, key: Key, lots: list[Lot], now: Now, out: list[object]) -> None:
         for lot in [lot for lot in lots if not self.giving.is_sought(lot)]:
             self.giving.forget(lot)
         lots = [lot for lot in lots if lot in self.wanted][:TASKS_MAX]
@@ -118,7 +131,7 @@ class Leader(Seeker):
         if leader is None or not leader.session:
             self._without_leader(group, lots, now, out)
             return
-        slots = self._followers(*key)
+        slots = members(self.home.roster, key.who)
         followers = tuple(Follower(slot.agent, slot.capacity - self._room(slot), slot.capacity) for slot in slots)
         if not lots or not any(one.load < one.capacity for one in followers):
             return  # They are put to the leader when somebody has room.
@@ -136,10 +149,6 @@ class Leader(Seeker):
         told = [(one, slot.labels) for one, slot in zip(followers, slots, strict=True)]
         out.append(AskLeader(leader.session, leader.agent, group.name, asked.epoch, asked.number, tasks, told, wait_ms))
 
-    def _followers(self, name: str, capability: str) -> list[Slot]:
-        who = self.leading.who[name]
-        return members(self.home.roster, Who(capability, who.agents, who.label, who.also or who.capability))
-
     def _room(self, slot: Slot) -> int:
         return self.home.roster.assigner.room(slot.agent)
 
@@ -149,9 +158,10 @@ class Leader(Seeker):
         return LeadTask(name, lot.run, fragment.id_of(lot.task), fragment.task(lot.task).capability, told)
 
     def _without_leader(self, group: Group, lots: list[Lot], now: Now, out: list[object]) -> None:
+        why = f"{leader} leads {group.name}, and is silent" if (leader := group.term.leader) else f"nobody leads {group.name}"
         for lot in lots:
             each = self.wanted[lot]
-            each.why, each.until_ms = f"nobody leads {group.name}", each.began_ms + each.plan.wait_ms
+            each.why, each.until_ms = why, each.began_ms + each.plan.wait_ms
             if now.mono_ms >= each.began_ms + each.plan.wait_ms:
                 self._otherwise(lot, each, "no_leader", now, out)
 
@@ -187,7 +197,7 @@ class Leader(Seeker):
             unknown = Refused("", "old_plan", f"there is no group {input.group} at {self.home.site}")
             self._refuse(input, [unknown], out)
             return
-        key = next((key for key, asked in self.open.items() if key[0] == group.name and asked.number == input.number), None)
+        key = next((key for key, asked in self.open.items() if key.group == group.name and asked.number == input.number), None)
         asked = self.open.get(key) if key is not None else None
         judged = judge_plan(group, asked, input.agent, input.epoch, input.number, input.plan)
         self._refuse(input, judged.refused, out)
@@ -230,7 +240,7 @@ class Leader(Seeker):
         each = self.wanted.get(lot)
         if each is None:
             return None
-        asked = self.open.get((each.group, each.capability)) if each.asked else None
+        asked = self.open.get(each.key) if each.asked else None
         found = Negotiation(*lot, self.protocol, "open" if asked else "waiting", each.why, each.round, each.since)
         if asked is None:
             return found
@@ -247,8 +257,21 @@ def group_name(group: GroupOfAgents | None, capability: str) -> str:
     return group.name or group.capability or group.label or ",".join(group.agents)
 
 
+def _defined(fragment: Fragment, plan: CoordinationPlan, capability: str) -> Defined:
+    """What the task's definition says of who is in the group, and how it is led."""
+    name, _, version = fragment.plan.ref.partition("@")
+    of = _of_group(plan.group, capability)
+    return Defined(name, Said(version, plan.ttl_ms, plan.lock_delay_ms, dict(plan.priority), (of,)))
+
+
 def _of_group(group: GroupOfAgents | None, capability: str) -> Who:
     """Who is in it. A group that only has a name is all that can do the task."""
     if group is None or not (group.capability or group.agents or group.label):
         return Who(capability)
     return Who(group.capability, group.agents, group.label)
+
+
+def _who(group: GroupOfAgents | None, capability: str) -> Who:
+    """Who of it can do the task."""
+    of = _of_group(group, capability)
+    return Who(capability, of.agents, of.label, of.capability)

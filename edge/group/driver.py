@@ -235,7 +235,8 @@ class GroupNode:
             sync_point_pb2_grpc.SyncPointServiceServicer,
         )
         blobs, documents, points = (servicer() for servicer in nobody)
-        services = Services(self.doors, blobs, documents, points, StatusService(self.status), self.health)
+        itself = StatusService(self.status, lambda: self.doors.gateway)
+        services = Services(self.doors, blobs, documents, points, itself, self.health)
         admin = AdminServer(self.members, self.admin.change)
         return Sockets(
             self.config,

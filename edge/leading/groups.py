@@ -1,19 +1,22 @@
 """The groups of a site that have a leader, a Part of the executor: terms are events, who is there is of the moment.
 
-A group comes into being when a task of protocol `leader` wants an agent of it; its members are the agents that belong to it then
-and later. The lease of a term is that of the leader's session, counted from its last word, so heartbeats cost nothing here: it is
-looked up when it might have ended. An agent stands for election by the label `priority` (a whole number; without one, 0).
+A group comes into being when a task of protocol `leader` wants an agent of it; its members are the agents that belong to it by
+any definition that says so (`coordination.charter`). The lease of a term is that of the leader's session, counted from its last
+word, so heartbeats cost nothing here: it is looked up when it might have ended. Where definitions give it a longer one (`ttl`), a
+leader whose session is over is waited for. An agent stands for election by the label `priority` (a whole number; without one, 0),
+unless definitions give it another. Operators move terms, from the cloud or on the site's own machine (`edge.leading.orders`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import msgspec
 
-from coordination.auction.bids import Who
 from coordination.leading import (
+    EVENTS,
     GROUPS_MAX,
+    Defined,
     Gathered,
     Group,
     Input,
@@ -25,6 +28,7 @@ from coordination.leading import (
     Term,
     Tick,
     Transferred,
+    late,
 )
 from coordination.lease import floor_of
 from edge.coordinating.members import belongs
@@ -40,10 +44,12 @@ from workflow.reseed_events import SiteStreamBegun
 
 PRIORITY = "priority"
 TOLD_MAX = 1_000
+SHOWN_MAX = 1_000
 
 
 class GroupView(msgspec.Struct, frozen=True):
-    """A group as people see it. `leader` empty: nobody leads. `since` is UTC ms, 0 if it began before this start."""
+    """A group as people see it. `leader` empty: nobody leads. `since` is UTC ms, 0 if it began before this start. `ttl_ms` of the
+    term, `lock_delay_ms` of its end; `heir`: who leads next, if that is settled."""
 
     group: str
     epoch: int
@@ -51,16 +57,18 @@ class GroupView(msgspec.Struct, frozen=True):
     reason: str
     since: int
     members: list[str]
+    ttl_ms: int = 0
+    lock_delay_ms: int = 0
+    heir: str = ""
 
 
 @dataclass(slots=True)
 class Leading(Part):
-    """All groups by name. Only terms are saved."""
+    """All groups by name. Terms and what definitions say of them are saved."""
 
     name: ClassVar[str] = "leading"
     home: Home
     groups: dict[str, Group] = field(default_factory=dict)
-    who: dict[str, Who] = field(default_factory=dict)
     reasons: dict[str, tuple[str, int]] = field(default_factory=dict)  # Why the leader leads, or nobody; since when (UTC ms).
     _gone: dict[str, bool] = field(default_factory=dict)
     groups_max: int = GROUPS_MAX
@@ -71,28 +79,27 @@ class Leading(Part):
         return {LeaderSpoke: self._speak}
 
     def folds(self) -> dict[type, Fold]:
-        return {
-            LeaderElected: self._fold,
-            LeaderEnded: self._fold,
-            AgentDeparted: self._depart,
-            SiteStreamBegun: self._begin_anew,
-        }
+        ours: dict[type, Fold] = dict.fromkeys(EVENTS, self._fold)
+        return {**ours, AgentDeparted: self._depart, SiteStreamBegun: self._begin_anew}
 
     # Groups -----------------------------------------------------------------------------------------------------------
 
-    def group(self, name: str, who: Who, now: Now, out: list[object]) -> Group:
-        """The group of this name, as of now made of these agents, with a leader if there can be one."""
+    def group(self, name: str, defined: Defined, now: Now, out: list[object]) -> Group:
+        """The group of this name, of which a definition says so, with a leader if there can be one."""
         group = self.groups.get(name)
         if group is None:
             if len(self.groups) >= self.groups_max:
                 self._make_room()
             group = self.groups[name] = Group(name, self.home.roster.leases.ttl_ms, floor=self._floor)
-        if self.who.get(name) != who:
-            self.who[name] = who
+        if group.charter.news(*defined) is None:
+            return group
+        before = group.charter.holds.who
+        self._decide(group, defined, now, out)
+        if group.charter.holds.who != before:
             slots = self.home.roster.slots
-            here = [slot for slot in slots.values() if slot.session and belongs(slot, who)]
+            here = [slot for slot in slots.values() if slot.session and belongs_to(slot, group)]
             self._decide(group, Gathered(tuple(Joined(slot.agent, _priority(slot)) for slot in here)), now, out)
-            for agent in [agent for agent in group.standing if agent in slots and not belongs(slots[agent], who)]:
+            for agent in [agent for agent in group.standing if agent in slots and not belongs_to(slots[agent], group)]:
                 self._decide(group, Left(agent, False), now, out)
             self._tell(group, group.term.epoch, group.term.leader, group.standing, out)
         return group
@@ -102,15 +109,16 @@ class Leading(Part):
         again."""
         first = next((name for name, group in self.groups.items() if not group.term.leader), next(iter(self.groups)))
         self._floor = max(self._floor, self.groups.pop(first).term.epoch)
-        self.who.pop(first, None)
         self.reasons.pop(first, None)
 
-    def views(self) -> Iterator[GroupView]:
-        """All groups, by name."""
-        for name in sorted(self.groups):
-            group = self.groups[name]
-            reason, since = self.reasons.get(name, ("", 0))
-            yield GroupView(name, group.term.epoch, group.term.leader, reason, since, sorted(group.standing))
+    def views(self) -> list[GroupView]:
+        """The groups by name, as many as anybody looks at."""
+        return [self._view(self.groups[name]) for name in sorted(self.groups)[:SHOWN_MAX]]
+
+    def _view(self, group: Group) -> GroupView:
+        term, times = group.term, (group.ttl_ms, group.lock_delay_now_ms())
+        reason, since = self.reasons.get(group.name, ("", 0))
+        return GroupView(group.name, term.epoch, term.leader, reason, since, sorted(group.standing), *times, term.heir)
 
     # What happens -----------------------------------------------------------------------------------------------------
 
@@ -118,12 +126,11 @@ class Leading(Part):
         slot, is_lost = self.home.roster.slots[agent], self._gone.pop(agent, None)
         if is_lost is not None:  # It was gone for a moment: whatever it led, it leads no more.
             self._part(agent, is_lost, now, out)
-        for name, who in self.who.items():
-            if belongs(slot, who):
-                group = self.groups[name]
+        for group in self.groups.values():
+            if belongs_to(slot, group):
                 self._decide(group, Joined(agent, _priority(slot)), now, out)
                 if group.term.leader:  # It may have missed it.
-                    out.append(TellLeader(slot.session, agent, name, group.term.epoch, group.term.leader))
+                    self._tell(group, group.term.epoch, group.term.leader, [agent], out)
 
     def settle(self, now: Now, out: list[object]) -> None:
         """Who has gone leads no more; who has not been heard for a lease, neither."""
@@ -136,8 +143,13 @@ class Leading(Part):
             self._note_due()
 
     def _part(self, agent: str, is_lost: bool, now: Now, out: list[object]) -> None:
+        lease_ms = self.home.roster.leases.ttl_ms
         for group in self.groups.values():
-            if agent in group.standing or agent == group.term.leader:
+            if is_lost and agent == group.term.leader and group.ttl_ms > lease_ms:
+                group.heard(now.mono_ms - late(lease_ms))  # Its last word is not younger, for its session's lease is over.
+                group.missed(agent)
+                self._note_due()
+            elif agent in group.standing or agent == group.term.leader:
                 self._decide(group, Left(agent, is_lost), now, out)
 
     def wake_mono_ms(self) -> int | None:
@@ -151,7 +163,7 @@ class Leading(Part):
         self._note_due()
 
     def save(self) -> bytes:
-        terms = {name: group.term for name, group in sorted(self.groups.items()) if group.term.epoch}
+        terms = {name: group.term for name, group in sorted(self.groups.items()) if group.term.epoch or group.charter.says}
         return msgspec.msgpack.encode(terms) if terms else b""
 
     def restore(self, body: bytes) -> None:
@@ -180,27 +192,34 @@ class Leading(Part):
         else:
             self._decide(group, SteppedDown(input.agent, input.epoch), now, out)
 
+    def transfer(self, group: Group, agent: str, now: Now, out: list[object]) -> None:
+        """Let this member lead from now on, whatever the leader says; where nobody checks epochs, once it cannot act any more."""
+        slot = self.home.roster.slots[agent]
+        self._decide(group, Joined(agent, _priority(slot)), now, out)  # It may have stepped down before.
+        self._decide(group, Transferred(agent), now, out)
+
     def _decide(self, group: Group, input: Input, now: Now, out: list[object]) -> None:
         self._renew(group)
         for event in group.decide(input, now.mono_ms):
-            assert isinstance(event, LeaderElected | LeaderEnded)
             self.home.note(event, out)
-            self.reasons[group.name] = event.reason, now.wall_ms
-            leader = event.agent if isinstance(event, LeaderElected) else ""
-            self._tell(group, event.epoch, leader, {**group.standing, event.agent: None}, out)
+            if isinstance(event, LeaderElected | LeaderEnded):
+                self.reasons[group.name] = event.reason, now.wall_ms
+                leader = event.agent if isinstance(event, LeaderElected) else ""
+                self._tell(group, event.epoch, leader, {**group.standing, event.agent: None}, out)
         self._note_due()
 
     def _tell(self, group: Group, epoch: int, leader: str, members: Iterable[str], out: list[object]) -> None:
+        ttl_ms = group.ttl_ms if leader else 0
         for agent in list(members)[:TOLD_MAX]:
             slot = self.home.roster.slots.get(agent)
             if slot is not None and slot.session:
-                out.append(TellLeader(slot.session, agent, group.name, epoch, leader))
+                out.append(TellLeader(slot.session, agent, group.name, epoch, leader, ttl_ms))
 
     def _note_due(self) -> None:
         self._due_ms = min((due for group in self.groups.values() if (due := group.due_ms()) is not None), default=None)
 
     def _fold(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
-        assert isinstance(event, LeaderElected | LeaderEnded)
+        assert isinstance(event, EVENTS)
         if is_own:
             group = self.groups.get(event.group)
             if group is None:
@@ -209,13 +228,17 @@ class Leading(Part):
 
     def _begin_anew(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         self.groups.clear()
-        self.who.clear()
         self.reasons.clear()
 
     def _depart(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         assert isinstance(event, AgentDeparted)
         if any(event.agent in group.standing or event.agent == group.term.leader for group in self.groups.values()):
             self._gone[event.agent] = event.reason != "left"
+
+
+def belongs_to(slot: Slot, group: Group) -> bool:
+    """Is the agent a member, by any definition that says who is?"""
+    return any(belongs(slot, who) for who in group.charter.holds.who)
 
 
 def _priority(slot: Slot) -> int:

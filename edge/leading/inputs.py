@@ -27,6 +27,25 @@ class LeaderSpoke(NamedTuple):
     successor: str
 
 
+class MoveTerm(NamedTuple):
+    """An operator on the site's own machine wants `to` to lead (empty: whoever is next); with an `epoch`, only while that is the
+    group's latest."""
+
+    token: int
+    group: str
+    to: str
+    epoch: int
+
+
+class TermMoved(NamedTuple):
+    """What came of it. `code` empty: done; `leader` empty: it leads from when the one before cannot act any more."""
+
+    code: str
+    detail: str
+    leader: str = ""
+    epoch: int = 0
+
+
 class LeadTask(NamedTuple):
     """One task that a leader is asked about. `parameters` is a JSON object, empty if it is large."""
 
@@ -62,10 +81,11 @@ class AnswerLeader(NamedTuple):
 
 
 class TellLeader(NamedTuple):
-    """Order: tell a member who leads its group; `leader` empty: the term of this epoch is over."""
+    """Order: tell a member who leads its group; `leader` empty: the term of this epoch is over. It is believed for `ttl_ms`."""
 
     session: int
     agent: str
     group: str
     epoch: int
     leader: str
+    ttl_ms: int = 0

@@ -43,7 +43,7 @@ def _reply(order: AnswerLeader) -> agent_pb2.EdgeMessage:
 
 
 def _leadership(order: TellLeader) -> agent_pb2.EdgeMessage:
-    told = agent_pb2.Leadership(group=order.group, epoch=order.epoch, leader=order.leader)
+    told = agent_pb2.Leadership(group=order.group, epoch=order.epoch, leader=order.leader, ttl_ms=order.ttl_ms)
     return agent_pb2.EdgeMessage(leadership=told)
 
 

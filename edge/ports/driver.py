@@ -81,7 +81,8 @@ class OwnPorts(CloudLines):
     def servers(self, gateway: Gateway, health: Health, fetch_blob: FetchBlob) -> Servers:
         """The gateway's sockets, taken now and served from `start` on."""
         theirs = for_agents(self._config.site, gateway)
-        services = Services(gateway, BlobService(self.blobs, fetch_blob), *theirs, StatusService(gateway.status), health)
+        itself = StatusService(gateway.status, lambda: gateway)
+        services = Services(gateway, BlobService(self.blobs, fetch_blob), *theirs, itself, health)
         return Sockets(self._config, services, gateway.door.bearer)
 
     def group(self) -> None:

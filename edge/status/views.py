@@ -3,6 +3,7 @@
 import msgspec
 
 from edge.alone import Alone
+from edge.leading.groups import GroupView
 from sync.link.standing import LinkStanding
 
 
@@ -46,7 +47,7 @@ class MembersView(msgspec.Struct):
 class EdgeStatus(msgspec.Struct):
     """The site as it knows itself. `halted`: why it takes no work, if it does not. `written_off`: attempts that agents may still
     be done with though the site counts on them no more; `forgotten`: those of which such a word would not be noticed any more.
-    `group`: of a site of several boxes."""
+    `group`: of a site of several boxes; `leaders`: its groups of agents, and who leads them."""
 
     site: str
     boot: int
@@ -59,3 +60,4 @@ class EdgeStatus(msgspec.Struct):
     written_off: int = 0
     forgotten: int = 0
     group: MembersView | None = None
+    leaders: list[GroupView] = []

@@ -153,6 +153,16 @@ class Agent:
         leading = self._opinions.leading
         return leading is not None and leading.hand_over(group, successor)
 
+    def leads(self, group: str) -> int:
+        """The epoch under which this agent may act as the leader of a group now, 0 if it may not.
+
+        It counts on its own clock from when it sent what its site has acknowledged, and stops early; a machine that slept leads
+        only once its site has confirmed it. Ask before each act, and hand the epoch to what checks it (`FencedResource`): where
+        nothing does, the group's `lock_delay` has to be longer than an act takes.
+        """
+        leading = self._opinions.leading
+        return leading.leads(group) if leading is not None else 0
+
     async def serve(self, target: Target) -> None:
         """Connect to a gateway ("host:port", "unix:/path", or a `Line` or channel that many agents share) and work until `stop`.
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from typing import Any, cast
 from urllib.parse import quote
 
+from tiercel.answers import Command
+
 
 class CoordinationCalls:
     """By which protocol, what is under way, and what came of it."""
@@ -35,3 +37,12 @@ class CoordinationCalls:
         """The groups of agents that have, or had, a leader: of all sites, or of one."""
         found = self._request("GET", f"/api/v1/groups?site={quote(site, safe='')}")
         return cast(list[dict[str, Any]], found["items"])
+
+    def hand_over(
+        self: Any, site: str, group: str, to: str = "", *, epoch: int = 0, wait_s: float = 2.0, idempotency_key: str = ""
+    ) -> Command:
+        """Let the member `to` lead the group, whatever its leader says; empty: whoever is next. With an `epoch`, only while that
+        is the group's latest. The command: accepted, or pending while the site cannot be reached. Refused: ApiError."""
+        fields = {**({"to": to} if to else {}), **({"epoch": epoch} if epoch else {})}
+        path = f"/api/v1/groups/{quote(site, safe='')}/{quote(group, safe='')}/transfer"
+        return cast(Command, self._send(path, fields, {"wait": wait_s}, wait_s=wait_s, key=idempotency_key))

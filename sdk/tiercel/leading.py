@@ -14,6 +14,7 @@ from typing import Any
 
 from tiercel.asking import Asking
 from tiercel.concern import Concern, Hear
+from tiercel.lease import Lease
 from tiercel.outbox import Outbox
 from tiercel.v1 import agent_pb2
 
@@ -55,16 +56,25 @@ class Lead:
     due_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A term of this agent: it leads until `ttl_ms` after its last word (0: as long as its session's lease)."""
+
+    epoch: int
+    ttl_ms: int = 0
+
+
 @dataclass(slots=True)
 class Leading(Concern):
-    """Answers for the groups that the agent leads. `epochs` has those that it leads as far as it knows, with the epoch of its
-    term; a new session knows of none before it is told."""
+    """Answers for the groups that the agent leads. `terms` has those that it leads as far as it knows; a new session knows of
+    none before it is told."""
 
     name: str
     planners: Mapping[str, Planner]
     asking: Asking
     outbox: Outbox
-    epochs: dict[str, int] = field(default_factory=dict)
+    lease: Lease
+    terms: dict[str, Term] = field(default_factory=dict)
 
     def features(self) -> tuple[str, ...]:
         return ("leads",)
@@ -73,26 +83,33 @@ class Leading(Concern):
         return {"lead_requests": self._asked, "leadership": self._told, "lead_replies": self._refused}
 
     def opened(self) -> None:
-        self.epochs.clear()
+        self.terms.clear()
+
+    def leads(self, group: str) -> int:
+        """The epoch under which the agent may act as leader now, by its own clock; 0: it may not."""
+        term = self.terms.get(group)
+        return term.epoch if term is not None and self.lease.may_act(term.ttl_ms) else 0
 
     def hand_over(self, group: str, successor: str) -> bool:
         """Give the term back, to this member or whoever is next; False if the agent does not lead the group, as far as it
-        knows."""
-        epoch = self.epochs.get(group)
-        if epoch is None:
+        knows. From here on it does not: a site that has not heard it says so to the next session."""
+        term = self.terms.get(group)
+        if term is None:
             return False
-        word = agent_pb2.LeaderWord(group=group, epoch=epoch, successor=successor)
-        return self.outbox.add(agent_pb2.AgentMessage(leader_word=word))
+        word = agent_pb2.LeaderWord(group=group, epoch=term.epoch, successor=successor)
+        if is_said := self.outbox.add(agent_pb2.AgentMessage(leader_word=word)):
+            del self.terms[group]
+        return is_said
 
     def _told(self, told: Any) -> None:
+        known = self.terms.get(told.group)
         if told.leader == self.name:
-            self.epochs[told.group] = told.epoch
-        elif self.epochs.get(told.group, 0) <= told.epoch:
-            self.epochs.pop(told.group, None)
+            self.terms[told.group] = Term(told.epoch, told.ttl_ms)
+        elif known is not None and known.epoch <= told.epoch:
+            del self.terms[told.group]
 
     def _asked(self, requests: Any) -> None:
         for request in requests.items:
-            self.epochs[request.group] = request.epoch
             lead = _lead(request)
             planner = self.planners.get(lead.group) or self.planners.get("")
             if planner is None:

@@ -7,6 +7,7 @@ from typing import Any
 from tiercel.asking import Asking
 from tiercel.concern import Concern
 from tiercel.leading import Leading
+from tiercel.lease import Lease
 from tiercel.outbox import Outbox
 from tiercel.voting import Voting
 
@@ -19,7 +20,7 @@ class Opinions:
     planners: dict[str, Callable[..., Any]] = field(default_factory=dict)
     leading: Leading | None = None
 
-    def concerns(self, name: str, asking: Asking, outbox: Outbox) -> tuple[Concern, ...]:
+    def concerns(self, name: str, asking: Asking, outbox: Outbox, lease: Lease) -> tuple[Concern, ...]:
         """What the agent `name` talks about with the site."""
-        self.leading = Leading(name, self.planners, asking, outbox)
+        self.leading = Leading(name, self.planners, asking, outbox, lease)
         return Voting(self.voters, asking, outbox), self.leading

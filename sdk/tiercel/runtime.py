@@ -126,7 +126,7 @@ class Runtime:
         self._alone = Alone(loop, hands, settings.peers_listen, settings.peers_address, settings.tls)
         opinions = opinions or Opinions()
         self._concerns: tuple[Concern, ...] = (
-            *opinions.concerns(settings.name, self._asking, self._outbox),
+            *opinions.concerns(settings.name, self._asking, self._outbox, self._lease),
             bidding,
             self._alone,
         )

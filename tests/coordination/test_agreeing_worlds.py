@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from coordination.ballot import Ballot, Cast
+from coordination.leading import Group
 from tests.coordination.worlds import leading, voting
 
 SEEDS_MAX = 300
@@ -15,6 +16,21 @@ class AnyEpoch(Ballot):
 
     def _refusal(self, cast: Cast, now_ms: int):  # type: ignore[no-untyped-def]
         return super()._refusal(cast._replace(epoch=self.epoch), now_ms)
+
+
+class AtOnce(Group):
+    """A term that an operator moves leaves its leader no time."""
+
+    def _unsaid_ms(self, now_ms: int) -> int:
+        return self.lock_delay_now_ms()
+
+
+class Hurried(Group):
+    """What a definition says of how long leaders are believed is taken for the term that is on, too."""
+
+    @property
+    def ttl_ms(self) -> int:
+        return max(self.lease_ms, self.charter.holds.ttl_ms)
 
 
 class AnyBallot(Ballot):
@@ -33,10 +49,12 @@ def test_ballots_count_what_was_said_and_nothing_else(first: int) -> None:
 
 @pytest.mark.parametrize("first", range(0, 100, 25))
 def test_no_leader_of_before_has_an_effect(first: int) -> None:
-    """Drift, pauses, loss and restarts: one leader per epoch, and nobody acts on any device after a later leader has."""
+    """Drift, pauses, loss, restarts, terms that are handed over or moved, and times that change: one leader per epoch, and nobody
+    acts on any device after a later leader has."""
     stories = {seed: leading.play(seed) for seed in range(first, first + 25)}
     assert {seed: wrong for seed, (wrong, _) in stories.items() if wrong} == {}
-    assert sum(changes for _, changes in stories.values()) / len(stories) >= 3
+    assert sum(changes for _, (changes, _) in stories.values()) / len(stories) >= 3
+    assert sum(transfers for _, (_, transfers) in stories.values()) / len(stories) >= 1
 
 
 def caught(play: Callable[[int], list[str]], word: str) -> int:
@@ -77,6 +95,16 @@ def test_ablation_lease_ends_by_the_holders_clock() -> None:
 def test_ablation_lock_delay() -> None:
     """Without a delay after a loss, orders that are on their way arrive after those of the next leader."""
     assert caught(lambda seed: leading.play(seed, lock_delay_ms=0)[0], "on winch") >= 0
+
+
+def test_ablation_lease_waited_out_when_an_operator_moves_a_term() -> None:
+    """The leader of before has not heard of it, and acts on a device that cannot check."""
+    assert caught(lambda seed: leading.play(seed, group_type=AtOnce)[0], "on winch") >= 0
+
+
+def test_ablation_a_term_keeps_its_time() -> None:
+    """A leader that was told three seconds is believed for one, and another one acts meanwhile."""
+    assert caught(lambda seed: leading.play(seed, group_type=Hurried)[0], "on winch") >= 0
 
 
 def test_ablation_epochs_survive_restarts() -> None:

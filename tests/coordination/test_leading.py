@@ -19,9 +19,16 @@ from coordination.leading import (
     Transferred,
 )
 from coordination.lease import DRIFT
+from sync.event import Event
 
 LEASE_MS = 1_000
-LATE_MS = int(LEASE_MS * (1 + DRIFT)) + 1
+
+
+def late(ms: int) -> int:
+    return int(ms * (1 + DRIFT)) + 1 if ms else 0
+
+
+LATE_MS = late(LEASE_MS)
 agents = st.sampled_from(["anna", "ben", "cleo"])
 happenings = st.lists(
     st.tuples(
@@ -47,8 +54,13 @@ class Twin:
     heir: str = ""
     queue: list[tuple[str, int]] = field(default_factory=list)  # In order of joining, with priority.
 
+    told_ms: int = 0
+
     def lose(self, now_ms: int, delay_ms: int) -> None:
-        self.leader, self.free_ms = "", now_ms + delay_ms
+        self.leader, self.free_ms, self.told_ms = "", now_ms + late(delay_ms), delay_ms
+
+    def unsaid(self, now_ms: int) -> int:
+        return self.delay_ms and max(0, self.until_ms - now_ms) + self.delay_ms
 
     def settle(self, now_ms: int) -> None:
         if not self.leader and self.queue and now_ms >= self.free_ms:
@@ -65,7 +77,7 @@ class Twin:
 def test_terms_agree_with_a_naive_twin(happenings: list[tuple[str, str, int]], delay_ms: int) -> None:
     """Joins, losses, renewals, transfers, restarts and time in any order: the same leader under the same epoch."""
     group, twin, now_ms = Group("cranes", LEASE_MS, delay_ms), Twin(delay_ms), 5
-    events: list[object] = []
+    events: list[Event] = []
     for what, agent, number in happenings:
         if twin.leader and now_ms >= twin.until_ms:
             twin.pop(twin.leader)
@@ -86,7 +98,7 @@ def test_terms_agree_with_a_naive_twin(happenings: list[tuple[str, str, int]], d
                 events += group.step(Left(agent, what == "lost"), now_ms)
                 twin.pop(agent)
                 if leads:
-                    twin.lose(now_ms, delay_ms if what == "lost" else 0)
+                    twin.lose(now_ms, twin.unsaid(now_ms) if what == "lost" else 0)
             case "renew":
                 events += group.step(Renewed(agent, twin.epoch), now_ms)
                 if leads:
@@ -103,7 +115,7 @@ def test_terms_agree_with_a_naive_twin(happenings: list[tuple[str, str, int]], d
                 if not leads and agent in [name for name, _ in twin.queue]:
                     twin.heir = agent
                     if twin.leader:
-                        twin.lose(now_ms, 0 if what == "agreed" else delay_ms)
+                        twin.lose(now_ms, 0 if what == "agreed" else twin.unsaid(now_ms))
             case "pass":
                 now_ms += number
                 if twin.leader and now_ms >= twin.until_ms:
@@ -111,22 +123,22 @@ def test_terms_agree_with_a_naive_twin(happenings: list[tuple[str, str, int]], d
                     twin.lose(now_ms, delay_ms)
                 events += group.step(Tick(), now_ms)
             case _:
-                group, delay = Group("cranes", LEASE_MS, delay_ms, Term(*_kept(events))), _kept(events)[2]
+                group = Group("cranes", LEASE_MS, delay_ms, _kept(events))
                 group.resumed(now_ms)
-                twin.queue, twin.heir, twin.free_ms, twin.until_ms = [], "", now_ms + delay, now_ms + LATE_MS
+                twin.queue, twin.until_ms = [], now_ms + LATE_MS
+                twin.free_ms = now_ms + (late(twin.told_ms) if not twin.leader else 0)
         twin.settle(now_ms)
         assert (group.term.leader, group.term.epoch) == (twin.leader, twin.epoch)
     elected = [event for event in events if isinstance(event, LeaderElected)]
     assert [event.epoch for event in elected] == list(range(1, len(elected) + 1))
 
 
-def _kept(events: list[object]) -> tuple[int, str, int]:
+def _kept(events: list[Event]) -> Term:
     """The events folded anew, as a restart does."""
     group = Group("cranes", LEASE_MS)
     for event in events:
-        assert isinstance(event, LeaderElected | LeaderEnded)
         group.evolve(event)
-    return group.term.epoch, group.term.leader, group.term.delay_ms
+    return group.term
 
 
 def test_priority_then_standing_then_name_decides_and_the_reason_is_told() -> None:

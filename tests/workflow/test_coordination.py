@@ -62,6 +62,18 @@ def test_the_document_says_the_same() -> None:
     assert [(level.level, level.budget) for level in plan.tasks[0].coordination.levels] == [("site", 5), ("group", 0)]
 
 
+def test_how_a_group_is_led_travels_with_the_task() -> None:
+    """Times in ms and priorities by agent, at a task or a level; without a word there is nothing."""
+    terms: dict[str, Any] = {"protocol": "leader", "ttl": "20s", "lock_delay": 5, "priority": {"ben": -1, "ann": 2}}
+    plan = plan_of({"a": {"coordination": terms}, "b": {"coordination": "leader"}})
+    of_level = {"protocol": "hierarchical", "levels": [{"level": "group", **terms}]}
+    levels = plan_of({"a": {"coordination": of_level}}).tasks[0].coordination
+    assert plan_from_document(plan.document).tasks == plan.tasks
+    found = [plan.tasks[0].coordination, plan.tasks[1].coordination, levels and levels.levels[0].coordination]
+    said = [(each.ttl_ms, each.lock_delay_ms, each.priority) for each in found if each is not None]
+    assert said == [(20_000, 5_000, (("ann", 2), ("ben", -1))), (0, 0, ()), (20_000, 5_000, (("ann", 2), ("ben", -1)))]
+
+
 @pytest.mark.parametrize(
     ("coordination", "said"),
     [
@@ -79,6 +91,12 @@ def test_the_document_says_the_same() -> None:
         ({"protocol": "consensus", "rule": "majority", "veto": ["ann"]}, "veto and `rule: veto` belong together"),
         ({"protocol": "consensus", "rule": "weighted", "weights": {"ann": 0}}, "weights"),
         ({"protocol": "leader", "group": {"capability": "lift", "agents": ["ann"]}}, "it names capability and agents"),
+        ({"protocol": "leader", "ttl": "900ms"}, "ttl is too short; allowed: 1s at least"),
+        ({"protocol": "leader", "ttl": "1h"}, "ttl is too long; allowed: 600s at most"),
+        ({"protocol": "leader", "lock_delay": "1h"}, "lock_delay is too long; allowed: 600s at most"),
+        ({"protocol": "leader", "priority": {"ann": 1_000_001}}, "priority"),
+        ({"protocol": "leader", "priority": {"ann": 1.5}}, "priority"),
+        ({"protocol": "auction", "lock_delay": "5s"}, "nothing to do with lock_delay"),
         ({"protocol": "hierarchical"}, "names no levels"),
         ({"protocol": "hierarchical", "levels": [{"level": "site", "protocol": "hierarchical"}]}, "level is hierarchical itself"),
         (

@@ -41,25 +41,6 @@ def list_agents(server: Server = DEFAULT_SERVER, output: Output = Format.TABLE) 
     table.print()
 
 
-@agents.command("groups")
-def list_groups(
-    server: Server = DEFAULT_SERVER,
-    site: Annotated[str, typer.Option(help="Of this site alone.")] = "",
-    output: Output = Format.TABLE,
-) -> None:
-    """List the groups that have, or had, a leader, with the epoch of its term."""
-    with Client(server) as client:
-        found = client.groups(site)
-    if output is Format.JSON:
-        print_json(found)
-        return
-    table = Table(("group", "site", "leader", "epoch", "why", "since"))
-    for each in found:
-        leader = each["leader"] or "nobody"
-        table.rows.append((each["group"], each["site"], leader, str(each["epoch"]), each["reason"], when(each["since"])))
-    table.print()
-
-
 def health(agent: AgentStatus) -> str:
     """`open until 12:00:07`: it kept failing and is given no work until then."""
     said, until = agent.get("health", "ok"), agent.get("open_until", 0)

@@ -1,6 +1,8 @@
 """How a link is shown: the same from the cloud's side and from the site's, which is asked on its own machine."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +94,20 @@ def _print_alone(found: dict[str, Any]) -> None:
         note(f"{found['more']:,} more runs have a contract")
 
 
-def asked(socket: Path) -> dict[str, Any]:
-    """The site's answer. Raises ServerUnreachable."""
+@contextmanager
+def site_at(socket: Path) -> Iterator[node_pb2_grpc.NodeServiceStub]:
+    """The site on this machine. Raises ServerUnreachable."""
     with grpc.insecure_channel(f"unix:{socket.absolute()}") as channel:
         try:
-            reply = node_pb2_grpc.NodeServiceStub(channel).Status(node_pb2.NodeStatusRequest(), timeout=STATUS_TIMEOUT_S)
+            yield node_pb2_grpc.NodeServiceStub(channel)
         except grpc.RpcError as error:
             raise ServerUnreachable(f"unix:{socket}", error.details() or "no site answers there") from error
+
+
+def asked(socket: Path) -> dict[str, Any]:
+    """The site's answer. Raises ServerUnreachable."""
+    with site_at(socket) as site:
+        reply = site.Status(node_pb2.NodeStatusRequest(), timeout=STATUS_TIMEOUT_S)
     found: dict[str, Any] = json.loads(reply.json)
     return found
 

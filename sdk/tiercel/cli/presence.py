@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tiercel.cli.fleet import agents, health
+from tiercel.cli.fleet import health
+from tiercel.cli.leaders import agents
 from tiercel.cli.options import Format, Output, Server
 from tiercel.cli.show import Table, link, note, print_json
 from tiercel.cli.text import age, when

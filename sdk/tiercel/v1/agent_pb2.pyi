@@ -1633,19 +1633,23 @@ class Leadership(_message.Message):
     GROUP_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     LEADER_FIELD_NUMBER: _builtins.int
+    TTL_MS_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     epoch: _builtins.int
     leader: _builtins.str
+    ttl_ms: _builtins.int
+    """How long the leader is believed after its last word; 0: for the lease of its session."""
     def __init__(
         self,
         *,
         group: _builtins.str = ...,
         epoch: _builtins.int = ...,
         leader: _builtins.str = ...,
+        ttl_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "group", b"group", "leader", b"leader"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "group", b"group", "leader", b"leader", "ttl_ms", b"ttl_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tiercel/v1/node.proto\x12\ntiercel.v1\"\x13\n\x11NodeStatusRequest\"\x1f\n\x0fNodeStatusReply\x12\x0c\n\x04json\x18\x01 \x01(\x0c\x32S\n\x0bNodeService\x12\x44\n\x06Status\x12\x1d.tiercel.v1.NodeStatusRequest\x1a\x1b.tiercel.v1.NodeStatusReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15tiercel/v1/node.proto\x12\ntiercel.v1\"\x13\n\x11NodeStatusRequest\"\x1f\n\x0fNodeStatusReply\x12\x0c\n\x04json\x18\x01 \x01(\x0c\";\n\x0fHandOverRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\n\n\x02to\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"L\n\rHandOverReply\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x0e\n\x06leader\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x32\x97\x01\n\x0bNodeService\x12\x44\n\x06Status\x12\x1d.tiercel.v1.NodeStatusRequest\x1a\x1b.tiercel.v1.NodeStatusReply\x12\x42\n\x08HandOver\x12\x1b.tiercel.v1.HandOverRequest\x1a\x19.tiercel.v1.HandOverReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,6 +35,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODESTATUSREQUEST']._serialized_end=56
   _globals['_NODESTATUSREPLY']._serialized_start=58
   _globals['_NODESTATUSREPLY']._serialized_end=89
-  _globals['_NODESERVICE']._serialized_start=91
-  _globals['_NODESERVICE']._serialized_end=174
+  _globals['_HANDOVERREQUEST']._serialized_start=91
+  _globals['_HANDOVERREQUEST']._serialized_end=150
+  _globals['_HANDOVERREPLY']._serialized_start=152
+  _globals['_HANDOVERREPLY']._serialized_end=228
+  _globals['_NODESERVICE']._serialized_start=231
+  _globals['_NODESERVICE']._serialized_end=382
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,11 @@ class NodeServiceStub:
                 request_serializer=tiercel_dot_v1_dot_node__pb2.NodeStatusRequest.SerializeToString,
                 response_deserializer=tiercel_dot_v1_dot_node__pb2.NodeStatusReply.FromString,
                 _registered_method=True)
+        self.HandOver = channel.unary_unary(
+                '/tiercel.v1.NodeService/HandOver',
+                request_serializer=tiercel_dot_v1_dot_node__pb2.HandOverRequest.SerializeToString,
+                response_deserializer=tiercel_dot_v1_dot_node__pb2.HandOverReply.FromString,
+                _registered_method=True)
 
 
 class NodeServiceServicer:
@@ -51,6 +56,13 @@ class NodeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def HandOver(self, request, context):
+        """Of a site: let another member lead a group, whatever its leader says.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NodeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -58,6 +70,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=tiercel_dot_v1_dot_node__pb2.NodeStatusRequest.FromString,
                     response_serializer=tiercel_dot_v1_dot_node__pb2.NodeStatusReply.SerializeToString,
+            ),
+            'HandOver': grpc.unary_unary_rpc_method_handler(
+                    servicer.HandOver,
+                    request_deserializer=tiercel_dot_v1_dot_node__pb2.HandOverRequest.FromString,
+                    response_serializer=tiercel_dot_v1_dot_node__pb2.HandOverReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -87,6 +104,33 @@ class NodeService:
             '/tiercel.v1.NodeService/Status',
             tiercel_dot_v1_dot_node__pb2.NodeStatusRequest.SerializeToString,
             tiercel_dot_v1_dot_node__pb2.NodeStatusReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HandOver(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tiercel.v1.NodeService/HandOver',
+            tiercel_dot_v1_dot_node__pb2.HandOverRequest.SerializeToString,
+            tiercel_dot_v1_dot_node__pb2.HandOverReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -33,12 +33,16 @@ class NodeServiceStub:
     def __new__(cls, channel: _aio.Channel) -> NodeServiceAsyncStub: ...
     Status: _grpc.UnaryUnaryMultiCallable[_node_pb2.NodeStatusRequest, _node_pb2.NodeStatusReply]
     """How the node's links stand, as JSON: what GET /api/v1/sites/{site}/sync says at the cloud, seen from this side."""
+    HandOver: _grpc.UnaryUnaryMultiCallable[_node_pb2.HandOverRequest, _node_pb2.HandOverReply]
+    """Of a site: let another member lead a group, whatever its leader says."""
 
 @_typing.type_check_only
 class NodeServiceAsyncStub(NodeServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Status: _aio.UnaryUnaryMultiCallable[_node_pb2.NodeStatusRequest, _node_pb2.NodeStatusReply]  # type: ignore[assignment]
     """How the node's links stand, as JSON: what GET /api/v1/sites/{site}/sync says at the cloud, seen from this side."""
+    HandOver: _aio.UnaryUnaryMultiCallable[_node_pb2.HandOverRequest, _node_pb2.HandOverReply]  # type: ignore[assignment]
+    """Of a site: let another member lead a group, whatever its leader says."""
 
 class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -48,5 +52,13 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.NodeStatusReply, _abc.Awaitable[_node_pb2.NodeStatusReply]]:
         """How the node's links stand, as JSON: what GET /api/v1/sites/{site}/sync says at the cloud, seen from this side."""
+
+    @_abc_1.abstractmethod
+    def HandOver(
+        self,
+        request: _node_pb2.HandOverRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.HandOverReply, _abc.Awaitable[_node_pb2.HandOverReply]]:
+        """Of a site: let another member lead a group, whatever its leader says."""
 
 def add_NodeServiceServicer_to_server(servicer: NodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

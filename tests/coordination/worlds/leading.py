@@ -1,13 +1,27 @@
 """Leaders over a bad network: clocks that drift, machines that stand still, a granter that restarts.
 
 Leaders act on two devices. One checks epochs (`FencedResource`); the other cannot, and relies on the holder's own clock and on
-the delay after a loss. Nobody may act on either after a later leader has.
+the delay after a loss. Nobody may act on either after a later leader has. Leaders hand over, operators move terms without asking
+them, and definitions say anew for how long leaders are believed.
 """
 
 from dataclasses import dataclass, field
 
-from coordination.leading import Group, Joined, LeaderElected, LeaderEnded, Left, Renewed, Term, Tick
+from coordination.charter import Said
+from coordination.leading import (
+    Defined,
+    Group,
+    Joined,
+    LeaderElected,
+    LeaderEnded,
+    Renewed,
+    SteppedDown,
+    Term,
+    Tick,
+    Transferred,
+)
 from coordination.lease import DRIFT, FencedResource, StaleEpoch
+from sync.event import Event
 from tests.coordination.worlds.net import Clock, World
 from tiercel.lease import Lease
 
@@ -30,6 +44,8 @@ class Leader:
     counts_lease: bool = True
     epoch: int = 0
     paused_until_ms: int = 0
+    quits: bool = False
+    is_through: bool = False  # It has stopped for so long that all it has sent has arrived.
     lease: Lease = field(init=False)
 
     def __post_init__(self) -> None:
@@ -42,7 +58,7 @@ class Leader:
 
     @property
     def believes(self) -> bool:
-        return bool(self.epoch) and not (self.counts_lease and self.lease.stopped)
+        return bool(self.epoch) and not self.quits and not (self.counts_lease and self.lease.stopped)
 
 
 @dataclass
@@ -54,13 +70,15 @@ class Site:
     counts_lease: bool = True
     lock_delay_ms: int = LOCK_DELAY_MS
     keeps_epoch: bool = True
+    group_type: type[Group] = Group
     agents: dict[str, Leader] = field(default_factory=dict)
-    events: list[LeaderElected | LeaderEnded] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     group: Group = field(init=False)
     clock: Clock = field(init=False)
     fenced: FencedResource = field(default_factory=lambda: FencedResource("crane"))
     acted: dict[str, list[tuple[int, str]]] = field(default_factory=lambda: {"crane": [], "winch": []})
     changes: int = 0
+    transfers: int = 0
 
     def __post_init__(self) -> None:
         chance = self.world.chance
@@ -70,7 +88,7 @@ class Site:
             name: Leader(self.world, name, Clock(self.world, rate, chance.randint(0, 9_999)), self.counts_lease)
             for name, rate in zip(NAMES, rates, strict=True)
         }
-        self.group = Group("cranes", LEASE_MS, self.lock_delay_ms)
+        self.group = self.group_type("cranes", LEASE_MS, self.lock_delay_ms)
         for name in NAMES:
             self.world.later(chance.randint(0, 300), lambda name=name: self._beat(name))  # type: ignore[misc]
             self.world.later(chance.randint(0, 300), lambda name=name: self._act(name))  # type: ignore[misc]
@@ -80,10 +98,11 @@ class Site:
 
     def _step(self, input: object) -> None:
         for event in self.group.step(input, self.clock.now_ms()):  # type: ignore[arg-type]
-            assert isinstance(event, LeaderElected | LeaderEnded)
             self.events.append(event)
             if isinstance(event, LeaderElected):
                 self.changes += 1
+            elif isinstance(event, LeaderEnded) and event.reason == "transferred":
+                self.transfers += 1
 
     def _tick(self) -> None:
         self._step(Tick())
@@ -91,7 +110,7 @@ class Site:
 
     def restart(self) -> None:
         """The granter forgets all but its log."""
-        group = Group("cranes", LEASE_MS, self.lock_delay_ms, Term())
+        group = self.group_type("cranes", LEASE_MS, self.lock_delay_ms, Term())
         for event in self.events if self.keeps_epoch else ():
             group.evolve(event)
         group.resumed(self.clock.now_ms())
@@ -104,11 +123,16 @@ class Site:
         told = self.group.term.epoch if leads else 0
         if leads and epoch != told:
             self._step(Renewed(name, told))
-        self.world.send(lambda: self._answered(name, told, sent_s))
+        ttl_ms = self.group.ttl_ms
+        self.world.send(lambda: self._answered(name, told, sent_s, ttl_ms))
 
-    def leave(self, name: str) -> None:
-        """The granter loses an agent out of sight."""
-        self._step(Left(name, True))
+    def transfer(self, name: str) -> None:
+        """An operator wants somebody to lead, and nobody asks who does."""
+        self._step(Transferred(name))
+
+    def define(self, version: int, ttl_ms: int) -> None:
+        """A newer version of a definition says for how long a leader is believed."""
+        self._step(Defined("transport", Said(f"{version}.0.0", ttl_ms)))
 
     # Agents ----
 
@@ -117,14 +141,23 @@ class Site:
         if not agent.is_paused:
             sent_s, epoch = agent.clock.now_s(), agent.epoch
             self.world.send(lambda: self._hear(name, epoch, sent_s))
+            if agent.quits and agent.is_through:
+                self.world.send(lambda: self._step(SteppedDown(name, epoch)))
         self.world.later(HEARTBEAT_MS, lambda: self._beat(name))
 
-    def _answered(self, name: str, epoch: int, sent_s: float) -> None:
+    def quit(self, name: str) -> None:
+        """A leader stops, and gives back its term when what it has sent has arrived."""
+        agent = self.agents[name]
+        if agent.believes and not agent.is_paused:
+            agent.quits, epoch = True, agent.epoch
+            self.world.later(LOCK_DELAY_MS, lambda: setattr(agent, "is_through", agent.epoch == epoch))
+
+    def _answered(self, name: str, epoch: int, sent_s: float, ttl_ms: int) -> None:
         agent = self.agents[name]
         if agent.is_paused:
-            self.world.later(agent.paused_until_ms - self.world.now_ms, lambda: self._answered(name, epoch, sent_s))
+            self.world.later(agent.paused_until_ms - self.world.now_ms, lambda: self._answered(name, epoch, sent_s, ttl_ms))
         elif epoch > agent.epoch:
-            agent.epoch = epoch
+            agent.epoch, agent.quits, agent.is_through, agent.lease.lease_ms = epoch, False, False, ttl_ms
             agent.lease.renew(sent_s)
         elif epoch == agent.epoch:
             agent.lease.renew(sent_s)
@@ -163,8 +196,8 @@ class Site:
         return wrong
 
 
-def play(seed: int, **changes: object) -> tuple[list[str], int]:
-    """One story of 30 s: what went wrong, and how many leaders there were."""
+def play(seed: int, **changes: object) -> tuple[list[str], tuple[int, int]]:
+    """One story of 30 s: what went wrong, how many leaders there were, and how many terms were transferred."""
     world = World(seed, loss=0.15, delay_ms_max=LOCK_DELAY_MS - 20)
     site, chance = Site(world, **changes), world.chance  # type: ignore[arg-type]
     for _ in range(chance.randint(4, 12)):
@@ -172,8 +205,14 @@ def play(seed: int, **changes: object) -> tuple[list[str], int]:
         world.later(at_ms, lambda name=name, ms=ms: _pause(site, name, ms))  # type: ignore[misc]
     for _ in range(chance.randint(0, 3)):
         world.later(chance.randint(1_000, 28_000), site.restart)
+    for version in range(chance.randint(0, 3)):
+        at_ms, ttl_ms = chance.randint(0, 28_000), chance.choice((0, 1_500, 3_000))
+        world.later(at_ms, lambda version=version, ttl_ms=ttl_ms: site.define(version, ttl_ms))  # type: ignore[misc]
+    for _ in range(chance.randint(0, 5)):
+        name, act = chance.choice(NAMES), chance.choice((site.transfer, site.transfer, site.quit))
+        world.later(chance.randint(1_000, 28_000), lambda act=act, name=name: act(name))  # type: ignore[misc]
     world.run(30_000)
-    return site.check(), site.changes
+    return site.check(), (site.changes, site.transfers)
 
 
 def _pause(site: Site, name: str, ms: int) -> None:

@@ -1,0 +1,87 @@
+"""An agent that leads, seen from its own side: under which epoch it may act, and until when by its own clock."""
+
+import asyncio
+
+import pytest
+
+from tiercel.asking import Asking
+from tiercel.leading import Leading
+from tiercel.lease import STOP_SHARE, Lease
+from tiercel.outbox import Outbox
+from tiercel.v1 import agent_pb2
+
+
+class Clocks:
+    """Both clocks of a machine, in seconds; `slept` is what the second one missed."""
+
+    def __init__(self) -> None:
+        self.s, self.slept = 100.0, 0.0
+
+    def now(self) -> float:
+        return self.s
+
+    def awake(self) -> float:
+        return self.s - self.slept
+
+
+def leading(clocks: Clocks, lease_ms: int = 10_000) -> Leading:
+    loop = asyncio.get_running_loop()
+    lease = Lease(clocks.now, clocks.awake)
+    lease.lease_ms = lease_ms
+    lease.renew(clocks.s)
+    return Leading("ann", {}, Asking(loop, "ann"), Outbox(loop), lease)
+
+
+def tell(agent: Leading, leader: str, epoch: int, ttl_ms: int = 0) -> None:
+    agent.hears()["leadership"](agent_pb2.Leadership(group="cranes", epoch=epoch, leader=leader, ttl_ms=ttl_ms))
+
+
+@pytest.mark.parametrize(("ttl_ms", "believed_s"), [(0, 10.0), (40_000, 40.0)])
+async def test_it_leads_until_its_time_is_nearly_over(ttl_ms: int, believed_s: float) -> None:
+    """From when it sent what was acknowledged, by the lease of its session or the longer one of its term, and stops early."""
+    clocks = Clocks()
+    agent = leading(clocks)
+    assert agent.leads("cranes") == 0
+    tell(agent, "ann", 7, ttl_ms)
+    assert (agent.leads("cranes"), agent.leads("docks")) == (7, 0)
+    clocks.s += believed_s * STOP_SHARE - 0.1
+    assert agent.leads("cranes") == 7
+    clocks.s += 0.2
+    assert agent.leads("cranes") == 0
+    agent.lease.renew(clocks.s)
+    assert agent.leads("cranes") == 7
+
+
+async def test_a_machine_that_slept_is_confirmed_first() -> None:
+    """What was sent before it slept counts for nothing."""
+    clocks = Clocks()
+    agent = leading(clocks)
+    tell(agent, "ann", 7)
+    clocks.s, clocks.slept = clocks.s + 2, 2.0
+    assert agent.leads("cranes") == 0
+    agent.lease.renew(clocks.s - 1)
+    assert agent.leads("cranes") == 0
+    agent.lease.renew(clocks.s)
+    assert agent.leads("cranes") == 7
+
+
+async def test_whoever_else_leads_later_ends_it() -> None:
+    """A word about an older term does not; a new session is told anew."""
+    agent = leading(Clocks())
+    tell(agent, "ann", 7)
+    tell(agent, "ben", 6)
+    assert agent.leads("cranes") == 7
+    tell(agent, "", 7)
+    assert agent.leads("cranes") == 0
+    tell(agent, "ann", 9)
+    agent.opened()
+    assert agent.leads("cranes") == 0
+
+
+async def test_who_hands_over_leads_no_more() -> None:
+    """From its own word on, once; without a session nothing is said, and it still leads."""
+    agent = leading(Clocks())
+    tell(agent, "ann", 7)
+    assert (agent.hand_over("cranes", "ben"), agent.leads("cranes")) == (False, 7)
+    agent.outbox.open()
+    assert (agent.hand_over("cranes", "ben"), agent.leads("cranes"), agent.hand_over("cranes", "ben")) == (True, 0, False)
