@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from cloud.admission import Admission
-from cloud.caches.core import Clearing
+from cloud.arranging import parts_of
 from cloud.children import Children
 from cloud.conflicts.core import Conflicts
 from cloud.control.core import RunOrders
 from cloud.dependencies.core import Dependencies
 from cloud.documents.core import CloudDocuments
-from cloud.escalating.core import Escalations
 from cloud.fleet import Fleet
 from cloud.hearing import Hearing
 from cloud.ids import Ids
@@ -32,7 +31,6 @@ from cloud.moving.taking import Taking
 from cloud.notifying.core import Notifications
 from cloud.outcomes import Outcome, outcome_of
 from cloud.overdue import Overdue
-from cloud.part import Part
 from cloud.parts import Parts
 from cloud.pausing.core import SitePauses
 from cloud.placement import Placement, Unplaceable
@@ -40,13 +38,11 @@ from cloud.registering import keep_definitions, know, register, restore_definiti
 from cloud.reopening import Reopening
 from cloud.reseeding.core import Reseeds
 from cloud.ruling.core import RuleBook
-from cloud.run_documents.core import RunDocumentNews
 from cloud.runs import Child, Run, Runs, created_by, load_saved_run
 from cloud.saved import load_saved_node, save_node
 from cloud.schedule.core import CloudSchedules
 from cloud.starting import start
 from cloud.tendering.core import Tendering
-from cloud.waiting.circles import FarCircles
 from cloud.waiting.core import Waiting
 from sync.commit import Snapshot
 from sync.conflicts.events import ConflictRecorded
@@ -135,7 +131,7 @@ class Planner:
         self.reseeding, self.waiting, self.tendering = Reseeds(self), Waiting(self), Tendering(self)
         self.documents, self.conflicts, self.merging = CloudDocuments(self), Conflicts(self), CloudMerging(self)
         self.agent_tokens, self.site_tokens = AgentTokens(self), SiteTokens(self)
-        self.parts = Parts(self._make_parts())
+        self.parts = Parts(parts_of(self))
         self._steps = {
             **Hearing(self).steps(),
             StartRuns: partial(start, self),
@@ -147,13 +143,6 @@ class Planner:
             **self.parts.steps,
             Due: self._elapse,
         }
-
-    def _make_parts(self) -> tuple[Part, ...]:
-        """What stands beside the runs, in the order in which it sees what happens."""
-        first = (self.dependencies, self.notifications, Clearing(self), self.pauses, self.rules)
-        joining = self.agent_tokens, self.site_tokens, self.reseeding
-        last = (self.documents, RunDocumentNews(self), self.conflicts, self.merging, *joining, self.waiting, FarCircles(self))
-        return (self.groups, Escalations(self), *first, self.overdue, self.moving, self.taking, self.lifetimes, *last)
 
     @property
     def stream(self) -> StreamId:

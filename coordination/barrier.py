@@ -69,10 +69,11 @@ class Withdraw(NamedTuple):
 
 
 class Die(NamedTuple):
-    """The agent has left its site, or its lease has ended."""
+    """The agent has left its site, or its lease has ended; `site`: which, if it is not the home of the point."""
 
     agent: str
     reason: str
+    site: str = ""
 
 
 class Return(NamedTuple):
@@ -127,8 +128,8 @@ class Barrier:
                 return self._arrive(asked, now)
             case Withdraw():
                 return self._withdraw(asked)
-            case Die(agent, reason):
-                return self._die(agent, reason, now)
+            case Die():
+                return self._die(asked, now)
             case Return(agent, boot):
                 return self._return(agent, boot)
             case Expire(generation):
@@ -283,17 +284,18 @@ class Barrier:
             return []  # It has come again since.
         return [PartyWithdrew(self.name, self.point.generation, asked.agent)]
 
-    def _die(self, agent: str, reason: str, now: Now) -> list[PointEvent]:
-        point, terms = self.point, self.terms
+    def _die(self, asked: Die, now: Now) -> list[PointEvent]:
+        point, terms, agent = self.point, self.terms, asked.agent
         is_party = agent in point.arrived or agent in terms.parties
         if point.is_over or not is_party or agent in point.dead or agent in point.lost:
             return []
         if terms.on_death == "fail" and not point.arrived:
             return []  # Nobody waits: it may be back before the first one comes.
-        crashed = reason == UNREACHABLE
-        died = PartyDied(self.name, point.generation, agent, reason, now.wall_ms, self._kept(agent), crashed)
+        why = f"{asked.reason} at {asked.site}" if asked.site else asked.reason
+        crashed = asked.reason == UNREACHABLE
+        died = PartyDied(self.name, point.generation, agent, why, now.wall_ms, self._kept(agent), crashed)
         if terms.on_death == "fail":
-            return [died, self._broken("party_died", f"{agent} is gone ({reason})", now)]
+            return [died, self._broken("party_died", f"{agent} is gone ({why})", now)]
         return self._then([died], now)
 
     def _return(self, agent: str, boot: str) -> list[PointEvent]:

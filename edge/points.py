@@ -41,7 +41,7 @@ from workflow.events import (
 )
 from workflow.fragment import Fragment
 from workflow.home_events import FragmentDropped, FragmentTaken, FragmentYielded
-from workflow.orders import ArriveAt, ResetPoint, WithdrawFrom
+from workflow.orders import ArriveAt, ResetPoint, TellParty, WithdrawFrom
 from workflow.points import point_of
 from workflow.steering_events import FragmentExpired, FragmentReopened, FragmentTerminated, RollbackEnded, TasksReset
 
@@ -108,7 +108,7 @@ class SyncPoints(Part):
         return {ArriveHere: self._arrive_here, WithdrawHere: self._withdraw_here, LookAtPoints: self._show}
 
     def orders(self) -> dict[type, Obey]:
-        return {ArriveAt: self._obey, WithdrawFrom: self._obey, ResetPoint: self._obey}
+        return {ArriveAt: self._obey, WithdrawFrom: self._obey, ResetPoint: self._obey, TellParty: self._hear_of_other}
 
     def timers(self) -> dict[str, Elapse]:
         return {TIMER: self._elapse}
@@ -124,7 +124,7 @@ class SyncPoints(Part):
 
     def _begin(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         fragment = self._home.fragments.get(run) if is_own else None
-        has_points = fragment is not None and bool(fragment.plan.points)
+        has_points = fragment is not None and self._has_points(run, fragment)
         if has_points:
             self.runs[run] = None
         if has_points or isinstance(event, FragmentTaken):  # That one is not here yet: it is looked at when the batch is over.
@@ -149,10 +149,14 @@ class SyncPoints(Part):
     def restored(self, now: Now, out: list[object]) -> None:
         """The log has been folded: what it told of agents is in the roster by now."""
         self._agents, self._gone = [], []
-        known = {run: fragment for run, fragment in self._home.fragments.looks() if fragment.plan.points}
+        known = {run: fragment for run, fragment in self._home.fragments.looks() if self._has_points(run, fragment)}
         self.runs, self._look = dict.fromkeys(known), dict.fromkeys(known, False)
         for fragment in known.values():  # The log has them, unless it was fetched back; one that was moved stays (see Driver).
             out += timers_of(fragment)
+
+    def _has_points(self, run: str, fragment: Fragment) -> bool:
+        """Of a run of several sites they are at the first."""
+        return bool(fragment.plan.points) and run not in self._documents.first
 
     # Between batches --------------------------------------------------------------------------------------------------
 
@@ -160,7 +164,7 @@ class SyncPoints(Part):
         """Parties that went or came back, runs that stop, and those that begin anew."""
         look, self._look = self._look, {}
         for run, has_come in look.items():
-            if (fragment := self._home.fragments.get(run)) is not None and fragment.plan.points:
+            if (fragment := self._home.fragments.get(run)) is not None and self._has_points(run, fragment):
                 self.runs[run] = None
                 self._review(fragment, now, out)
                 out += timers_of(fragment) if has_come else ()
@@ -172,13 +176,29 @@ class SyncPoints(Part):
         out += [TellGone(run) for run in gone if run not in self._home.fragments]
 
     def _hear_of(self, run: str, event: AgentDeparted | AgentRegistered, now: Now, out: list[object]) -> None:
-        left = isinstance(event, AgentDeparted)
         said = Die(event.agent, event.reason) if isinstance(event, AgentDeparted) else Return(event.agent, event.boot)
         if (found := self._home.fragments.look(run)) is None or found.outcome:
             return
+        self._say(run, found, said, now, out)
+
+    def _hear_of_other(self, fragment: Fragment, order: TellParty, command: str, now: Now, out: list[object]) -> None:
+        """The cloud tells of an agent of another site. One that is here is seen here."""
+        slot = self._home.roster.slots.get(order.agent)
+        is_here = slot is not None and slot.present
+        if not is_here and not fragment.outcome:
+            said = Die(order.agent, order.reason, order.site) if order.reason else Return(order.agent)
+            self._say(str(fragment.run), fragment, said, now, out)
+        self._home.record(fragment, [CommandAnswered(command, True, "it is here" if is_here else "")], now, out)
+
+    def _say(self, run: str, found: Fragment, said: Die | Return, now: Now, out: list[object]) -> None:
+        """Tell all points of the run that it concerns. Who has arrived by the cloud's word (without a process) is at another
+        site: that it is not here means nothing."""
         for name, terms in found.plan.points.items():
             point = point_of(found, name)
-            if event.agent in point.arrived or event.agent in (terms.parties if left else {**point.dead, **point.lost}):
+            here, is_death = point.arrived.get(said.agent), isinstance(said, Die)
+            if isinstance(said, Die) and not said.site and here is not None and not here.boot:
+                continue
+            if here is not None or said.agent in (terms.parties if is_death else {**point.dead, **point.lost}):
                 self._decide(self._home.fragments[run], name, said, now, out)
 
     def _review(self, fragment: Fragment, now: Now, out: list[object]) -> None:
@@ -198,12 +218,14 @@ class SyncPoints(Part):
 
     def _astray(self, agent: str, arrival: Arrival) -> Die | Return | None:
         """What is to be said of one who has arrived and is not at this site. Of whom the cloud spoke, nobody here knows."""
+        if not arrival.boot:
+            return None
         slot = self._home.roster.slots.get(agent)
         if slot is None:
-            return Die(agent, f"not at {self._home.site}") if arrival.boot else None
+            return Die(agent, f"not at {self._home.site}")
         if not slot.present:
             return Die(agent, slot.parted or "left")
-        return Return(agent, slot.boot) if arrival.boot and arrival.boot != slot.boot else None
+        return Return(agent, slot.boot) if arrival.boot != slot.boot else None
 
     def break_point(self, fragment: Fragment, name: str, code: str, reason: str, now: Now, out: list[object]) -> None:
         """Whoever waits there is told that nobody comes any more, and why."""
@@ -278,7 +300,8 @@ class SyncPoints(Part):
                 raise PointRefused("agent_away", why)
         if slot is not None and asked.boot and asked.boot != slot.boot:
             raise PointRefused("agent_replaced", f"another process of agent {asked.agent} has registered since")
-        skills = {*(slot.capabilities if slot is not None and slot.present else asked.capabilities)}
+        is_here = slot is not None and slot.present
+        skills = {*(slot.capabilities if slot is not None and is_here else asked.capabilities)}
         known = [(party, slots[party]) for party in terms.parties if party in slots]
         return Arrive(
             asked.agent,
@@ -287,7 +310,7 @@ class SyncPoints(Part):
             away=tuple(party for party, of in known if not of.present),
             fits=tuple(party for party, of in known if _fits(skills, terms.capability, of)),
             is_able=not terms.capability or terms.capability in skills,
-            boot=slot.boot if slot is not None else "",
+            boot=slot.boot if slot is not None and is_here else "",
             wait=asked.wait if asked.boot else 0,
         )
 

@@ -216,6 +216,15 @@ class ResetPoint(_Order, frozen=True, tag="reset_point"):
     reason: str = ""
 
 
+class TellParty(_Order, frozen=True, tag="party"):
+    """An agent of another `site` that may be a party of the run's sync points is gone, for this `reason`, or (without one) there
+    again. From the cloud, never from people."""
+
+    agent: str
+    site: str
+    reason: str = ""
+
+
 class Hold(_Order, frozen=True, tag="hold"):
     """The task (empty: every task that has not begun) may not start until the hold is lifted."""
 
@@ -284,6 +293,7 @@ Order = (
     | ArriveAt
     | WithdrawFrom
     | ResetPoint
+    | TellParty
     | Hold
     | Lift
     | EndChild

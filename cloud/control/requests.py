@@ -21,6 +21,7 @@ from workflow.orders import (
     ResetPoint,
     RollBack,
     Settle,
+    TellParty,
     WithdrawFrom,
     Wound,
     decode_order,
@@ -34,7 +35,7 @@ OUTCOMES = ("completed", "failed", "retry")
 # What runs tell each other is not for people.
 # What has a door of its own: plans, documents, coordination, sync points.
 _ELSEWHERE = (EditPlan, ChangeContext, ChangeCoordination, ArriveAt, WithdrawFrom, ResetPoint)
-_OTHERS = (EndChild, Anew, Wound, OpenIncident, *_ELSEWHERE)
+_OTHERS = (EndChild, Anew, Wound, OpenIncident, TellParty, *_ELSEWHERE)
 ORDERS: dict[str, type[Order]] = {str(o.__struct_config__.tag): o for o in get_args(Order) if o not in _OTHERS}
 VERBS = ("cancel", *ORDERS)
 

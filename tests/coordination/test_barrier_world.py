@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from coordination.barrier import Arrive, Barrier, Die, Expire, Return
-from sync.points.events import PartyWithdrew, PointArrived, PointEvent
+from sync.points.events import PartyWithdrew, PointArrived, PointEvent, PointReleased
 from sync.points.state import Generation
 from sync.points.terms import PointTerms
 from sync.values import Now
@@ -57,7 +57,7 @@ class NoIdempotence(Barrier):
 class NoDeath(Barrier):
     """Whoever is gone is waited for."""
 
-    def _die(self, agent: str, reason: str, now: Now) -> list[PointEvent]:
+    def _die(self, asked: Die, now: Now) -> list[PointEvent]:
         return []
 
 
@@ -83,6 +83,15 @@ class NoOpening(Barrier):
         return [replace(event, crashed=False) if isinstance(event, PartyWithdrew) else event for event in said]
 
 
+class NoNumbers(Barrier):
+    """Generations that have ended are not told from the next."""
+
+    def evolve(self, event: PointEvent) -> None:
+        Barrier.evolve(self, event)
+        if isinstance(event, PointReleased):
+            self.point.generation = event.generation
+
+
 class NoQuorum(Barrier):
     """However few are left, they go on."""
 
@@ -101,7 +110,7 @@ def caught(make: Callable[..., Barrier]) -> int:
     return -1
 
 
-SAFEGUARDS = (*(NoGenerationCheck, NoNames, NoWaits, NoIdempotence, NoDeath, NoDeadline, NoBoot, NoOpening, NoQuorum),)
+SAFEGUARDS = (*(NoGenerationCheck, NoNames, NoWaits, NoIdempotence, NoDeath, NoDeadline, NoBoot, NoOpening, NoNumbers, NoQuorum),)
 
 
 @pytest.mark.parametrize("make", SAFEGUARDS)
