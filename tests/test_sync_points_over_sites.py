@@ -39,8 +39,10 @@ def begun(**terms: Any) -> tuple[Tiers, str]:
 def arrive(world: Tiers, run: str, agent: str) -> None:
     """By the word of the cloud, which says where it knows the agent."""
     at = next(name for name, wire in world.wires.items() if agent in wire.site.robots)
-    far = {"site": at, "capabilities": list(world.wires[at].site.robots[agent].capabilities)} if at != HOME else {}
-    assert isinstance(world.cloud.order(run, ArriveAt("lift", agent, **far)), str)
+    asked = ArriveAt("lift", agent)
+    if at != HOME:
+        asked = ArriveAt("lift", agent, site=at, capabilities=[*world.wires[at].site.robots[agent].capabilities])
+    assert isinstance(world.cloud.order(run, asked), str)
     world.drain()
 
 
