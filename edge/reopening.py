@@ -59,7 +59,8 @@ class Reopening:
     # Orders ---
 
     def ask(self, run: str, request: CommandRequested, order: Order, unheard: Unheard, out: list[object]) -> None:
-        """An order for a run that is not in memory."""
+        """An order for a run that is not in memory. When a link comes back, orders without an answer are heard again: what waits
+        here already is not asked for twice."""
         if not isinstance(order, AFTER_THE_END):
             self._refuse(request.command, f"run {run} has already ended at {self.home.site}; allowed: retry, rerun, fork", out)
             return
@@ -67,7 +68,9 @@ class Reopening:
         keep_unheard(unheard, out)
         if run not in self._waiting:
             out.append(Recall(run))
-        self._waiting.setdefault(run, []).append((request, order))
+        waiting = self._waiting.setdefault(run, [])
+        if request.command not in [asked.command for asked, _ in waiting]:
+            waiting.append((request, order))
 
     def recalled(self, input: Recalled, unheard: Unheard, now: Now, out: list[object], *, is_gone: bool) -> None:
         """Decide what has waited for it. The first order may have opened the run for those that follow, and it may have ended

@@ -186,3 +186,16 @@ def test_two_orders_that_wait_for_one_tombstone_make_one_history() -> None:
     assert len(set(opened)) == 2, "both began at the same end"
     site.restart()
     assert site.outcome() == "completed"
+
+
+def test_a_link_that_comes_back_asks_nothing_twice() -> None:
+    """An order that waits for a tombstone is unanswered when the link comes back, and is decided once all the same."""
+    site = Site()
+    failed(site)
+    site.reads = False
+    site.order(Retry(), command="c7")
+    site.cut()
+    site.link()
+    site.reads = True
+    site.turn()
+    assert [answer.accepted for answer in site.events(CommandAnswered) if answer.command == "c7"] == [True]
