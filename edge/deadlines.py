@@ -12,7 +12,7 @@ from workflow.fragment import Fragment
 from workflow.states import WAITING
 from workflow.tasks import Effect, Kind
 
-SPANS = ("deadline", "run", "start", "sync")
+SPANS = ("deadline", "run", "start", "sync", "mandate")
 
 
 @dataclass(slots=True)

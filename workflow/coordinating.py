@@ -22,7 +22,8 @@ WHOLE_RUN = -1
 class Award(msgspec.Struct, frozen=True):
     """Why an agent got a task, as the JSON in `TaskAwarded.detail` says it. `given` are the bids or votes with all their values
     (the best first, `more` were left out), `refused` those that did not count and why, `under` the epochs under which it was
-    decided: agents are told them as leases of the attempt, so that what they act on can refuse an older one."""
+    decided: agents are told them as leases of the attempt, so that what they act on can refuse an older one. `cost` is that of
+    the winning bid, or what the agent asks; `path` of protocol hierarchical, by whom it was decided, from the site on."""
 
     rule: str
     reason: str
@@ -32,6 +33,8 @@ class Award(msgspec.Struct, frozen=True):
     invited: list[str] = []
     more: int = 0
     under: dict[str, int] = {}
+    cost: float = 0.0
+    path: tuple[str, ...] = ()
 
 
 def may_be_coordinated(fragment: "Fragment", task: int) -> bool:

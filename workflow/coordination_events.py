@@ -41,7 +41,8 @@ class TaskDelegated(Event, frozen=True):
 
 class TaskEscalated(Event, frozen=True):
     """Of protocol hierarchical: `name`, of `level`, could not decide the task, which is for `to` to decide now (`cloud`: nobody
-    at the site can). `reason` is one of coordination.hierarchy.Reason."""
+    at the site can). `reason` is one of coordination.hierarchy.Reason. `whose` are the levels whose mandate is what ended, as
+    `group north`."""
 
     task: int
     level: str
@@ -49,6 +50,30 @@ class TaskEscalated(Event, frozen=True):
     to: str
     reason: str
     message: str
+    whose: tuple[str, ...] = ()
 
 
-register(CoordinationChanged, TaskAwarded, TaskDelegated, TaskEscalated)
+class MandateGiven(Event, frozen=True):
+    """Of protocol hierarchical: the last of `path` (names from the site on), a `level`, decides from here on by the mandate that
+    the run's definition, or a person, gives it through the level above. `until_ms` is when it ends, as the clock stood then (UTC;
+    0: never); what is empty, 0 or -1 (`cost`) is without a bound."""
+
+    level: str
+    path: tuple[str, ...]
+    epoch: int
+    tasks: int = 0
+    cost: float = -1.0
+    until_ms: int = 0
+    capabilities: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    on_loss: str = "continue"
+
+
+class MandateEnded(Event, frozen=True):
+    """Of protocol hierarchical: the time of a mandate is over. What was awarded under it goes on."""
+
+    path: tuple[str, ...]
+    epoch: int
+
+
+register(CoordinationChanged, TaskAwarded, TaskDelegated, TaskEscalated, MandateGiven, MandateEnded)

@@ -29,17 +29,27 @@ TTL_MS_MIN, TTL_MS_MAX = 1_000, 600_000
 LOCK_DELAY_MS_MAX = 600_000
 PRIORITY_MAX = 1_000_000
 ROUNDS = 5
-LEVEL_FIELDS = ("level", "budget", "expires", "by", "on_loss")
-CHOOSING = ("direct", "auction")
-"""Protocols by which a site chooses among its groups."""
+LEVEL_FIELDS = ("level", "scope", "budget", "expires", "by", "on_loss")
+ORDER = ("cloud", "site", "group", "agent")
+FIELDS_OF_LEVEL = {
+    "cloud": ("level", "protocol", "evaluator", "score", "price_max", "scope", "budget"),
+    "agent": ("level", "protocol", "wait", "price_max", "scope", "budget", "expires", "on_loss"),
+}
+"""Of those that have not all."""
+PROTOCOLS_OF_LEVEL = {"cloud": ("direct", "auction"), "agent": ("direct", "offer")}
+"""Of those that have not all but `offer`, which is for an agent to take or to leave."""
+SCOPE_OF = {"cloud": "sites", "site": "groups", "group": "agents"}
+"""Who is below, by what `scope` calls them; a site above no group has agents."""
+NAMES_MAX = 1_000
 FIELDS_OF = {
     "direct": (),
     "auction": ("group", "evaluator", "score", "window", "wait", "price_max", "rounds", "otherwise"),
     "leader": ("group", "ttl", "lock_delay", "priority", "wait", "otherwise"),
     "consensus": ("group", "rule", "weights", "veto", "quorum", "tie", "wait", "otherwise"),
     "hierarchical": ("levels", "wait", "otherwise"),
+    "offer": ("wait", "price_max"),
 }
-_WAITS = {"auction": WAIT_MS, "leader": VOTE_WAIT_MS, "consensus": VOTE_WAIT_MS, "hierarchical": 0, "direct": 0}
+_WAITS = {"auction": WAIT_MS, "offer": WAIT_MS, "leader": VOTE_WAIT_MS, "consensus": VOTE_WAIT_MS, "hierarchical": 0, "direct": 0}
 Rank = Annotated[int, Field(ge=-PRIORITY_MAX, le=PRIORITY_MAX, strict=True)]
 Weight = Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)]
 
@@ -90,7 +100,7 @@ class _Protocol(Part):
     """What all levels share: the protocol, and the fields that belong to it."""
 
     also: ClassVar[tuple[str, ...]] = ()
-    protocol: Literal["direct", "auction", "leader", "consensus", "hierarchical"]
+    protocol: str
     group: GroupField | None = Field(default=None, description="Who takes part; without it, all that have the task's capability.")
     evaluator: Literal["cheapest", "fastest", "balanced", "custom"] = Field(default="cheapest", description="Which bid is best.")
     score: str | None = Field(default=None, min_length=1, description="Of custom: CEL over bid, agent, lot; the lowest wins.")
@@ -168,14 +178,55 @@ class _Protocol(Part):
         return ()
 
 
+class BudgetPart(Part):
+    """What a level may give away of a run under one mandate."""
+
+    tasks: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="So many tasks; one that is awarded again counts once."
+    )
+    cost: float | None = Field(
+        default=None,
+        ge=0,
+        le=1e12,
+        allow_inf_nan=False,
+        description="The sum of the winning bids, or of what agents ask: `cost`.",
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "BudgetPart":
+        if self.tasks is None and self.cost is None:
+            raise PydanticCustomError("empty_budget", "neither of them")
+        return self
+
+
+def _read_budget(found: object) -> object:
+    return {"tasks": found} if isinstance(found, int) and not isinstance(found, bool) else found
+
+
+BudgetField = Annotated[BudgetPart, BeforeValidator(_read_budget, json_schema_input_type=int | BudgetPart)]
+
+
+class ScopePart(Part):
+    """What a level may decide on, and among whom of those below it."""
+
+    capabilities: list[AgentWord] = Field(default=NO_ITEMS, max_length=NAMES_MAX, description="Tasks that ask for one of these.")
+    sites: list[AgentWord] = Field(default=NO_ITEMS, max_length=NAMES_MAX, description="Of cloud.")
+    groups: list[AgentWord] = Field(default=NO_ITEMS, max_length=NAMES_MAX, description="Of a site above groups.")
+    agents: list[AgentWord] = Field(default=NO_ITEMS, max_length=NAMES_MAX, description="Of whoever chooses the agent.")
+
+
 class LevelPart(_Protocol):
     """One level of a hierarchy, and the protocol by which it chooses among those below it."""
 
     model_config = ConfigDict(json_schema_extra={"allOf": _rules_of_protocols(*LEVEL_FIELDS)})
     also: ClassVar[tuple[str, ...]] = LEVEL_FIELDS
-    level: Literal["site", "group"]
-    budget: int | None = Field(default=None, ge=1, le=1_000_000, description="Tasks that it may give away before it asks above.")
-    expires: Timeout | None = Field(default=None, description="How long its mandate lasts.")
+    level: Literal["cloud", "site", "group", "agent"]
+    protocol: Literal["direct", "auction", "leader", "consensus", "hierarchical", "offer"]
+    scope: ScopePart | None = Field(default=None, description="What it may decide on, and among whom; without it, all.")
+    budget: BudgetField | None = Field(
+        default=None, description="What it may give away before it asks above: a count of tasks, or both."
+    )
+    expires: Timeout | None = Field(default=None, description="How long its mandate lasts, from its first decision.")
     by: AgentWord | None = Field(default=None, description="Of group: the label that says in which group an agent is; `group`.")
     on_loss: Literal["continue", "finish", "hold"] = Field(
         default="continue", description="What it may still decide while the level above cannot be heard."
@@ -185,38 +236,57 @@ class LevelPart(_Protocol):
     def _is_one(self) -> "LevelPart":
         if self.protocol == "hierarchical":
             raise PydanticCustomError("nested_levels", "levels are not nested")
+        allowed = PROTOCOLS_OF_LEVEL.get(self.level, ("direct", "auction", "leader", "consensus"))
+        if self.protocol not in allowed:
+            context = {"level": self.level, "protocol": self.protocol, "allowed": ", ".join(allowed)}
+            raise PydanticCustomError("of_level", "of another level", context)
         if self.by is not None and self.level != "group":
             raise PydanticCustomError("of_group", "of group")
+        fields = FIELDS_OF_LEVEL.get(self.level)
+        if fields is not None and (idle := self.model_fields_set - set(fields)):
+            context = {"idle": aliases(type(self), idle), "what": f"level {self.level}", "allowed": ", ".join(fields)}
+            raise PydanticCustomError("idle", "{idle}", context)
         return self
 
-    def plan(self) -> LevelPlan:
-        """As a plan carries it."""
+    def plan(self, below: str) -> LevelPlan:
+        """As a plan carries it. `below` is how `scope` names those among whom it chooses."""
         by = (self.by or "group") if self.level == "group" else ""
-        return LevelPlan(self.level, self.value(), self.budget or 0, self.expires or 0, by, self.on_loss)
+        scope, budget = self.scope or ScopePart(), self.budget
+        tasks = (budget.tasks or 0) if budget is not None else 0
+        cost = -1.0 if budget is None or budget.cost is None else float(budget.cost)
+        bounds = tasks, self.expires or 0, by, self.on_loss
+        names = tuple(dict.fromkeys(getattr(scope, below) if below else ()))
+        return LevelPlan(self.level, self.value(), *bounds, cost, tuple(dict.fromkeys(scope.capabilities)), names)
 
 
 class CoordinationPart(_Protocol):
     """By which protocol the tasks of a run, or one of them, find their agents."""
 
     model_config = ConfigDict(json_schema_extra={"allOf": _rules_of_protocols()})
+    protocol: Literal["direct", "auction", "leader", "consensus", "hierarchical"]
     levels: list[LevelPart] = Field(default=NO_ITEMS, max_length=LEVELS_MAX, description="Of hierarchical: from above to below.")
 
     @model_validator(mode="after")
     def _has_levels(self) -> "CoordinationPart":
-        if self.protocol == "hierarchical" and not self.levels:
-            raise PydanticCustomError("no_levels", "no levels")
         names = [level.level for level in self.levels]
-        if len(names) > 1 and self.levels[0].protocol not in CHOOSING:
-            raise PydanticCustomError("choosing", "choosing", {"protocol": self.levels[0].protocol})
-        if sorted(names, key=_ORDER.index) != names or len(set(names)) != len(names):
+        if self.protocol == "hierarchical" and not {"site", "group"} & set(names):
+            raise PydanticCustomError("no_levels", "no levels")
+        if sorted(names, key=ORDER.index) != names or len(set(names)) != len(names):
             raise PydanticCustomError("levels_order", "levels out of order", {"found": ", ".join(names)})
+        for level in self.levels:
+            said = sorted((level.scope.model_fields_set if level.scope is not None else set()) - {"capabilities"})
+            if wrong := [word for word in said if word != self._below(level)]:
+                context = {"level": level.level, "word": wrong[0], "allowed": self._below(level) or "capabilities"}
+                raise PydanticCustomError("of_scope", "of another scope", context)
         return self
 
+    def _below(self, level: LevelPart) -> str:
+        """How `scope` names those among whom the level chooses."""
+        has_groups = any(each.level == "group" for each in self.levels)
+        return "agents" if level.level == "site" and not has_groups else SCOPE_OF.get(level.level, "")
+
     def _levels(self) -> Iterable[LevelPlan]:
-        return (each.plan() for each in self.levels)
-
-
-_ORDER = ("site", "group")
+        return (each.plan(self._below(each)) for each in self.levels)
 
 
 def _check_score(text: str) -> None:
@@ -245,16 +315,24 @@ WORDS = {
     "of_rule": lambda found, context: (f"{context['field']} and `rule: {context['rule']}` belong together", "both, or none"),
     "too_long_a_time": lambda found, context: (f"{context['field']} is too long", f"{context['most']} at most"),
     "too_short_a_time": lambda found, context: (f"{context['field']} is too short", f"{context['least']} at least"),
-    "no_levels": lambda found, context: ("hierarchical names no levels", "levels: [{level: site, protocol: auction}, ...]"),
-    "of_group": lambda found, context: ("only a group has `by`", "no `by` here"),
-    "choosing": lambda found, context: (
-        f"a site does not choose among its groups by {context['protocol']}",
-        f"{', '.join(CHOOSING)}; a group may use any protocol",
+    "no_levels": lambda found, context: (
+        "hierarchical names no levels, or no site and no group",
+        "levels: [{level: site, protocol: auction}, ...]",
     ),
+    "of_group": lambda found, context: ("only a group has `by`", "no `by` here"),
+    "of_level": lambda found, context: (
+        f"a level {context['level']} does not choose by {context['protocol']}",
+        context["allowed"],
+    ),
+    "of_scope": lambda found, context: (
+        f"the scope of level {context['level']} has no {context['word']}",
+        f"capabilities, {context['allowed']}" if context["allowed"] != "capabilities" else "capabilities",
+    ),
+    "empty_budget": lambda found, context: ("a budget of nothing", "tasks, cost, or both"),
     "nested_levels": lambda found, context: ("a level is hierarchical itself", "direct, auction, leader, consensus"),
     "levels_order": lambda found, context: (
         f"the levels are {context['found']}",
-        f"each once, in the order {', '.join(_ORDER)}",
+        f"each once, in the order {', '.join(ORDER)}",
     ),
 }
 """Faults as the validator names them, in the words of the author."""

@@ -216,7 +216,8 @@ class CoordinationPlan(msgspec.Struct, frozen=True, array_like=True):
 class LevelPlan(msgspec.Struct, frozen=True, array_like=True):
     """One level of a hierarchy (cloud, site, group, agent): how it chooses, how many tasks it may give away (0: any number), and
     how long without being told anew (ms; 0: without an end). `by` is the label that says in which group an agent is; `on_loss`
-    what is still allowed while the level above cannot be heard."""
+    what is still allowed while the level above cannot be heard. `cost_max` (-1: any) is what its tasks may cost together, in the
+    unit of bids; it decides on these `capabilities`, and chooses among these `names` (sites, groups, agents); empty: all."""
 
     level: str
     coordination: CoordinationPlan
@@ -224,6 +225,15 @@ class LevelPlan(msgspec.Struct, frozen=True, array_like=True):
     expires_ms: int = 0
     by: str = ""
     on_loss: str = "continue"
+    cost_max: float = -1.0
+    capabilities: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    @property
+    def is_bounded(self) -> bool:
+        """Does its mandate say anything?"""
+        bounds = self.budget, self.expires_ms, self.cost_max >= 0, self.capabilities, self.names, self.on_loss != "continue"
+        return any(bounds)
 
 
 class TaskPlan(msgspec.Struct, frozen=True, gc=False):

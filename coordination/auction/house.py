@@ -31,7 +31,7 @@ REMEMBERED_MAX = 4_096
 @dataclass(slots=True)
 class Standing:
     """A lot that wants an agent. `round` counts auctions without an award; those who gave it back are `excluded`. From `due_ms`
-    on it may be announced; `auction` is the one that it is in, 0: none."""
+    on it may be announced; `auction` is the one that it is in, 0: none. `refused` are bids of the last one that did not count."""
 
     lot: Lot
     since_ms: int
@@ -40,6 +40,7 @@ class Standing:
     excluded: frozenset[AgentId] = frozenset()
     auction: int = 0
     why: str = ""
+    refused: tuple[Refused, ...] = ()
 
 
 Ready = dict[Who, dict[Key, Standing]]
@@ -321,7 +322,7 @@ class House:
             kind: Literal["won", "lost", "unsold"] = "won" if best else "lost" if bids[lot.key] else "unsold"
             said = bids[lot.key], auction.refused.get(lot.key, []), sorted(auction.invited[lot.key]), standing.excluded
             results.append(Result(kind, lot, standing.round, best, *said))
-            standing.auction = 0
+            standing.auction, standing.refused = 0, tuple(said[1])
             if kind == "unsold":
                 self._back_off(standing, now_ms, f"nobody bid in round {standing.round}")
             elif kind == "lost":

@@ -184,7 +184,8 @@ class Auctions(Seeker):
             self.giving.forget(Task(*lot.key))
             return
         left_out = max(0, len(result.bids) - NAMED_MAX)
-        award = Award(_rule(lot.terms), reason_of(result, won), result.round, *_told(result), left_out)
+        said = reason_of(result, won), result.round, *_told(result), left_out
+        award = Award(_rule(lot.terms), *said, cost=won.bid.cost)
         given = self.giving.give(Task(*lot.key), won.bid.agent, (self.protocol, award), now, out, units=won.bid.units)
         if given == "given":
             accepted = Accepted(now.mono_ms, won.bid.cost, won.bid.finish_ms, won.bid.units)
@@ -196,7 +197,8 @@ class Auctions(Seeker):
     def _give_up(self, standing: Standing, now: Now, out: list[object]) -> None:
         terms, rounds = standing.lot.terms, standing.round - 1
         reason = f"no award in {rounds} round{'s' if rounds > 1 else ''}: {standing.why}"
-        award = Award(_rule(terms), reason, rounds)
+        refused = [_shown_refusal(each) for each in standing.refused[:NAMED_MAX]]
+        award = Award(_rule(terms), reason, rounds, refused=refused)
         self.giving.give_up(Task(*standing.lot.key), terms.otherwise, (self.protocol, award), "no_bids", now, out)
 
     # Looking ----------------------------------------------------------------------------------------------------------

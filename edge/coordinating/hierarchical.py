@@ -1,22 +1,29 @@
 """Levels choose one after the other who does a task: the protocol `hierarchical`.
 
-    site: which group?  (direct: the least loaded; auction: the one that would do it cheapest)
+    site: which group?  (direct: the least loaded; auction: the one that would do it cheapest; leader, consensus: whose member is
+                         named)
     group: which agent? (any protocol, among the members of the group)
-    nobody?  the site chooses another group; no group is left: the cloud, which moves the run or asks a person
+    agent: takes it?    (offer: it says so itself)
+    nobody?  the group chooses another agent, the site another group; no group is left: the cloud, which moves the run or asks a
+             person
 
 The protocols of the lower levels are the site's own Seekers; they give tasks and give them up through `Levels`, which stands
-between them and the dispatch: what they give is an award of the whole hierarchy, what they give up goes to the level above.
+between them and the dispatch: what they give is an award of the whole hierarchy, what they give up goes to the level above. Each
+level decides by its mandate alone, and the last look at all of them is taken when the award is made: what was under way at the
+same time may have used them up.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from math import inf
+from typing import ClassVar, NamedTuple
 
 import msgspec
 
-from coordination.hierarchy import TOP, Descent, Level, Reason, Refusal
+from coordination.auction.bids import Fault
+from coordination.hierarchy import TOP, Loss, Wanted
 from edge.coordinating.auctions import standing_cost
-from edge.coordinating.mandates import HIERARCHICAL, Mandates
+from edge.coordinating.courses import REASONS, Chosen, Course, Missed, descent_of, group_of, is_in, offer_to
+from edge.coordinating.mandates import Mandates
 from edge.coordinating.seeker import Given, Giving, Lot, Negotiation, Seeker
 from edge.home import Home
 from edge.roster import Slot
@@ -24,36 +31,17 @@ from sync.values import AgentId, Now
 from workflow.coordinating import Award
 from workflow.coordination_events import TaskDelegated, TaskEscalated
 from workflow.fragment import Fragment
-from workflow.tasks import CoordinationPlan, GroupOfAgents, LevelPlan
+from workflow.mandates import HIERARCHICAL
+from workflow.tasks import CoordinationPlan
 
 AGAIN_MS, AGAIN_MS_MAX = 5_000, 300_000
 """How long after everything was tried the site tries once more, while the cloud thinks about it."""
 GROUP_WAIT_MS = 10_000
 """How long a group may take to find somebody, if it does not say."""
-UNGROUPED = "-"
-"""The group of agents that have no label for it."""
-REASONS: dict[str, Reason] = {
-    "no_bids": "no_bid",
-    "no_consensus": "no_quorum",
-    "no_leader": "no_leader",
-}
-
-
-@dataclass(slots=True)
-class Course:
-    """One task on its way down. `via` is the protocol that seeks its agent now; `told` the escalation that was recorded last."""
-
-    plan: CoordinationPlan
-    descent: Descent
-    since: int
-    began_ms: int
-    via: Seeker | None = None
-    chain: list[str] = field(default_factory=list)
-    due_ms: int = 0
-    round: int = 1
-    told: tuple[str, str] = ("", "")
-    why: str = "waits for its site to choose"
-    missed: tuple[Reason, str] | None = None
+DIRECT = CoordinationPlan("direct")
+SHOWN_MAX = 10
+MANDATE = ("budget", "expired", "out_of_scope")
+"""Reasons that a mandate gives: whose it is, is said."""
 
 
 class Levels:
@@ -65,13 +53,15 @@ class Levels:
 
     def give(self, lot: Lot, agent: AgentId, award: tuple[str, Award], now: Now, out: list[object], *, units: int = 1) -> Given:
         course = self.above.courses.get(lot) if self.above is not None else None
-        if course is not None:
-            award = HIERARCHICAL, _award_of(course, *award)
+        if course is not None and self.above is not None:
+            return self.above.award(lot, course, agent, award, now, out, units)
         return self._giving.give(lot, agent, award, now, out, units=units)
 
     def give_up(self, lot: Lot, otherwise: str, award: tuple[str, Award], code: str, now: Now, out: list[object]) -> None:
-        if self.above is not None and lot in self.above.courses:
-            self.above.missed(lot, REASONS.get(code, "no_decision"), award[1].reason)
+        course = self.above.courses.get(lot) if self.above is not None else None
+        if course is not None and self.above is not None:
+            is_dear = any(each["code"] == Fault.ABOVE_PRICE for each in award[1].refused)
+            self.above.missed(lot, course, code, award[1].reason, is_dear=is_dear)
         else:
             self._giving.give_up(lot, otherwise, award, code, now, out)
 
@@ -83,6 +73,13 @@ class Levels:
 
     def is_sought(self, lot: Lot) -> bool:
         return self._giving.is_sought(lot)
+
+
+class Left(NamedTuple):
+    """What the task may cost, by the level (its depth) that has least left; -1: no level says so."""
+
+    cost: float = inf
+    depth: int = -1
 
 
 @dataclass(slots=True)
@@ -102,142 +99,295 @@ class Hierarchical(Seeker):
         if known is not None and known.plan == plan:
             return
         self.withdraw(lot)
-        self.courses[lot] = Course(plan, self._descent(plan), now.wall_ms, now.mono_ms)
+        self.courses[lot] = Course(plan, descent_of(self.home.site, plan), now.wall_ms)
 
     def withdraw(self, lot: Lot) -> None:
         course = self.courses.pop(lot, None)
         if course is not None and course.via is not None:
             course.via.withdraw(lot)
 
-    def missed(self, lot: Lot, reason: Reason, message: str) -> None:
-        """The protocol of a level has found nobody. What follows is decided in the next turn."""
-        course = self.courses[lot]
-        self._leave(lot, course)
-        course.missed = reason, message
-
     def wake_mono_ms(self) -> int | None:
-        waits = [course.due_ms for course in self.courses.values() if course.due_ms or course.missed is not None]
+        waits = [0 if course.said is not None else course.due_ms for course in self.courses.values()]
+        waits = [due for course, due in zip(self.courses.values(), waits, strict=True) if due or course.said is not None]
         return min(waits, default=None)
 
     def settle(self, now: Now, out: list[object]) -> None:
+        self._wake(now)
         for lot, course in list(self.courses.items()):
             if self.courses.get(lot) is not course:
                 continue
-            if course.via is not None and course.missed is None and now.mono_ms < course.due_ms:
+            if course.via is not None and course.said is None and now.mono_ms < course.due_ms:
                 continue  # Its protocol sees to it.
             if not self.giving.is_sought(lot):
                 self.giving.forget(lot)
-            elif course.missed is not None:
-                (reason, message), course.missed = course.missed, None
-                self._escalate(lot, course, reason, message, now, out)
+            elif course.said is not None:
+                self._hear(lot, course, now, out)
             elif course.via is None and now.mono_ms >= course.due_ms:
                 course.due_ms = 0
                 self._go_on(lot, course, now, out)
             elif course.via is not None and now.mono_ms >= course.due_ms:
                 self._leave(lot, course)
-                self._escalate(lot, course, "out_of_time", f"{course.descent.at} has found nobody in its time", now, out)
+                self._escalate(lot, course, Missed("out_of_time", f"{course.descent.at} has found nobody in its time"), now, out)
+
+    def _wake(self, now: Now) -> None:
+        """What was given back may be enough for what waits for a budget."""
+        freed, self.mandates.freed = self.mandates.freed, set()
+        for lot, course in self.courses.items() if freed else ():
+            if lot.run in freed and course.via is None:
+                course.due_ms = min(course.due_ms, now.mono_ms)
+
+    # What protocols decide --------------------------------------------------------------------------------------------
+
+    def award(
+        self, lot: Lot, course: Course, agent: AgentId, award: tuple[str, Award], now: Now, out: list[object], units: int
+    ) -> Given:
+        """A level's protocol names an agent: who does the task, whose group decides, or who is to say whether it takes it."""
+        (protocol, why), descent = award, course.descent
+        slot = self.home.roster.slots[agent]
+        if not descent.is_at_agent and (descent.has_agents or not descent.is_last):
+            name = agent if descent.is_last else course.names_of(slot)[len(descent.path)]
+            if not self._may_choose(course, name):
+                return "no_room"
+            return self._say(lot, course, Chosen(name, protocol, why.reason))
+        cost = why.cost if protocol == "auction" else standing_cost(slot)
+        if (missed := self._barred(lot, course, cost)) is not None:
+            return self._say(lot, course, missed)
+        return self.giving.give(lot, agent, (HIERARCHICAL, course.award(protocol, why, cost)), now, out, units=units)
+
+    def missed(self, lot: Lot, course: Course, code: str, message: str, *, is_dear: bool) -> None:
+        """The protocol of a level has found nobody; `is_dear`: at that price."""
+        depth, reason = course.bound, REASONS.get(code, "no_decision")
+        if is_dear and depth >= 0:
+            left = self._left(lot, course).cost
+            name = f"{course.descent.levels[depth].name} {course.descent.whole[depth]}"
+            said = Missed("budget", f"{name} has {left:g} of its budget left, and nobody does it for that", depth)
+        elif course.descent.is_at_agent:
+            said = Missed("rejected", f"{course.descent.at} does not take it")
+        else:
+            said = Missed(reason, message)
+        self._say(lot, course, said)
+
+    def _say(self, lot: Lot, course: Course, said: Missed | Chosen) -> Given:
+        """What follows is decided in the next turn, for a protocol is in the middle of its own."""
+        self._leave(lot, course)
+        course.said = said
+        return "gone"
+
+    def _hear(self, lot: Lot, course: Course, now: Now, out: list[object]) -> None:
+        said, course.said = course.said, None
+        if isinstance(said, Chosen):
+            self._delegate(lot, course, said, now, out)
+        elif said is not None and (missed := self._go_without(lot, course, said, now, out)) is not None:
+            self._miss(lot, course, missed, now, out)
 
     # Down -------------------------------------------------------------------------------------------------------------
 
-    def _descent(self, plan: CoordinationPlan) -> Descent:
-        levels = tuple(Level(level.level, level.coordination.protocol) for level in plan.levels)
-        if levels[0].name != "site":
-            levels = (Level("site", "direct"), *levels)
-        return Descent(str(self.home.site), levels)
-
     def _go_on(self, lot: Lot, course: Course, now: Now, out: list[object]) -> None:
         """The level where the task is chooses: a group, or by its protocol an agent."""
-        fragment, descent = self.home.fragments[lot.run], course.descent
-        plan = _level(course)
+        fragment, descent, plan = self.home.fragments[lot.run], course.descent, course.level()
         if plan is not None:
-            refusal = self.mandates.refusal(fragment, lot.task, plan, descent.path[-1] if descent.path else "", now)
-            if refusal is not None:
-                self._refused(lot, course, refusal, now, out)
-                return
-        able = self._able(fragment.task(lot.task).capability, plan if not descent.path else None)
-        groups: dict[str, tuple[str, ...]] = {slot.agent: self._names(course, slot) for slot in able}
-        names = descent.step(groups).names
-        if not names:
-            self._escalate(lot, course, "no_candidate", f"nobody that {descent.at} could choose is here", now, out)
-        elif descent.is_last:
-            self._hand_to_protocol(lot, course, fragment, plan, [slot for slot in able if slot.agent in names], now, out)
+            self.mandates.give(fragment, plan, descent.whole, now, out)
+        if (missed := self._barred(lot, course, 0.0)) is not None:
+            self._miss(lot, course, missed, now, out)
+        elif descent.is_at_agent:
+            self._offer(lot, course, now, out)
         else:
-            inside = {name: [slot for slot in able if groups[slot.agent][len(descent.path)] == name] for name in names}
-            self._choose_group(lot, course, fragment, inside, now, out)
+            able = self._able(lot, course)
+            names = self._names(course, able)
+            if not names:
+                self._escalate(lot, course, self._nobody(course, able), now, out)
+            elif descent.is_last:
+                self._choose_agent(lot, course, [slot for slot in able if slot.agent in names], now, out)
+            else:
+                inside = {name: [slot for slot in able if course.names_of(slot)[len(descent.path)] == name] for name in names}
+                self._choose_group(lot, course, inside, now, out)
 
-    def _able(self, capability: str, level: LevelPlan | None) -> list[Slot]:
+    def _able(self, lot: Lot, course: Course) -> list[Slot]:
         """Who can do it and is here; of a site's group of its own, only those."""
-        group = level.coordination.group if level is not None else None
+        capability = self.home.fragments[lot.run].task(lot.task).capability
+        plan = course.level() if not course.descent.path else None
+        group = plan.coordination.group if plan is not None else None
         slots = [slot for slot in self.home.roster.slots.values() if slot.session and capability in slot.capabilities]
         if group is not None:
-            slots = [slot for slot in slots if _is_in(slot, group)]
+            slots = [slot for slot in slots if is_in(slot, group)]
         return sorted(slots, key=lambda slot: slot.agent)
 
-    def _names(self, course: Course, slot: Slot) -> tuple[str, ...]:
-        return tuple(slot.labels.get(level.by, UNGROUPED) for level in course.plan.levels if level.by)
+    def _names(self, course: Course, able: list[Slot]) -> tuple[str, ...]:
+        """Among whom the level chooses by its mandate."""
+        found = course.descent.step({slot.agent: course.names_of(slot) for slot in able}).names
+        return tuple(name for name in found if self._may_choose(course, name))
 
-    def _choose_group(
-        self, lot: Lot, course: Course, fragment: Fragment, inside: dict[str, list[Slot]], now: Now, out: list[object]
-    ) -> None:
+    def _may_choose(self, course: Course, name: str) -> bool:
+        plan = course.level()
+        is_meant = plan is None or not plan.names or name in plan.names
+        return is_meant and (*course.descent.path, name) not in course.descent.tried
+
+    def _nobody(self, course: Course, able: list[Slot]) -> Missed:
+        """Why the level has nobody to choose."""
+        plan, descent = course.level(), course.descent
+        if plan is not None and plan.names and descent.step({slot.agent: course.names_of(slot) for slot in able}).names:
+            said = f"{plan.level} {descent.at} may choose among {', '.join(plan.names[:SHOWN_MAX])} alone"
+            return Missed("out_of_scope", f"{said}, and none of them is left")
+        return course.why_nobody()
+
+    def _choose_group(self, lot: Lot, course: Course, inside: dict[str, list[Slot]], now: Now, out: list[object]) -> None:
         """Among the groups in which anybody has room; while all are full, it waits."""
-        room = self.home.roster.assigner.room
+        room, plan = self.home.roster.assigner.room, course.level()
         free = {name: slots for name, slots in inside.items() if any(room(slot.agent) > 0 for slot in slots)}
         if not free:
             course.why = f"every group that {course.descent.at} could choose is full"
             return
         protocol = course.descent.level.protocol
+        if plan is not None and protocol not in ("direct", "auction"):
+            self._seek_by(lot, course, plan.coordination, [slot for slots in inside.values() for slot in slots], now, out)
+            return
         priced = {name: _price(slots) if protocol == "auction" else _load(slots) for name, slots in free.items()}
         chosen = min(sorted(priced), key=lambda name: priced[name])
         what = "would do it cheapest" if protocol == "auction" else "is least loaded"
-        shown = ", ".join(f"{name} {priced[name]:.3g}" for name in sorted(priced)[:10])
-        reason = f"{chosen} {what} ({shown})"
-        said = TaskDelegated(lot.task, course.descent.level.name, chosen, protocol, fragment.epoch, reason)
-        self._record(fragment, said, out)
-        course.chain.append(f"{course.descent.at} ({protocol}): {reason}")
-        course.descent.choose(chosen)
+        shown = ", ".join(f"{name} {priced[name]:.3g}" for name in sorted(priced)[:SHOWN_MAX])
+        self._delegate(lot, course, Chosen(chosen, protocol, f"{chosen} {what} ({shown})"), now, out)
+
+    def _delegate(self, lot: Lot, course: Course, chosen: Chosen, now: Now, out: list[object]) -> None:
+        """The level hands the task down. That it goes to an agent to whom it is not offered first, the award says."""
+        fragment, descent = self.home.fragments[lot.run], course.descent
+        name, protocol, reason = chosen
+        if not self._may_choose(course, name):
+            self._go_on(lot, course, now, out)
+            return
+        level = descent.level.name
+        course.chain.append(f"{descent.at} ({protocol}): {reason}")
+        descent.choose(name)
+        if not descent.is_at_agent or descent.level.protocol == "offer":
+            said = TaskDelegated(lot.task, level, name, protocol, self.mandates.spending(fragment).epoch, reason)
+            self._record(fragment, said, out)
         self._go_on(lot, course, now, out)
 
-    def _hand_to_protocol(
-        self, lot: Lot, course: Course, fragment: Fragment, plan: LevelPlan | None, slots: list[Slot], now: Now, out: list[object]
-    ) -> None:
-        level = plan.coordination if plan is not None else CoordinationPlan("direct")
-        room = self.home.roster.assigner.room
-        if level.protocol == "direct":
-            free = [slot for slot in slots if room(slot.agent) > 0]
-            if not free:
-                course.why = f"nobody in {course.descent.at} has room"
-                return
-            best = min(free, key=lambda slot: (slot.load() / slot.capacity, slot.agent))
-            award = Award("direct", f"{best.agent} is the least loaded in {course.descent.at}")
-            self.giving.give(lot, best.agent, (HIERARCHICAL, _award_of(course, "direct", award)), now, out)
+    def _choose_agent(self, lot: Lot, course: Course, slots: list[Slot], now: Now, out: list[object]) -> None:
+        plan, at = course.level(), course.descent.at
+        level = plan.coordination if plan is not None else DIRECT
+        if level.protocol != "direct":
+            self._seek_by(lot, course, level, slots, now, out)
             return
+        free = [slot for slot in slots if self.home.roster.assigner.room(slot.agent) > 0]
+        if not free:
+            course.why = f"nobody in {at} has room"
+            return
+        left = self._left(lot, course).cost
+        able = [slot for slot in free if standing_cost(slot) <= left]
+        if not able:
+            missed = self._barred(lot, course, min(map(standing_cost, free)))
+            assert missed is not None, "a budget is in the way"
+            self._miss(lot, course, missed, now, out)
+            return
+        best = min(able, key=lambda slot: (slot.load() / slot.capacity, slot.agent))
+        reason = f"{best.agent} is the least loaded in {at}"
+        if course.descent.has_agents:
+            self._delegate(lot, course, Chosen(best.agent, "direct", reason), now, out)
+        else:
+            self.award(lot, course, best.agent, ("direct", Award("direct", reason)), now, out, 1)
+
+    def _offer(self, lot: Lot, course: Course, now: Now, out: list[object]) -> None:
+        """An agent was chosen: it is asked, or it takes what it is given."""
+        plan, agent = course.level(), AgentId(course.descent.at)
+        assert plan is not None, "the definition names the level"
+        if plan.coordination.protocol == "offer":
+            self._seek_by(lot, course, offer_to(agent, plan.coordination), [self.home.roster.slots[agent]], now, out)
+            return
+        award = "direct", Award("direct", f"{agent} takes what it is given")
+        if self.award(lot, course, agent, award, now, out, 1) == "no_room":
+            course.descent.climb(len(course.descent.path) - 1)  # Another one may have room, or this one in a while.
+            course.chain.pop()
+            course.due_ms = now.mono_ms + AGAIN_MS
+
+    def _seek_by(self, lot: Lot, course: Course, level: CoordinationPlan, slots: list[Slot], now: Now, out: list[object]) -> None:
+        """By a protocol of the site, among these agents. No bid above what is left of the budgets counts."""
+        fragment, left = self.home.fragments[lot.run], self._left(lot, course)
         course.via = self.seekers[level.protocol]
         course.why = f"{course.descent.at} chooses by {level.protocol}"
         course.due_ms = now.mono_ms + max(GROUP_WAIT_MS, 8 * level.wait_ms)
-        group = _group_of(course, level, [slot.agent for slot in slots])
+        group = group_of(course, level, slots, is_whole=self._is_whole(lot, course, slots))
         inner = msgspec.structs.replace(level, group=group, otherwise="fail")
+        if level.protocol == "auction" and (left.cost < level.price_max or (level.price_max < 0 and left.depth >= 0)):
+            inner, course.bound = msgspec.structs.replace(inner, price_max=left.cost), left.depth
         course.via.seek(fragment, lot.task, inner, now, out)
+
+    def _is_whole(self, lot: Lot, course: Course, slots: list[Slot]) -> bool:
+        """Are these all who can do it, of where the task is?"""
+        path = tuple(course.descent.path)
+        return len(slots) == sum(course.names_of(slot)[: len(path)] == path for slot in self._able(lot, course))
+
+    # Mandates ---------------------------------------------------------------------------------------------------------
+
+    def _barred(self, lot: Lot, course: Course, cost: float) -> Missed | None:
+        """Which level, from the site to where the task is, may not decide it at this cost, and why."""
+        fragment, whole = self.home.fragments[lot.run], course.descent.whole
+        for depth in range(len(whole)):
+            plan = course.level(depth)
+            refusal = self.mandates.refusal(fragment, lot.task, plan, whole[: depth + 1], cost) if plan is not None else None
+            if refusal is not None:
+                return Missed(*refusal, depth=depth)
+        return None
+
+    def _left(self, lot: Lot, course: Course) -> Left:
+        """What the task may cost."""
+        fragment, whole = self.home.fragments[lot.run], course.descent.whole
+        plans = ((depth, plan) for depth in range(len(whole)) if (plan := course.level(depth)) is not None)
+        lefts = (Left(self.mandates.mandate(fragment, plan, whole[: depth + 1]).left, depth) for depth, plan in plans)
+        return min((left for left in lefts if left.cost < inf), default=Left())
+
+    def _go_without(self, lot: Lot, course: Course, said: Missed, now: Now, out: list[object]) -> Missed | None:
+        """Nobody leads the level, or who does is silent: what is below goes on as its mandate says. If it may not, why."""
+        depth, is_led = len(course.descent.path) + 1, course.descent.level.protocol == "leader"
+        is_lost = is_led and said.reason in ("no_leader", "no_decision") and depth < len(course.descent.levels)
+        plan = course.level(depth) if is_lost else None
+        if plan is None:
+            return said
+        fragment, able = self.home.fragments[lot.run], self._able(lot, course)
+        room = self.home.roster.assigner.room
+        wanted = Wanted(lot.run, lot.task, fragment.task(lot.task).capability)
+        free: dict[str, list[Slot]] = {}
+        for slot in able:
+            name = slot.agent if course.descent.is_last else course.names_of(slot)[depth - 1]
+            if room(slot.agent) > 0 and name in self._names(course, able):
+                free.setdefault(name, []).append(slot)
+        path = course.descent.whole
+        allowed = {
+            name: slots
+            for name, slots in free.items()
+            if self.mandates.mandate(fragment, plan, (*path, name), is_cut=True).refusal(wanted) is None
+        }
+        if not allowed:
+            held = f"; nobody below may begin anything new ({Loss(plan.on_loss)})" if free else ""
+            return said._replace(message=said.message + held)
+        name = min(sorted(allowed), key=lambda each: _load(allowed[each]))
+        reason = f"{said.message}; {name} goes on by its mandate ({Loss(plan.on_loss)})"
+        self._delegate(lot, course, Chosen(name, "direct", reason), now, out)
+        return None
 
     # Up ---------------------------------------------------------------------------------------------------------------
 
     def _leave(self, lot: Lot, course: Course) -> None:
         if course.via is not None:
             course.via.withdraw(lot)
-        course.via, course.due_ms = None, 0
+        course.leave()
 
-    def _refused(self, lot: Lot, course: Course, refusal: Refusal, now: Now, out: list[object]) -> None:
-        if refusal.reason == "cut_off":  # There is nobody above to ask: it is looked at again now and then.
-            course.why, course.due_ms = refusal.message, now.mono_ms + AGAIN_MS
+    def _miss(self, lot: Lot, course: Course, missed: Missed, now: Now, out: list[object]) -> None:
+        if missed.reason == "cut_off":  # There is nobody above to ask: it is looked at again now and then.
+            course.why, course.due_ms = missed.message, now.mono_ms + AGAIN_MS
             return
-        self._escalate(lot, course, refusal.reason, refusal.message, now, out)
+        if 0 <= missed.depth < len(course.descent.path):
+            course.descent.climb(missed.depth)
+        self._escalate(lot, course, missed, now, out)
 
-    def _escalate(self, lot: Lot, course: Course, reason: Reason, message: str, now: Now, out: list[object]) -> None:
-        fragment = self.home.fragments[lot.run]
-        escalated = course.descent.escalate(reason, message)
+    def _escalate(self, lot: Lot, course: Course, missed: Missed, now: Now, out: list[object]) -> None:
+        fragment, descent = self.home.fragments[lot.run], course.descent
+        reason, message = missed.reason, missed.message
+        whose = missed.whose or ((f"{descent.level.name} {descent.at}",) if reason in MANDATE else ())
+        escalated = descent.escalate(reason, message)
         if course.chain:
             course.chain.append(f"{escalated.name} could not: {reason}")
         if escalated.to != TOP or course.told != (reason, message):
-            said = TaskEscalated(lot.task, escalated.level, escalated.name, escalated.to, reason, message)
+            said = TaskEscalated(lot.task, escalated.level, escalated.name, escalated.to, reason, message, whose)
             self._record(fragment, said, out)
         if escalated.to != TOP:
             self._go_on(lot, course, now, out)
@@ -251,7 +401,7 @@ class Hierarchical(Seeker):
         course.why = f"the cloud has it: {message}"
         course.due_ms = now.mono_ms + min(AGAIN_MS_MAX, AGAIN_MS * 2 ** min(course.round, 10))
         course.round += 1
-        course.descent, course.chain = self._descent(course.plan), []
+        course.descent, course.chain = descent_of(self.home.site, course.plan), []
 
     def _record(self, fragment: Fragment, event: TaskDelegated | TaskEscalated, out: list[object]) -> None:
         self.home.fold(fragment, [event], out)
@@ -264,42 +414,12 @@ class Hierarchical(Seeker):
         if course is None:
             return None
         inner = course.via.explain(lot, now) if course.via is not None else None
-        path = " > ".join([course.descent.site, *course.descent.path])
+        path = " > ".join(course.descent.whole)
         why = f"{path}: {inner.why if inner is not None else course.why}"
         if inner is not None:
             return msgspec.structs.replace(inner, protocol=self.protocol, why=why)
         until = now.wall_ms + course.due_ms - now.mono_ms if course.due_ms else 0
         return Negotiation(*lot, self.protocol, "waiting", why, course.round, course.since, until)
-
-
-def _level(course: Course) -> LevelPlan | None:
-    """What the definition says of the level where the task is; None of a site that it does not name."""
-    name = course.descent.level.name
-    return next((level for level in course.plan.levels if level.level == name), None)
-
-
-def _award_of(course: Course, protocol: str, award: Award) -> Award:
-    """The award of the last level, with how it came there."""
-    chain = [*course.chain, f"{course.descent.at} ({protocol}): {award.reason}"]
-    return msgspec.structs.replace(award, rule=f"{protocol}: {award.rule}", reason="; ".join(chain))
-
-
-def _group_of(course: Course, level: CoordinationPlan, agents: Iterable[AgentId]) -> GroupOfAgents:
-    """The members of the group, by its label where there is one: so a leader leads it for all tasks."""
-    by = next((each.by for each in course.plan.levels if each.by), "")
-    if course.descent.path and course.descent.at != UNGROUPED:
-        return GroupOfAgents(name=f"{by}={course.descent.at}", label=f"{by}={course.descent.at}")
-    return level.group or GroupOfAgents(agents=tuple(agents))
-
-
-def _is_in(slot: Slot, group: GroupOfAgents) -> bool:
-    key, _, value = group.label.partition("=")
-    by_label = not group.label or slot.labels.get(key) == value
-    return (
-        by_label
-        and (not group.agents or slot.agent in group.agents)
-        and (not group.capability or group.capability in slot.capabilities)
-    )
 
 
 def _load(slots: list[Slot]) -> float:

@@ -1,50 +1,61 @@
 """What has been decided under each mandate of a site's hierarchical runs, a Part of the executor.
 
-A mandate is what a run's definition delegates to the site, and the site to a group: so many tasks, so long, and what holds while
-the level above cannot be heard. What was spent follows from the awards in the log, so it survives restarts; a run that comes from
+A mandate is what a run's definition delegates to the site, the site to a group, and whoever chooses an agent to that agent: so
+many tasks, at such a cost, so long, and what holds while the level above cannot be heard. That it was given is an event with its
+end, which a timer keeps over restarts and clocks that are set; what was spent follows from the awards. A run that comes from
 another site begins anew, under the next epoch of its home.
 """
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import ClassVar
 
 import msgspec
 
 from coordination.hierarchy import Delegation, Loss, Mandate, Refusal, Wanted
 from edge.home import Home
-from edge.part import Fold, Part
+from edge.part import Elapse, Fold, Part
+from sync.inputs import Due
+from sync.outputs import ClearTimer, SetTimer
 from sync.values import Now
-from workflow.coordination_events import TaskAwarded, TaskDelegated
+from workflow.coordination_events import MandateEnded, MandateGiven
 from workflow.event import Event
 from workflow.events import FragmentEnded
 from workflow.fragment import Fragment
 from workflow.home_events import FragmentDropped, FragmentYielded
+from workflow.mandates import FOLDED, Path, Spending, renews
 from workflow.tasks import LevelPlan
 
-HIERARCHICAL = "hierarchical"
-
-
-class Spent(msgspec.Struct, array_like=True):
-    """Of one run: the tasks decided here by epoch of its home, and by group; by task which group has it now."""
-
-    epoch: int = 0
-    tasks: int = 0
-    groups: dict[str, int] = {}
-    with_group: dict[int, str] = {}
+TIMER = "mandate"
 
 
 @dataclass(slots=True)
 class Mandates(Part):
-    """By run what was spent; when a mandate with an end began is of the moment: after a restart its time counts anew."""
+    """By run what was spent. `freed` are runs to which something was given back since the protocol looked last."""
 
-    name: ClassVar[str] = "mandates"
+    name: ClassVar[str] = "spending"
     home: Home
-    spent: dict[str, Spent] = field(default_factory=dict)
-    _began_ms: dict[tuple[str, str], int] = field(default_factory=dict)
+    spent: dict[str, Spending] = field(default_factory=dict)
+    freed: set[str] = field(default_factory=set)
+    _over: list[ClearTimer] = field(default_factory=list)  # Timers of runs that are gone.
 
     def folds(self) -> dict[type, Fold]:
         gone: dict[type, Fold] = dict.fromkeys((FragmentEnded, FragmentYielded, FragmentDropped), self._forget)
-        return {TaskDelegated: self._delegated, TaskAwarded: self._awarded, **gone}
+        return {**dict.fromkeys(FOLDED, self._fold), **gone}
+
+    def timers(self) -> dict[str, Elapse]:
+        return {TIMER: self._elapse}
+
+    def restored(self, now: Now, out: list[object]) -> None:
+        """The log's timers hold them, unless the events were lost and fetched back."""
+        for run, spending in self.spent.items():
+            for path, standing in spending.levels.items():
+                if standing.until_ms and not standing.is_over:
+                    out.append(SetTimer(run, _key(spending.epoch, path), standing.until_ms))
+
+    def settle(self, now: Now, out: list[object]) -> None:
+        out += self._over
+        self._over.clear()
 
     def save(self) -> bytes:
         return msgspec.msgpack.encode(dict(sorted(self.spent.items()))) if self.spent else b""
@@ -52,59 +63,92 @@ class Mandates(Part):
     def restore(self, body: bytes) -> None:
         self.spent = _SPENT.decode(body)
 
-    def refusal(self, fragment: Fragment, task: int, level: LevelPlan, group: str, now: Now) -> Refusal | None:
-        """Why the site (group empty), or the group, may not decide the task; None if it may."""
-        mandate = self._mandate(fragment, level, group, now)
-        return mandate.refusal(Wanted(fragment.run, fragment.id_of(task), fragment.task(task).capability), now.mono_ms)
+    # Deciding ---------------------------------------------------------------------------------------------------------
 
-    def _mandate(self, fragment: Fragment, level: LevelPlan, group: str, now: Now) -> Mandate:
-        to, expires_ms = group or str(self.home.site), 0
-        if level.expires_ms:
-            expires_ms = self._began_ms.setdefault((fragment.run, group), now.mono_ms) + level.expires_ms
+    def give(self, fragment: Fragment, level: LevelPlan, path: Path, now: Now, out: list[object]) -> None:
+        """The level is about to decide for the first time: from now on its time counts, and everybody can see by what it is
+        bound."""
+        spending = self.spending(fragment)
+        known = spending.level(path)
+        if not level.is_bounded or (known.is_given and (known.until_ms or not level.expires_ms)):
+            return
+        until_ms = now.wall_ms + level.expires_ms if level.expires_ms else 0
+        bounds = level.budget, level.cost_max, until_ms, level.capabilities, level.names, level.on_loss
+        self._record(fragment, MandateGiven(level.level, path, spending.epoch, *bounds), out)
+        if until_ms:
+            out.append(SetTimer(fragment.run, _key(spending.epoch, path), until_ms))
+
+    def mandate(self, fragment: Fragment, level: LevelPlan, path: Path, *, is_cut: bool = False) -> Mandate:
+        """As it stands. `is_cut`: the level above has nobody who decides."""
+        spending = self.spending(fragment)
+        standing = spending.level(path)
         given = Delegation(
             level=level.level,
-            to=to,
-            epoch=fragment.epoch,
+            to=path[-1],
+            epoch=spending.epoch,
+            capabilities=level.capabilities,
             runs=(fragment.run,),
+            names=level.names,
             tasks_max=level.budget,
-            expires_ms=expires_ms,
+            cost_max=level.cost_max if level.cost_max >= 0 else inf,
             on_loss=Loss(level.on_loss),
         )
-        spent = self.spent.get(fragment.run, Spent())
-        counts = spent.epoch == fragment.epoch
-        tasks = (spent.groups.get(group, 0) if group else spent.tasks) if counts else 0
-        # A group hears its site as long as it hears anything; a site may be cut off from the cloud.
-        is_cut = not group and self.home.gate.cut is not None
-        return Mandate(given, tasks, 0.0, {fragment.run: None} if tasks else {}, is_cut)
+        runs = {str(fragment.run): None} if standing.spent.tasks else {}
+        is_cut = is_cut or (len(path) == 1 and self.home.gate.cut is not None)
+        return Mandate(given, standing.spent, runs, is_cut, standing.is_over and level.expires_ms > 0)
 
-    def _of(self, run: str) -> Spent:
-        fragment = self.home.fragments.look(run)
-        epoch = fragment.epoch if fragment is not None else 0
-        spent = self.spent.get(run)
-        if spent is None or spent.epoch != epoch:
-            spent = self.spent[run] = Spent(epoch)
-        return spent
+    def refusal(self, fragment: Fragment, task: int, level: LevelPlan, path: Path, cost: float = 0.0) -> Refusal | None:
+        """Why the level may not decide the task at this cost; None if it may."""
+        mandate = self.mandate(fragment, level, path)
+        return mandate.refusal(Wanted(fragment.run, task, fragment.task(task).capability, cost))
 
-    def _delegated(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
-        assert isinstance(event, TaskDelegated)
-        if is_own:
-            self._of(run).with_group[event.task] = event.to
+    def spending(self, fragment: Fragment) -> Spending:
+        """Of the run under its present home; nothing if that has decided nothing yet."""
+        found = self.spent.get(fragment.run)
+        return found if found is not None and found.home == fragment.epoch else Spending(fragment.epoch)
 
-    def _awarded(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
-        assert isinstance(event, TaskAwarded)
-        if not is_own or event.protocol != HIERARCHICAL:
+    # Folding ----------------------------------------------------------------------------------------------------------
+
+    def _record(self, fragment: Fragment, event: Event, out: list[object]) -> None:
+        self.home.fold(fragment, [event], out)
+        self.home.changed[fragment.run] = None
+
+    def _fold(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
+        fragment = self.home.fragments.look(run) if is_own else None
+        if fragment is None:
             return
-        spent = self._of(run)
-        group = spent.with_group.pop(event.task, "")
-        if event.agent:
-            spent.tasks += 1
-            if group:
-                spent.groups[group] = spent.groups.get(group, 0) + 1
+        known = self.spent.get(run)
+        if renews(event):
+            self.spent[run] = Spending(fragment.epoch, fragment.version)
+            self.freed.add(run)
+        elif known is None or known.home != fragment.epoch:
+            known = Spending(fragment.epoch)
+            known.fold(event, self.home.site)
+            if known.levels or known.delegated:  # Else it concerns no level.
+                self.spent[run] = known
+        elif known.fold(event, self.home.site):
+            self.freed.add(run)
 
     def _forget(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
-        self.spent.pop(run, None)
-        for key in [key for key in self._began_ms if key[0] == run]:
-            del self._began_ms[key]
+        gone = self.spent.pop(run, None) if is_own else None
+        if gone is not None:
+            self._over += [ClearTimer(run, _key(gone.epoch, path)) for path, each in gone.levels.items() if each.until_ms]
+            self.freed.discard(run)
+
+    def _elapse(self, input: Due, now: Now, out: list[object]) -> None:
+        out.append(ClearTimer(input.run, input.key))
+        _, epoch, path = input.key.split("/", 2)
+        fragment, spending = self.home.fragments.get(input.run), self.spent.get(input.run)
+        if fragment is None or spending is None or spending.epoch != int(epoch):
+            return  # Of a home, or a mandate, of before.
+        self._record(fragment, MandateEnded(_PATH.decode(path), spending.epoch), out)
+        if not fragment.live:
+            self.home.fragments.rest(input.run)
 
 
-_SPENT = msgspec.msgpack.Decoder(dict[str, Spent])
+def _key(epoch: int, path: Path) -> str:
+    return f"{TIMER}/{epoch}/{msgspec.json.encode(path).decode()}"
+
+
+_SPENT = msgspec.msgpack.Decoder(dict[str, Spending])
+_PATH = msgspec.json.Decoder(Path)

@@ -12,7 +12,9 @@ costs = st.floats(0, 10, allow_nan=False)
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["want", "want", "cut", "heard", "anew", "old", "pass"]), costs), max_size=60),
+    st.lists(
+        st.tuples(st.sampled_from(["want", "want", "again", "back", "cut", "heard", "anew", "old", "end"]), costs), max_size=60
+    ),
     st.integers(0, 5),
     st.sampled_from([inf, 0.0, 12.5]),
     st.sampled_from(Loss),
@@ -20,48 +22,48 @@ costs = st.floats(0, 10, allow_nan=False)
 def test_a_mandate_never_gives_more_than_it_has(
     happenings: list[tuple[str, float]], tasks_max: int, cost_max: float, on_loss: Loss
 ) -> None:
-    """Whatever is wanted, cut, told anew or told late: per epoch the budget holds, nothing goes after expiry, nothing new while
-    held."""
-    given = Delegation(
-        level="group", to="cranes", epoch=1, tasks_max=tasks_max, cost_max=cost_max, expires_ms=100, on_loss=on_loss
-    )
-    mandate, now_ms, spent, number, cut_since = Mandate(given), 0, [(0, 0.0)], 0, set[str]()
+    """Whatever is wanted, wanted again, given back, cut, told anew or told late: per epoch the budget holds for what stands, and
+    equals its sum; nothing goes after the end, nothing new while held."""
+    given = Delegation(level="group", to="cranes", epoch=1, tasks_max=tasks_max, cost_max=cost_max, on_loss=on_loss)
+    mandate, number, cut_since = Mandate(given), 0, set[str]()
+    standing: list[Wanted] = []
     for what, cost in happenings:
         match what:
-            case "want":
-                number += 1
-                wanted = Wanted(f"run-{number % 3}", f"task-{number}", "lift", cost)
-                if mandate.refusal(wanted, now_ms) is None:
+            case "want" | "again":
+                number += what == "want" or not standing
+                task = standing[-1].task if what == "again" and standing else number
+                wanted = Wanted(f"run-{task % 3}", task, "lift", round(cost, 3))
+                if mandate.refusal(wanted) is None:
                     mandate.spend(wanted)
-                    spent[-1] = (spent[-1][0] + 1, spent[-1][1] + cost)
-                    assert now_ms < mandate.given.expires_ms
+                    standing.append(wanted)
+                    assert not mandate.is_over
                     assert not (mandate.is_cut and on_loss is Loss.HOLD)
                     assert not (mandate.is_cut and on_loss is Loss.FINISH and wanted.run not in cut_since)
+            case "back" if standing:
+                mandate.give_back(standing.pop(int(cost * 7) % len(standing)))
             case "cut":
                 mandate.is_cut, cut_since = True, set(mandate.runs)
             case "heard":
                 mandate.is_cut = False
             case "anew":
-                told = mandate.given
-                later = Delegation(
-                    level="group",
-                    to="cranes",
-                    epoch=told.epoch + 1,
-                    tasks_max=tasks_max,
-                    cost_max=cost_max,
-                    expires_ms=now_ms + 100,
-                )
+                epoch = mandate.given.epoch + 1
+                later = Delegation(level="group", to="cranes", epoch=epoch, tasks_max=tasks_max, cost_max=cost_max)
                 assert mandate.replace(later) is None
-                on_loss, cut_since = Loss.CONTINUE, set()
-                spent.append((0, 0.0))
+                on_loss, cut_since, standing = Loss.CONTINUE, set(), []
             case "old":
                 before = mandate.given
                 refused = mandate.replace(Delegation(level="group", to="cranes", epoch=before.epoch - 1))
                 assert isinstance(refused, Refusal)
                 assert mandate.given == before
+            case "end":
+                mandate.is_over = True
             case _:
-                now_ms += int(cost * 5)
-    assert all((not tasks_max or tasks <= tasks_max) and cost <= cost_max for tasks, cost in spent)
+                pass
+        tasks = {each.task for each in standing}
+        assert mandate.spent.tasks == len(tasks)
+        assert not tasks_max or len(tasks) <= tasks_max
+        assert abs(mandate.spent.cost - sum(each.cost for each in standing)) < 1e-4
+        assert mandate.spent.cost <= cost_max
 
 
 @given(st.dictionaries(st.sampled_from("abcdef"), st.sampled_from(["north", "south", "west"])), st.data())
@@ -81,26 +83,40 @@ def test_a_descent_tries_each_way_once_and_ends(members: dict[str, str], data: s
     assert (last.level, last.name, last.to) == ("site", "harbour", TOP)
 
 
+def test_a_level_of_agents_has_the_last_word() -> None:
+    """The group chooses an agent; who does not take the task is not chosen again."""
+    halls = {"anna": ("north",), "ben": ("north",)}
+    descent = Descent("harbour", (*LEVELS, Level("agent", "offer")))
+    descent.choose("north")
+    assert (descent.is_last, descent.step(halls).names) == (True, ("anna", "ben"))
+    descent.choose("anna")
+    assert (descent.is_at_agent, descent.is_last, descent.whole) == (True, False, ("harbour", "north", "anna"))
+    assert descent.escalate("rejected", "anna does not take it") == Escalated(
+        "agent", "anna", "north", "rejected", "anna does not take it"
+    )
+    assert descent.step(halls).names == ("ben",)
+    descent.climb(0)
+    assert descent.step(halls).names == ("north",)
+
+
 def test_a_mandate_says_why_it_does_not_cover_a_decision() -> None:
-    """Another capability, another run, expired, spent, too dear, cut off."""
-    given = Delegation(level="site", to="harbour", epoch=2, capabilities=("lift",), runs=("run-1",), tasks_max=1, expires_ms=50)
+    """Another capability, another run, over, spent, too dear, spent to the end, cut off. What it has decided it decides again."""
+    given = Delegation(level="site", to="harbour", epoch=2, capabilities=("lift",), runs=("run-1",), tasks_max=1)
     mandate = Mandate(given)
-    found = [
-        mandate.refusal(Wanted("run-1", "a", "paint"), 0),
-        mandate.refusal(Wanted("run-2", "a", "lift"), 0),
-        mandate.refusal(Wanted("run-1", "a", "lift"), 50),
-    ]
-    mandate.spend(Wanted("run-1", "a", "lift"))
-    found.append(mandate.refusal(Wanted("run-1", "b", "lift"), 0))
+    found = [mandate.refusal(Wanted("run-1", 1, "paint")), mandate.refusal(Wanted("run-2", 1, "lift"))]
+    mandate.is_over = True
+    found.append(mandate.refusal(Wanted("run-1", 1, "lift")))
+    mandate.is_over = False
+    mandate.spend(Wanted("run-1", 1, "lift"))
+    found.append(mandate.refusal(Wanted("run-1", 2, "lift")))
+    assert mandate.refusal(Wanted("run-1", 1, "lift")) is None
     held = Mandate(Delegation(level="site", to="harbour", epoch=1, cost_max=3, on_loss=Loss.HOLD))
-    found.append(held.refusal(Wanted("run-1", "a", "lift", 4), 0))
+    found.append(held.refusal(Wanted("run-1", 1, "lift", 4)))
+    held.spend(Wanted("run-1", 2, "lift", 3))
+    found.append(held.refusal(Wanted("run-1", 1, "lift")))
+    held.give_back(Wanted("run-1", 2, "lift", 3))
     held.is_cut = True
-    found.append(held.refusal(Wanted("run-1", "a", "lift", 1), 0))
-    assert [refusal and refusal.reason for refusal in found] == [
-        "out_of_scope",
-        "out_of_scope",
-        "expired",
-        "budget",
-        "budget",
-        "cut_off",
-    ]
+    found.append(held.refusal(Wanted("run-1", 1, "lift", 1)))
+    reasons = ["out_of_scope", "out_of_scope", "expired", "budget", "budget", "budget", "cut_off"]
+    assert [refusal and refusal.reason for refusal in found] == reasons
+    assert all(refusal is None or "harbour" in refusal.message for refusal in found)

@@ -132,8 +132,8 @@ def test_a_budget_is_kept_over_a_restart_and_by_each_group() -> None:
     for name, robot in site.robots.items():
         site.join(name)
         assert robot.connected
-    spent = site.core.mandates.spent["r1"]
-    assert (spent.tasks, sorted(spent.groups.values())) == (3, [1, 2])
+    spent = {path: standing.spent.tasks for path, standing in site.core.mandates.spent["r1"].levels.items()}
+    assert sorted(spent.items()) == [(("harbour",), 3), (("harbour", "north"), 2), (("harbour", "south"), 1)]
     site.release(plan_of({f"t{n}": {"coordination": levels({"budget": 1})} for n in range(2)}, name="second"), "r2")
     site.turn()
     assert sorted(site.states("r2")) == ["ready", "running"]

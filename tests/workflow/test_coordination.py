@@ -23,6 +23,11 @@ def refusals(coordination: Any, **task: Any) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
+def levels(*more: dict[str, Any], **first: Any) -> dict[str, Any]:
+    below = [{"level": "site", "protocol": "direct"}] if first.get("level") == "cloud" else []
+    return {"protocol": "hierarchical", "levels": [{"level": "site", "protocol": "direct", **first}, *below, *more]}
+
+
 def test_a_word_stands_for_all_defaults() -> None:
     """An auction gathers for 50 ms, waits for bids for half a second, and takes the cheapest."""
     (task,) = plan_of({"a": {}}, coordination="auction").tasks
@@ -74,6 +79,32 @@ def test_how_a_group_is_led_travels_with_the_task() -> None:
     assert said == [(20_000, 5_000, (("ann", 2), ("ben", -1))), (0, 0, ()), (20_000, 5_000, (("ann", 2), ("ben", -1)))]
 
 
+def test_all_four_levels_have_mandates() -> None:
+    """Scope, budget by tasks and by cost, end, and what holds without the level above; each with its own protocol."""
+    found = [
+        {
+            "level": "cloud",
+            "protocol": "auction",
+            "evaluator": "fastest",
+            "scope": {"sites": ["harbour"]},
+            "budget": {"cost": 90},
+        },
+        {"level": "site", "protocol": "leader", "budget": {"tasks": 9, "cost": 40.5}, "scope": {"groups": ["a", "b", "a"]}},
+        {"level": "group", "protocol": "consensus", "by": "hall", "budget": 3, "expires": "5m", "on_loss": "hold"},
+        {"level": "agent", "protocol": "offer", "wait": "2s", "price_max": 7, "scope": {"capabilities": ["work"]}},
+    ]
+    plan = plan_of({"a": {}}, coordination={"protocol": "hierarchical", "levels": found})
+    (task,) = plan.tasks
+    assert plan_from_document(plan.document).tasks == plan.tasks
+    assert task.coordination is not None
+    cloud, site, group, agent = task.coordination.levels
+    assert (cloud.coordination.evaluator, cloud.names, cloud.budget, cloud.cost_max) == ("fastest", ("harbour",), 0, 90.0)
+    assert (site.coordination.protocol, site.names, site.budget, site.cost_max) == ("leader", ("a", "b"), 9, 40.5)
+    assert (group.budget, group.cost_max, group.expires_ms, group.by, group.on_loss) == (3, -1.0, 300_000, "hall", "hold")
+    assert (agent.coordination.wait_ms, agent.coordination.price_max, agent.capabilities) == (2_000, 7.0, ("work",))
+    assert [level.is_bounded for level in task.coordination.levels] == [True] * 4
+
+
 @pytest.mark.parametrize(
     ("coordination", "said"),
     [
@@ -104,20 +135,39 @@ def test_how_a_group_is_led_travels_with_the_task() -> None:
                 "protocol": "hierarchical",
                 "levels": [{"level": "group", "protocol": "direct"}, {"level": "site", "protocol": "direct"}],
             },
-            "each once, in the order site, group",
+            "each once, in the order cloud, site, group, agent",
         ),
-        ({"protocol": "hierarchical", "levels": [{"level": "agent", "protocol": "direct"}]}, "allowed: site or group"),
+        ({"protocol": "hierarchical", "levels": [{"level": "agent", "protocol": "direct"}]}, "no site and no group"),
+        ({"protocol": "hierarchical", "levels": [{"level": "hall", "protocol": "direct"}]}, "allowed: cloud, site, group"),
+        ({"protocol": "offer"}, "'offer' is unknown"),
         (
             {
                 "protocol": "hierarchical",
-                "levels": [{"level": "site", "protocol": "leader"}, {"level": "group", "protocol": "direct"}],
+                "levels": [{"level": "cloud", "protocol": "leader"}, {"level": "group", "protocol": "direct"}],
             },
-            "a site does not choose among its groups by leader",
+            "a level cloud does not choose by leader; allowed: direct, auction",
         ),
         (
             {"protocol": "hierarchical", "levels": [{"level": "site", "protocol": "direct", "by": "hall"}]},
             "only a group has `by`",
         ),
+        (levels(level="site", protocol="offer"), "a level site does not choose by offer"),
+        (levels({"level": "agent", "protocol": "auction"}), "a level agent does not choose by auction; allowed: direct, offer"),
+        (levels(budget={"cost": -1}), "cost"),
+        (levels(budget={}), "a budget of nothing; allowed: tasks, cost, or both"),
+        (levels(budget=0), "tasks"),
+        (levels(budget=True), "budget"),
+        (levels(scope={"sites": ["harbour"]}), "the scope of level site has no sites; allowed: capabilities, agents"),
+        (
+            levels({"level": "group", "protocol": "direct"}, scope={"agents": ["ann"]}),
+            "has no agents; allowed: capabilities, groups",
+        ),
+        (
+            levels({"level": "agent", "protocol": "direct", "scope": {"agents": ["ann"]}}),
+            "agent has no agents; allowed: capabilities",
+        ),
+        (levels(level="cloud", expires="1h"), "level cloud has nothing to do with expires"),
+        (levels({"level": "agent", "protocol": "offer", "by": "hall"}), "only a group has `by`"),
         ({"protocol": "consensus", "tie": "chair"}, "'chair' is unknown"),
         (7, "7 stands here; allowed: a mapping"),
     ],
