@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from cloud.caches.core import Clearing
-from cloud.escalating.core import Escalations
 from cloud.part import Part
 from cloud.points.parties import FarParties
 from cloud.run_documents.core import RunDocumentNews
@@ -20,4 +19,5 @@ def parts_of(planner: "Planner") -> tuple[Part, ...]:
     documents = (planner.documents, RunDocumentNews(planner), planner.conflicts, planner.merging)
     joining = (planner.agent_tokens, planner.site_tokens, planner.reseeding)
     waits = (planner.waiting, FarCircles(planner), FarParties(planner))
-    return (planner.groups, Escalations(planner), *first, *moves, *documents, *joining, *waits)
+    escalating = planner.escalations.mandates, planner.escalations
+    return (planner.groups, *escalating, *first, *moves, *documents, *joining, *waits)

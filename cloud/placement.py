@@ -4,6 +4,7 @@ What belongs together stays together: a group, what is inside it and what serves
 all of it.
 """
 
+from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -32,16 +33,20 @@ class Unplaceable:
     waits_for: str
 
 
-def place(plan: Plan, inputs: bytes, fleet: Fleet, done: AbstractSet[int] = frozenset()) -> Placement | Unplaceable:
-    """Place every task of a run. One site that can do all of it comes first: fewer hand-overs, and no cut between its tasks.
+def place(
+    plan: Plan, inputs: bytes, fleet: Fleet, done: AbstractSet[int] = frozenset(), among: Collection[str] = ()
+) -> Placement | Unplaceable:
+    """Place every task of a run, `among` these sites (empty: all) unless a task names its own. One site that can do all of it
+    comes first: fewer hand-overs, and no cut between its tasks.
 
     Only sites that have greeted the cloud since its start are considered: see ARCHITECTURE.md. What only unreachable agents could
     do waits until one of them is back; what only a paused site could, until it is resumed. Tasks that are `done` already go where
     the others are.
     """
-    greeted = [site for site in fleet.sites.values() if site.greeted]
+    greeted = [site for site in fleet.sites.values() if site.greeted and (not among or site.id in among)]
     if not greeted:
-        return Unplaceable("a site to link to the cloud")
+        which = f"a site that its coordination allows ({', '.join(sorted(among))})" if among else "a site"
+        return Unplaceable(f"{which} to link to the cloud")
     sites = [site for site in greeted if not site.is_paused]
     if len(sites) == len(greeted):
         return _place(plan, inputs, fleet, sites, done)

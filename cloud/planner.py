@@ -15,6 +15,7 @@ from cloud.conflicts.core import Conflicts
 from cloud.control.core import RunOrders
 from cloud.dependencies.core import Dependencies
 from cloud.documents.core import CloudDocuments
+from cloud.escalating.core import Escalations
 from cloud.fleet import Fleet
 from cloud.hearing import Hearing
 from cloud.ids import Ids
@@ -68,12 +69,11 @@ from workflow.events import (
     encode,
 )
 from workflow.home_events import FactFound, FragmentMoved, FragmentTaken, FragmentYielded
+from workflow.homes import BORN_EPOCH, RELEASED_EPOCH
 from workflow.plan import Plan
 from workflow.steering_events import ChildRequested, CommandRequested, FragmentReopened
 from workflow.telling import task_of
 
-BORN_EPOCH = 1
-RELEASED_EPOCH = 2
 TASK_EVENTS = (TaskAssigned, TaskCompleted)
 
 
@@ -117,6 +117,7 @@ class Planner:
     groups: SiteGroups = field(init=False)
     reseeding: Reseeds = field(init=False)
     tendering: Tendering = field(init=False)
+    escalations: Escalations = field(init=False)
     parts: Parts = field(init=False)
     unsaved: dict[str, None] = field(default_factory=dict)
     _persisted: set[str] = field(default_factory=set)
@@ -126,7 +127,7 @@ class Planner:
         self.ids, self.schedules, self.children = Ids(self.era), CloudSchedules(self), Children(self)
         self.runs, self.reopening, self.orders = Runs(self.plans), Reopening(self), RunOrders(self)
         self.notifications, self.pauses, self.rules = Notifications(self), SitePauses(self), RuleBook(self)
-        self.dependencies, self.overdue = Dependencies(self), Overdue(self)
+        self.dependencies, self.overdue, self.escalations = Dependencies(self), Overdue(self), Escalations(self)
         self.moving, self.taking, self.lifetimes, self.groups = Moving(self), Taking(self), Lifetimes(self), SiteGroups(self)
         self.reseeding, self.waiting, self.tendering = Reseeds(self), Waiting(self), Tendering(self)
         self.documents, self.conflicts, self.merging = CloudDocuments(self), Conflicts(self), CloudMerging(self)

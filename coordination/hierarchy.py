@@ -113,7 +113,8 @@ class Mandate:
 
     def refusal(self, wanted: Wanted) -> Refusal | None:
         """Why this is not for the level to decide; None if it is."""
-        given, name, spent = self.given, f"{self.given.level} {self.given.to}", self.spent
+        given, spent = self.given, self.spent
+        name = given.to if given.to == given.level else f"{given.level} {given.to}"
         if (given.capabilities and wanted.capability not in given.capabilities) or (given.runs and wanted.run not in given.runs):
             return Refusal("out_of_scope", f"{name} has no mandate for {wanted.capability} of run {wanted.run}")
         if self.is_over:

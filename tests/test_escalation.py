@@ -3,6 +3,7 @@
 from typing import Any
 
 from cloud.control.open import open_incidents
+from cloud.escalating.mandates import Book, CloudMandates
 from tests.test_moving import hands, other, where
 from tests.two_tiers import Tiers
 from tests.workflow.plans import plan_of
@@ -16,13 +17,14 @@ LEVELS: dict[str, Any] = {
 }
 
 
-def chain(*names: str) -> Tiers:
+def chain(*names: str, cloud: dict[str, Any] | None = None) -> Tiers:
     """A cloud and two sites, and a run of tasks one after the other, of which each site may decide one."""
     tasks = {
-        name: {"capability": "pick", "needs": [before] if before else [], "coordination": LEVELS}
+        name: {"capability": "pick", "needs": [before] if before else []}
         for before, name in zip(("", *names), names, strict=False)
     }
-    return Tiers([plan_of(tasks)])
+    above = [{"level": "cloud", "protocol": "direct", **cloud}] if cloud is not None else []
+    return Tiers([plan_of(tasks, coordination={**LEVELS, "levels": [*above, *LEVELS["levels"]]})])
 
 
 def finish(world: Tiers, run: str) -> str:
@@ -89,3 +91,45 @@ def test_an_escalation_waits_for_the_link() -> None:
     assert where(world, run) == other(first)
     assert finish(world, run) == other(first)
     assert world.cloud.outcome(run) == "completed"
+
+
+def test_the_cloud_has_a_mandate_too() -> None:
+    """Of a budget of two tasks each site may decide one: the third is a person's, and the level that is named is the cloud."""
+    world = chain("a", "b", "c", "d", cloud={"budget": 2})
+    (run,) = world.runs
+    for _ in range(2):
+        finish(world, run)
+    (incident,) = open_incidents(world.known(run))
+    assert (incident.task, incident.code) == ("c", "budget")
+    assert "cloud has decided 2 of the 2 tasks that it may" in incident.message
+    book = world.cloud.planner.escalations.mandates.book(run)
+    assert (book.whole.tasks, {site: each.levels[(site,)].spent.tasks for site, each in book.homes.items()}) == (
+        2,
+        {"harbour": 1, "airport": 1},
+    )
+
+
+def test_a_run_stays_where_the_cloud_may_send_it() -> None:
+    """The other site could do it, and is not in the cloud's scope."""
+    world = chain("a", "b", cloud={"scope": {"sites": ["airport"]}})
+    (run,) = world.runs
+    assert finish(world, run) == "airport"
+    (incident,) = open_incidents(world.known(run))
+    assert (incident.site, incident.code) == ("airport", "budget")
+    assert "it may be at airport alone" in incident.message
+
+
+def test_both_sides_count_alike() -> None:
+    """What a site has spent, the cloud has folded from its events; over a snapshot of either, too."""
+    world = chain("a", "b")
+    (run,) = world.runs
+    site = world.wires[where(world, run)].site
+    mandates, planner = site.core.mandates, world.cloud.planner
+    assert mandates.spent[run].levels
+    assert planner.escalations.mandates.book(run).homes[site.name] == mandates.spent[run]
+    again = CloudMandates(planner)
+    again.restore(planner.escalations.mandates.save())
+    assert again.books == planner.escalations.mandates.books
+    finish(world, run)
+    finish(world, run)
+    assert planner.escalations.mandates.book(run) == Book()

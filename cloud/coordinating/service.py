@@ -7,6 +7,7 @@ import msgspec
 
 from cloud.control.core import home_of
 from cloud.coordinating.awards import award_view
+from cloud.coordinating.mandates import mandates_of
 from cloud.coordinating.views import (
     TASKS_SHOWN_MAX,
     AwardsPage,
@@ -89,7 +90,8 @@ class CoordinationService:
         sites = self._node.planner.fleet.sites
         refused = {site: sites[site].refused for site in known.sites if site in sites and sites[site].refused}  # type: ignore[index]
         shown, more = tasks[:TASKS_SHOWN_MAX], max(0, len(tasks) - TASKS_SHOWN_MAX)
-        return CoordinationView(run, shown, more, self._negotiations(known), awards, refused)
+        mandates = mandates_of(self._node.planner.escalations.mandates, known)
+        return CoordinationView(run, shown, more, self._negotiations(known), awards, refused, mandates)
 
     def _negotiations(self, run: Run) -> list[NegotiationView]:
         found = []

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from cloud.coordinating.mandates import MandateView
 from cloud.negotiations import Negotiation
 from cloud.runs import Run
 from workflow.coordinating import DIRECT, coordination_of, may_be_coordinated
@@ -61,7 +62,8 @@ class AwardsPage(msgspec.Struct):
 
 class CoordinationView(msgspec.Struct):
     """`tasks` are those that a protocol may choose an agent for and that have not ended, `more` of them left out; `awards` the
-    last of each task, the latest first; `refused` counts bids and votes by site and code, since the site's start."""
+    last of each task, the latest first; `refused` counts bids and votes by site and code, since the site's start; `mandates` are
+    those of a hierarchical run that has not ended."""
 
     run: str
     tasks: list[InForce]
@@ -69,6 +71,7 @@ class CoordinationView(msgspec.Struct):
     negotiations: list[NegotiationView]
     awards: list[AwardView]
     refused: dict[str, dict[str, int]]
+    mandates: list[MandateView]
 
 
 def in_force(run: Run) -> Iterator[InForce]:
@@ -108,8 +111,10 @@ def shown_plan(plan: CoordinationPlan) -> dict[str, object]:
 
 
 def _shown_level(level: LevelPlan) -> dict[str, object]:
-    more = {"budget": level.budget, "expires_ms": level.expires_ms, "by": level.by, "on_loss": level.on_loss}
-    return {"level": level.level, **shown_plan(level.coordination), **{name: value for name, value in more.items() if value}}
+    more: dict[str, object] = {"budget": level.budget, "expires_ms": level.expires_ms, "by": level.by, "on_loss": level.on_loss}
+    more |= {"capabilities": level.capabilities, "names": level.names}
+    found = {"level": level.level, **shown_plan(level.coordination), **{name: value for name, value in more.items() if value}}
+    return {**found, "cost_max": level.cost_max} if level.cost_max >= 0 else found
 
 
 def negotiation_view(run: Run, site: str, told: Negotiation) -> NegotiationView | None:

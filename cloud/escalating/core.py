@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
+from cloud.escalating.mandates import CloudMandates
 from cloud.fleet import Site
 from cloud.moving.choosing import target_for
 from cloud.part import Fold, Hear, Part
@@ -31,7 +32,7 @@ class Escalations(Part):
     name: ClassVar[str] = "escalations"
 
     def __init__(self, planner: "Planner") -> None:
-        self._planner = planner
+        self._planner, self.mandates = planner, CloudMandates(planner)
         self.tried: dict[str, list[str]] = {}
 
     def own_folds(self) -> dict[type, Fold]:
@@ -64,10 +65,11 @@ class Escalations(Part):
         moving = self._planner.moving
         if run in moving.moves:
             return
-        barred = self._planner.taking.barred(run) | frozenset(self.tried.get(run, ()))
-        found = target_for(known, self._planner.fleet, "", barred)
         fragment = known.fragment(site)
         assert fragment is not None, "it has told of its run"
+        barred = self._planner.taking.barred(run) | frozenset(self.tried.get(run, ()))
+        refusal = self.mandates.refusal(known, fragment, event.task)
+        found = target_for(known, self._planner.fleet, "", barred) if refusal is None else refusal.message
         name, why = fragment.id_of(event.task), f"{event.reason}: {event.message}"
         if isinstance(found, Site):
             moving.order(known, found.id, f"{site} could not decide {name} ({why})", now, out)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import islice
 
 from cloud.consistency.core import Held, held
+from cloud.coordinating.mandates import mandates_of
 from cloud.dependencies.pictures import explain_hold, run_waits_for
 from cloud.explain.views import ExplainView, SiteReasons
 from cloud.fleet import FleetAgent, utc
@@ -14,8 +15,10 @@ from cloud.views import LinkView
 from cloud.waiting.chains import chain_of
 from cloud.waiting.graph import CloudWaits
 from workflow.attending import holds_resources
+from workflow.coordinating import coordination_of
 from workflow.explain import Reason, explain
 from workflow.fragment import Fragment
+from workflow.mandates import HIERARCHICAL
 from workflow.states import RECONCILE
 
 NAMED_MAX = 10
@@ -139,6 +142,11 @@ def _name_negotiation(planner: Planner, run: Run, site: str, reason: Reason) -> 
     if told is not None:
         reason.why += f"; round {told.round}, {told.phase}: {told.why}"
         reason.since, reason.until = reason.since or told.since_ms, told.until_ms
+    plan = coordination_of(fragment, task)
+    if plan is not None and plan.protocol == HIERARCHICAL:
+        views = mandates_of(planner.escalations.mandates, run)
+        words = [view.words() for view in views if view.site in ("", site) and view.words()]
+        reason.why += "".join(f"; {said}" for said in words[:NAMED_MAX])
 
 
 def _described(agent: FleetAgent) -> str:

@@ -3,6 +3,7 @@
 from cloud.fleet import Fleet, Site
 from cloud.placement import capabilities
 from cloud.runs import Run
+from cloud.tendering.levels import level_in_force, sites_of
 
 
 def target_for(run: Run, fleet: Fleet, to: str = "", barred: frozenset[str] = frozenset()) -> Site | str:
@@ -14,12 +15,16 @@ def target_for(run: Run, fleet: Fleet, to: str = "", barred: frozenset[str] = fr
         return f"run {run.id} was taken from {to}, which has not dropped it yet"
     if to:
         return _named(run, fleet, to, needed)
+    meant = sites_of(level_in_force(run))
     others = [site for site in fleet.sites.values() if site.id != here and site.id not in barred]
+    others = [site for site in others if not meant or site.id in meant]
     able = [site for site in others if _is_open(site) and needed <= site.capabilities.keys()]
     if able:
         return min(able, key=lambda site: (site.load(), site.id))
     asked = ", ".join(sorted(needed)) or "nothing"
-    return f"no other site that is linked, and neither paused nor drained, can do all of run {run.id} (it asks for: {asked})"
+    among = f"; it may be at {', '.join(meant)} alone" if meant else ""
+    able_to = f"can do all of run {run.id} (it asks for: {asked}{among})"
+    return f"no other site that is linked, and neither paused nor drained, {able_to}"
 
 
 def bound_by(run: Run) -> str:

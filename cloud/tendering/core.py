@@ -10,6 +10,7 @@ from cloud.fleet import Site
 from cloud.placement import Placement, Unplaceable, capabilities, needed_by, place
 from cloud.runs import Run
 from cloud.tendering.events import RunTendered
+from cloud.tendering.levels import cloud_level, level_of, sites_of
 from cloud.tendering.scoring import Scoring
 from coordination.auction.tender import Lot, Verdict, Worker, Yard, tender
 from sync.values import Now
@@ -71,15 +72,15 @@ class Tendering:
             yield from self._tendered(batch, now, out)
 
     def _tendered(self, batch: list[Run], now: Now, out: list[object]) -> Iterator[tuple[Run, Placement | Unplaceable]]:
-        kinds: dict[tuple[str, float, str], list[Run]] = {}
+        kinds: dict[tuple[str, float, str, tuple[str, ...]], list[Run]] = {}
         for run in batch:
-            by = self._by(run.plan)
+            by, among = self._by(run.plan), sites_of(level_of(run.plan))
             assert by is not None, f"run {run.id} is tendered"
-            kinds.setdefault((by.evaluator, by.price_max, by.score), []).append(run)
-        for (evaluator, price_max, text), runs in sorted(kinds.items()):
+            kinds.setdefault((by.evaluator, by.price_max, by.score, among), []).append(run)
+        for (evaluator, price_max, text, among), runs in sorted(kinds.items()):
             lots = [Lot(run.id, tuple(_needs(run.plan)), run.priority) for run in runs]
             rule = Scoring(text, self._planner.fleet, {run.id: run for run in runs})
-            verdicts = tender(lots, self._yards(runs), evaluator, price_max, now_ms=now.mono_ms, rule=rule.score)
+            verdicts = tender(lots, self._yards(runs, among), evaluator, price_max, now_ms=now.mono_ms, rule=rule.score)
             for run in runs:
                 verdict = verdicts.get(run.id)
                 if verdict is None:
@@ -101,7 +102,8 @@ class Tendering:
             self._planner.emit(self._planner.stream, run.id, BORN_EPOCH, RunTendered("custom", site, detail), now, out)
 
     def _without(self, run: Run) -> Placement | Unplaceable:
-        return place(run.plan, run.inputs, self._planner.fleet, run.done_before())
+        among = sites_of(level_of(run.plan))
+        return place(run.plan, run.inputs, self._planner.fleet, run.done_before(), among)
 
     def _by(self, plan: Plan) -> CoordinationPlan | None:
         """By which rules a run is tendered; None if it is not. What names a site goes there."""
@@ -111,11 +113,12 @@ class Tendering:
             self._plans[plan.ref] = _rules(plan)
         return self._plans[plan.ref]
 
-    def _yards(self, runs: list[Run]) -> list[Yard]:
-        """Sites that are linked, not paused, and can do at least one of the runs as a whole."""
+    def _yards(self, runs: list[Run], among: tuple[str, ...]) -> list[Yard]:
+        """Sites that are linked, not paused, `among` these (empty: all), and can do at least one of the runs as a whole."""
         fleet = self._planner.fleet
         needed = {needed_by(run.plan, fleet) for run in runs}
         here = [site for site in fleet.sites.values() if site.greeted and site.linked and not site.is_paused]
+        here = [site for site in here if not among or site.id in among]
         return [_yard(site) for site in here if any(each <= site.capabilities.keys() for each in needed)]
 
 
@@ -144,11 +147,12 @@ def _cost(labels: dict[str, str]) -> float:
 
 
 def _rules(plan: Plan) -> CoordinationPlan | None:
-    """Those of the first task, if the run as a whole says so and no task says otherwise."""
+    """Those of the first task, if the run as a whole says so and no task says otherwise; of a hierarchy, those of its cloud."""
     tasks = list(_every(plan.tasks))
     if any(task.site is not None for task in tasks):
         return None
-    chosen = [task.coordination for task in tasks if task.capability and task.role is Role.WORK]
+    asked = [task.coordination for task in tasks if task.capability and task.role is Role.WORK]
+    chosen = [level.coordination if (level := cloud_level(by)) is not None else by for by in asked]
     auctioned = chosen and all(by is not None and by.protocol == "auction" for by in chosen)
     return chosen[0] if auctioned and _HEAD.decode(plan.document).coordination is not None else None
 

@@ -4,14 +4,17 @@ from itertools import islice
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from tiercel.cli.options import Format, Output, Server, noun
 from tiercel.cli.run import RunArgument, print_outcome
 from tiercel.cli.run_control import Wait
+from tiercel.cli.run_growing import text_of
 from tiercel.cli.run_syncing import app
 from tiercel.cli.show import Table, note, print_json
 from tiercel.cli.text import short, when
 from tiercel.cli.values import worded
+from tiercel.cli.yaml_text import read_yaml
 from tiercel.client import DEFAULT_SERVER, Client
 
 __all__ = ["app"]
@@ -37,6 +40,7 @@ def show(run: RunArgument, server: Server = DEFAULT_SERVER, output: Output = For
     table.print()
     if found["more"]:
         note(f"and {found['more']:,} more tasks")
+    _mandates(found.get("mandates", []))
     for each in found["negotiations"]:
         note(f"{each['task']} at {each['site']}, {each['protocol']} round {each.get('round', 1)}, {each['phase']}: {each['why']}")
         _offers(each.get("given", []))
@@ -63,6 +67,23 @@ def awards(
         _award(award)
 
 
+def _mandates(mandates: list[dict[str, Any]]) -> None:
+    """Who decides by whose word, what of it is used, and until when."""
+    table = Table(("level", "name", "by", "protocol", "tasks", "cost", "scope", "expires", "without above", "epoch", "state"))
+    for each in mandates:
+        tasks = f"{each['tasks_used']:,} of {each['tasks']:,}" if "tasks" in each else f"{each['tasks_used']:,}"
+        cost = f"{each['cost_used']:g} of {each['cost']:g}" if "cost" in each else f"{each['cost_used']:g}"
+        scope = short(", ".join([*each.get("capabilities", ()), *each.get("names", ())]), 40)
+        expires = when(each["expires"]) if each.get("expires") else ""
+        epoch = (
+            f"{each['epoch'] >> 32}.{each['epoch'] & 0xFFFFFFFF}" if each["epoch"] else ""
+        )  # Of the home; since which version.
+        ends = expires, each.get("on_loss", "continue"), epoch, each["state"]
+        table.rows.append((each["level"], each["name"], each["by"], each["protocol"], tasks, cost, scope, *ends))
+    if mandates:
+        table.print()
+
+
 def _award(award: dict[str, Any]) -> None:
     detail = award["detail"]
     who = award["agent"] or ("nobody" if award["task"] else f"site {award['site']}")
@@ -87,10 +108,14 @@ def change(
     protocol: Annotated[
         str,
         typer.Argument(
-            metavar="PROTOCOL[,NAME=VALUE...]",
-            help="direct, auction, leader, consensus, with what belongs to it: auction,evaluator=fastest,wait=300ms.",
+            metavar="[PROTOCOL[,NAME=VALUE...]]",
+            help="direct, auction, leader, consensus, with what belongs to it: auction,evaluator=fastest,wait=300ms. "
+            "hierarchical has levels, which stand in a --file.",
         ),
-    ],
+    ] = "",
+    file: Annotated[
+        str, typer.Option(metavar="FILE", help="YAML or JSON instead: `coordination`, as in a definition; - reads the input.")
+    ] = "",
     task: Annotated[str, typer.Option(help="Only this task; without it, all that agents do.")] = "",
     idempotency_key: Annotated[str, typer.Option("--idempotency-key", help="Asked again under it, it is one order.")] = "",
     wait: Wait = 2.0,
@@ -98,8 +123,24 @@ def change(
     output: Output = Format.TABLE,
 ) -> None:
     """Let tasks that nobody has in hand find their agents by another protocol."""
-    said = worded(protocol, "protocol", "PROTOCOL")
+    if bool(protocol) == bool(file):
+        raise typer.BadParameter("say either PROTOCOL or --file FILE", param_hint="PROTOCOL")
+    said = coordination_in(text_of(file), file) if file else worded(protocol, "protocol", "PROTOCOL")
     asked = {"protocol": said} if isinstance(said, str) else said
     with Client(server) as client:
         outcome: Any = client.coordinate(run, asked, task=task, wait_s=wait, idempotency_key=idempotency_key)
     print_outcome(outcome, output)
+
+
+def coordination_in(text: str, source: str) -> str | dict[str, Any]:
+    """What the text says of `coordination`: a word or a mapping, alone or under that name. Raises BadParameter."""
+    try:
+        found = read_yaml(text)
+    except yaml.YAMLError as error:
+        raise typer.BadParameter(f"{source} is neither YAML nor JSON: {error}", param_hint="--file") from None
+    if isinstance(found, dict) and found.keys() == {"coordination"}:
+        found = found["coordination"]
+    if isinstance(found, str) or (isinstance(found, dict) and "protocol" in found):
+        return found
+    what = ", ".join(map(str, found)) or "an empty mapping" if isinstance(found, dict) else type(found).__name__
+    raise typer.BadParameter(f"{source} holds {what}; allowed: `coordination`, with a `protocol`", param_hint="--file")

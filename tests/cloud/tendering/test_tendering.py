@@ -162,3 +162,22 @@ def test_a_custom_score_reads_labels_parameters_and_inputs(cloud: Control, score
     assert sites(cloud, run) == [["airport"]]
     assert [event.evaluator for event in tenders(cloud)] == ["custom"]
     assert "the best of 2" in msgspec.json.decode(tenders(cloud)[0].detail)["reason"]
+
+
+def test_a_level_of_the_cloud_tenders_among_its_sites(cloud: Control) -> None:
+    """By its own rules; without a site of its scope the run waits, and says for which."""
+    tasks: dict[str, dict[str, Any]] = {"a": {"capability": "pick"}}
+    for number, (protocol, among, found) in enumerate(
+        [
+            ("auction", [], ["harbour"]),
+            ("auction", ["airport"], ["airport"]),
+            ("direct", ["harbour"], ["harbour"]),
+            ("direct", ["quarry"], []),
+        ]
+    ):
+        level = {"level": "cloud", "protocol": protocol, **({"scope": {"sites": among}} if among else {})}
+        levels = {"protocol": "hierarchical", "levels": [level, {"level": "site", "protocol": "direct"}]}
+        (run,) = cloud.start(plan_of(tasks, name=f"levels{number}", coordination=levels))
+        assert sites(cloud, [run]) == [found]
+    assert [event.site for event in tenders(cloud)] == ["harbour", "airport"]
+    assert cloud.planner.runs[run].waits_for == "a site that its coordination allows (quarry) to link to the cloud"
