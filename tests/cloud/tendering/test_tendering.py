@@ -179,5 +179,6 @@ def test_a_level_of_the_cloud_tenders_among_its_sites(cloud: Control) -> None:
         levels = {"protocol": "hierarchical", "levels": [level, {"level": "site", "protocol": "direct"}]}
         (run,) = cloud.start(plan_of(tasks, name=f"levels{number}", coordination=levels))
         assert sites(cloud, [run]) == [found]
+        waits_for = cloud.planner.runs[run].waits_for
+        assert waits_for == ("" if found else "a site that its coordination allows (quarry) to link to the cloud")
     assert [event.site for event in tenders(cloud)] == ["harbour", "airport"]
-    assert cloud.planner.runs[run].waits_for == "a site that its coordination allows (quarry) to link to the cloud"
