@@ -1,7 +1,9 @@
 """The processes of a local system: each is one Ray actor that serves from its constructor, restarted by Ray when it dies."""
 
 import contextlib
+import math
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ from sync.identity.names import server_name
 
 STARTED_S_MAX = 60.0
 STOPPED_S_MAX = 12.0
+LIVED_S_MIN = 30.0
+"""A node that has died so soon after it came back (which takes a few seconds by itself) has not died by chance."""
 
 
 class StartFailed(RuntimeError):
@@ -32,12 +36,14 @@ class StartFailed(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A node that died: `pid` is its new process, 0 if it did not come back, and then `reason` says why."""
+    """A node that died: `pid` is its new process, 0 if it did not come back, and then `reason` says why. `again`: it had only
+    just come back, so what ended it may end it for ever."""
 
     node: str
     pid_before: int
     pid: int
     reason: str = ""
+    again: bool = False
 
 
 class Node:
@@ -49,6 +55,7 @@ class Node:
         self._handle = make()
         self._process: psutil.Process | None = None
         self._reason = ""
+        self._back_s = -math.inf
 
     @property
     def pid(self) -> int:
@@ -79,7 +86,8 @@ class Node:
             return Change(self.name, before, 0, self._reason) if self._reason != reason else None
         except (RayError, psutil.NoSuchProcess):
             return None  # On its way: seen at the next call.
-        return Change(self.name, before, self.pid)
+        again, self._back_s = time.monotonic() - self._back_s < LIVED_S_MIN, time.monotonic()
+        return Change(self.name, before, self.pid, again=again)
 
     def ask_to_stop(self, *arguments: float) -> Any:
         """The answer to come, for `stop`."""

@@ -18,7 +18,7 @@ from cloud.admission import RUNS_ACTIVE_MAX
 from deploy.directories import DirectoryInUse
 from deploy.founding import FoundedOtherwise, as_founded
 from deploy.layout import PEER_PORT, PortsTaken, SiteConfig, SystemConfig
-from deploy.watching import Leaders
+from deploy.watching import Leaders, Restarts
 from edge.group.values import SIZES
 from tiercel.client import DEFAULT_SERVER, ApiError, Client, ServerUnreachable
 
@@ -144,25 +144,16 @@ def _start(system: "LocalSystem") -> None:
 def _watch(system: "LocalSystem") -> None:
     grouped = {site.name for site in system.config.sites if site.nodes > 1}
     with Client(system.config.api_url) as client:
-        leaders = Leaders()
+        leaders, restarts = Leaders(), Restarts(system.data.logs)
         while True:
             time.sleep(POLL_S)
-            _tell_changes(system)
+            for change in system.poll():
+                if words := restarts.words(change):
+                    typer.echo(f"{_clock()} {change.node}: {words}", err=not change.pid)
             if grouped:
                 with contextlib.suppress(ServerUnreachable, ApiError):
                     for line in leaders.news({site["id"]: site.get("group") for site in client.sites()}):
                         typer.echo(f"{_clock()} {line}")
-
-
-def _tell_changes(system: "LocalSystem") -> None:
-    for change in system.poll():
-        if change.pid:
-            typer.echo(
-                f"{_clock()} {change.node}: process {change.pid_before} died; Ray restarted it as {change.pid}, "
-                "and it went on from its log"
-            )
-        else:
-            typer.echo(f"{_clock()} {change.node}: does not start: {change.reason}; trying again", err=True)
 
 
 def _describe(system: "LocalSystem") -> None:

@@ -7,11 +7,15 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from tiercel.answers import Frame, RunSummary, ServerUnreachable, Site, SiteGroup
 from tiercel.client import Client
+
+if TYPE_CHECKING:
+    from deploy.nodes import Change
 
 ENDED = frozenset(("completed", "failed", "cancelled"))
 RATE_WINDOW_S = 3.0
@@ -78,6 +82,26 @@ class Leaders:
                 self._terms[site] = group["term"]
                 lines.append(f"{site}: box {group['leader']} leads, in term {group['term']}")
         return lines
+
+
+class Restarts:
+    """What is said of nodes that have died; of one that ends again and again, once."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._ailing: set[str] = set()
+
+    def words(self, change: "Change") -> str:
+        """Empty if it has been said."""
+        if not change.pid:
+            return f"does not start: {change.reason}; trying again"
+        if change.again:
+            said = change.node in self._ailing
+            self._ailing.add(change.node)
+            why = self._logs / f"{change.node.replace(' ', '-')}.log"
+            return "" if said else f"ends again and again, and Ray goes on starting it; {why} says why"
+        self._ailing.discard(change.node)
+        return f"process {change.pid_before} died; Ray restarted it as {change.pid}, and it went on from its log"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from coordination.group.founding import Refusal
 from edge.driver import EdgeConfig
 from edge.enrolling.main import command as join_cloud
 from edge.group.driver import edge_node
@@ -119,7 +120,7 @@ def run(
             box=box,
         )
         run_node(run_until_signalled(lambda: edge_node(config)))
-    except (LogError, ValueError, OSError, RuntimeError) as error:
+    except (LogError, Refusal, ValueError, OSError, RuntimeError) as error:
         typer.echo(f"tiercel edge: {error}", err=True)
         raise typer.Exit(1) from None
 

@@ -1,6 +1,9 @@
 """deploy/watching.py: how far the work has got, site by site."""
 
-from deploy.watching import Leaders, Rate, Share, shares
+from pathlib import Path
+
+from deploy.nodes import Change
+from deploy.watching import Leaders, Rate, Restarts, Share, shares
 from tests.deploy.runs import run_of
 from tiercel.answers import SiteGroup
 
@@ -39,3 +42,15 @@ def test_who_leads_is_told_once() -> None:
     assert leaders.news({"harbour": first, "airport": None}) == []
     assert leaders.news({"harbour": later}) == ["harbour: box c leads, in term 4"]
     assert leaders.news({"harbour": first}) == []
+
+
+def test_a_node_that_cannot_live_is_told_of_once() -> None:
+    """A death by chance is told each time; of a node that ends as soon as it is back, only that, and where to look."""
+    restarts = Restarts(Path("/data/logs"))
+    assert restarts.words(Change("harbour-c", 1, 2)).startswith("process 1 died; Ray restarted it as 2")
+    said = restarts.words(Change("harbour-c", 2, 3, again=True))
+    assert (said.partition(",")[0], "/data/logs/harbour-c.log" in said) == ("ends again and again", True)
+    assert restarts.words(Change("harbour-c", 3, 4, again=True)) == ""
+    assert "harbour-agents.log" in restarts.words(Change("harbour agents", 5, 6, again=True))
+    assert restarts.words(Change("harbour-c", 4, 7)).startswith("process 4 died")
+    assert restarts.words(Change("harbour-c", 7, 0, "no room")) == "does not start: no room; trying again"

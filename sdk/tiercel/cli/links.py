@@ -17,12 +17,17 @@ STATUS_TIMEOUT_S = 5.0
 
 
 def print_edge(found: dict[str, Any]) -> None:
-    """A site as it knows itself."""
+    """A site as it knows itself; of a box that does not lead, what that knows: the group."""
+    group = found.get("group")
+    if group is not None and group["node"] != group["leader"]:
+        print_members(group)
+        note(f"box {group['node']} does not lead: what the site does is told by {group['leader'] or 'the one that will lead'}")
+        return
     halted = found["halted"] or "no"
     row = found["site"], found["boot"], found["agents"], found["running_tasks"], found["ready_tasks"], halted
     Table(("site", "boot", "agents", "running", "ready", "halted"), [row]).print()
     print_standing(found["link"])
-    if (group := found.get("group")) is not None:
+    if group is not None:
         print_members(group)
     if forgotten := found.get("forgotten"):
         note(f"{forgotten} attempts were written off too long ago: if their agents have done them after all, nobody notices")

@@ -58,7 +58,10 @@ async def test_an_operator_sees_the_group_and_makes_another_lead(tmp_path: Path)
         assert (refused.exit_code, refused.stderr) == (1, f"tiercel edge group: {follower} leads already\n")
         shown = await typed("site", "status", "--socket", socket(boxes, follower))
         assert shown.exit_code == 0
-        assert "leads" in shown.stdout
+        assert "link to" in shown.stdout
+        of_follower = await typed("site", "status", "--socket", socket(boxes, leader))
+        assert f"box {leader} does not lead: what the site does is told by {follower}" in of_follower.stderr
+        assert "link to" not in of_follower.stdout
 
 
 @pytest.mark.usefixtures("calm")
@@ -78,6 +81,23 @@ async def test_a_fourth_box_is_added_and_the_leader_removed(tmp_path: Path) -> N
         assert removed.exit_code == 0, removed.stderr
         following = await boxes.leader(but=leader)
         assert [member.node for member in (await following.members()).members] == [each for each in "abcd" if each != leader]
+
+
+@pytest.mark.usefixtures("calm")
+@pytest.mark.asyncio
+async def test_a_box_without_its_disk_ends_and_says_what_helps(tmp_path: Path) -> None:
+    """In one sentence, and no stack of errors."""
+    async with site(tmp_path) as boxes:
+        await boxes.leader()
+        await boxes.stop("c")
+        peers = ",".join(f"{name}={boxes.peers[name]}" for name in "abc")
+        where = ("--data", str(tmp_path / "new"), "--run-dir", str(boxes.run_dir), "--cloud", boxes.links)
+        ended = await typed("edge", "start", "--site", "harbour", "--node", "c", "--peers", peers, *where)
+    assert ended.exit_code == 1
+    said = ended.stderr.splitlines()[-1]
+    assert said.startswith("tiercel edge: member c of the group harbour is not the one that the group knows under this name")
+    assert said.endswith("tiercel edge group remove c, and add the box under a name that was never used, with --join")
+    assert "founding.py" not in ended.stderr
 
 
 @pytest.mark.asyncio
