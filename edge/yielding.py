@@ -216,7 +216,7 @@ class Yielding(Part):
         if run in home.fragments:
             return  # Said again.
         fragment = restore_moved(run, home.plans[definition_of(event.body)], event.body)
-        taken = FragmentTaken(event.epoch, event.body, event.begun_ms)
+        taken = FragmentTaken(event.epoch, event.body, event.begun_ms, event.spent)
         out.append(Append(home.stream, run, event.epoch, taken))
         home.tell(run, taken)
         home.take_in(fragment, min(event.begun_ms or now.wall_ms, now.wall_ms), now, out)

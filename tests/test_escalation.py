@@ -3,9 +3,9 @@
 from typing import Any
 
 from cloud.control.open import open_incidents
-from cloud.escalating.mandates import Book, CloudMandates
-from tests.test_moving import hands, other, where
-from tests.two_tiers import Tiers
+from cloud.escalating.mandates import CloudMandates
+from tests.test_moving import hands, move, other, where
+from tests.two_tiers import SITES, Tiers
 from tests.workflow.plans import plan_of
 from workflow.coordination_events import TaskEscalated
 from workflow.events import decode
@@ -102,11 +102,38 @@ def test_the_cloud_has_a_mandate_too() -> None:
     (incident,) = open_incidents(world.known(run))
     assert (incident.task, incident.code) == ("c", "budget")
     assert "cloud has decided 2 of the 2 tasks that it may" in incident.message
-    book = world.cloud.planner.escalations.mandates.book(run)
-    assert (book.whole.tasks, {site: each.levels[(site,)].spent.tasks for site, each in book.homes.items()}) == (
-        2,
-        {"harbour": 1, "airport": 1},
-    )
+    mandates = world.cloud.planner.escalations.mandates
+    assert mandates.whole(world.known(run)).tasks == 2
+    assert {site: each.level((site,)).spent.tasks for site, each in mandates.books[run].items()} == {"harbour": 1, "airport": 1}
+
+
+def test_a_site_decides_within_what_the_cloud_has_left() -> None:
+    """Sites have no bounds of their own: the run moves by a person's order, and the second site knows what the first spent."""
+    levels = [{"level": "cloud", "protocol": "direct", "budget": {"tasks": 3}}, {"level": "site", "protocol": "direct"}]
+    names = ("a", "b", "c", "d")
+    tasks = {
+        name: {"capability": "pick", "needs": [before] if before else []}
+        for before, name in zip(("", *names), names, strict=False)
+    }
+    world = Tiers([plan_of(tasks, coordination={"protocol": "hierarchical", "levels": levels})])
+    (run,) = world.runs
+    first = finish(world, run)
+    assert isinstance(move(world, run), str)
+    world.drain()
+    finish(world, run)
+    assert where(world, run) == other(first)
+    world.wires[where(world, run)].site.restart()
+    world.wires[where(world, run)].ends = None
+    world.wires[where(world, run)].link()
+    world.drain()
+    for name in SITES[where(world, run)]:
+        world.wires[where(world, run)].site.join(name)
+    finish(world, run)
+    (incident,) = open_incidents(world.known(run))
+    assert (incident.task, incident.code) == ("d", "budget")
+    told = escalated(world, run)[-1]
+    assert (told.level, told.name, told.to, told.whose) == ("site", other(first), "cloud", ("cloud",))
+    assert "cloud has decided 3 of the 3 tasks that it may" in incident.message
 
 
 def test_a_run_stays_where_the_cloud_may_send_it() -> None:
@@ -126,10 +153,10 @@ def test_both_sides_count_alike() -> None:
     site = world.wires[where(world, run)].site
     mandates, planner = site.core.mandates, world.cloud.planner
     assert mandates.spent[run].levels
-    assert planner.escalations.mandates.book(run).homes[site.name] == mandates.spent[run]
+    assert planner.escalations.mandates.books[run][site.name] == mandates.spent[run]
     again = CloudMandates(planner)
     again.restore(planner.escalations.mandates.save())
     assert again.books == planner.escalations.mandates.books
     finish(world, run)
     finish(world, run)
-    assert planner.escalations.mandates.book(run) == Book()
+    assert planner.escalations.mandates.books == {}

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from sync.accounts import Account
 from workflow.event import Blob
 from workflow.events import Event, RunCreated, register
 
@@ -38,7 +39,8 @@ class FragmentMoved(Event, frozen=True):
     """The cloud gave the run to another site under a new epoch, with its whole state (see workflow.moving). `created` says what
     RunCreated said: a cloud that has lost its own stream knows the run from here. `taken_from`: the site that had the run and has
     not given it up (a forced move); what was in its agents' hands has an unknown outcome in `body`. `begun_ms`:
-    since when (UTC) the run's whole time counts, if it has a timeout; 0 from a cloud of the version before."""
+    since when (UTC) the run's whole time counts, if it has a timeout; 0 from a cloud of the version before. `spent`: what homes
+    of before have decided under the cloud's mandate, as far as the cloud has heard; None: nothing."""
 
     command: str
     site: str
@@ -47,15 +49,17 @@ class FragmentMoved(Event, frozen=True):
     created: RunCreated
     taken_from: str = ""
     begun_ms: int = 0
+    spent: Account | None = None
 
 
 class FragmentTaken(Event, frozen=True):
-    """The site became the run's home under `epoch`, beginning with this state, and decides for it from here on. `begun_ms` as in
-    FragmentMoved."""
+    """The site became the run's home under `epoch`, beginning with this state, and decides for it from here on. `begun_ms` and
+    `spent` as in FragmentMoved."""
 
     epoch: int
     body: bytes
     begun_ms: int = 0
+    spent: Account | None = None
 
 
 class FragmentSuperseded(Event, frozen=True):

@@ -1,5 +1,5 @@
 """What the levels of a hierarchy have spent of what was delegated to them, folded from a run's events: alike at its home, which
-decides by it, and at the cloud, which shows it and goes by the sum of what the run's homes have spent.
+decides by it, and at the cloud, which shows it. What counts for the cloud goes along when the run moves.
 
 A mandate's epoch grows with every home of the run, and with everything that gives new mandates: a person's order for the whole
 run, and that a run which had ended goes on. What was spent counts under one epoch.
@@ -18,13 +18,14 @@ from workflow.coordination_events import (
 )
 from workflow.event import Event
 from workflow.events import TaskLost
+from workflow.home_events import FragmentTaken
 from workflow.homes import attempt_of
 from workflow.steering_events import FragmentReopened
 
 HIERARCHICAL = "hierarchical"
-FOLDED = (TaskDelegated, TaskAwarded, TaskLost, MandateGiven, MandateEnded, CoordinationChanged, FragmentReopened)
+FOLDED = (FragmentTaken, TaskDelegated, TaskAwarded, TaskLost, MandateGiven, MandateEnded, CoordinationChanged, FragmentReopened)
 Path = tuple[str, ...]
-"""Names from the site on: (harbour), (harbour, north), (harbour, north, anna)."""
+"""Names from the site on: (harbour), (harbour, north), (harbour, north, anna). Of the cloud, above them all: ()."""
 _HOME_BITS = 32
 
 
@@ -66,6 +67,8 @@ class Spending(msgspec.Struct, array_like=True):
     def fold(self, event: Event, site: str) -> bool:
         """One event of the run at its home. True if something was given back."""
         match event:
+            case FragmentTaken(spent=Account() as spent):
+                self.levels[()] = Standing(Account(dict(spent.awards), spent.cost))
             case MandateGiven(path=path, until_ms=until_ms):
                 known = self._at(path)
                 known.is_given, known.until_ms, known.is_over = True, until_ms, False
@@ -90,7 +93,7 @@ class Spending(msgspec.Struct, array_like=True):
             return
         why = _AWARD.decode(event.detail)
         path = why.path or ((site, group) if group else (site,))  # Events of before did not tell it.
-        for depth in range(1, len(path) + 1):
+        for depth in range(len(path) + 1):
             self._at(path[:depth]).spent.spend(event.task, why.cost)
         self.awarded[event.task] = Awarded(event.epoch, path, why.cost)
 
@@ -99,7 +102,7 @@ class Spending(msgspec.Struct, array_like=True):
         if award is None or attempt_of(award.token) != event.attempt:
             return False
         del self.awarded[event.task]
-        for depth in range(1, len(award.path) + 1):
+        for depth in range(len(award.path) + 1):
             self._at(award.path[:depth]).spent.give_back(event.task, award.cost)
         return True
 

@@ -230,10 +230,14 @@ class LevelPlan(msgspec.Struct, frozen=True, array_like=True):
     names: tuple[str, ...] = ()
 
     @property
+    def has_budget(self) -> bool:
+        """Is what it may give away counted?"""
+        return self.budget > 0 or self.cost_max >= 0
+
+    @property
     def is_bounded(self) -> bool:
         """Does its mandate say anything?"""
-        bounds = self.budget, self.expires_ms, self.cost_max >= 0, self.capabilities, self.names, self.on_loss != "continue"
-        return any(bounds)
+        return self.has_budget or any((self.expires_ms, self.capabilities, self.names, self.on_loss != "continue"))
 
 
 class TaskPlan(msgspec.Struct, frozen=True, gc=False):

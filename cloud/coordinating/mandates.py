@@ -10,7 +10,7 @@ from cloud.tendering.levels import CLOUD, level_in_force
 from sync.accounts import Account
 from workflow.coordinating import coordination_of, may_be_coordinated
 from workflow.fragment import Fragment
-from workflow.mandates import HIERARCHICAL, Path, Spending, Standing
+from workflow.mandates import HIERARCHICAL, Path, Standing
 from workflow.states import ENDED
 from workflow.tasks import CoordinationPlan, LevelPlan
 
@@ -58,20 +58,18 @@ def mandates_of(mandates: CloudMandates, run: Run) -> list[MandateView]:
 
 
 def _every(mandates: CloudMandates, run: Run) -> Iterator[MandateView]:
-    book, level = mandates.book(run.id), level_in_force(run)
+    level = level_in_force(run)
     if level is not None:
-        yield _view(level, (CLOUD,), "", "", Standing(book.whole), 0)
+        yield _view(level, (CLOUD,), "", "", Standing(mandates.whole(run)), 0)
     for fragment in run.fragments:
         plan = _hierarchy(fragment) if fragment is not None and not fragment.outcome else None
         if plan is None or fragment is None:
             continue
-        spending = book.homes.get(fragment.site) or Spending()
-        if spending.home != fragment.epoch:
-            spending = Spending(fragment.epoch)
+        spending = mandates.spending(run.id, fragment)
         has_groups = any(level.level == "group" for level in plan.levels)
         ranks = ("site", "group", "agent") if has_groups else ("site", "agent")
         site: Path = (fragment.site,)
-        for path in sorted({site, *spending.levels}):
+        for path in sorted({site, *spending.levels} - {()}):
             level = next((each for each in plan.levels if each.level == ranks[len(path) - 1]), None)
             by = path[-2] if len(path) > 1 else CLOUD
             if level is None:

@@ -1,7 +1,7 @@
 """What every level of a hierarchical run has decided so far, as the cloud has heard: a Part of the planner.
 
-Each home's spending is folded from its events by the code of the home itself. The cloud's own mandate is for all homes together:
-what one of them has decided is not given back when the run moves to the next.
+Each home's spending is folded from its events by the code of the home itself. The cloud's own mandate is for all homes, one after
+the other: what one of them has decided goes along to the next, which decides within it.
 """
 
 from math import inf
@@ -13,9 +13,8 @@ from cloud.part import Fold, Part
 from cloud.tendering.levels import CLOUD, level_in_force
 from coordination.hierarchy import Delegation, Mandate, Refusal, Wanted
 from sync.accounts import Account
-from workflow.coordination_events import TaskAwarded
 from workflow.event import Event
-from workflow.events import RunEnded, TaskLost
+from workflow.events import RunEnded
 from workflow.fragment import Fragment
 from workflow.mandates import FOLDED, Spending, renews
 
@@ -24,23 +23,14 @@ if TYPE_CHECKING:
     from cloud.runs import Run
 
 
-class Book(msgspec.Struct, array_like=True):
-    """Of one run: by site what was spent there, and `whole`, by all of them since `command`, with which the present mandates were
-    given."""
-
-    homes: dict[str, Spending] = {}
-    whole: Account = msgspec.field(default_factory=Account)
-    command: str = ""
-
-
 class CloudMandates(Part):
-    """The books of runs that have not ended and of which any level has decided something."""
+    """By run, and by site that is or was its home, what was spent there: of runs that have not ended."""
 
     name: ClassVar[str] = "mandates"
 
     def __init__(self, planner: "Planner") -> None:
         self._planner = planner
-        self.books: dict[str, Book] = {}
+        self.books: dict[str, dict[str, Spending]] = {}
 
     def own_folds(self) -> dict[type, Fold]:
         return {RunEnded: lambda site, run, event, time_ms: self._forget(run)}
@@ -54,9 +44,20 @@ class CloudMandates(Part):
     def restore(self, body: bytes) -> None:
         self.books = _BOOKS.decode(body)
 
-    def book(self, run: str) -> Book:
-        """Of the run; an empty one if nothing was decided."""
-        return self.books.get(run) or Book()
+    def spending(self, run: str, fragment: Fragment) -> Spending:
+        """Of the run at one of its homes."""
+        found = self.books.get(run, {}).get(fragment.site)
+        return found if found is not None and found.home == fragment.epoch else Spending(fragment.epoch)
+
+    def whole(self, run: "Run") -> Account:
+        """What counts for the cloud: of all homes that the run has, with what these were given along."""
+        found = Account()
+        for fragment in run.fragments:
+            own = self.spending(run.id, fragment).level(()).spent if fragment is not None else Account()
+            found.cost = round(found.cost + own.cost, 6)
+            for task, count in own.awards.items():
+                found.awards[task] = found.awards.get(task, 0) + count
+        return found
 
     def mandate(self, run: "Run") -> Mandate | None:
         """The cloud's own for the run; None if its definition names none."""
@@ -72,7 +73,7 @@ class CloudMandates(Part):
             tasks_max=level.budget,
             cost_max=level.cost_max if level.cost_max >= 0 else inf,
         )
-        return Mandate(given, self.book(run.id).whole)
+        return Mandate(given, self.whole(run))
 
     def refusal(self, run: "Run", fragment: Fragment, task: int) -> Refusal | None:
         """Why the cloud may not decide where the task goes; None if it may."""
@@ -84,29 +85,13 @@ class CloudMandates(Part):
         fragment = known.fragment(site) if known is not None else None
         if fragment is None:
             return
-        if renews(event):
-            book = self.books.setdefault(run, Book())
-            book.homes[site] = Spending(fragment.epoch, fragment.version)
-            if (command := getattr(event, "command", "")) != book.command:
-                book.whole, book.command = Account(), command
-            return
-        spending = self.book(run).homes.get(site)
-        if spending is None or spending.home != fragment.epoch:
-            spending = Spending(fragment.epoch)
-        before = spending.awarded.get(event.task) if isinstance(event, TaskLost) else None
-        is_back = spending.fold(event, site)
-        if not spending.levels and not spending.delegated:
-            return
-        book = self.books.setdefault(run, Book())
-        book.homes[site] = spending
-        if is_back and before is not None and isinstance(event, TaskLost):
-            if event.task in book.whole.awards:
-                book.whole.give_back(event.task, before.cost)
-        elif isinstance(event, TaskAwarded) and (award := spending.awarded.get(event.task)) and award.token == event.epoch:
-            book.whole.spend(event.task, award.cost)
+        spending = Spending(fragment.epoch, fragment.version) if renews(event) else self.spending(run, fragment)
+        spending.fold(event, site)
+        if spending.levels or spending.delegated or renews(event):  # Else it concerns no level.
+            self.books.setdefault(run, {})[site] = spending
 
     def _forget(self, run: str) -> None:
         self.books.pop(run, None)
 
 
-_BOOKS = msgspec.msgpack.Decoder(dict[str, Book])
+_BOOKS = msgspec.msgpack.Decoder(dict[str, dict[str, Spending]])

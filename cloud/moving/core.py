@@ -213,12 +213,16 @@ class Moving(Part):
             move.why, move.to = f"it is too large to be sent ({len(body):,} bytes, compressed)", ""
             return
         planner.acquaint(found.id, run.plan, now, out)
-        begun_ms = planner.lifetimes.begun_ms(run.id)
-        moved = FragmentMoved(move.command, found.id, epoch, body, run.created(), begun_ms=begun_ms)
+        moved = self.moved(run, move.command, found.id, epoch, body)
         planner.emit(planner.site_stream(found.id), run.id, epoch, moved, now, out)
         old.let_go(len(run.places))
         found.take_on(len(run.places))
         self.send_on(run, found.id, epoch, now, out)
+
+    def moved(self, run: Run, command: str, site: str, epoch: int, body: bytes, taken_from: str = "") -> FragmentMoved:
+        """What gives the run to its next home, with what it brings along."""
+        begun_ms, spent = self._planner.lifetimes.begun_ms(run.id), self._planner.escalations.mandates.whole(run)
+        return FragmentMoved(command, site, epoch, body, run.created(), taken_from, begun_ms, spent if spent.awards else None)
 
     def give_again(self, run: Run, site: str, now: Now, out: list[object]) -> int:
         """What gave the run to the site never got there, and is told once more. Returns the bytes of it."""
@@ -226,8 +230,7 @@ class Moving(Part):
         assert fragment is not None, "what was given is known here"
         planner.acquaint(site, run.plan, now, out)
         body, taken_from = state_for(fragment, site, fragment.epoch), next(iter(planner.taking.superseded.get(run.id, ())), "")
-        begun_ms = planner.lifetimes.begun_ms(run.id)
-        moved = FragmentMoved(self.moves[run.id].command, site, fragment.epoch, body, run.created(), taken_from, begun_ms)
+        moved = self.moved(run, self.moves[run.id].command, site, fragment.epoch, body, taken_from)
         planner.emit(planner.site_stream(site), run.id, fragment.epoch, moved, now, out)
         return len(body)
 
@@ -244,8 +247,7 @@ class Moving(Part):
             planner.end(run, Outcome("failed", words), now, out)
             return 0
         planner.acquaint(site, run.plan, now, out)
-        begun_ms = planner.lifetimes.begun_ms(run.id)
-        moved = FragmentMoved(planner.ids.next("c"), site, epoch, body, run.created(), begun_ms=begun_ms)
+        moved = self.moved(run, planner.ids.next("c"), site, epoch, body)
         planner.emit(planner.site_stream(site), run.id, epoch, moved, now, out)
         return len(body)
 

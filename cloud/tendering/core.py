@@ -102,8 +102,11 @@ class Tendering:
             self._planner.emit(self._planner.stream, run.id, BORN_EPOCH, RunTendered("custom", site, detail), now, out)
 
     def _without(self, run: Run) -> Placement | Unplaceable:
-        among = sites_of(level_of(run.plan))
-        return place(run.plan, run.inputs, self._planner.fleet, run.done_before(), among)
+        level = level_of(run.plan)
+        found = place(run.plan, run.inputs, self._planner.fleet, run.done_before(), sites_of(level))
+        if level is not None and level.has_budget and isinstance(found, Placement) and len(found.sites) > 1:
+            return Unplaceable("a site that can do all of it: the cloud's budget is for one site at a time")
+        return found
 
     def _by(self, plan: Plan) -> CoordinationPlan | None:
         """By which rules a run is tendered; None if it is not. What names a site goes there."""

@@ -1,15 +1,17 @@
 """The way of one task down the levels of a hierarchy, at its site: where it is, why, and what was said on the way."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
 
-from coordination.hierarchy import Descent, Level, Reason
+from coordination.hierarchy import TOP, Descent, Level, Reason
 from edge.coordinating.seeker import Seeker
 from edge.roster import Slot
 from sync.values import AgentId
 from workflow.coordinating import Award
+from workflow.mandates import Path
 from workflow.tasks import CoordinationPlan, GroupOfAgents, LevelPlan
 
 UNGROUPED = "-"
@@ -23,13 +25,26 @@ REASONS: dict[str, Reason] = {
 
 
 class Missed(NamedTuple):
-    """A level has not decided. With a `depth` it is the level there whose mandate is in the way, else the one that was asked;
-    `whose` are levels below it whose mandates are."""
+    """A level has not decided. With a `depth` it is the level there whose mandate is in the way (0: the cloud), else the one that
+    was asked; `whose` are levels whose mandates are."""
 
     reason: Reason
     message: str
     depth: int = -1
     whose: tuple[str, ...] = ()
+
+
+class Deck(NamedTuple):
+    """A level that has, or had, its say: the cloud (depth 0), the site (1), and so on; and what the definition says of it."""
+
+    depth: int
+    plan: LevelPlan
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """As people call it."""
+        return f"{self.plan.level} {self.path[-1]}" if self.path else self.plan.level
 
 
 class Chosen(NamedTuple):
@@ -43,7 +58,7 @@ class Chosen(NamedTuple):
 @dataclass(slots=True)
 class Course:
     """One task on its way down. `via` is the protocol that seeks its agent now; `told` the escalation that was recorded last;
-    `bound` the depth of the level by whose budget bids were bounded (-1: none)."""
+    `bound` the level by whose budget bids were bounded."""
 
     plan: CoordinationPlan
     descent: Descent
@@ -55,12 +70,22 @@ class Course:
     told: tuple[str, str] = ("", "")
     why: str = "waits for its site to choose"
     said: Missed | Chosen | None = None  # What came of `via`: seen to in the next turn.
-    bound: int = -1
+    bound: Deck | None = None
 
     def level(self, depth: int = -1) -> LevelPlan | None:
         """What the definition says of the level where the task is, or at a depth; None of a site that it does not name."""
-        name = self.descent.levels[len(self.descent.path) if depth < 0 else depth].name
+        return self._named(self.descent.levels[len(self.descent.path) if depth < 0 else depth].name)
+
+    def _named(self, name: str) -> LevelPlan | None:
         return next((level for level in self.plan.levels if level.level == name), None)
+
+    def decks(self) -> Iterator[Deck]:
+        """All levels from the cloud down to where the task is, of those that the definition names."""
+        whole = self.descent.whole
+        for depth in range(len(whole) + 1):
+            plan = self.level(depth - 1) if depth else self._named(TOP)
+            if plan is not None:
+                yield Deck(depth, plan, whole[:depth])
 
     def names_of(self, slot: Slot) -> tuple[str, ...]:
         """In which groups the agent is, of the second level on."""
@@ -68,7 +93,7 @@ class Course:
 
     def leave(self) -> None:
         """Nobody seeks for it now."""
-        self.via, self.due_ms, self.bound = None, 0, -1
+        self.via, self.due_ms, self.bound = None, 0, None
 
     def award(self, protocol: str, award: Award, cost: float) -> Award:
         """The award of the last level, with how it came there, by whom, and at what cost."""

@@ -22,7 +22,7 @@ import msgspec
 from coordination.auction.bids import Fault
 from coordination.hierarchy import TOP, Loss, Wanted
 from edge.coordinating.auctions import standing_cost
-from edge.coordinating.courses import REASONS, Chosen, Course, Missed, descent_of, group_of, is_in, offer_to
+from edge.coordinating.courses import REASONS, Chosen, Course, Deck, Missed, descent_of, group_of, is_in, offer_to
 from edge.coordinating.mandates import Mandates
 from edge.coordinating.seeker import Given, Giving, Lot, Negotiation, Seeker
 from edge.home import Home
@@ -76,10 +76,10 @@ class Levels:
 
 
 class Left(NamedTuple):
-    """What the task may cost, by the level (its depth) that has least left; -1: no level says so."""
+    """What the task may cost, by the level that has least left; None: no level says so."""
 
     cost: float = inf
-    depth: int = -1
+    deck: Deck | None = None
 
 
 @dataclass(slots=True)
@@ -156,11 +156,11 @@ class Hierarchical(Seeker):
 
     def missed(self, lot: Lot, course: Course, code: str, message: str, *, is_dear: bool) -> None:
         """The protocol of a level has found nobody; `is_dear`: at that price."""
-        depth, reason = course.bound, REASONS.get(code, "no_decision")
-        if is_dear and depth >= 0:
+        bound, reason = course.bound, REASONS.get(code, "no_decision")
+        if is_dear and bound is not None:
             left = self._left(lot, course).cost
-            name = f"{course.descent.levels[depth].name} {course.descent.whole[depth]}"
-            said = Missed("budget", f"{name} has {left:g} of its budget left, and nobody does it for that", depth)
+            message = f"{bound.name} has {left:g} of its budget left, and nobody does it for that"
+            said = Missed("budget", message, bound.depth, (bound.name,))
         elif course.descent.is_at_agent:
             said = Missed("rejected", f"{course.descent.at} does not take it")
         else:
@@ -307,8 +307,8 @@ class Hierarchical(Seeker):
         course.due_ms = now.mono_ms + max(GROUP_WAIT_MS, 8 * level.wait_ms)
         group = group_of(course, level, slots, is_whole=self._is_whole(lot, course, slots))
         inner = msgspec.structs.replace(level, group=group, otherwise="fail")
-        if level.protocol == "auction" and (left.cost < level.price_max or (level.price_max < 0 and left.depth >= 0)):
-            inner, course.bound = msgspec.structs.replace(inner, price_max=left.cost), left.depth
+        if level.protocol == "auction" and left.deck is not None and not 0 <= level.price_max <= left.cost:
+            inner, course.bound = msgspec.structs.replace(inner, price_max=left.cost), left.deck
         course.via.seek(fragment, lot.task, inner, now, out)
 
     def _is_whole(self, lot: Lot, course: Course, slots: list[Slot]) -> bool:
@@ -319,21 +319,19 @@ class Hierarchical(Seeker):
     # Mandates ---------------------------------------------------------------------------------------------------------
 
     def _barred(self, lot: Lot, course: Course, cost: float) -> Missed | None:
-        """Which level, from the site to where the task is, may not decide it at this cost, and why."""
-        fragment, whole = self.home.fragments[lot.run], course.descent.whole
-        for depth in range(len(whole)):
-            plan = course.level(depth)
-            refusal = self.mandates.refusal(fragment, lot.task, plan, whole[: depth + 1], cost) if plan is not None else None
+        """Which level, from the cloud to where the task is, may not decide it at this cost, and why."""
+        fragment = self.home.fragments[lot.run]
+        for deck in course.decks():
+            refusal = self.mandates.refusal(fragment, lot.task, deck.plan, deck.path, cost)
             if refusal is not None:
-                return Missed(*refusal, depth=depth)
+                return Missed(*refusal, deck.depth, (deck.name,) if refusal.reason in MANDATE else ())
         return None
 
     def _left(self, lot: Lot, course: Course) -> Left:
         """What the task may cost."""
-        fragment, whole = self.home.fragments[lot.run], course.descent.whole
-        plans = ((depth, plan) for depth in range(len(whole)) if (plan := course.level(depth)) is not None)
-        lefts = (Left(self.mandates.mandate(fragment, plan, whole[: depth + 1]).left, depth) for depth, plan in plans)
-        return min((left for left in lefts if left.cost < inf), default=Left())
+        fragment = self.home.fragments[lot.run]
+        lefts = [Left(self.mandates.mandate(fragment, deck.plan, deck.path).left, deck) for deck in course.decks()]
+        return min((left for left in lefts if left.cost < inf), key=lambda left: left.cost, default=Left())
 
     def _go_without(self, lot: Lot, course: Course, said: Missed, now: Now, out: list[object]) -> Missed | None:
         """Nobody leads the level, or who does is silent: what is below goes on as its mandate says. If it may not, why."""
@@ -375,8 +373,8 @@ class Hierarchical(Seeker):
         if missed.reason == "cut_off":  # There is nobody above to ask: it is looked at again now and then.
             course.why, course.due_ms = missed.message, now.mono_ms + AGAIN_MS
             return
-        if 0 <= missed.depth < len(course.descent.path):
-            course.descent.climb(missed.depth)
+        if 0 <= missed.depth <= len(course.descent.path):
+            course.descent.climb(max(0, missed.depth - 1))
         self._escalate(lot, course, missed, now, out)
 
     def _escalate(self, lot: Lot, course: Course, missed: Missed, now: Now, out: list[object]) -> None:

@@ -22,7 +22,7 @@ from workflow.coordination_events import MandateEnded, MandateGiven
 from workflow.event import Event
 from workflow.events import FragmentEnded
 from workflow.fragment import Fragment
-from workflow.home_events import FragmentDropped, FragmentYielded
+from workflow.home_events import FragmentDropped, FragmentTaken, FragmentYielded
 from workflow.mandates import FOLDED, Path, Spending, renews
 from workflow.tasks import LevelPlan
 
@@ -84,7 +84,7 @@ class Mandates(Part):
         standing = spending.level(path)
         given = Delegation(
             level=level.level,
-            to=path[-1],
+            to=path[-1] if path else level.level,
             epoch=spending.epoch,
             capabilities=level.capabilities,
             runs=(fragment.run,),
@@ -114,6 +114,12 @@ class Mandates(Part):
         self.home.changed[fragment.run] = None
 
     def _fold(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
+        if is_own and isinstance(event, FragmentTaken):
+            self.spent.pop(run, None)
+            if event.spent is not None:
+                self.spent[run] = Spending(event.epoch)
+                self.spent[run].fold(event, self.home.site)
+            return
         fragment = self.home.fragments.look(run) if is_own else None
         if fragment is None:
             return

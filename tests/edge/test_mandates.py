@@ -389,7 +389,7 @@ def check_budgets(site: Site) -> None:
     """By the log alone: what stands of the awards is within each budget, and is what the site counts."""
     rows = [(path, spending.spent) for path, spending in site.core.mandates.spent["r1"].levels.items()]
     for path, account in rows:
-        most = (SITE_MAX, GROUP_MAX, (AGENT_MAX, 1e9))[len(path) - 1]
+        most = (SITE_MAX, SITE_MAX, GROUP_MAX, (AGENT_MAX, 1e9))[len(path)]
         assert account.tasks <= most[0], f"{path} has decided {account.tasks} tasks"
         assert account.cost <= most[1], f"{path} has spent {account.cost}"
     twin = accounts(site)
