@@ -1,7 +1,8 @@
 """The certificates of a system whose nodes somebody else places: made where they are missing, and anew when they are due.
 
 `python -m deploy.papers FOLDER NODE...` does it for containers: FOLDER/ca is the CA, and each FOLDER/NODE, which may be a volume,
-gets what the node of that name needs. As root it gives all to the user TIERCEL_UID, as which the nodes run.
+gets what the node of that name needs; NODE=SITE is one of several boxes of a site, each of which renews a certificate of its own.
+As root it gives all to the user TIERCEL_UID, as which the nodes run.
 """
 
 import os
@@ -77,9 +78,10 @@ class LocalPapers:
 def main(folder: Path, nodes: Sequence[str], owner: int = -1) -> None:
     """As the module says. Raises CertificateProblem, OSError."""
     lay_ca(folder / "ca")
-    for node in nodes:
-        lay(folder / "ca", folder / node, Identity(node), [] if node == CLOUD else [node])
-    for path in _all(folder / name for name in ("ca", *nodes)):
+    sites = {name: site or name for name, _, site in (node.partition("=") for node in nodes)}
+    for name, site in sites.items():
+        lay(folder / "ca", folder / name, Identity(site), [] if name == CLOUD else [name])
+    for path in _all(folder / name for name in ("ca", *sites)):
         if owner >= 0 and os.geteuid() == 0:
             os.chown(path, owner, owner)
 
@@ -92,5 +94,5 @@ def _all(folders: Iterable[Path]) -> Iterator[Path]:
 
 if __name__ == "__main__":
     if len(sys.argv) < 3:
-        sys.exit("usage: python -m deploy.papers FOLDER NODE...")
+        sys.exit("usage: python -m deploy.papers FOLDER NODE[=SITE]...")
     main(Path(sys.argv[1]), sys.argv[2:], int(os.environ.get("TIERCEL_UID", "-1")))

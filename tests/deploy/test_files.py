@@ -63,8 +63,10 @@ def test_the_containers_run_commands_that_exist() -> None:
 def test_the_boxes_of_a_site_know_each_other() -> None:
     """The second file makes of one site three boxes that found one group, each published where it says that agents reach it."""
     document = yaml.safe_load((DEPLOY / "compose.group.yaml").read_text())
-    boxes = {}
+    boxes, tls = {}, {}
     for name, service in document["services"].items():
+        if name == "certs":
+            continue
         options = parsed([*entrypoint("Dockerfile.edge"), *service["command"]])
         fields = ("node", "peers", "join", "peer_listen", "advertise", "listen")
         asked = Asked(**{each: options[each] for each in fields}, is_secured=True)
@@ -72,9 +74,27 @@ def test_the_boxes_of_a_site_know_each_other() -> None:
         published = service.get("ports", compose()["services"]["harbour"]["ports"])
         assert [f"{options['advertise']}:7444"] == published
         assert options["tls_dir"] == Path("/tls")
+        (tls[name],) = [each for each in service.get("volumes", compose()["services"]["harbour"]["volumes"]) if "/tls" in each]
+    assert len(set(tls.values())) == len(tls), "each renews its own"
     assert {box.node: box.peers for box in boxes.values() if box is not None} == {
         node: {"a": "harbour:7500", "b": "harbour-b:7500", "c": "harbour-c:7500"} for node in "abc"
     }
+
+
+def test_each_box_has_a_certificate_of_its_site(tmp_path: Path) -> None:
+    """`certs` of the second file makes one for each, in the volume of that box, beside those of the first."""
+    certs = yaml.safe_load((DEPLOY / "compose.group.yaml").read_text())["services"]["certs"]
+    _, _, module, folder, *nodes = certs["entrypoint"]
+    assert nodes[:3] == compose()["services"]["certs"]["entrypoint"][4:]
+    papers.main(tmp_path, nodes)
+    held = {name: certificates.read(tmp_path / name / "tls.crt") for name in ("harbour", "harbour-b", "harbour-c")}
+    assert {found.identity for found in held.values()} == {Identity("harbour")}
+    assert all(name in found.names for name, found in held.items()), "each is dialled by its own name"
+    assert len({found.fingerprint for found in held.values()}) == 3
+    assert (module, certs["volumes"]) == (
+        "deploy.papers",
+        [f"harbour-{box}-tls:{folder}/harbour-{box}" for box in "bc"],
+    )
 
 
 def test_only_loopback_ports_are_published() -> None:
