@@ -268,7 +268,7 @@ class EdgeNode:
                 if refused.code == CERTIFICATE:  # There was no link yet that could have noted it.
                     self.exchange.standings.of(CLOUD).refuse(refused.code, str(refused), self._now_ms(), fatal=False)
             except (grpc.RpcError, OSError, asyncio.InvalidStateError) as error:
-                self.exchange.standings.of(CLOUD).unreached(renewal.no_line(error))
+                self.exchange.standings.of(CLOUD).unreached(renewal.no_line(error), self._now_ms())
             if clock() - self._linked_s > RECONNECT_S_MAX:
                 backoff.reset()
             await asyncio.sleep(backoff.next_s())

@@ -2,6 +2,7 @@
 
     directory/ab/cdef...    complete and verified: 64 hex digits, the first two name the folder
     directory/partial/...   what has arrived so far of others; a broken transfer goes on where it stopped
+    directory/damaged/...   what the disk has made of some, found out later
 
 BlobStore blocks, so a coroutine calls it through asyncio.to_thread. An event may name a blob only after `complete` or
 `put` has returned: by then its bytes, its name and its folder are on the disk.
@@ -193,12 +194,18 @@ class BlobStore:
             return file.read(length)
 
     def verify(self, blob: Blob) -> None:
-        """Read a complete blob and compare its hash. Raises BlobMissing, BlobMismatch (the file is left for a person)."""
+        """Read a complete blob and compare its hash. Raises BlobMissing; BlobMismatch, and then it is held no more: what its file
+        has become lies in `damaged`, for a person."""
         if not self._holds(blob):
             raise BlobMissing(f"{_label(blob)} is not held here")
         with self._open(blob) as file:
-            if hashlib.file_digest(file, "sha256").digest() != blob.sha256:
-                raise BlobMismatch(f"{_label(blob)}: its file has changed on the disk; fetch it again from a peer")
+            if hashlib.file_digest(file, "sha256").digest() == blob.sha256:
+                return
+            with self._guard(blob), suppress(FileNotFoundError):
+                if os.path.samestat(self._path(blob).stat(), os.fstat(file.fileno())):  # And has not been fetched anew.
+                    (self.directory / "damaged").mkdir(exist_ok=True)
+                    self._path(blob).replace(self.directory / "damaged" / self._file_name(blob))
+        raise BlobMismatch(f"{_label(blob)}: its file had changed on the disk and was put aside; fetch it again from a peer")
 
     def find(self, digest: bytes) -> BlobName | None:
         """The complete blob of this digest, as large as its file is."""

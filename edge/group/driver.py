@@ -24,6 +24,7 @@ from edge.group.admin.checks import successor
 from edge.group.admin.service import Admin
 from edge.group.blobs import PeerChannels, SharedBlobs, Spreading
 from edge.group.repair.blobs import Repair
+from edge.group.repair.service import verify_files
 from edge.group.service import BLOBS, DOCUMENTS, POINTS, AdminServer, Doors, MemberServer, OnlyLeader
 from edge.group.status import follower_status, load_of, view_of
 from edge.group.values import Box
@@ -102,6 +103,7 @@ class GroupNode:
             self._describe(),
             self._watch(),
             self.repair.keep(),
+            verify_files(self.blobs, self.repair.damaged),
             verify_slowly(self.log, self._damage),
             retention.keep(lambda: not self.damaged.done(), self._damage),
         )

@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sync.identity.expiry import expiry_problem
 from sync.identity.files import TlsFiles
-from sync.identity.handshake import handshake_problem
+from sync.identity.handshake import NO_ANSWER, handshake_problem, tells_why
 from sync.identity.names import CLOUD, Identity, server_name
 from sync.replication import LinkRefused
 from tiercel.tls import State, state_of
@@ -138,10 +138,10 @@ class Renewal:
 
     def no_line(self, error: BaseException) -> str:
         """The other side could not be had: why. It is said once if it may be a matter of certificates."""
-        said = str(getattr(error, "details", lambda: None)() or error)
+        said = str(getattr(error, "details", lambda: None)() or error) or NO_ANSWER
         problem = handshake_problem(said, is_tls=self._files is not None)
         reason = problem or said
-        if reason == self._said or (self._files is None and not problem):
+        if reason == self._said or (self._files is None and not problem) or (self._said and not tells_why(reason)):
             log.debug("no link", reason=said)
             return reason
         self._said = reason

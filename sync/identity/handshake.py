@@ -23,6 +23,15 @@ KNOWN = (
     ("BAD_SIGNATURE", "the cloud's certificate is not of a CA that we trust: is ca.crt that of this cloud?"),
 )
 
+MUTE = ("Internal error from Core", "execute_batch", "start_batch", "RPC already finished", "Deadline Exceeded", "RPC cancelled")
+"""What gRPC says when a write failed before the reason was read, or nothing came in time: not why."""
+NO_ANSWER = "the other side does not answer in time"
+
+
+def tells_why(said: str) -> bool:
+    """Does it say what is wrong, or only that an attempt came to nothing?"""
+    return bool(said) and said != NO_ANSWER and not any(mark in said for mark in MUTE)
+
 
 def handshake_problem(said: str, *, is_tls: bool) -> str:
     """What is wrong between two that reach each other; empty if it is not known to be a matter of TLS."""

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 import msgspec
 
 from sync.commit import Row
+from sync.identity.handshake import tells_why
 from tiercel.v1 import sync_pb2
 
 REFUSAL_KINDS_MAX = 64
+TOLD_KEPT_MS = 60_000
 
 
 class Refusals(msgspec.Struct):
@@ -106,11 +108,13 @@ class LinkStanding(msgspec.Struct):
 
 @dataclass(slots=True)
 class Standing:
-    """What is counted of one peer. `connected`: how often the link came up; `events` and `bytes` are payloads since the start."""
+    """What is counted of one peer. `connected`: how often the link came up; `events` and `bytes` are payloads since the start.
+    `told_ms`: when it was last told why there is no link."""
 
     since_ms: int = 0
     connected: int = 0
     ended: str = ""
+    told_ms: int = 0
     refusals: Refusals = field(default_factory=Refusals)
     fatal: str = ""
     last_sync_ms: int = 0
@@ -133,20 +137,26 @@ class Standing:
 
     def up(self, now_ms: int) -> None:
         """The link is up."""
-        self.since_ms, self.connected, self.ended, self.fatal = now_ms, self.connected + 1, "", ""
+        self.since_ms, self.connected, self.ended, self.told_ms, self.fatal = now_ms, self.connected + 1, "", 0, ""
 
     def down(self, now_ms: int, reason: str, lost: int) -> None:
         """It is down."""
-        self.since_ms, self.ended, self.telemetry_lost = now_ms, reason, self.telemetry_lost + lost
+        self.since_ms, self.ended, self.told_ms, self.telemetry_lost = now_ms, reason, 0, self.telemetry_lost + lost
 
-    def unreached(self, reason: str) -> None:
-        """An attempt to dial the peer has failed: what is shown of a link that is down is why it does not come back."""
+    def unreached(self, reason: str, now_ms: int) -> None:
+        """An attempt to dial the peer has failed: what is shown of a link that is down is why it does not come back. An attempt
+        that does not tell why leaves what another one told within the last minute."""
+        if tells_why(reason):
+            self.told_ms = now_ms
+        elif self.told_ms and now_ms - self.told_ms <= TOLD_KEPT_MS:
+            return
         self.ended = reason
 
     def refuse(self, code: str, words: str, now_ms: int, *, fatal: bool) -> None:
         """One side refused to go on."""
         said = self.refusals
         said.count, said.last_code, said.last, said.last_at = said.count + 1, code, words, now_ms
+        self.told_ms = now_ms
         if code in said.by_code or len(said.by_code) < REFUSAL_KINDS_MAX:
             said.by_code[code] = said.by_code.get(code, 0) + 1
         if fatal:

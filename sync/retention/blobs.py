@@ -26,6 +26,10 @@ _BINARY_SIZED = re.compile(
     re.DOTALL,
 )
 _HEX_SIZED = re.compile(rb'(?=([0-9a-f]{64})", ?"size": ?([0-9]{1,18}))')
+# Most texts name nothing: that is seen without the expressions, which hold up all other threads for as long as they look.
+_MARK, _DIGITS = b"\xc4\x20", b"0" * 64
+_AS_DIGITS = bytes(48 if byte in b"0123456789abcdef" else 32 for byte in range(256))
+SLICE, NAMED_MAX = 16_384, 96
 
 
 @dataclass(slots=True)
@@ -56,13 +60,33 @@ def sweep(event_log: NodeLog, store: BlobStore, rest: Callable[[], None], grace_
 
 def names_in(text: bytes) -> set[bytes]:
     """Every digest that the text may name."""
-    return {*_BINARY.findall(text), *(bytes.fromhex(found.decode()) for found in _HEX.findall(text))}
+    found = set[bytes]()
+    for part in _slices(text):
+        if _MARK in part:
+            found.update(_BINARY.findall(part))
+        if _DIGITS in part.translate(_AS_DIGITS):
+            found.update(bytes.fromhex(digest.decode()) for digest in _HEX.findall(part))
+    return found
 
 
 def sizes_in(text: bytes) -> dict[bytes, int]:
     """What the text surely means as a value: each digest that it gives a size."""
-    binary = {digest: int.from_bytes(size[1:] or size) for digest, size in _BINARY_SIZED.findall(text)}
-    return binary | {bytes.fromhex(digest.decode()): int(size) for digest, size in _HEX_SIZED.findall(text)}
+    found = dict[bytes, int]()
+    for part in _slices(text):
+        if _MARK in part:
+            found.update((digest, int.from_bytes(size[1:] or size)) for digest, size in _BINARY_SIZED.findall(part))
+        if _DIGITS in part.translate(_AS_DIGITS):
+            found.update((bytes.fromhex(digest.decode()), int(size)) for digest, size in _HEX_SIZED.findall(part))
+    return found
+
+
+def _slices(text: bytes) -> Iterator[bytes]:
+    """Of a long text one piece after the other, each with the beginning of the next, where a name may end."""
+    if len(text) <= SLICE:
+        yield text
+        return
+    for begin in range(0, len(text), SLICE):
+        yield text[begin : begin + SLICE + NAMED_MAX]
 
 
 def snapshot_texts(event_log: NodeLog) -> Iterator[list[bytes]]:

@@ -187,8 +187,11 @@ def test_a_changed_file_is_found_by_verify(store: BlobStore) -> None:
     blob = store.put(DATA)
     path = store._path(blob)
     path.write_bytes(DATA[:-1] + b"?")
-    with pytest.raises(BlobMismatch, match="changed on the disk"):
+    with pytest.raises(BlobMismatch, match="changed on the disk and was put aside"):
         store.verify(blob)
+    assert (store.stat(blob).complete, (store.directory / "damaged" / blob.sha256.hex()).stat().st_size) == (False, blob.size)
+    store.put(DATA)
+    store.verify(blob)
 
 
 def test_a_blob_is_found_by_its_digest_alone(store: BlobStore) -> None:

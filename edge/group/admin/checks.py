@@ -70,6 +70,13 @@ def is_here(standing: Standing, peer: PeerStanding) -> bool:
     return peer.name == standing.member or peer.recent
 
 
+def keep_problem(standing: Standing, name: str, behind: str) -> str:
+    """Why the node is not removed yet, of which others may still have to fetch; empty if it is lost anyway."""
+    if not any(peer.name == name and is_here(standing, peer) for peer in standing.peers):
+        return ""
+    return f"{behind}; {name} may be the only one that does. They are being fetched: ask again, or --force"
+
+
 def waits(said: members_pb2.ValuesLacking, index: int, here: Collection[str]) -> str:
     """Why the node does not have all large values that some box holds that is `here`; empty if it has."""
     if said.missing:

@@ -8,7 +8,16 @@ import grpc
 
 from coordination.group.values import LeadershipLost, PeerStanding, Standing
 from coordination.raft.values import Change, NotLeader, ProposalDropped
-from edge.group.admin.checks import add_problem, is_here, left_behind, remove_problem, successor, transfer_problem, waits
+from edge.group.admin.checks import (
+    add_problem,
+    is_here,
+    keep_problem,
+    left_behind,
+    remove_problem,
+    successor,
+    transfer_problem,
+    waits,
+)
 from tiercel.v1 import members_pb2, members_pb2_grpc
 
 if TYPE_CHECKING:
@@ -21,6 +30,8 @@ CAUGHT_UP_ENTRIES = 64
 WAIT_S_MAX = 600.0
 MARGIN_S = 5.0
 LACK_S_MAX = 10.0
+KEEP_S = 3.0
+"""So long those who stay may fetch large values before another one is removed; they are asked for that, and go on after it."""
 
 
 class Refused(Exception):
@@ -53,10 +64,7 @@ class Admin:
     async def lead(self, change: members_pb2.MemberChange) -> members_pb2.MemberChanged:
         """Do it, if this box leads."""
         try:
-            standing = await self._node.member.status()
-            if standing.role != "leader":
-                raise NotLeader(standing.member, standing.leader)
-            return members_pb2.MemberChanged(done=await self._do(change, standing))
+            return members_pb2.MemberChanged(done=await self._do(change, await self._standing()))
         except (Refused, NotLeader, ProposalDropped, LeadershipLost) as why:
             return members_pb2.MemberChanged(problem=str(why))
         except TimeoutError:
@@ -88,7 +96,7 @@ class Admin:
             found = await self._whole(change.node, deadline_s)
             await self._changed(Change("add", change.node))
             # What was told to be stored just before was held by a majority of the former group.
-            with contextlib.suppress(Refused):
+            with contextlib.suppress(Refused, NotLeader):
                 found = await self._whole(change.node, deadline_s)
         finally:
             self.adding.pop(change.node, None)
@@ -106,23 +114,44 @@ class Admin:
     async def _whole(self, name: str, deadline_s: float) -> members_pb2.ValuesLacking:
         """Return once the learner has the large values that its log names up to now and some live box holds, with what it has
         told. Raises Refused."""
-        standing = await self._node.member.status()
-        here = {peer.name for peer in standing.peers if is_here(standing, peer)}
-        stub = members_pb2_grpc.MemberServiceStub(self._node.channels.to(name, self._node.member.addresses[name]))
-        query = members_pb2.LackQuery(index=standing.commit)
+        index = (await self._standing()).commit
         while True:
-            try:
-                said = await stub.Lack(query, timeout=LACK_S_MAX)
-            except grpc.aio.AioRpcError as error:
-                said, waits_for = members_pb2.ValuesLacking(), f"cannot be asked which large values it lacks: {error.details()}"
-            else:
-                waits_for = waits(said, standing.commit, here)
-            if not waits_for:
+            said, waits_for = await self._lacks(name, index)
+            if said is not None and not waits_for:
                 return said
             self.adding[name] = f"{name} {waits_for}"
-            await self._peer(name)  # It still leads?
             if asyncio.get_running_loop().time() > deadline_s:
                 raise Refused(f"{name} is a learner of the group, and {waits_for}. It goes on; ask again to make it a voter")
+            await asyncio.sleep(CAUGHT_UP_LOOK_S)
+
+    async def _lacks(self, name: str, index: int) -> tuple[members_pb2.ValuesLacking | None, str]:
+        """What a node lacks of the values that the group's log names up to `index`, None if it cannot be asked, and what that has
+        to wait for."""
+        node, standing = self._node, await self._standing()
+        here = {peer.name for peer in standing.peers if is_here(standing, peer)}
+        if name == node.box.node:
+            said = await node.repair.lack(index)
+            return said, waits(said, index, here)
+        stub = members_pb2_grpc.MemberServiceStub(node.channels.to(name, node.member.addresses[name]))
+        try:
+            said = await stub.Lack(members_pb2.LackQuery(index=index), timeout=LACK_S_MAX)
+        except grpc.aio.AioRpcError as error:
+            return None, f"cannot be asked which large values it lacks: {error.details()}"
+        return said, waits(said, index, here)
+
+    async def _kept(self, leaving: str, standing: Standing) -> str:
+        """Return once those who stay have what others hold, or after a moment; then it says who has not."""
+        stay = [peer.name for peer in standing.peers if peer.name != leaving and is_here(standing, peer)]
+        deadline_s = asyncio.get_running_loop().time() + KEEP_S
+        while True:
+            lacks = await asyncio.gather(*(self._lacks(name, standing.commit) for name in stay))
+            behind = [
+                f"{name} {waits_for}"
+                for name, (said, waits_for) in zip(stay, lacks, strict=True)
+                if said is not None and waits_for
+            ]
+            if not behind or asyncio.get_running_loop().time() > deadline_s:
+                return "; ".join(behind)
             await asyncio.sleep(CAUGHT_UP_LOOK_S)
 
     async def _remove(self, change: members_pb2.MemberChange, standing: Standing) -> str:
@@ -134,8 +163,11 @@ class Admin:
             if answer.problem:
                 raise Refused(answer.problem)
             return answer.done
+        if (behind := await self._kept(change.node, standing)) and not change.force:
+            _check(keep_problem(standing, change.node, behind))
         await self._changed(Change("remove", change.node))
-        return f"{change.node} is no member of the site {standing.site} any more: stop it, and delete its data directory"
+        gone = f"{change.node} is no member of the site {standing.site} any more: stop it, and delete its data directory"
+        return f"{gone}. {behind}: they go on" if behind else gone
 
     async def _asked_of_next(self, change: members_pb2.MemberChange) -> members_pb2.MemberChanged:
         deadline_s = asyncio.get_running_loop().time() + CHANGE_S_MAX
@@ -146,10 +178,15 @@ class Admin:
         return await self.change(change)
 
     async def _peer(self, name: str) -> PeerStanding:
+        standing = await self._standing()
+        return next((peer for peer in standing.peers if peer.name == name), PeerStanding(name, "", False, False))
+
+    async def _standing(self) -> Standing:
+        """Raises NotLeader."""
         standing = await self._node.member.status()
         if standing.role != "leader":
             raise NotLeader(standing.member, standing.leader)
-        return next((peer for peer in standing.peers if peer.name == name), PeerStanding(name, "", False, False))
+        return standing
 
     async def _changed(self, change: Change, address: str = "") -> None:
         await asyncio.wait_for(self._node.member.ask(lambda member: member.change(change, address)), CHANGE_S_MAX)

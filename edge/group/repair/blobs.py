@@ -57,6 +57,7 @@ class Repair:
     _hurry_until_s: float = 0.0
     _looked_s: float = 0.0
     _unasked: set[str] = field(default_factory=set)
+    _damaged: set[bytes] = field(default_factory=set)
     _unread: set[bytes] = field(default_factory=set)
     _problem: str = ""
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -89,6 +90,11 @@ class Repair:
                 break
         return self.shown or members_pb2.ValuesLacking(problem="it has not compared yet")
 
+    def damaged(self, digest: bytes) -> None:
+        """This value was here and is no more: if the log names it, it is fetched again soon."""
+        self._damaged.add(digest)
+        self._wanted.set()
+
     # Comparing --------------------------------------------------------------------------------------------------------
 
     async def _round(self) -> None:
@@ -120,9 +126,10 @@ class Repair:
         """Read what was not read yet. False if more is lacking than can be remembered: then it goes on after some is fetched."""
         clock = asyncio.get_running_loop().time
         cut = await asyncio.wrap_future(self.log.read(lambda reader: reader.cut))
-        is_due = clock() - self._whole_s > WHOLE_S or (self.lacking.is_cut and not self._unasked)
+        is_due = clock() - self._whole_s > WHOLE_S or self._damaged or (self.lacking.is_cut and not self._unasked)
         if self._after is None or cut > self._after or is_due:
             self._after, self._whole_s, self.lacking.is_cut, self._unread = None, clock(), False, set(self.lacking.known)
+            self._damaged.clear()
             if not await self._read(((0, texts) for texts in snapshot_texts(self.log)), others):
                 return False
             self._after = 0
@@ -150,8 +157,8 @@ class Repair:
         """What these texts may name and is not here, or not as large as they say."""
         found: dict[bytes, int] = {}
         for text in texts:
-            sizes = sizes_in(text)
-            for digest in names_in(text):
+            sizes = sizes_in(text) if (names := names_in(text)) else {}
+            for digest in names:
                 if not self._is_here(digest, size := sizes.get(digest, UNKNOWN)):
                     found[digest] = max(size, found.get(digest, UNKNOWN))
         return found

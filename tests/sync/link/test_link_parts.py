@@ -1,11 +1,15 @@
 """What a link is made of, pure: the outbox is bounded, the pulse knows what is level, pace and patience fit the line."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from sync.identity.handshake import NO_ANSWER, NOT_TAKEN
 from sync.link.dialling import PATIENT_S, QUICK_S, Patience
 from sync.link.outbox import REPORTS_KEPT_MAX, WAITING_MAX, Outbox
 from sync.link.pace import BATCH_BYTES_MIN, Pace
 from sync.link.pulse import HEARTBEATS_AT_ONCE_MAX, SILENCE_S_MAX, Pulse
+from sync.link.standing import TOLD_KEPT_MS, Standing
 from sync.replication import BATCH_BYTES_MAX, LinkRefused
 from tiercel.v1 import sync_pb2
 
@@ -112,3 +116,39 @@ def test_an_attempt_to_connect_fits_how_far_the_peer_is() -> None:
     patience.connected(2.0)
     assert patience.next_s() == 6.0
     assert max(patience.next_s() for _ in range(20)) < SILENCE_S_MAX
+
+
+MUTE = (
+    "Internal error from Core",
+    'Failed "execute_batch": (<SendMessageOperation object at 0x7f>,)',
+    "RPC already finished.",
+    "Deadline Exceeded",
+    NO_ANSWER,
+    "",
+)
+attempts = st.lists(st.tuples(st.integers(1, 90_000), st.sampled_from([NOT_TAKEN, "Connection refused", *MUTE])), min_size=1)
+
+
+@given(attempts)
+def test_why_there_is_no_link_is_what_was_last_told(tried: list[tuple[int, str]]) -> None:
+    """An attempt that only came to nothing does not hide it, for a minute; after that it is shown itself."""
+    standing, now_ms, told, told_ms = Standing(), 1_800_000_000_000, "", 0
+    for pause_ms, reason in tried:
+        now_ms += pause_ms
+        standing.unreached(reason, now_ms)
+        if reason not in MUTE:
+            told, told_ms = reason, now_ms
+        assert standing.ended == (told if now_ms - told_ms <= TOLD_KEPT_MS else reason)
+
+
+def test_what_was_told_of_an_earlier_link_explains_no_later_one() -> None:
+    """A link that was up, or was refused since, has an end of its own."""
+    standing = Standing()
+    standing.unreached(NOT_TAKEN, 1_000)
+    standing.up(2_000)
+    standing.down(3_000, "closed by the peer", 0)
+    standing.unreached(NO_ANSWER, 4_000)
+    assert standing.ended == NO_ANSWER
+    standing.refuse("identity", "certificate is for site airport", 5_000, fatal=False)
+    standing.unreached("RPC already finished.", 6_000)
+    assert standing.ended == NO_ANSWER

@@ -139,3 +139,15 @@ def test_a_value_is_told_by_its_size_however_it_is_written(digest: bytes, size: 
         assert sizes_in(before + text + behind)[digest] == size
         assert digest in names_in(before + text + behind)
     assert digest not in sizes_in(msgspec.json.encode({"key": digest.hex()}))
+
+
+def test_a_long_text_is_read_in_pieces_and_no_name_is_lost_between_them() -> None:
+    """Wherever the end of a piece falls."""
+    digest, size = bytes(range(32, 64)), 1 << 33
+    binary = msgspec.msgpack.encode(workflow.event.Blob(digest, size))
+    text = msgspec.json.encode({"$blob": {"sha256": digest.hex(), "size": size}})
+    for before in range(blobs.SLICE - 130, blobs.SLICE + 10):
+        for named in binary, text:
+            whole = b"-" * before + named + b"-" * 3
+            assert digest in names_in(whole)
+            assert sizes_in(whole) == {digest: size}

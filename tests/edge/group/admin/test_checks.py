@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from coordination.group.values import PeerStanding, Standing
-from edge.group.admin.checks import add_problem, left_behind, remove_problem, successor, transfer_problem, waits
+from edge.group.admin.checks import add_problem, keep_problem, left_behind, remove_problem, successor, transfer_problem, waits
 from edge.group.status import view_of
 from tiercel.v1.members_pb2 import ValuesLacking as Lacks
 
@@ -93,6 +93,12 @@ def test_a_node_is_whole_when_it_has_what_those_hold_who_are_here(said: Lacks, w
     found = waits(said, 9, {"a", "b"})
     assert why in found
     assert bool(why) == bool(found)
+
+
+def test_who_still_holds_what_others_lack_is_not_removed() -> None:
+    """Unless it is lost: then nothing is won by keeping it."""
+    assert "b lacks 2; c may be the only one" in keep_problem(THREE, "c", "b lacks 2")
+    assert keep_problem(standing(peer("a"), peer("b"), peer("c", here=False)), "c", "b lacks 2") == ""
 
 
 def test_what_a_new_node_has_not_is_said_by_number_and_name() -> None:
