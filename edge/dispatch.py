@@ -29,7 +29,10 @@ from workflow.homes import attempt_epoch
 from workflow.looking import scope_of
 from workflow.resources import Holder
 from workflow.states import BLOCKED, RUNNING, WAITING
-from workflow.tasks import Kind, SyncPlan, TaskPlan
+from workflow.tasks import Effect, Kind, SyncPlan, TaskPlan
+
+PREVIEW_BYTES_MAX = 16_384
+"""Of the parameters of a task that agents are told before it is theirs."""
 
 
 @dataclass(slots=True)
@@ -260,6 +263,26 @@ class Dispatch:
         self._orders.add(self.home, fragment, agent, item)
         return "given"
 
+    def take_up(self, lot: Lot, agent: AgentId, award: tuple[str, Award], now: Now, out: list[object]) -> bool:
+        """The agent does the task already, whatever room it has: award it, and tell the agent nothing."""
+        fragment = self.home.fragments.get(lot.run)
+        self.coordinating.withdraw(lot)
+        if fragment is None or not self.is_sought(lot):
+            return False
+        return self._assign(fragment, lot.task, fragment.task(lot.task), agent, now, out, award) is not None
+
+    def preview(self, lot: Lot) -> Assigned | None:
+        """What an agent that has lost the site would do by itself. None if it may not, or needs more than it can be told: nothing
+        that takes a resource, or that is promised to be consistent."""
+        fragment = self.home.fragments.get(lot.run)
+        if fragment is None or not self.is_sought(lot) or fragment.contract is not None:
+            return None
+        plan, parameters = fragment.task(lot.task), self.parameters_of(lot)
+        is_bound = plan.resources or (self.home.leases.granted and self.home.leases.of(fragment, lot.task))
+        if plan.effect is not Effect.REPEATABLE or is_bound or not 0 < len(parameters) <= PREVIEW_BYTES_MAX:
+            return None
+        return self._told(fragment, lot.task, plan, fragment.attempt(lot.task) + 1, parameters)
+
     def give_up(self, lot: Lot, otherwise: str, award: tuple[str, Award], code: str, now: Now, out: list[object]) -> None:
         """Nobody was found: the task goes to whoever has room, or has failed. Either is recorded with its reason."""
         self.coordinating.withdraw(lot)
@@ -317,13 +340,23 @@ class Dispatch:
             out.append(deadline_of(fragment, task, now.wall_ms))
         if plan.heartbeat_ms:
             self.home.vigil.watch(fragment.run, task, attempt, plan.heartbeat_ms, now)
-        key = AttemptKey(fragment.run, task, attempt, attempt_epoch(fragment.epoch, attempt))
-        name = plan.id if task < len(fragment.plan.tasks) else fragment.id_of(task)
-        parameters = rendered or constant or b"{}"
-        generation = generation_of(fragment, task) if fragment.extras is not None else 0
         leases = self.home.leases.of(fragment, task) if self.home.leases.granted else ()
         if award is not None and award[1].under:
             leases = (*leases, *sorted(award[1].under.items()))
+        return self._told(fragment, task, plan, attempt, rendered or constant or b"{}", leases)
+
+    def _told(
+        self,
+        fragment: Fragment,
+        task: int,
+        plan: TaskPlan,
+        attempt: int,
+        parameters: bytes,
+        leases: tuple[tuple[str, int], ...] = (),
+    ) -> Assigned:
+        key = AttemptKey(fragment.run, task, attempt, attempt_epoch(fragment.epoch, attempt))
+        name = plan.id if task < len(fragment.plan.tasks) else fragment.id_of(task)
+        generation = generation_of(fragment, task) if fragment.extras is not None else 0
         times = plan.timeout_ms, generation, plan.heartbeat_ms
         return Assigned(key, name, plan.capability, parameters, plan.effect, *times, leases)
 

@@ -17,6 +17,7 @@ from edge.beginning import write
 from edge.cache import ResultCache
 from edge.children import SiteChildren
 from edge.conflicts import SiteConflicts
+from edge.coordinating.alone import Alone
 from edge.coordinating.core import Coordinating
 from edge.coordinating.mandates import Mandates
 from edge.coordinating.protocols import make_seekers
@@ -117,6 +118,7 @@ class Executor:
     lag: Lag = field(init=False)
     leading: Leading = field(init=False)
     mandates: Mandates = field(init=False)
+    alone: Alone = field(init=False)
     unheard: Unheard = field(default_factory=Unheard)
     begun_ms: dict[tuple[str, int], int] = field(default_factory=dict)
     doubts: Doubts = field(default_factory=Doubts)
@@ -129,8 +131,9 @@ class Executor:
         self.home = Home(self.site, self.stream, self.chance, self.roster)
         self.cache = ResultCache(self.home, self.holds_blob)
         self.dispatch = Dispatch(self.home, self.assigner, self.cache)
-        self.leading, self.mandates = Leading(self.home), Mandates(self.home)
-        self.dispatch.coordinating = Coordinating(self.home, make_seekers(self.home, self.dispatch, self.leading, self.mandates))
+        self.leading, self.mandates, self.alone = Leading(self.home), Mandates(self.home), Alone(self.home, self.dispatch)
+        beside = self.leading, self.mandates, self.alone
+        self.dispatch.coordinating = Coordinating(self.home, make_seekers(self.home, self.dispatch, *beside))
         self.deadlines = Deadlines(self.home, self.dispatch)
         self.fragments, self.plans = self.home.fragments, self.home.plans
         self.schedules = SiteSchedules(self.home, self._cancel)
@@ -162,7 +165,7 @@ class Executor:
         self.run_documents = RunDocuments(self.home)
         self.points = SyncPoints(self.home, self.run_documents)
         first = (self.home.leases, self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding)
-        votes = (self.home.polls, self.home.votes, self.leading, TermOrders(self.home, self.leading), self.mandates)
+        votes = (self.home.polls, self.home.votes, self.leading, TermOrders(self.home, self.leading), self.mandates, self.alone)
         more = (self.documents, self.run_documents, self.points, self.merging, self.tokens, self.reseeding, *votes)
         return (*first, self.conflicts, *more, self.dispatch.coordinating, SiteDeadlocks(self.home, self.points))
 
@@ -367,6 +370,8 @@ class Executor:
         slot = self.roster.admit(agent, session, now)
         if slot is None:
             return
+        if self.alone.claims:
+            self.alone.hear(agent, outcomes, now, out)
         lag, here = self.lag, self.fragments
         is_awaited = lag.is_anything_awaited and any(lag.awaits(o.run, is_here=o.run in here) for o in outcomes)
         for outcome in outcomes:

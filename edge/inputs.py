@@ -16,8 +16,17 @@ class AttemptKey(NamedTuple):
     epoch: int
 
 
+class Claimed(NamedTuple):
+    """An attempt that an agent began by agreement with its peers, for which bid (more is better), and all that were bid."""
+
+    key: AttemptKey
+    bid: float
+    bids: tuple[tuple[str, float], ...]
+
+
 class AgentOpened(NamedTuple):
-    """An agent registered over a new session; `holding` is every attempt that it still has in its hands."""
+    """An agent registered over a new session; `holding` is every attempt that it still has in its hands, `peer` where others
+    reach it while the site cannot be heard."""
 
     session: int
     agent: str
@@ -28,6 +37,8 @@ class AgentOpened(NamedTuple):
     labels: dict[str, str]
     holding: tuple[AttemptKey, ...]
     features: frozenset[str] = frozenset()
+    peer: str = ""
+    claims: tuple[Claimed, ...] = ()
 
 
 class AgentSeen(NamedTuple):

@@ -39,6 +39,7 @@ class Slot:
     parted: str = ""  # Why it is not present: left or unreachable.
     heard_ms: int = 0  # When its last session ended (UTC).
     features: frozenset[str] = frozenset()  # What its SDK speaks: of its session.
+    peer: str = ""  # Where other agents reach it: of its session.
     # Units of its capacity that attempts take beyond one, by (run, task): of the moment, as the bids that said so.
     extra: dict[tuple[str, int], int] = field(default_factory=dict)
 
@@ -63,7 +64,7 @@ class Roster:
         """Bind a session to the agent. Returns the slot and the session that this one replaces (0: none)."""
         slot = self.slots[opened.agent]
         replaced, slot.session = slot.session, opened.session
-        slot.features, slot.draining = opened.features, ""
+        slot.features, slot.draining, slot.peer = opened.features, "", opened.peer
         slot.epoch = self.leases.grant(opened.agent, opened.agent, now).epoch
         slot.fence.admit(slot.epoch)
         self.epochs[opened.session] = slot.epoch
@@ -171,6 +172,7 @@ class Roster:
                 if known is not None:
                     self.slots[agent].session, self.slots[agent].epoch = known.session, known.epoch
                     self.slots[agent].fence, self.slots[agent].features = known.fence, known.features
+                    self.slots[agent].peer = known.peer
                     self.slots[agent].extra, self.slots[agent].heard_ms = known.extra, known.heard_ms
             case AgentDeparted(agent, reason):
                 if agent in self.slots:

@@ -13,6 +13,7 @@ import structlog
 
 from edge.admitting.service import Door, Pass
 from edge.assignments import assignment_messages, key_message
+from edge.coordinating.standing import claims_of
 from edge.inputs import (
     AcknowledgeResults,
     AgentClosed,
@@ -46,6 +47,7 @@ HEARTBEATS_PER_LEASE = 4
 CAPACITY_MAX = 4_096
 NOTE_CHARACTERS_MAX = 500
 FACE_BYTES_MAX = 64 * 1024
+PEER_CHARACTERS_MAX = 255
 ACK_DELAY_S = 0.02
 ACKS_MAX = 4_096
 REGISTER_TIMEOUT_S = 10.0
@@ -334,6 +336,8 @@ def _opened(session: int, register: agent_pb2.Register) -> AgentOpened:
         labels=dict(register.labels),
         holding=tuple(AttemptKey(k.run, k.task, k.attempt, k.epoch) for k in register.holding),
         features=frozenset(register.features),
+        peer=register.peer_address[:PEER_CHARACTERS_MAX],
+        claims=claims_of(register),
     )
 
 

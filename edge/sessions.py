@@ -69,7 +69,9 @@ class Sessions:
                 site.home.decide(fragment, Lose(task, number, never_got_it, reason), now, out)
         ours = [key for key in input.holding if not site.yielding.doubt(key.run, slot.agent, home_of(key.epoch), now, out)]
         strange = [key for key in ours if slot.held.get((key.run, key.task)) != key.attempt]
-        stale = [key for key in strange if not self._take_up(slot, key, now, out)]
+        site.alone.returned(slot.agent)
+        unknown = [key for key in strange if not self._take_up(slot, key, now, out)]
+        stale = [key for key in unknown if not site.alone.claim(slot, key, input.claims, out)]
         if stale:
             site.home.stop(slot.agent, stale, "no longer assigned to this agent", out)
         cancelled = [key for key in ours if key not in stale and site.fragments[key.run].stopping == "cancelled"]

@@ -9,7 +9,8 @@ from typing import Any
 
 from edge import presence
 from edge.coordinating.messages import bids_of, offers_message, refusals_message
-from edge.coordinating.words import OfferLots, RefuseBids
+from edge.coordinating.standing import standing_message
+from edge.coordinating.words import OfferLots, OfferStanding, RefuseBids
 from edge.leading import messages as leading
 from edge.voting import messages as votes
 from sync.taking import apart
@@ -20,7 +21,8 @@ Hear = Callable[[int, str, Any], object]
 Say = Callable[[Any], agent_pb2.EdgeMessage]
 
 _HEARS: tuple[dict[str, Hear], ...] = ({"offer_replies": bids_of}, leading.HEARS, votes.HEARS, presence.HEARS)
-_SAYS: tuple[dict[type, Say], ...] = ({OfferLots: offers_message, RefuseBids: refusals_message}, leading.SAYS, votes.SAYS)
+_OFFERS: dict[type, Say] = {OfferLots: offers_message, RefuseBids: refusals_message, OfferStanding: standing_message}
+_SAYS: tuple[dict[type, Say], ...] = (_OFFERS, leading.SAYS, votes.SAYS)
 
 HEARS = apart(_HEARS)
 """By the kind of an AgentMessage, the name of its field in the `oneof`."""

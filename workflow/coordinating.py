@@ -37,6 +37,12 @@ class Award(msgspec.Struct, frozen=True):
     path: tuple[str, ...] = ()
 
 
+class AloneAward(Award, frozen=True):
+    """Agents agreed on it among themselves while they could not hear the site, which recorded it when it heard of it."""
+
+    agreed_alone: bool = True
+
+
 def may_be_coordinated(fragment: "Fragment", task: int) -> bool:
     """Does a protocol choose who does it? Not of what names its agent, nor of what serves another task."""
     plan = fragment.task(task)

@@ -76,4 +76,24 @@ class MandateEnded(Event, frozen=True):
     epoch: int
 
 
-register(CoordinationChanged, TaskAwarded, TaskDelegated, TaskEscalated, MandateGiven, MandateEnded)
+class TaskOffered(Event, frozen=True):
+    """Standing offers: these agents may do the task by themselves, as the attempt of `epoch`, while they cannot hear the site. It
+    gives the task to nobody else for `alone_ms` after it has lost one of them."""
+
+    task: int
+    epoch: int
+    agents: list[str]
+    alone_ms: int
+
+
+class AttemptLeft(Event, frozen=True):
+    """An attempt that was only offered. Without an `agent` the offer is over, and the next attempt has a higher number. With one,
+    it had begun the attempt by itself and did not get the task: what it did all the same is a fact."""
+
+    task: int
+    attempt: int
+    agent: str = ""
+    reason: str = ""
+
+
+register(CoordinationChanged, TaskAwarded, TaskDelegated, TaskEscalated, MandateGiven, MandateEnded, TaskOffered, AttemptLeft)

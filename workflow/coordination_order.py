@@ -9,6 +9,7 @@ from workflow.event import Event
 from workflow.orders import ChangeCoordination
 from workflow.refused import Refused
 from workflow.states import BLOCKED, ENDED, NAMES, READY
+from workflow.tasks import Effect
 
 if TYPE_CHECKING:
     from workflow.fragment import Fragment
@@ -29,6 +30,11 @@ def change_coordination(fragment: "Fragment", order: ChangeCoordination, command
         raise Refused(f"task {order.task} is {NAMES[fragment.states[task]]}: nobody is looked for any more")
     if not may_be_coordinated(fragment, task):
         raise Refused(f"task {order.task} names its agent, or is done by none; allowed: tasks with a capability")
+    if order.coordination.alone_ms and fragment.task(task).effect is not Effect.REPEATABLE:
+        effect = fragment.task(task).effect.name.lower()
+        raise Refused(
+            f"task {order.task} is {effect}: agents that have lost their site may do it twice; allowed: repeatable tasks"
+        )
     return [CoordinationChanged(command, task, order.coordination)]
 
 

@@ -24,6 +24,7 @@ LEVELS_MAX = 4
 ROUNDS_MAX = 100
 WINDOW_MS, WINDOW_MS_MAX = 50, 10_000
 WAIT_MS, WAIT_MS_MAX = 500, 600_000
+ALONE_MS, ALONE_MS_MAX = 60_000, 3_600_000
 VOTE_WAIT_MS = 10_000
 TTL_MS_MIN, TTL_MS_MAX = 1_000, 600_000
 LOCK_DELAY_MS_MAX = 600_000
@@ -43,7 +44,7 @@ SCOPE_OF = {"cloud": "sites", "site": "groups", "group": "agents"}
 NAMES_MAX = 1_000
 FIELDS_OF = {
     "direct": (),
-    "auction": ("group", "evaluator", "score", "window", "wait", "price_max", "rounds", "otherwise"),
+    "auction": ("group", "evaluator", "score", "window", "wait", "price_max", "rounds", "otherwise", "alone"),
     "leader": ("group", "ttl", "lock_delay", "priority", "wait", "otherwise"),
     "consensus": ("group", "rule", "weights", "veto", "quorum", "tie", "wait", "otherwise"),
     "hierarchical": ("levels", "wait", "otherwise"),
@@ -96,6 +97,13 @@ def _rules_of_protocols(*more: str) -> list[Any]:
     ]
 
 
+def _read_alone(found: object) -> object:
+    return {True: ALONE_MS / 1_000, False: None}[found] if isinstance(found, bool) else found
+
+
+AloneField = Annotated[Timeout | None, BeforeValidator(_read_alone, json_schema_input_type=bool | Timeout)]
+
+
 class _Protocol(Part):
     """What all levels share: the protocol, and the fields that belong to it."""
 
@@ -121,6 +129,10 @@ class _Protocol(Part):
         default=NO_FIELDS, max_length=AGENTS_MAX, description="Of leader: member -> number; the highest that is there leads."
     )
     otherwise: Literal["direct", "wait", "fail"] = Field(default="wait", description="What follows when nobody is found.")
+    alone: AloneField = Field(
+        default=None,
+        description="How long agents that have lost their site may begin it by agreement; true: 60s.",
+    )
 
     @model_validator(mode="after")
     def _agrees(self) -> Any:
@@ -143,7 +155,13 @@ class _Protocol(Part):
             raise PydanticCustomError("of_rule", "of a rule", {"field": "veto", "rule": "veto"})
 
     def _check_times(self) -> None:
-        most = {"window": WINDOW_MS_MAX, "wait": WAIT_MS_MAX, "ttl": TTL_MS_MAX, "lock_delay": LOCK_DELAY_MS_MAX}
+        most = {
+            "alone": ALONE_MS_MAX,
+            "window": WINDOW_MS_MAX,
+            "wait": WAIT_MS_MAX,
+            "ttl": TTL_MS_MAX,
+            "lock_delay": LOCK_DELAY_MS_MAX,
+        }
         for name, limit in most.items():
             if (getattr(self, name) or 0) > limit:
                 raise PydanticCustomError("too_long_a_time", "too long", {"field": name, "most": f"{limit / 1000:g}s"})
@@ -172,6 +190,7 @@ class _Protocol(Part):
             ttl_ms=self.ttl or 0,
             lock_delay_ms=self.lock_delay or 0,
             priority=tuple(sorted(self.priority.items())),
+            alone_ms=self.alone or 0,
         )
 
     def _levels(self) -> Iterable[LevelPlan]:
@@ -240,6 +259,8 @@ class LevelPart(_Protocol):
         if self.protocol not in allowed:
             context = {"level": self.level, "protocol": self.protocol, "allowed": ", ".join(allowed)}
             raise PydanticCustomError("of_level", "of another level", context)
+        if self.alone is not None:
+            raise PydanticCustomError("alone_in_levels", "alone in levels")
         if self.by is not None and self.level != "group":
             raise PydanticCustomError("of_group", "of group")
         fields = FIELDS_OF_LEVEL.get(self.level)
@@ -329,6 +350,10 @@ WORDS = {
         f"capabilities, {context['allowed']}" if context["allowed"] != "capabilities" else "capabilities",
     ),
     "empty_budget": lambda found, context: ("a budget of nothing", "tasks, cost, or both"),
+    "alone_in_levels": lambda found, context: (
+        "a level is left to agents alone",
+        "`alone` with protocol auction, without levels",
+    ),
     "nested_levels": lambda found, context: ("a level is hierarchical itself", "direct, auction, leader, consensus"),
     "levels_order": lambda found, context: (
         f"the levels are {context['found']}",

@@ -7,7 +7,7 @@ from workflow import anew, flow
 from workflow.commands import STOPPED_HALFWAY
 from workflow.context import fold_change
 from workflow.context_events import ContextChanged
-from workflow.coordination_events import CoordinationChanged
+from workflow.coordination_events import AttemptLeft, CoordinationChanged
 from workflow.coordination_order import fold_coordination
 from workflow.event import Event
 from workflow.events import (
@@ -156,6 +156,13 @@ def _take_up(fragment: "Fragment", event: AttemptResumed) -> None:
     fragment.states[event.task] = RUNNING  # First: it goes on with the resources that it had kept.
     _part(fragment, event.task, event.attempt, unknown=False)
     fragment.hold(event.task, event.attempt, event.agent, "", b"")
+
+
+def _leave(fragment: "Fragment", event: AttemptLeft) -> None:
+    fragment.count_attempt(event.task, max(event.attempt, fragment.attempt(event.task)))
+    if event.agent:
+        fragment.past = fragment.past or {}
+        fragment.past[(event.task, event.attempt)] = event.agent
 
 
 def _delay(fragment: "Fragment", event: TaskDelayed) -> None:
@@ -313,6 +320,7 @@ FOLDS: dict[type[Event], Callable[["Fragment", Any], None]] = {
     TaskFailed: _fail,
     TaskLost: _lose,
     AttemptResumed: _take_up,
+    AttemptLeft: _leave,
     TaskDelayed: _delay,
     TaskCancelled: _cancel_task,
     TaskBlocked: _block,

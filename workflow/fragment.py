@@ -283,9 +283,7 @@ class Fragment(Shape):
     def _assign(self, event: TaskAssigned) -> None:
         task = event.task
         self.states[task] = RUNNING
-        if self.attempts is None:
-            self.attempts = array("I", bytes(4 * len(self.states)))
-        self.attempts[task] = event.attempt
+        self.count_attempt(task, event.attempt)
         self.hold(task, event.attempt, event.agent, event.boot, event.parameters)
         if self.due is not None:
             self.forget_timer(task)
@@ -313,6 +311,12 @@ class Fragment(Shape):
                 flow.make_ready(self, dependent)
 
     # What folding is made of ---
+
+    def count_attempt(self, task: int, number: int) -> None:
+        """The latest attempt has this number."""
+        if self.attempts is None:
+            self.attempts = array("I", bytes(4 * len(self.states)))
+        self.attempts[task] = number
 
     def hold(self, task: int, number: int, agent: str, boot: str, parameters: bytes) -> None:
         """The attempt is in an agent's hands."""

@@ -47,6 +47,11 @@ def coordination_plan(part: CoordinationPart | None) -> CoordinationPlan | None:
     return part.value() if part is not None and part.protocol != "direct" else None
 
 
+def attended(plan: CoordinationPlan | None) -> CoordinationPlan | None:
+    """The same, but that no agent acts without its site."""
+    return msgspec.structs.replace(plan, alone_ms=0) if plan is not None and plan.alone_ms else plan
+
+
 _RETRY = retry_plan(RetryPolicy())
 _EFFECTS = {effect.name.lower(): effect for effect in Effect}
 # A task that has no more than these is made without looking at anything else: large graphs consist of such.
@@ -140,7 +145,14 @@ class TaskCompiler:
             self.problems.add((*place, "coordination"), message, "`capability:` instead of `agent:`, or no `coordination:`")
         if not (task.capability or task.action):
             return None
-        return self.coordination if task.coordination is None else coordination_plan(task.coordination)
+        repeatable = task.effect == "repeatable"
+        if task.coordination is None:
+            return self.coordination if repeatable else attended(self.coordination)
+        found = coordination_plan(task.coordination)
+        if found is not None and found.alone_ms and not repeatable:
+            message = f"agents that have lost their site may do the task twice, and its effect is `{task.effect}`"
+            self.problems.add((*place, "coordination", "alone"), message, "`effect: repeatable`, or no `alone:`")
+        return found
 
     # Hidden tasks
 

@@ -211,6 +211,7 @@ class CoordinationPlan(msgspec.Struct, frozen=True, array_like=True):
     ttl_ms: int = 0
     lock_delay_ms: int = 0
     priority: tuple[tuple[str, int], ...] = ()
+    alone_ms: int = 0  # How long agents that have lost their site may begin it by themselves; 0: not at all.
 
 
 class LevelPlan(msgspec.Struct, frozen=True, array_like=True):

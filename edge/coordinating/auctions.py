@@ -17,6 +17,7 @@ from coordination.auction.bids import Bid, Bidder, Key, Lot, Refused, Terms
 from coordination.auction.evaluators import Scored, ScoreFailed
 from coordination.auction.house import Auction, House, Offer, Result, Standing
 from coordination.auction.quotes import NOMINAL_MS, Accepted
+from edge.coordinating.alone import Alone
 from edge.coordinating.members import bidder_of, has_room, members, who_may
 from edge.coordinating.seeker import Giving, Negotiation, Seeker
 from edge.coordinating.seeker import Lot as Task
@@ -52,6 +53,7 @@ class Auctions(Seeker):
     protocol: ClassVar[str] = "auction"
     home: Home
     giving: Giving
+    alone: Alone
     house: House = field(init=False)
     sessions: dict[int, dict[AgentId, int]] = field(default_factory=dict)  # Of whom each open auction asked.
     offered: dict[Key, OfferedLot] = field(default_factory=dict)  # Lots of open auctions, as agents see them.
@@ -66,21 +68,30 @@ class Auctions(Seeker):
         return {TaskLost: self._lost}
 
     def counts(self) -> dict[str, int]:
-        return dict(self.house.counts)
+        return {**self.house.counts, **self.alone.refused}
 
     # Lots -------------------------------------------------------------------------------------------------------------
 
     def seek(self, fragment: Fragment, task: int, plan: CoordinationPlan, now: Now, out: list[object]) -> None:
+        if not self.alone.seek(fragment, task, plan):
+            self._enter(fragment, task, plan, now)
+
+    def _enter(self, fragment: Fragment, task: int, plan: CoordinationPlan, now: Now) -> None:
         epoch = attempt_epoch(fragment.epoch, fragment.attempt(task) + 1)
         who = who_may(fragment.task(task), plan.group)
         self.house.seek(Lot(Key(fragment.run, task), epoch, who, terms_of(plan), fragment.priority()), now.mono_ms)
 
     def withdraw(self, lot: Task) -> None:
+        self._take_out(lot)
+        self.alone.withdraw(lot)
+
+    def _take_out(self, lot: Task) -> None:
         self.house.withdraw(Key(*lot))
         self.offered.pop(Key(*lot), None)
 
     def wake_mono_ms(self) -> int | None:
-        return self.house.wake_ms()
+        dues = self.house.wake_ms(), self.alone.wake_mono_ms()
+        return min((due for due in dues if due is not None), default=None)
 
     def _lost(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         """An attempt that was never begun gives its lot back."""
@@ -117,12 +128,22 @@ class Auctions(Seeker):
     # Deciding ---------------------------------------------------------------------------------------------------------
 
     def settle(self, now: Now, out: list[object]) -> None:
+        self._leave_alone(now, out)
         self._notice_who_left()
         for standing in self.house.tick(now.mono_ms):
             self._give_up(standing, now, out)
         self._close(now, out)
         while self._announce(now, out):
             self._close(now, out)  # Where nobody has to be waited for: the site has bid for all of them.
+        self.alone.offer(now, out)
+
+    def _leave_alone(self, now: Now, out: list[object]) -> None:
+        """What agents that were lost may be doing is not auctioned."""
+        barred, freed = self.alone.review(now, out)
+        for lot in barred:
+            self._take_out(lot)
+        for lot in freed:
+            self._enter(self.home.fragments[lot.run], lot.task, self.alone.sought[lot], now)
 
     def _notice_who_left(self) -> None:
         if len(self.sessions) > len(self.house.auctions):  # Of some, all lots were taken away before they closed.
@@ -206,7 +227,7 @@ class Auctions(Seeker):
     def explain(self, lot: Task, now: Now) -> Negotiation | None:
         standing = self.house.standing.get(Key(*lot))
         if standing is None:
-            return None
+            return self.alone.explain(lot, now)
         since = now.wall_ms - (now.mono_ms - standing.since_ms)
         found = Negotiation(*lot, self.protocol, "gathering", self._why(standing, now), standing.round, since)
         auction = self.house.auctions.get(standing.auction)

@@ -26,6 +26,7 @@ from edge.coordinating.courses import REASONS, Chosen, Course, Deck, Missed, des
 from edge.coordinating.mandates import Mandates
 from edge.coordinating.seeker import Given, Giving, Lot, Negotiation, Seeker
 from edge.home import Home
+from edge.inputs import Assigned
 from edge.roster import Slot
 from sync.values import AgentId, Now
 from workflow.coordinating import Award
@@ -64,6 +65,12 @@ class Levels:
             self.above.missed(lot, course, code, award[1].reason, is_dear=is_dear)
         else:
             self._giving.give_up(lot, otherwise, award, code, now, out)
+
+    def preview(self, lot: Lot) -> Assigned | None:
+        return self._giving.preview(lot)
+
+    def take_up(self, lot: Lot, agent: AgentId, award: tuple[str, Award], now: Now, out: list[object]) -> bool:
+        return self._giving.take_up(lot, agent, award, now, out)
 
     def forget(self, lot: Lot) -> None:
         self._giving.forget(lot)

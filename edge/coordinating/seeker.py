@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
+from edge.inputs import Assigned
 from edge.negotiation import Negotiation
 from edge.part import Fold, Step
 from sync.values import AgentId, Now
@@ -33,6 +34,14 @@ class Giving(Protocol):
 
     def give_up(self, lot: Lot, otherwise: str, award: tuple[str, Award], code: str, now: Now, out: list[object]) -> None:
         """Nobody was found: `direct` (the least loaded agent that can) or `fail` (with `code`)."""
+        ...
+
+    def preview(self, lot: Lot) -> Assigned | None:
+        """What giving the task would tell its agent, for agents that may have to do without the site; None if that cannot be."""
+        ...
+
+    def take_up(self, lot: Lot, agent: AgentId, award: tuple[str, Award], now: Now, out: list[object]) -> bool:
+        """The agent does the task already: award it, and tell the agent nothing. False if it is not wanted."""
         ...
 
     def forget(self, lot: Lot) -> None:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from coordination.auction.bids import Bid, Refused
-from edge.inputs import AttemptKey
+from edge.inputs import Assigned, AttemptKey
 
 
 class BidsMade(NamedTuple):
@@ -36,6 +36,26 @@ class OfferLots(NamedTuple):
     price_max: float
     room: int
     wait_ms: int
+
+
+class StandingLot(NamedTuple):
+    """A task that the agent may do by itself, as it would be assigned, `alone_ms` long after it has lost its site."""
+
+    assigned: Assigned
+    alone_ms: int
+    evaluator: str
+    price_max: float
+
+
+class OfferStanding(NamedTuple):
+    """Order: tell the agent what it may do by itself, what no longer, and (agent, address) who else may; none: as before."""
+
+    session: int
+    agent: str
+    lots: list[StandingLot]
+    withdrawn: list[AttemptKey]
+    peers: tuple[tuple[str, str], ...]
+    after_ms: int
 
 
 class RefuseBids(NamedTuple):

@@ -20,6 +20,7 @@ from edge.inputs import (
     Assigned,
     AssignTasks,
     AttemptKey,
+    Claimed,
     CloseSession,
     Outcome,
     Outrun,
@@ -76,6 +77,7 @@ class Robot:
     closed: list[str] = field(default_factory=list)
     begun: list[AttemptKey] = field(default_factory=list)
     features: tuple[str, ...] = ()
+    peer: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     offers: list[OfferLots] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -246,7 +248,7 @@ class Site:
 
     # What agents do
 
-    def join(self, name: str = "anna", **face: Any) -> Robot:
+    def join(self, name: str = "anna", claims: tuple[Claimed, ...] = (), **face: Any) -> Robot:
         """A robot registers, anew or again, and says what it holds."""
         robot = self.robots.get(name)
         if robot is None:
@@ -258,6 +260,8 @@ class Site:
             *(robot.session, name, "robot", robot.boot, robot.capabilities, robot.capacity, robot.labels),
             tuple(sorted(holding)),
             frozenset(robot.features),
+            robot.peer,
+            claims,
         )
         self.turn(opened)
         return robot

@@ -48,6 +48,15 @@ def test_the_run_says_the_default_of_its_tasks() -> None:
     assert found == {"a": group, "b": None, "c": None, "d": group, "d:cleanup": None}
 
 
+@pytest.mark.parametrize(("said", "alone_ms"), [(True, 60_000), ("5s", 5_000), (90, 90_000), (False, 0)])
+def test_only_what_may_be_repeated_is_left_alone(said: Any, alone_ms: int) -> None:
+    """What the run says holds for its repeatable tasks; the others are auctioned as without."""
+    tasks = {"a": {"effect": "repeatable"}, "b": {"effect": "once"}}
+    plan = plan_of(tasks, coordination={"protocol": "auction", "alone": said})
+    assert [task.coordination and task.coordination.alone_ms for task in plan.tasks] == [alone_ms, 0]
+    assert plan_from_document(plan.document).tasks == plan.tasks
+
+
 def test_bodies_inherit_it() -> None:
     """What a map makes copies of is auctioned like all else."""
     inner = {"map": {"over": "[1, 2]", "tasks": {"b": {"capability": "work"}}}}
@@ -169,6 +178,17 @@ def test_all_four_levels_have_mandates() -> None:
         (levels(level="cloud", expires="1h"), "level cloud has nothing to do with expires"),
         (levels({"level": "agent", "protocol": "offer", "by": "hall"}), "only a group has `by`"),
         ({"protocol": "consensus", "tie": "chair"}, "'chair' is unknown"),
+        ({"protocol": "consensus", "alone": True}, "nothing to do with alone"),
+        ({"protocol": "auction", "alone": "2h"}, "alone is too long; allowed: 3600s at most"),
+        ({"protocol": "auction", "alone": "soon"}, "alone"),
+        (
+            {"protocol": "auction", "alone": True},
+            "agents that have lost their site may do the task twice, and its effect is `once`",
+        ),
+        (
+            {"protocol": "hierarchical", "levels": [{"level": "site", "protocol": "auction", "alone": True}]},
+            "a level is left to agents alone",
+        ),
         (7, "7 stands here; allowed: a mapping"),
     ],
 )
