@@ -183,7 +183,7 @@ def test_all_four_levels_have_mandates() -> None:
         ({"protocol": "auction", "alone": "soon"}, "alone"),
         (
             {"protocol": "auction", "alone": True},
-            "agents that have lost their site may do the task twice, and its effect is `once`",
+            "may do the task twice, and its effect is `once`",
         ),
         (
             {"protocol": "hierarchical", "levels": [{"level": "site", "protocol": "auction", "alone": True}]},
