@@ -12,6 +12,7 @@ from sync.identity.expiry import WARN_MS, span
 from sync.identity.files import CA, CERT, LEAF_DAYS
 from sync.identity.names import AGENT_CHARACTERS_MAX, CLOUD, Identity, capabilities_among
 from sync.values import site_name_problem
+from tiercel.tls import peer_host
 
 commands = typer.Typer(help="Certificates by which cloud, sites and agents know each other.", no_args_is_help=True)
 CaDir = Annotated[Path, typer.Option("--ca-dir", help="directory of the CA: ca.crt, and ca.key, which never leaves it")]
@@ -40,6 +41,7 @@ def issue(
     site: Annotated[str, typer.Option(help="the site that it is for, or whose agent")] = "",
     agent: Annotated[str, typer.Option(help="the agent that it is for; its site by --site")] = "",
     capability: Annotated[list[str] | None, typer.Option(help="all that the agent may offer; repeatable; default: any")] = None,
+    peers: Annotated[bool, typer.Option("--peers", help="other agents may dial the agent, for tasks that say `alone`")] = False,
     host: Annotated[list[str] | None, typer.Option("--host", "--ip", help="name or address by which it is dialled")] = None,
     out: Annotated[Path | None, typer.Option(help="directory for ca.crt, tls.crt and tls.key; default .tiercel/tls/NAME")] = None,
     days: Days = LEAF_DAYS,
@@ -50,6 +52,10 @@ def issue(
         identity = _identity(node, site, agent)
         if capability and not agent:
             raise ValueError("--capability binds an agent: name it with --agent")
+        if peers and not agent:
+            raise ValueError("--peers is of an agent: name it with --agent")
+        if peers:
+            host = [peer_host(site, agent)]
         folder = out or Path(".tiercel/tls") / (f"{site}.{agent}" if agent else identity.site)
         certificates.issue(ca_dir, folder, identity, days=days, hosts=host or (), capabilities=capability or ())
         typer.echo(f"{folder}: certificate for {identity.words}, {days:g} days; bring it there and give it as --tls-dir")

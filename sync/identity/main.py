@@ -129,12 +129,12 @@ def new_key() -> ec.EllipticCurvePrivateKey:
 
 
 def names_for(identity: Identity, hosts: Iterable[str], capabilities: Iterable[str]) -> list[x509.GeneralName]:
-    """What a certificate says of whom it is for. Most agents only dial, so theirs names no host; with one, peers may dial it."""
+    """What a certificate says of whom it is for. Agents only dial, so theirs names no host, or with it they could pass for their
+    gateway; but one that its peers may dial has a name for that."""
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(identity.uri)]
     if identity.agent:
-        dialled = dict.fromkeys((peer_host(*identity), *given)) if (given := tuple(hosts)) else {}
-        bound = [x509.UniformResourceIdentifier(capability_uri(each)) for each in capabilities]
-        return [*names, *bound, *(_name(each) for each in dialled)]
+        dialled = [x509.DNSName(host)] if (host := peer_host(*identity)) in set(hosts) else []
+        return [*names, *(x509.UniformResourceIdentifier(capability_uri(each)) for each in capabilities), *dialled]
     return names + [_name(each) for each in dict.fromkeys((server_name(identity.site), "localhost", "127.0.0.1", "::1", *hosts))]
 
 

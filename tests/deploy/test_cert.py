@@ -9,6 +9,7 @@ from deploy.cert import commands
 from sync.identity import main as certificates
 from sync.identity.driver import Credentials
 from sync.identity.names import Identity, capabilities_among
+from tiercel.tls import peer_host
 
 
 def typed(*words: object) -> tuple[int, str]:
@@ -45,6 +46,18 @@ def test_a_certificate_says_for_whom_it_is_and_stays_his_when_rotated(ca: Path, 
     assert capabilities_among(found.names) == {"lift"}
     assert (out / "tls.key").read_bytes() != key
     assert (out / "tls.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_agent_is_dialled_under_no_name_but_its_own(ca: Path, tmp_path: Path) -> None:
+    """By its peers, with --peers, also after a rotation; a host that is asked for could be its gateway's, and is not given."""
+    out = tmp_path / "crane"
+    issue = ("issue", "--ca-dir", ca, "--site", "harbour", "--agent", "crane", "--out", out)
+    assert typed(*issue, "--host", "gateway.example")[0] == 0
+    assert certificates.read(out / "tls.crt").hosts == ()
+    assert typed(*issue, "--peers")[0] == 0
+    assert typed("rotate", out, "--ca-dir", ca)[0] == 0
+    assert certificates.read(out / "tls.crt").hosts == (peer_host("harbour", "crane"),)
+    assert "name it with --agent" in typed("issue", "--ca-dir", ca, "--site", "harbour", "--peers", "--out", out)[1]
 
 
 def test_showing_warns_before_the_end_and_fails_after_it(ca: Path, tmp_path: Path) -> None:

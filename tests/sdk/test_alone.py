@@ -11,7 +11,7 @@ from sync.identity import main as certificates
 from sync.identity.names import Identity
 from tests.sdk.gateway import Connection, Gateway, assignment, gateway_running
 from tiercel import Agent
-from tiercel.tls import Tls, agent_uri
+from tiercel.tls import Tls, agent_uri, peer_host
 from tiercel.v1 import agent_pb2
 
 LOOPBACK = "127.0.0.1:0"
@@ -167,7 +167,9 @@ async def test_peers_know_each_other_by_their_certificates(new_agent: New, tmp_p
     certificates.init(tmp_path / "ca")
 
     def tls(name: str, called: str = "") -> Tls:
-        files = certificates.issue(tmp_path / "ca", tmp_path / name, Identity("harbour", called or name), hosts=["127.0.0.1"])
+        files = certificates.issue(
+            tmp_path / "ca", tmp_path / name, Identity("harbour", called or name), hosts=[peer_host("harbour", called or name)]
+        )
         return Tls(files.ca, files.cert, files.key)
 
     good = [new_agent(name, cost=cost, tls=tls(name), peers_listen=LOOPBACK) for name, cost in (("a", 1), ("b", 2))]
