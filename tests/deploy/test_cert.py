@@ -53,10 +53,10 @@ def test_an_agent_is_dialled_under_no_name_but_its_own(ca: Path, tmp_path: Path)
     out = tmp_path / "crane"
     issue = ("issue", "--ca-dir", ca, "--site", "harbour", "--agent", "crane", "--out", out)
     assert typed(*issue, "--host", "gateway.example")[0] == 0
-    assert certificates.read(out / "tls.crt").hosts == ()
+    assert certificates.read(out / "tls.crt").hosts == []
     assert typed(*issue, "--peers")[0] == 0
     assert typed("rotate", out, "--ca-dir", ca)[0] == 0
-    assert certificates.read(out / "tls.crt").hosts == (peer_host("harbour", "crane"),)
+    assert certificates.read(out / "tls.crt").hosts == [peer_host("harbour", "crane")]
     assert "name it with --agent" in typed("issue", "--ca-dir", ca, "--site", "harbour", "--peers", "--out", out)[1]
 
 

@@ -167,9 +167,8 @@ async def test_peers_know_each_other_by_their_certificates(new_agent: New, tmp_p
     certificates.init(tmp_path / "ca")
 
     def tls(name: str, called: str = "") -> Tls:
-        files = certificates.issue(
-            tmp_path / "ca", tmp_path / name, Identity("harbour", called or name), hosts=[peer_host("harbour", called or name)]
-        )
+        identity = Identity("harbour", called or name)
+        files = certificates.issue(tmp_path / "ca", tmp_path / name, identity, hosts=[peer_host(*identity)])
         return Tls(files.ca, files.cert, files.key)
 
     good = [new_agent(name, cost=cost, tls=tls(name), peers_listen=LOOPBACK) for name, cost in (("a", 1), ("b", 2))]
