@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import islice
 from typing import ClassVar
 
 import msgspec
@@ -77,7 +78,8 @@ class Alone(Part):
     _places: dict[str, str] = field(default_factory=dict)  # Where agents reach each other.
     _told: dict[str, tuple[int, tuple[tuple[str, str], ...]]] = field(default_factory=dict)
     _involved: set[str] = field(default_factory=set)  # Who holds any of the open offers.
-    _is_stale: bool = False  # Somebody has come, or something is to be offered.
+    _is_stale: bool = False  # Something is to be offered, or told.
+    _has_come: bool = False  # Somebody is here who was not when the open ones were offered.
 
     def folds(self) -> dict[type, Fold]:
         return {TaskOffered: self._offered, **dict.fromkeys((FragmentEnded, FragmentYielded, FragmentDropped), self._forget)}
@@ -89,9 +91,12 @@ class Alone(Part):
             self.promises.setdefault(run, {}).setdefault(event.task, {})[attempt_of(event.epoch)] = promise
 
     def _forget(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
-        self.promises.pop(run, None)
-        for lot in [lot for lot in self.claims if lot.run == run]:
-            del self.claims[lot]
+        if run not in self.promises:
+            return
+        for lot in [lot for lot in (*self._open, *self._waiting, *self.claims) if lot.run == run]:
+            self.withdraw(lot)
+            self.claims.pop(lot, None)
+        del self.promises[run]
 
     def save(self) -> bytes:
         rows = [
@@ -211,36 +216,43 @@ class Alone(Part):
         self._gone.pop(agent, None)
         if ALONE in slot.features and slot.peer:
             self._places[agent] = slot.peer
-            self._is_stale = True
+            self._is_stale = self._has_come = True
 
     def offer(self, now: Now, out: list[object]) -> None:
         """After everything was awarded that could be: offer what is left, and tell who has not been told."""
         if not self._is_stale:
             return
         self._is_stale = False
-        for lot in [*self._open, *self._waiting]:
-            if lot in self.barred or (lot in self._waiting and len(self._open) >= OFFERED_MAX):
-                continue
-            self._offer(lot, out)
+        if self._has_come:
+            self._has_come = False
+            for lot in [lot for lot in self._open if lot not in self.barred]:
+                self._offer(lot, out)
+        for lot in list(islice(self._waiting, OFFERED_MAX)):
+            if len(self._open) >= OFFERED_MAX:
+                break
+            del self._waiting[lot]
+            if self._offer(lot, out):
+                self._waiting[lot] = None  # Behind the others.
         self._tell(out)
 
-    def _offer(self, lot: Lot, out: list[object]) -> None:
-        """To all who could do it now, or to those too who have come since."""
+    def _offer(self, lot: Lot, out: list[object]) -> bool:
+        """To all who could do it now, or to those too who have come since. True: nobody is here for it yet."""
         fragment, plan = self.home.fragments.get(lot.run), self.sought.get(lot)
-        if fragment is None or plan is None or not plan.alone_ms or self.giving.preview(lot) is None:
-            self._waiting.pop(lot, None)
-            return
+        if fragment is None or plan is None or not plan.alone_ms:
+            return False
         known = self._current(fragment, lot.task)
         before = known.agents if known is not None else []
         able = [slot.agent for slot in members(self.home.roster, who_may(fragment.task(lot.task), plan.group)) if _takes(slot)]
         agents = [*before, *(agent for agent in able if agent not in before)][:PEERS_MAX]
         if len(agents) == len(before):
-            return
+            return not before
+        if self.giving.preview(lot) is None:
+            return False
         epoch = attempt_epoch(fragment.epoch, fragment.attempt(lot.task) + 1)
         self._record(fragment, TaskOffered(lot.task, epoch, agents, plan.alone_ms), out)
-        self._waiting.pop(lot, None)
         self._open.setdefault(lot, {})
         self._involved.update(agents)
+        return False
 
     def _tell(self, out: list[object]) -> None:
         """Each agent what it has not heard in its session: offers, and who else there is."""

@@ -10,7 +10,7 @@ its result goes to the site when that is back.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tiercel.bidding import NOMINAL_S, Bid, Bidder, Bidding
@@ -20,8 +20,7 @@ from tiercel.delivery import Delivery
 from tiercel.encoding import Key, key_of
 from tiercel.errors import SessionLost
 from tiercel.lease import Lease
-from tiercel.peer_lines import PeerLines
-from tiercel.tls import Tls
+from tiercel.peer_lines import Answer, PeerLines
 from tiercel.v1 import agent_pb2, peers_pb2
 from tiercel.work import Work
 
@@ -37,6 +36,7 @@ PRICE_S = 2.0
 """How long functions for bids may take, all together."""
 
 log = logging.getLogger("tiercel.alone")
+MakeLines = Callable[[Answer], PeerLines]
 
 
 @dataclass(slots=True)
@@ -62,8 +62,8 @@ class Hands:
 class Alone(Concern):
     """Belongs to the agent's loop. Without `listen` it takes no standing offers."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, hands: Hands, listen: str, address: str, tls: Tls | None) -> None:
-        self._loop, self._hands, self._listen, self._tls = loop, hands, listen, tls
+    def __init__(self, loop: asyncio.AbstractEventLoop, hands: Hands, listen: str, address: str, make_lines: MakeLines) -> None:
+        self._loop, self._hands, self._listen = loop, hands, listen
         self.address = address
         """Where peers reach it."""
         self.site = ""
@@ -75,7 +75,7 @@ class Alone(Concern):
         self._begun_since = False
         self._council: Council | None = None
         self._acting: asyncio.Task[None] | None = None
-        self._lines = PeerLines(tls, self.answer)
+        self._lines = make_lines(self.answer)
         self._claims: dict[Key, agent_pb2.AloneClaim] = {}
         self._begun: dict[str, agent_pb2.AttemptKey] = {}
 

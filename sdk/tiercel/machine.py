@@ -8,7 +8,9 @@ from pathlib import Path
 from tiercel.backoff import Backoff
 from tiercel.journal_file import JournalFile
 from tiercel.lease import now_s
+from tiercel.peer_lines import Answer, PeerLines
 from tiercel.threads import Threads
+from tiercel.tls import Tls
 
 disk = Threads(1, "tiercel-disk")
 """One thread for the journals of all agents of this process: it mostly waits for the disk, which is one as well."""
@@ -30,3 +32,4 @@ class Machine:
     draw_boot: Callable[[], str] = draw_boot
     backoff: Callable[[], Backoff] = Backoff
     journal_dead_bytes_max: int = 1024 * 1024
+    make_lines: Callable[[Tls | None, Answer], PeerLines] = PeerLines

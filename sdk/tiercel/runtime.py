@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -123,7 +124,8 @@ class Runtime:
         bidder = Bidder(settings.name, settings.capacity, settings.cost, self._work.in_hand, settings.bids)
         bidding = Bidding(loop, bidder, self._asking, self._outbox)
         hands = Hands(bidder, bidding, self._work, self._delivery, self._lease)
-        self._alone = Alone(loop, hands, settings.peers_listen, settings.peers_address, settings.tls)
+        make_lines = partial(machine.make_lines, settings.tls)
+        self._alone = Alone(loop, hands, settings.peers_listen, settings.peers_address, make_lines)
         opinions = opinions or Opinions()
         self._concerns: tuple[Concern, ...] = (
             *opinions.concerns(settings.name, self._asking, self._outbox, self._lease),

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from tiercel import Agent, TaskCancelled, TaskContext
+from tiercel import Agent, TaskContext
 
 
 def main(name: str, cost: str, address: str, peers_address: str = "") -> None:
@@ -30,8 +30,7 @@ def main(name: str, cost: str, address: str, peers_address: str = "") -> None:
         with Path("begun").open("a", encoding="utf-8") as file:
             file.write(f"{name} {number}\n")
         while not Path("go").exists():
-            if task.cancelled:
-                raise TaskCancelled
+            task.raise_if_cancelled()
             time.sleep(0.05)
         return [name, number]
 

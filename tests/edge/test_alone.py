@@ -87,6 +87,25 @@ def test_who_comes_later_is_offered_it_too() -> None:
     assert len(site.events(TaskOffered)) == 2
 
 
+def test_so_many_stand_offered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others wait until one is given; what nobody here could do holds up nothing."""
+    monkeypatch.setattr("edge.coordinating.alone.OFFERED_MAX", 2)
+    site = Site()
+    site.release(
+        plan_of(
+            {"a": {"capability": "far", "effect": "repeatable"}}, coordination={"protocol": "auction", "alone": True}, name="far"
+        ),
+        "r0",
+    )
+    (anna,) = team(site, "anna", capacity=1)
+    offered(site, 3, window="5s", wait="1s")
+    assert [lot.assigned.key.task for lot in lots(anna)] == [0, 1]
+    site.pass_ms(5_000)
+    site.bid(anna, task=0)
+    site.pass_ms(1_000)
+    assert [lot.assigned.key.task for lot in lots(anna)] == [1, 2]
+
+
 def test_an_award_takes_the_offer_back() -> None:
     """The auction goes on as any; once the task is given, nobody may do it alone."""
     site = Site()

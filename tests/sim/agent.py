@@ -16,7 +16,9 @@ from tiercel import TaskContext
 from tiercel.capability import capability_of
 from tiercel.encoding import Key, key_of
 from tiercel.errors import RetryableError
+from tiercel.peer_lines import Answer, PeerLines
 from tiercel.runtime import Runtime, Settings
+from tiercel.tls import Tls
 from tiercel.v1 import agent_pb2
 
 if TYPE_CHECKING:
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 
 
 class SimAgent:
-    """One agent of a site. Its disk outlives its process; its hands do not."""
+    """One agent of a site. Its disk outlives its process; its hands do not. `peers` is where others reach it, if they do."""
+
+    peers = ""
 
     def __init__(
         self, world: "World", name: str, site: str, capabilities: tuple[str, ...], capacity: int, chance: Random
@@ -42,7 +46,9 @@ class SimAgent:
             journal=Path(f"/sim/{name}.journal"),
             secrets=None,
             labels={},
+            peers_listen=self.peers,
         )
+        self.hears_peers: PeerLines | None = None  # Of its last process.
         self._capabilities = {each: capability_of(each, self._work, inline=False) for each in capabilities}
         self._life: Life | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -51,6 +57,10 @@ class SimAgent:
         self._once: dict[Key, None] = {}
         self._owed: dict[Key, None] = {}
         self._numbers: dict[int, list[agent_pb2.TaskResult]] = {}
+
+    def make_lines(self, tls: Tls | None, answer: Answer) -> PeerLines:
+        """How it reaches its peers: in most worlds it has none."""
+        return PeerLines(tls, answer)
 
     @property
     def alive(self) -> bool:

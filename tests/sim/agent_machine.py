@@ -143,6 +143,7 @@ def machine_of(agent: "SimAgent", life: Life, boot: str) -> Machine:
         draw_boot=lambda: boot,
         backoff=lambda: Backoff(chance=agent.chance),
         journal_dead_bytes_max=JOURNAL_DEAD_BYTES_MAX,
+        make_lines=agent.make_lines,
     )
 
 

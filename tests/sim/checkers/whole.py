@@ -8,6 +8,7 @@ from sync.values import StreamId
 from tests.sim.checkers.promises import STRONG
 from tests.sim.disk import Platter
 from tests.sim.oracle import Broke, Told
+from workflow.coordination_events import AttemptLeft
 from workflow.event import Event
 from workflow.events import (
     AttemptResumed,
@@ -80,7 +81,7 @@ def site_events(platter: Platter, stream: StreamId) -> dict[tuple[str, int], lis
 
 _ENDS = (TaskCompleted, TaskFailed, TaskLost, TaskCancelled)
 _OVER = (FragmentEnded, FragmentYielded, FragmentDropped)
-_KINDS = {kind.__name__ for kind in (TaskAssigned, AttemptResumed, TasksReset, RollbackBegun, *_OVER, *_ENDS)}
+_KINDS = {kind.__name__ for kind in (TaskAssigned, AttemptLeft, AttemptResumed, TasksReset, RollbackBegun, *_OVER, *_ENDS)}
 
 
 def check_attempts(site: str, events: dict[tuple[str, int], list[tuple[Row, Event]]]) -> None:
@@ -97,6 +98,8 @@ def check_attempts(site: str, events: dict[tuple[str, int], list[tuple[Row, Even
                 if event.attempt <= last:
                     raise Broke("fencing", f"{site} gives attempt {event.attempt} of {run}/{task} after attempt {last}")
                 last, is_completed = event.attempt, False
+            elif isinstance(event, AttemptLeft):
+                last = max(last, event.attempt)  # It was offered, and an agent may have done it by itself.
             elif isinstance(event, TaskFailed | TaskLost) and is_known and event.attempt not in (0, last):
                 raise Broke("fencing", f"{site} takes the outcome of attempt {event.attempt} of {run}/{task}; {last} is the last")
             elif isinstance(event, TaskCompleted):
