@@ -41,6 +41,8 @@ ALONE = "alone"
 """The feature of an agent's Register that says that it takes standing offers."""
 OFFERED_MAX = 256
 """Tasks that stand offered at the same time; others wait until there is room."""
+LOOKED_AT = 4
+"""So many times as many are looked at in one turn: of some nobody is here who could do them."""
 PEERS_MAX = 32
 AFTER_MS = 3_000
 """How long an agent waits for its site before it acts by itself: most restarts take less."""
@@ -227,7 +229,7 @@ class Alone(Part):
             self._has_come = False
             for lot in [lot for lot in self._open if lot not in self.barred]:
                 self._offer(lot, out)
-        for lot in list(islice(self._waiting, OFFERED_MAX)):
+        for lot in list(islice(self._waiting, LOOKED_AT * OFFERED_MAX)):
             if len(self._open) >= OFFERED_MAX:
                 break
             del self._waiting[lot]

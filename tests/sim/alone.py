@@ -101,25 +101,28 @@ class AloneWorld(World):
         self.promises = PatientPromises(self)
 
     async def _story(self) -> None:
-        parting = asyncio.ensure_future(self._part_peers())
+        self._parting = asyncio.ensure_future(self._part_peers())
         await super()._story()
-        parting.cancel()
         for site in self.sites.values():
             self.check_awards(site.platter.rows)
 
     async def _part_peers(self) -> None:
         """One agent at a time hears no other."""
         chance = self.chance["agents"]
-        while not self.is_over:
+        while True:
             await asyncio.sleep(chance.uniform(*APART_S))
             names = sorted(SITES[chance.choice(sorted(SITES))])
             alone = chance.choice(names)
             ways = [self.net.way(*ends) for other in names if other != alone for ends in ((alone, other), (other, alone))]
-            for way in ways if not self.is_over else ():
+            for way in ways:
                 way.cut = True
             await asyncio.sleep(chance.uniform(*APART_S) / 2)
             for way in ways:
                 way.mend()
+
+    def _heal(self) -> None:
+        self._parting.cancel()
+        super()._heal()
 
     def check_awards(self, rows: list[Row]) -> None:
         """By the log of a site."""
