@@ -57,6 +57,7 @@ class Repair:
     _hurry_until_s: float = 0.0
     _looked_s: float = 0.0
     _unasked: set[str] = field(default_factory=set)
+    _silent: set[str] = field(default_factory=set)  # In this round: whoever does not answer is not waited for page after page.
     _damaged: set[bytes] = field(default_factory=set)
     _unread: set[bytes] = field(default_factory=set)
     _problem: str = ""
@@ -103,6 +104,7 @@ class Repair:
         except RuntimeError:  # The member has not begun, or has ended.
             return
         others = {peer.name: peer.address for peer in standing.peers if peer.name != self.node and peer.address}
+        self._silent = set()
         await self._look_again(others)
         if await self._compare(others):
             self._compared = standing.applied
@@ -168,9 +170,10 @@ class Repair:
         return here is not None and size in (UNKNOWN, here.size)
 
     async def _ask(self, named: Mapping[bytes, int], others: Mapping[str, str]) -> None:
-        asked = await asyncio.gather(*(self._ask_one(name, address, [*named]) for name, address in others.items()))
-        answers = {name: held for name, held in zip(others, asked, strict=True) if held is not None}
-        self._unasked = others.keys() - answers.keys()
+        asking = {name: address for name, address in others.items() if name not in self._silent}
+        asked = await asyncio.gather(*(self._ask_one(name, address, [*named]) for name, address in asking.items()))
+        answers = {name: held for name, held in zip(asking, asked, strict=True) if held is not None}
+        self._unasked = self._silent = others.keys() - answers.keys()
         self.lacking.tell(named, answers, all_answered=not self._unasked)
         self._say()
 

@@ -50,6 +50,7 @@ async def test_an_operator_sees_the_group_and_makes_another_lead(tmp_path: Path)
         assert {member["node"]: member["kind"] for member in seen["members"]} == dict.fromkeys("abc", "voter")
         table = await typed("edge", "group", "status", "--socket", socket(boxes, leader))
         assert "leads" in table.stdout
+        assert "large values" in table.stdout
         assert boxes.gateways[leader] in table.stdout
         moved = await typed("edge", "group", "transfer", follower, "--socket", socket(boxes, leader))
         assert (moved.exit_code, moved.stdout) == (0, f"{follower} leads the site harbour\n")

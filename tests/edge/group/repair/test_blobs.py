@@ -177,8 +177,12 @@ async def test_a_new_box_without_room_says_so_and_goes_on_when_it_has(tmp_path: 
         assert "d is a learner of the group, and lacks 2 large values, 1,200,004 bytes, that other nodes hold" in said
         (own,) = [member for member in (await small.members()).members if member.node == "d"]
         assert (own.kind, own.values_missing, own.missing_bytes) == ("learner", 2, 1_200_004)
+        leader, adding = await boxes.leader(), asyncio.ensure_future(change(boxes, "add", "d"))
+        await eventually(lambda: "that other nodes hold" in leader.admin.adding.get("d", ""))
+        assert [m.waiting for m in (await leader.members()).members if m.node == "d"] == [leader.admin.adding["d"]]
         small.blobs.bytes_max = 10 * LARGE
-        assert (await change(boxes, "add", "d")).problem == ""
+        assert (await adding).problem == ""
+        assert leader.admin.adding == {}
         assert holds(small, blobs) == [True, True]
 
 
