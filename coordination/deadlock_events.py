@@ -29,7 +29,23 @@ class DeadlockFound(Event, frozen=True):
     detail: str = ""
 
 
-EVENTS = (DeadlockFound,)
+class HolderWounded(Event, frozen=True):
+    """Wound-wait: `victim` (of `victim_run`) holds what `yields_to` (of `for_run`) waits for, and waits in vain for another
+    that is older or more urgent. It gives way by `rule`, before anybody knows of a circle: what it has done is undone, and it
+    begins again. `chain` tells it step by step, the last one waits for `behind` (of `behind_run`)."""
+
+    wound: str
+    chain: list[Waited]
+    victim_run: str
+    victim: str
+    for_run: str
+    yields_to: str
+    behind_run: str
+    behind: str
+    rule: str
+
+
+EVENTS = (DeadlockFound, HolderWounded)
 
 _WORDS = {
     "resource": " waits for {what}, held by ",

@@ -48,6 +48,7 @@ from edge.schedules import SiteSchedules
 from edge.sessions import Sessions
 from edge.standing import StandingRules
 from edge.unheard import UNHEARD, Unheard
+from edge.wounds import SiteWounds
 from edge.yielding import Yielding
 from sync.commit import Snapshot
 from sync.inputs import LACKS_TO, Due, FromPeer, PeerLinked, PeerLost, Recalled
@@ -167,7 +168,8 @@ class Executor:
         first = (self.home.leases, self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding)
         votes = (self.home.polls, self.home.votes, self.leading, TermOrders(self.home, self.leading), self.mandates, self.alone)
         more = (self.documents, self.run_documents, self.points, self.merging, self.tokens, self.reseeding, *votes)
-        return (*first, self.conflicts, *more, self.dispatch.coordinating, SiteDeadlocks(self.home, self.points))
+        waits = SiteWounds(self.home), SiteDeadlocks(self.home, self.points)
+        return (*first, self.conflicts, *more, self.dispatch.coordinating, *waits)
 
     # The Driver's side ------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from workflow.states import (
     WAITING,
 )
 from workflow.tasks import Kind, Role
+from workflow.wounding import aside_words
 
 NAMED_MAX = 20
 _HIDDEN = bytes((ELSEWHERE, SLEEPING, VOID))
@@ -80,7 +81,8 @@ def _reason(fragment: Fragment, task: int, state: int) -> Reason:
         return _barred(fragment, task, name)
     if state == BLOCKED:
         resources = [resource for resource, _ in fragment.task(task).resources]
-        return Reason(name, "resource", f"others hold what it needs of {', '.join(resources)}", resources)
+        why = f"others hold what it needs of {', '.join(resources)}{aside_words(fragment, task)}"
+        return Reason(name, "resource", why, resources)
     if state == READY:
         return _ready(fragment, task, name)
     if state == RUNNING and is_lacking(fragment, task):
@@ -140,7 +142,8 @@ def _barred(fragment: Fragment, task: int, name: str) -> Reason:
         return Reason(name, "stopping", f"the run is being stopped ({fragment.stopping}: {fragment.detail})")
     if extras.rollback is not None:
         left = [fragment.id_of(one) for one in extras.rollback.compensations]
-        why = f"the run is being rolled back; still to be undone: {', '.join(left[:NAMED_MAX]) or 'what is in agents hands'}"
+        undone = ", ".join(left[:NAMED_MAX]) or "what is in agents hands"
+        why = f"the run is being rolled back; still to be undone: {undone}{aside_words(fragment, task)}"
         return Reason(name, "rollback", why, left)
     if extras.yielding:
         return Reason(name, "moving", f"the run is to go on at another site ({extras.yielding}); {stays_for(fragment)}")

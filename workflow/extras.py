@@ -127,6 +127,8 @@ class Extras(msgspec.Struct, array_like=True):
     coordination: dict[int, CoordinationPlan] = {}  # What people said of how tasks find their agents (-1: all of the run).
     points: dict[str, Point] = {}  # Where agents wait, or have waited, for each other.
     wounds: dict[int, int] = {}  # How often tasks have given way in a circle of waits.
+    # How often, and for whom last, they have to an older or more urgent one, before there was a circle (wound-wait).
+    stood_aside: dict[int, tuple[int, str]] = {}
 
 
 class Network:

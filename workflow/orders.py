@@ -261,13 +261,14 @@ class Anew(_Order, frozen=True, tag="anew"):
 
 
 class Wound(_Order, frozen=True, tag="wound"):
-    """The task gives way in a circle of waits (`deadlock`, the id of what was found), or gives up. From cloud and site, never
-    from people."""
+    """The task gives way in a circle of waits (`deadlock`, the id of what was found), or gives up. With `yields_to` there is no
+    circle yet: it gives way to that one (wound-wait). From cloud and site, never from people."""
 
     task: str
     deadlock: str
     reason: str = ""
     gives_up: bool = False
+    yields_to: str = ""
 
 
 Order = (

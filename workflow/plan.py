@@ -79,6 +79,7 @@ class Plan:
     points: dict[str, PointTerms] = field(default_factory=dict)  # Where agents wait for each other.
     contract: Contract | None = None  # Of its runs; None: the default.
     gives_way: int = 3  # So often a task is undone because others wait for it in a circle; then a person decides.
+    takes_freely: bool = False  # Do tasks inside others take resources in any order?
     says_contract: bool = False  # Does the definition name one, be it the default?
     is_plain: bool = True  # Every need is after success, nothing is inside anything, and tasks are work or wait for a time.
 
@@ -200,6 +201,7 @@ def _compile(definition: WorkflowDefinition, problems: Problems, *, is_known: bo
         points={name: terms.value() for name, terms in definition.sync_points.items()},
         contract=contract,
         gives_way=definition.deadlock.retries if definition.deadlock is not None else 3,
+        takes_freely=definition.deadlock is not None and definition.deadlock.order == "free",
         says_contract=definition.consistency is not None or definition.autonomy is not None,
         is_plain=is_plain,
     )

@@ -148,6 +148,27 @@ class Resources:
         lacks = units - (resource.capacity - resource.used)
         return Claimed(name, lacks, tuple(sorted(resource.users.items())), ahead)
 
+    def used_by(self, holder: Holder) -> list[str]:
+        """What it holds, or has reserved until it has the rest."""
+        claim = self._claims.get(holder)
+        return [name for name, _ in claim.needs[: claim.got]] if claim is not None else []
+
+    def keeps_back(self, holder: Holder) -> Holder | None:
+        """Who stands directly behind it in line, and waits for nothing but that."""
+        claim = self._claims.get(holder)
+        if claim is None or self._held(claim):
+            return None
+        resource = self._resource(claim.needs[claim.got][0])
+        place = bisect_left(resource.line, claim.place) + 1
+        if place >= len(resource.line):
+            return None
+        other = self._claims[resource.line[place][2]]
+        return other.holder if resource.used + other.needs[other.got][1] <= resource.capacity else None
+
+    def line_of(self, name: str) -> list[Holder]:
+        """Who stands in line for the resource, first in line first."""
+        return [holder for _, _, holder in self._resource(name).line]
+
     def is_waited(self) -> bool:
         """Does anybody stand in a line?"""
         return any(resource.line for resource in self._resources.values())

@@ -36,8 +36,8 @@ def wound(fragment: "Fragment", order: Wound, command: str, now: Now) -> list[Ev
         raise Refused(f"task {order.task} of run {fragment.run} is {NAMES[state]}: it waits for nobody any more")
     if extras is not None and extras.rollback is not None:
         raise Refused(f"run {fragment.run} is being rolled back already")
-    wounds = wounds_of(fragment, task) + 1
-    said = VictimWounded(command, task, order.deadlock, order.reason, wounds, order.gives_up)
+    wounds = (stood_aside_of if order.yields_to else wounds_of)(fragment, task) + 1
+    said = VictimWounded(command, task, order.deadlock, order.reason, wounds, order.gives_up, order.yields_to)
     if order.gives_up:
         failed = Fail(task, fragment.attempt(task), "", CODE, order.reason, False)
         recorded = failed.event(0, f"{fragment.run}/{order.task}/{failed.attempt}", "incident")
@@ -51,10 +51,30 @@ def _is_at_point(fragment: "Fragment", name: str) -> bool:
 
 
 def wounds_of(fragment: "Fragment", task: int) -> int:
-    """How often the task has given way."""
+    """How often the task has given way in a circle."""
     return fragment.extras.wounds.get(task, 0) if fragment.extras is not None else 0
+
+
+def stood_aside_of(fragment: "Fragment", task: int) -> int:
+    """How often it has given way to an older run before there was a circle."""
+    return fragment.extras.stood_aside.get(task, (0, ""))[0] if fragment.extras is not None else 0
+
+
+def aside_words(fragment: "Fragment", task: int) -> str:
+    """For whom the task, or what is around it, has given way and begun again; empty if it never has."""
+    aside = fragment.extras.stood_aside if fragment.extras is not None else {}
+    while aside and task >= 0 and task not in aside:
+        task = fragment.parent_of(task)
+    if not aside or task < 0:
+        return ""
+    count, to = aside[task]
+    times = "once" if count == 1 else f"{count} times"
+    return f"; {fragment.id_of(task)} gave way {times}, to {to} last, and keeps its age"
 
 
 def fold_wound(fragment: "Fragment", event: VictimWounded) -> None:
     """One more."""
-    fragment.more().wounds[event.task] = event.wounds
+    if event.yields_to:
+        fragment.more().stood_aside[event.task] = event.wounds, event.yields_to
+    else:
+        fragment.more().wounds[event.task] = event.wounds

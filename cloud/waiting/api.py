@@ -1,4 +1,4 @@
-"""`GET /api/v1/deadlocks`: circles of waits that were found lately, and what was done about them."""
+"""`GET /api/v1/deadlocks`: circles of waits that were found lately, what was done about them, and who gave way before."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +20,7 @@ def waiting_routes(node: "GlobalPlanner") -> APIRouter:
 
     async def get(run: Text = "", site: Text = "", limit: Limit = 100) -> Response:
         await node.loop.durable()
-        return answer(deadlocks_view(node.planner.waiting.deadlocks, run=run, site=site, limit=limit))
+        return answer(deadlocks_view(node.planner.waiting, run=run, site=site, limit=limit))
 
     router = APIRouter(prefix="/api/v1")
     router.add_api_route("/deadlocks", get, methods=["GET"])

@@ -1,4 +1,5 @@
-"""What sites tell of their resources and of circles of waits, a Part of the planner: it serves to explain why somebody waits."""
+"""What sites tell of their resources, of circles of waits, and of who gave way before there was one, a Part of the planner: it
+serves to explain why somebody waits, or began again."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ import msgspec
 
 from cloud.part import Fold, Part
 from cloud.waiting import events as _codec  # noqa: F401 (makes the events known)
-from coordination.deadlock_events import DeadlockFound
+from coordination.deadlock_events import DeadlockFound, HolderWounded
 from coordination.lease_events import ResourcesLocked, ResourcesUnlocked
 from workflow.event import Event
 from workflow.reseed_events import SiteStreamBegun
@@ -46,14 +47,24 @@ class Known(msgspec.Struct, array_like=True):
     found: DeadlockFound
 
 
+class Wounded(msgspec.Struct, array_like=True):
+    """A holder gave way to an older one at `site` at `at_ms` (UTC)."""
+
+    site: str
+    at_ms: int
+    told: HolderWounded
+
+
 class _Saved(msgspec.Struct, array_like=True):
     locked: list[Locked] = []
     deadlocks: list[Known] = []
+    wounds: list[Wounded] = []
+    counts: tuple[int, int] = (0, 0)
 
 
 class Waiting(Part):
-    """`locked` are attempts that may still act, by site, run, task and number; `deadlocks` the latest circles, the newest
-    last."""
+    """`locked` are attempts that may still act, by site, run, task and number; `deadlocks` the latest circles and `wounds` the
+    latest that gave way before there was one, the newest last. `found` and `wounded` count all of them."""
 
     name: ClassVar[str] = "waiting"
 
@@ -61,21 +72,27 @@ class Waiting(Part):
         self._planner = planner
         self.locked: dict[tuple[str, str, int, int], Locked] = {}
         self.deadlocks: deque[Known] = deque(maxlen=DEADLOCKS_KEPT)
+        self.wounds: deque[Wounded] = deque(maxlen=DEADLOCKS_KEPT)
+        self.found = self.wounded = 0
 
     def own_folds(self) -> dict[type, Fold]:
         return {DeadlockFound: self._fold_deadlock}
 
     def site_folds(self) -> dict[type, Fold]:
         locks: dict[type, Fold] = {ResourcesLocked: self._fold_locked, ResourcesUnlocked: self._fold_unlocked}
-        return {**locks, DeadlockFound: self._fold_deadlock, SiteStreamBegun: self._begin_anew}
+        told: dict[type, Fold] = {DeadlockFound: self._fold_deadlock, HolderWounded: self._fold_wound}
+        return {**locks, **told, SiteStreamBegun: self._begin_anew}
 
     def save(self) -> bytes:
-        saved = _Saved(list(self.locked.values()), list(self.deadlocks))
+        counts = self.found, self.wounded
+        saved = _Saved(list(self.locked.values()), list(self.deadlocks), list(self.wounds), counts)
         return msgspec.msgpack.encode(saved) if saved != _Saved() else b""
 
     def restore(self, body: bytes) -> None:
         saved = msgspec.msgpack.decode(body, type=_Saved)
         self.deadlocks.extend(saved.deadlocks)
+        self.wounds.extend(saved.wounds)
+        self.found, self.wounded = max(saved.counts[0], len(saved.deadlocks)), saved.counts[1]
         for each in saved.locked:
             self.locked[(each.site, each.lock.run, each.lock.task, each.lock.attempt)] = each
 
@@ -92,6 +109,12 @@ class Waiting(Part):
     def _fold_deadlock(self, site: str, run: str, event: Event, time_ms: int) -> None:
         assert isinstance(event, DeadlockFound)
         self.deadlocks.append(Known(site or self._planner.node, time_ms, event))
+        self.found += 1
+
+    def _fold_wound(self, site: str, run: str, event: Event, time_ms: int) -> None:
+        assert isinstance(event, HolderWounded)
+        self.wounds.append(Wounded(site, time_ms, event))
+        self.wounded += 1
 
     def _fold_locked(self, site: str, run: str, event: Event, time_ms: int) -> None:
         assert isinstance(event, ResourcesLocked)

@@ -1,11 +1,9 @@
-"""Circles of waits as the API shows them. Times are UTC ms."""
-
-from collections.abc import Iterable
+"""Circles of waits, and who gave way before there was one, as the API shows them. Times are UTC ms."""
 
 import msgspec
 
-from cloud.waiting.core import Known
-from coordination.deadlock_events import words
+from cloud.waiting.core import Known, Waiting, Wounded
+from coordination.deadlock_events import Waited, words
 
 
 class StepView(msgspec.Struct):
@@ -39,16 +37,61 @@ class DeadlockView(msgspec.Struct):
     detail: str
 
 
+class WoundView(msgspec.Struct):
+    """At a `site` the `victim` gave way to `to`, which is older or more urgent (`rule`) and waited for it, while it waited itself
+    for `behind`. `chain` tells how, step by step."""
+
+    id: str
+    site: str
+    time: int
+    chain: list[StepView]
+    words: str
+    victim: VictimView
+    to: VictimView
+    behind: VictimView
+    rule: str
+
+
+class TotalsView(msgspec.Struct):
+    """Of all time: circles that were found, and wounds that kept them from standing."""
+
+    found: int
+    wounded: int
+
+
 class DeadlocksView(msgspec.Struct):
     """The newest first."""
 
     items: list[DeadlockView]
+    wounds: list[WoundView]
+    totals: TotalsView
 
 
-def deadlocks_view(known: Iterable[Known], *, run: str = "", site: str = "", limit: int = 100) -> DeadlocksView:
-    """Those in which the run was, that the site (or `cloud`) found."""
-    found = [_view(each) for each in known if _is_wanted(each, run, site)]
-    return DeadlocksView(found[::-1][:limit])
+def deadlocks_view(waiting: Waiting, *, run: str = "", site: str = "", limit: int = 100) -> DeadlocksView:
+    """Those in which the run was, that the site (or `cloud`) found; of either kind."""
+    found = [_view(each) for each in waiting.deadlocks if _is_wanted(each, run, site)]
+    wounds = [_wound_view(each) for each in waiting.wounds if _is_told(each, run, site)]
+    return DeadlocksView(found[::-1][:limit], wounds[::-1][:limit], TotalsView(waiting.found, waiting.wounded))
+
+
+def _is_told(wounded: Wounded, run: str, site: str) -> bool:
+    told = wounded.told
+    return (not site or wounded.site == site) and (not run or run in (told.victim_run, told.for_run, told.behind_run))
+
+
+def _wound_view(wounded: Wounded) -> WoundView:
+    told = wounded.told
+    return WoundView(
+        told.wound,
+        wounded.site,
+        wounded.at_ms,
+        [StepView(*msgspec.structs.astuple(step)) for step in told.chain],
+        words(told.chain, Waited(told.behind_run, told.behind, "", "")),
+        VictimView(told.victim_run, told.victim),
+        VictimView(told.for_run, told.yields_to),
+        VictimView(told.behind_run, told.behind),
+        told.rule,
+    )
 
 
 def _is_wanted(known: Known, run: str, site: str) -> bool:

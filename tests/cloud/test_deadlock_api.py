@@ -15,11 +15,11 @@ pytestmark = pytest.mark.asyncio
 DEADLOCKS = "/api/v1/deadlocks"
 
 
-def definition(name: str, outer: str, inner: str) -> dict[str, Any]:
+def definition(name: str, outer: str, inner: str, order: str = "free") -> dict[str, Any]:
     work = {"capability": "work", "effect": "repeatable", "compensate": {"capability": "undo", "effect": "repeatable"}}
     inside = {"x": work, "y": {**work, "resources": [inner]}}
     group = {"sequential": {"tasks": inside}, "resources": [outer]}
-    return {"name": name, "version": "1", "deadlock": {"order": "free"}, "tasks": {"g": group}}
+    return {"name": name, "version": "1", "deadlock": {"order": order}, "tasks": {"g": group}}
 
 
 class Worker:
@@ -65,7 +65,7 @@ async def test_a_deadlock_is_explained_broken_and_on_record(tmp_path: Path) -> N
     async with whole(tmp_path, "harbour") as system:
         worker = Worker(tmp_path)
         await system.join("harbour", worker.make(system.agent("anna", capacity=4)))
-        for each in (definition("one", "ramp", "crane"), definition("two", "crane", "ramp")):
+        for each in (definition("one", "ramp", "crane"), definition("two", "crane", "ramp", "kept")):
             assert (await system.client.post("/api/v1/definitions", json=each)).status_code in (200, 201)
         first, second = await started(system, "one"), await started(system, "two")
 
@@ -104,6 +104,41 @@ async def test_a_deadlock_is_explained_broken_and_on_record(tmp_path: Path) -> N
         assert json.loads(await command(system, "deadlock", "list", "--output", "json"))["items"] == [found]
         assert json.loads(await command(system, "deadlock", "show", found["id"])) == found
         assert "not among the latest" in await command(system, "deadlock", "show", "d-none", code=1)
+
+
+async def test_who_gives_way_before_a_circle_stands_is_on_record(tmp_path: Path) -> None:
+    """Both take resources as they come: the younger gives way at once, nobody looks for a circle, and both end well."""
+    async with whole(tmp_path, "harbour") as system:
+        worker = Worker(tmp_path)
+        await system.join("harbour", worker.make(system.agent("anna", capacity=4)))
+        for each in (definition("one", "ramp", "crane"), definition("two", "crane", "ramp")):
+            assert (await system.client.post("/api/v1/definitions", json=each)).status_code in (200, 201)
+        first, second = await started(system, "one"), await started(system, "two")
+
+        async def both_hold() -> bool:
+            return all(["anna" in await explained(system, run) for run in (first, second)])
+
+        await until(both_hold)
+        worker.go.set()
+
+        async def is_over() -> bool:
+            return [await ended(system, run) for run in (first, second)] == ["completed", "completed"]
+
+        await until(is_over)
+        told = (await system.client.get(DEADLOCKS)).json()
+        (wound,) = told["wounds"]
+        assert (told["items"], told["totals"]) == ([], {"found": 0, "wounded": 1})
+        assert (wound["site"], wound["rule"], wound["victim"]) == ("harbour", "the younger run", {"run": second, "task": "g"})
+        assert wound["to"] == wound["behind"] == {"run": first, "task": "g"}
+        assert f"{second}/g.y waits for ramp, held by {first}/g" in wound["words"]
+        assert worker.undone == [second]
+        assert (await system.client.get(DEADLOCKS, params={"run": "r-none"})).json()["wounds"] == []
+        table = await command(system, "deadlock", "list")
+        assert f"{second}/g" in table
+        assert json.loads(await command(system, "deadlock", "show", wound["id"])) == wound
+        history = await system.history(second)
+        (event,) = [entry for entry in history if entry["kind"] == "VictimWounded"]
+        assert f"{first}/g" in json.dumps(event)
 
 
 async def test_giving_way_is_not_for_people(tmp_path: Path) -> None:

@@ -51,12 +51,17 @@ class Story:
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
-        self.site.core.home.resources.declare("d", 2)
+        self.declare()
         self.kids = [f"kid-{name}" for name in NAMES]
         for name in NAMES:
             held = {"w": {**self.work(), "resources": [name]}}
             plan = plan_of(held, name=f"kid-{name}")
             self.site.tell(("", 0, DefinitionRegistered(plan.ref, plan.document)))
+
+    def declare(self) -> None:
+        """There are two of one of them, and whoever waits for the second has it by that."""
+        home = self.site.core.home
+        home.start(home.resources.declare("d", 2))
 
     # What is defined ---
 
@@ -97,7 +102,7 @@ class Story:
                 self.site.release(plan_of({"g": self.group((), 1)}, name=run, deadlock={"order": "free", "retries": 2}), run)
             if self.chance.random() < 0.03:
                 self.site.restart()
-                self.site.core.home.resources.declare("d", 2)
+                self.declare()
                 self.site.join()
             hands = sorted(robot.hands)
             for key in self.chance.sample(hands, min(len(hands), 2)):

@@ -6,6 +6,7 @@ import pytest
 
 from coordination.deadlock_events import DeadlockFound, words
 from edge.deadlocks import AFTER_MS, SiteDeadlocks
+from edge.wounds import SiteWounds
 from tests.edge.site import Robot, Site
 from tests.workflow.plans import plan_of
 from workflow.events import RunCreated
@@ -16,6 +17,12 @@ from workflow.wound_events import VictimWounded
 WOUNDS_MAX = 3
 FREE = {"order": "free"}
 UNDO = {"capability": "work", "effect": "repeatable"}
+
+
+@pytest.fixture(autouse=True)
+def nobody_gives_way_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wound-wait would keep most of these circles from standing (see test_wounds)."""
+    monkeypatch.setattr(SiteWounds, "settle", lambda self, now, out: None)
 
 
 def nested(outer: str, inner: str, **more: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """`tiercel deadlock`: runs that waited for each other in a circle, who gave way, and why."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,7 +20,7 @@ def list_deadlocks(
     server: Server = DEFAULT_SERVER,
     output: Output = Format.TABLE,
 ) -> None:
-    """List the circles that were found lately, the newest first."""
+    """List the circles that were found lately, and who gave way before there was one; the newest first."""
     with Client(server) as client:
         found = client.deadlocks(run=run, site=site, limit=limit)
     if output is Format.JSON:
@@ -31,13 +31,25 @@ def list_deadlocks(
         victim = f"{each['victim']['run']}/{each['victim']['task']}"
         table.rows.append((each["id"], when(each["time"]), victim, each["remedy"], each["detail"] or each["rule"], each["words"]))
     table.print()
+    if wounds := found.get("wounds"):
+        _wounds(wounds).print()
+
+
+def _wounds(wounds: list[dict[str, Any]]) -> Table:
+    """Who gave way to an older one before anybody waited in a circle."""
+    table = Table(("wound", "time", "victim", "gave way to", "rule", "chain"))
+    for each in wounds:
+        who = (f"{each[key]['run']}/{each[key]['task']}" for key in ("victim", "to"))
+        table.rows.append((each["id"], when(each["time"]), *who, each["rule"], each["words"]))
+    return table
 
 
 @app.command()
 def show(deadlock: Annotated[str, typer.Argument(metavar="DEADLOCK")], server: Server = DEFAULT_SERVER) -> None:
-    """Show a circle as JSON: each step of it, the victim, the rule, and what was done."""
+    """Show a circle, or a wound, as JSON: each step of it, the victim, the rule, and what was done."""
     with Client(server) as client:
-        found = [each for each in client.deadlocks(limit=200)["items"] if each["id"] == deadlock]
+        listed = client.deadlocks(limit=200)
+    found = [each for each in (*listed["items"], *listed.get("wounds", [])) if each["id"] == deadlock]
     if not found:
         typer.echo(f"deadlock {deadlock} is not among the latest 200: `tiercel deadlock list` has those", err=True)
         raise typer.Exit(1)
