@@ -303,7 +303,7 @@ class Barrier:
         arrived = point.arrived.get(agent)
         if arrived is not None and boot and arrived.boot and arrived.boot != boot:
             return [PartyWithdrew(self.name, point.generation, agent, crashed=True)]
-        is_gone = (agent in point.dead or agent in point.lost) and agent not in point.filled()
+        is_gone = agent in point.dead or agent in point.lost  # If another has its place, it has it again in the next generation.
         return [PartyReturned(self.name, point.generation, agent)] if is_gone else []
 
     def _kept(self, agent: str) -> str:

@@ -11,6 +11,7 @@ from edge.points import ArriveHere, LookAtPoints, SyncPoints
 from sync.points.events import PartyDied, PartyReturned, PointBroken, PointReleased
 from sync.points.showing import PointView
 from tests.edge.site import LEASE_MS
+from tests.far_points_story import SAFEGUARDS, FarMeeting, Wrong, without
 from tests.test_taking import told
 from tests.two_tiers import Tiers
 from tests.whole import PATIENCE_S, until, whole
@@ -20,6 +21,7 @@ from workflow.orders import ArriveAt
 from workflow.plan import read_plan
 
 HOME, FAR = "harbour", "airport"
+SEEDS = 40
 
 
 def begun(**terms: Any) -> tuple[Tiers, str]:
@@ -161,6 +163,30 @@ def test_an_agent_that_went_from_the_home_to_another_site_is_there_by_the_word_o
     points = next(part for part in home.core.parts._parts if isinstance(part, SyncPoints))
     points._say(run, home.core.fragments[run], Die("ben", "unreachable"), home.clock.now(), [])
     assert look(world, run).state == "waiting"
+
+
+def test_a_point_over_two_sites_holds_whatever_breaks() -> None:
+    """Agents crash and come back, links break, nodes restart: each generation ends once, at the home, and nobody waits with the
+    lost."""
+    stories = [FarMeeting(seed) for seed in range(SEEDS)]
+    for story in stories:
+        story.live()
+    assert sum(story.releases for story in stories) > SEEDS
+    assert sum(story.broken for story in stories) > 0
+
+
+@pytest.mark.parametrize("safeguard", SAFEGUARDS)
+def test_ablation(safeguard: str) -> None:
+    """Without it one of the first 300 stories finds something wrong."""
+    said = ""
+    with without(safeguard):
+        for seed in range(300):
+            try:
+                FarMeeting(seed).live()
+            except Wrong as wrong:
+                said = str(wrong)
+                break
+    assert said, f"nobody missed {safeguard}"
 
 
 # Over real sockets -------------------------------------------------------------------------------------------------------

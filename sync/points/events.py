@@ -46,7 +46,7 @@ class PartyDied(Event, frozen=True):
 
 
 class PartyReturned(Event, frozen=True):
-    """The agent is at its site again, before anybody took its place."""
+    """The agent is at its site again. Where another has its place, it keeps it until the generation ends."""
 
     point: str
     generation: int

@@ -107,7 +107,7 @@ class Twin:
                 if boot and self.here[agent][2] not in ("", boot):
                     del self.here[agent]
                     self.left.add(agent)
-            case Return(agent) if agent not in self._taken():
+            case Return(agent):
                 self.gone.discard(agent)
             case Expire(generation) if generation == self.generation and self.opened:
                 self._end(self.terms.on_death == "proceed" and len(self.here) >= self.terms.quorum)
@@ -228,7 +228,8 @@ def test_no_story_breaks_its_laws(promised: PointTerms, story: list[BarrierInput
                 ends.append(event.generation)
         point = told.barrier.point
         assert not point.arrived or missing_of(promised, point)[1] > 0
-        assert bool(point.opened_ms) == bool(point.arrived)
+        assert bool(point.opened_ms) == point.is_open >= bool(point.arrived)
+        assert before.opened_ms in (0, point.opened_ms) or not point.opened_ms, "an opening is put off by nothing"
         assert len(waits_at("p", promised, point)) == len(point.arrived)
         assert len(point.dead) <= promised.count >= len(point.lost)
         if isinstance(step, Arrive) and step.agent in point.arrived:

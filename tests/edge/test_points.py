@@ -236,6 +236,20 @@ def test_a_new_process_of_an_agent_is_not_there_for_the_old_one() -> None:
     assert (site.look().state, [e.agent for e in site.events(PartyWithdrew)]) == ("idle", ["anna"])
 
 
+def test_a_party_that_is_back_has_its_place_again_in_the_next_generation() -> None:
+    """Nobody stands in for one who is here, though another did when it was gone."""
+    site = begun(plan_of(on_death="replace", cyclic=True), "anna", "ben", "carl", "dora")
+    site.arrive("anna")
+    silent(site, "carl")
+    site.arrive("dora")
+    site.join("carl")
+    assert site.arrive("ben").parties == ["anna", "dora", "ben"]
+    refused = site.arrive("dora")
+    assert isinstance(refused, Refusal)
+    assert (refused.code, site.look().gone) == ("party_unknown", [])
+    assert site.arrive("carl").generation == 2
+
+
 @pytest.mark.parametrize("restarts", [False, True])
 def test_a_process_that_crashes_again_and_again_does_not_put_the_deadline_off(restarts: bool) -> None:
     """It counts from the first arrival, stands in the event, and keeps its length over restarts of the site."""
