@@ -60,7 +60,8 @@ class SiteWounds(Part):
         return {TaskBlocked: self._note, FragmentTaken: self._note}
 
     def restored(self, now: Now, out: list[object]) -> None:
-        self.blocked = {run: None for run, fragment in self.home.fragments.looks() if _is_blocked(fragment)}
+        """None of them rests, so those that do are not made whole to look."""
+        self.blocked = {run: None for run, fragment in self.home.fragments.whole() if _is_blocked(fragment)}
 
     def wake_mono_ms(self) -> int | None:
         """At once, if one came to wait in the last turn."""
