@@ -166,19 +166,36 @@ def test_of_more_runs_than_are_looked_at_each_has_its_turn(monkeypatch: pytest.M
     assert [e.victim_run for e in site.events(HolderWounded)] == ["r3"]
 
 
+def stand_in_the_way(site: Site, robot: Robot, run: str) -> None:
+    """One that is older than r9 holds what that will ask for, and asks for what that holds."""
+    while site.states("r9")[1] != "running":
+        for key in [key for key in sorted(robot.hands) if key.run != "r9" or key.task != 1]:
+            robot.finish(key)
+        site.report(robot)
+    site.release(plan_of(nested("a", "b"), name="ab", deadlock=FREE), run)
+    site.done(robot, run, 1)
+    site.done(robot, "r9", 1)
+    site.turn()
+
+
+def test_after_its_bound_it_gives_way_in_circles_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever more urgent runs come; then its retries count."""
+    monkeypatch.setattr("edge.wounds.YIELDS_MAX", 2)
+    site, robot = begun(("r9", "b", "a"), retries=1)
+    for turn in range(3):
+        stand_in_the_way(site, robot, f"r{turn}")
+    assert [e.victim_run for e in site.events(HolderWounded)] == ["r9", "r9"]
+    site.pass_ms(AFTER_MS)
+    assert [(e.victim_run, e.remedy) for e in site.events(DeadlockFound)] == [("r9", "wound")]
+    work(site, robot)
+    assert site.outcome("r9") == "completed"
+
+
 def test_who_gives_way_again_and_again_keeps_its_age_and_needs_no_person() -> None:
     """Each time another older run is in its way; its retries are of circles that were found, and it ends when they have."""
     site, robot = begun(("r9", "b", "a"), retries=1)
     for turn in range(4):
-        run = f"r{turn}"
-        while site.states("r9")[1] != "running":
-            for key in [key for key in sorted(robot.hands) if key.run != "r9" or key.task != 1]:
-                robot.finish(key)
-            site.report(robot)
-        site.release(plan_of(nested("a", "b"), name="ab", deadlock=FREE), run)
-        site.done(robot, run, 1)
-        site.done(robot, "r9", 1)
-        site.turn()
+        stand_in_the_way(site, robot, f"r{turn}")
     assert [e.wounds for e in site.events(VictimWounded, "r9")] == [1, 2, 3, 4]
     work(site, robot)
     assert (site.outcome("r9"), site.events(IncidentOpened)) == ("completed", [])
