@@ -5,7 +5,7 @@ agent with room. Orders to agents are effects, so they leave only when their eve
 the cloud.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -179,6 +179,10 @@ class Executor:
         if (step := self._steps.get(type(input))) is not None:
             step(input, now, out)
         return out
+
+    def honours(self, session: int, agent: str) -> Mapping[str, int] | None:
+        """The groups that the agent leads, with the epochs of its terms; None if this is no session of it, as decided by now."""
+        return self.leading.led_by(agent) if self.roster.honours(agent, session) else None
 
     def settle(self, now: Now) -> list[object]:
         """After a batch: take back what leases no longer cover, then hand ready tasks to agents with room."""

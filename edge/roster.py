@@ -110,6 +110,11 @@ class Roster:
         self.assigner.leave(slot.agent)
         return slot
 
+    def honours(self, agent: str, session: int) -> bool:
+        """Is it the session of the agent, as far as it is decided?"""
+        slot, epoch = self.slots.get(agent), self.epochs.get(session, 0)
+        return slot is not None and slot.session == session and slot.epoch == epoch and self.leases.get(agent) is not None
+
     def admit(self, agent: str, session: int, now: Now) -> Slot | None:
         """Let what a session says through, and renew its lease. None from one that has been replaced or has run out: its epoch is
         below what the agent's fence has seen, or its lease is gone. The agent says it again when it returns."""

@@ -5,9 +5,9 @@ after its commit, and is written by one task per session, assignments before eve
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import structlog
 
@@ -108,6 +108,13 @@ class Conversation:
     def _take_acks(self) -> agent_pb2.EdgeMessage:
         acks, self.acks = self.acks, agent_pb2.ResultAcks()
         return agent_pb2.EdgeMessage(result_acks=acks)
+
+
+@runtime_checkable
+class Honouring(Protocol):
+    """What the gateway asks of the site's core, as it has decided by now."""
+
+    def honours(self, session: int, agent: str) -> Mapping[str, int] | None: ...
 
 
 class Gateway(agent_pb2_grpc.AgentServiceServicer):
@@ -258,12 +265,11 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
                     await self._bring_blobs(message.results)
                     loop.post(self._reported(session, agent, message.results))
                 case "heartbeat":
-                    loop.post(AgentSeen(session, agent))
+                    loop.post_first(AgentSeen(session, agent))
                     if stale := self.door.stale(conversation.shown):
                         log.warning("session of an agent ended", code="identity", reason=stale, agent=agent)
                         self._close(conversation, "identity", stale)
-                    ack = agent_pb2.HeartbeatAck(id=message.heartbeat.id)
-                    conversation.say(agent_pb2.EdgeMessage(heartbeat_ack=ack))
+                    self._acknowledge(conversation, message.heartbeat.id)
                 case "goodbye":
                     return True
                 case "progress":
@@ -274,6 +280,15 @@ class Gateway(agent_pb2_grpc.AgentServiceServicer):
                     pass  # Kinds of a newer protocol are not for us.
             await loop.room()
         return False
+
+    def _acknowledge(self, conversation: Conversation, heartbeat: int) -> None:
+        """Unless the site has given up the session and that is not durable yet: the agent would count on what is over."""
+        core = self.loop.driver.core
+        assert isinstance(core, Honouring), "the core of a site has sessions"
+        if (led := core.honours(conversation.session, conversation.agent)) is not None:
+            terms = [agent_pb2.LedTerm(group=group, epoch=epoch) for group, epoch in led.items()]
+            ack = agent_pb2.HeartbeatAck(id=heartbeat, terms=terms)
+            conversation.say(agent_pb2.EdgeMessage(heartbeat_ack=ack))
 
     def _hear(self, hear: Hear, conversation: Conversation, message: Any) -> None:
         """What makes no sense is dropped: it is the agent's mistake, and no reason to end its work."""

@@ -121,6 +121,7 @@ class Loop:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._inbox: deque[object] = deque()
+        self._first: deque[object] = deque()
         self._inbox_max = inbox_max
         self._batch_max = batch_max
         self._room = asyncio.Event()
@@ -144,6 +145,14 @@ class Loop:
         if len(self._inbox) >= self._inbox_max:
             raise InboxFull(self._inbox_max)
         self.tell(input)
+
+    def post_first(self, input: object) -> None:
+        """The same for what has to be decided in the next turn, whatever waits: a sign of life that is acknowledged must not come
+        behind the end of the lease that it renews."""
+        if len(self._inbox) + len(self._first) >= self._inbox_max:
+            raise InboxFull(self._inbox_max)
+        self._first.append(input)
+        self._kick()
 
     def tell(self, input: object) -> None:
         """The same for what is said once for each connection, such as its end: it is never refused, for it is not said again."""
@@ -182,7 +191,7 @@ class Loop:
 
     async def caught_up(self) -> None:
         """Return once all that was posted by now is decided and durable."""
-        target = self._taken + len(self._inbox)
+        target = self._taken + len(self._first) + len(self._inbox)
         while self._taken < target:  # noqa: ASYNC110 - rare, and turns are not to tell anybody.
             await asyncio.sleep(CAUGHT_UP_LOOK_S)
         await self.durable()
@@ -289,6 +298,8 @@ class Loop:
         inbox = self._inbox
         inputs: list[object] = list(self.driver.take_due(self._batch_max))
         self._taken -= len(inputs)
+        inputs += self._first
+        self._first.clear()
         while inbox and len(inputs) < self._batch_max:
             inputs.append(inbox.popleft())
         self._taken += len(inputs)

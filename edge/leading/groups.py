@@ -7,7 +7,7 @@ leader whose session is over is waited for. An agent stands for election by the 
 unless definitions give it another. Operators move terms, from the cloud or on the site's own machine (`edge.leading.orders`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -72,6 +72,7 @@ class Leading(Part):
     reasons: dict[str, tuple[str, int]] = field(default_factory=dict)  # Why the leader leads, or nobody; since when (UTC ms).
     _gone: dict[str, bool] = field(default_factory=dict)
     groups_max: int = GROUPS_MAX
+    _led: dict[str, dict[str, int]] | None = None  # By leader and group: epochs; made when it is asked for.
     _due_ms: int | None = None
     _floor: int = 0
 
@@ -109,7 +110,17 @@ class Leading(Part):
         again."""
         first = next((name for name, group in self.groups.items() if not group.term.leader), next(iter(self.groups)))
         self._floor = max(self._floor, self.groups.pop(first).term.epoch)
+        self._led = None
         self.reasons.pop(first, None)
+
+    def led_by(self, agent: str) -> Mapping[str, int]:
+        """The groups that the agent leads, with the epochs of its terms."""
+        if self._led is None:
+            self._led = {}
+            for group in self.groups.values():
+                if group.term.leader:
+                    self._led.setdefault(group.term.leader, {})[group.name] = group.term.epoch
+        return self._led.get(agent, _NONE)
 
     def views(self) -> list[GroupView]:
         """The groups by name, as many as anybody looks at."""
@@ -169,6 +180,7 @@ class Leading(Part):
     def restore(self, body: bytes) -> None:
         for name, term in _TERMS.decode(body).items():
             self.groups[name] = Group(name, self.home.roster.leases.ttl_ms, term=term)
+        self._led = None
 
     def _look(self, group: Group, now: Now, out: list[object]) -> None:
         """The leader's session was heard last at a moment that the roster knows."""
@@ -225,9 +237,11 @@ class Leading(Part):
             if group is None:
                 group = self.groups[event.group] = Group(event.group, self.home.roster.leases.ttl_ms)
             group.evolve(event)
+            self._led = None
 
     def _begin_anew(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         self.groups.clear()
+        self._led = None
         self.reasons.clear()
 
     def _depart(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
@@ -246,4 +260,5 @@ def _priority(slot: Slot) -> int:
     return int(text) if text.lstrip("-").isdigit() and len(text) <= 9 else 0
 
 
+_NONE: Mapping[str, int] = {}
 _TERMS = msgspec.msgpack.Decoder(dict[str, Term])

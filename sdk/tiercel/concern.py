@@ -23,6 +23,9 @@ class Concern:
     def opened(self) -> None:
         """A session has begun. What was told in the one before is over, unless it is told again."""
 
+    def renewed(self, acknowledged: Any, sent_s: float) -> None:
+        """The site has acknowledged a heartbeat (HeartbeatAck) that was sent at this moment."""
+
     def lost(self) -> None:
         """A session has ended, or could not begin. The next one is tried for."""
 

@@ -73,16 +73,16 @@ class Holder:
         still on its way says nothing of that."""
         return self._woke_ms is not None and (self._counts_from_ms is None or self._counts_from_ms < self._woke_ms)
 
-    def ends_at_ms(self, ttl_ms: float = 0) -> float | None:
-        """When its time is over, early; None if it has no lease. `ttl_ms`: of another lease that the same renewals keep."""
-        return None if self._counts_from_ms is None else self._counts_from_ms + (ttl_ms or self.ttl_ms) * self.share
+    def ends_at_ms(self) -> float | None:
+        """When its time is over, early; None if it has no lease."""
+        return None if self._counts_from_ms is None else self._counts_from_ms + self.ttl_ms * self.share
 
-    def stops_at_ms(self, ttl_ms: float = 0) -> float | None:
+    def stops_at_ms(self) -> float | None:
         """Until when it may act; None if it may not act at all."""
-        return None if self.must_confirm() else self.ends_at_ms(ttl_ms)
+        return None if self.must_confirm() else self.ends_at_ms()
 
-    def may_act(self, mono_ms: float, awake_ms: float, ttl_ms: float = 0) -> bool:
+    def may_act(self, mono_ms: float, awake_ms: float) -> bool:
         """May it act now? Ask before each act, and let the resource check the epoch all the same."""
         self.see(mono_ms, awake_ms)
-        stops_ms = self.stops_at_ms(ttl_ms)
+        stops_ms = self.stops_at_ms()
         return stops_ms is not None and mono_ms < stops_ms

@@ -14,7 +14,8 @@ from typing import Any
 
 from tiercel.asking import Asking
 from tiercel.concern import Concern, Hear
-from tiercel.lease import Lease
+from tiercel.holding import Holder
+from tiercel.lease import STOP_SHARE, Lease
 from tiercel.outbox import Outbox
 from tiercel.v1 import agent_pb2
 
@@ -58,10 +59,11 @@ class Lead:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A term of this agent: it leads until `ttl_ms` after its last word (0: as long as its session's lease)."""
+    """A term of this agent, and until when it counts by its own clock: from when it sent a heartbeat that the site acknowledged
+    as one of the leader. Before there was one, it may not act by it."""
 
     epoch: int
-    ttl_ms: int = 0
+    holder: Holder
 
 
 @dataclass(slots=True)
@@ -85,10 +87,16 @@ class Leading(Concern):
     def opened(self) -> None:
         self.terms.clear()
 
+    def renewed(self, acknowledged: Any, sent_s: float) -> None:
+        for kept in acknowledged.terms:
+            term = self.terms.get(kept.group)
+            if term is not None and term.epoch == kept.epoch:
+                term.holder.renew(sent_s * 1_000)
+
     def leads(self, group: str) -> int:
         """The epoch under which the agent may act as leader now, by its own clock; 0: it may not."""
         term = self.terms.get(group)
-        return term.epoch if term is not None and self.lease.may_act(term.ttl_ms) else 0
+        return term.epoch if term is not None and term.holder.may_act(*self.lease.clocks_ms()) else 0
 
     def hand_over(self, group: str, successor: str) -> bool:
         """Give the term back, to this member or whoever is next; False if the agent does not lead the group, as far as it
@@ -104,7 +112,10 @@ class Leading(Concern):
     def _told(self, told: Any) -> None:
         known = self.terms.get(told.group)
         if told.leader == self.name:
-            self.terms[told.group] = Term(told.epoch, told.ttl_ms)
+            if known is None or known.epoch != told.epoch:
+                holder = Holder(told.ttl_ms or self.lease.lease_ms, STOP_SHARE)
+                holder.see(*self.lease.clocks_ms())
+                self.terms[told.group] = Term(told.epoch, holder)
         elif known is not None and known.epoch <= told.epoch:
             del self.terms[told.group]
 

@@ -61,10 +61,13 @@ class Lease:
         ends_ms = self._holder.ends_at_ms()
         return -math.inf if ends_ms is None else ends_ms / 1_000 - self.now_s()
 
-    def may_act(self, ttl_ms: int = 0) -> bool:
-        """Does the lease last, and has the site confirmed it since the machine last slept? `ttl_ms`: the same of another one,
-        which is renewed by the same messages."""
-        return self._holder.may_act(self.now_s() * 1_000, self._awake_s() * 1_000, ttl_ms)
+    def clocks_ms(self) -> tuple[float, float]:
+        """Now, by the clock that goes on while the machine sleeps, and by the one that does not."""
+        return self.now_s() * 1_000, self._awake_s() * 1_000
+
+    def may_act(self) -> bool:
+        """Does the lease last, and has the site confirmed it since the machine last slept?"""
+        return self._holder.may_act(self.now_s() * 1_000, self._awake_s() * 1_000)
 
     def overdue(self) -> bool:
         """Nothing was acknowledged for a whole lease: the gateway is gone, or the way to it."""

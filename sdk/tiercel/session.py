@@ -111,7 +111,7 @@ class Session:
                 case "result_acks":
                     self._delivery.acknowledged(message.result_acks)
                 case "heartbeat_ack":
-                    self._renew(message.heartbeat_ack.id)
+                    self._renew(message.heartbeat_ack)
                 case "cancels":
                     self._work.cancel(message.cancels.items, message.cancels.reason)
                 case "refused":
@@ -160,11 +160,13 @@ class Session:
     def _silent_s(self) -> float:
         return self._lease.now_s() - min(self._sent_s.values(), default=self._lease.now_s())
 
-    def _renew(self, id: int) -> None:
-        sent_s = self._sent_s.pop(id, None)
+    def _renew(self, acknowledged: agent_pb2.HeartbeatAck) -> None:
+        sent_s = self._sent_s.pop(acknowledged.id, None)
         if sent_s is not None:
             self._lease.renew(sent_s)
-            for older in [beat for beat in self._sent_s if beat < id]:
+            for concern in self._concerns:
+                concern.renewed(acknowledged, sent_s)
+            for older in [beat for beat in self._sent_s if beat < acknowledged.id]:
                 del self._sent_s[older]
 
     async def _next(self, call: "Call") -> agent_pb2.EdgeMessage:

@@ -43,8 +43,8 @@ class Clock:
 class Unwary(Holder):
     """Stops when the whole of the lease is over by its own clock."""
 
-    def ends_at_ms(self, ttl_ms: float = 0) -> float | None:
-        ends_ms = Holder.ends_at_ms(self, ttl_ms)
+    def ends_at_ms(self) -> float | None:
+        ends_ms = Holder.ends_at_ms(self)
         return ends_ms if ends_ms is None else ends_ms + self.ttl_ms * (1 - self.share)
 
 

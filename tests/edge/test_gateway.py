@@ -146,6 +146,20 @@ async def test_a_site_that_is_not_ready_says_so(edge: EdgeNode) -> None:
         edge.gateway.accepting = True
 
 
+async def test_no_sign_of_life_is_acknowledged_that_does_not_count(edge: EdgeNode) -> None:
+    """The site has given up the session, and only the end of that commit will tell: the agent would count its lease on."""
+    async with caller(edge) as anna:
+        await anna.register("late")
+        await anna.hear("welcome")
+        await anna.say(heartbeat=agent_pb2.Heartbeat(id=1))
+        assert (await anna.hear("heartbeat_ack")).id == 1
+        slot = core(edge).roster.slots["late"]
+        assert core(edge).roster.close("late", slot.session) is slot
+        await anna.say(heartbeat=agent_pb2.Heartbeat(id=2))
+        await anna.say(goodbye=agent_pb2.Goodbye(reason="done"))
+        await anna.ends()
+
+
 async def test_the_newer_connection_of_an_agent_counts(edge: EdgeNode) -> None:
     """The older one is told that it was replaced, and its end changes nothing."""
     async with caller(edge) as first:

@@ -138,3 +138,18 @@ def test_an_order_after_a_restart_finds_its_group() -> None:
         site.join(name, features=("leads",))
     assert order(site, "ben") == "accepted"
     assert site.events(LeaderElected)[-1].agent == "ben"
+
+
+def test_what_is_acknowledged_names_the_terms_that_hold() -> None:
+    """From the moment of the decision, which nobody has been told yet: heartbeats keep no term that is over, and no session."""
+    site = led(lock_delay="20s")
+    anna, core = site.robots["anna"], site.core
+    assert core.honours(anna.session, "anna") == {"cranes": epoch_of(site)}
+    assert core.honours(site.robots["ben"].session, "ben") == {}
+    move(site, "cleo")
+    assert core.honours(anna.session, "anna") == {}
+    assert core.honours(anna.session + 1_000, "anna") is None
+    site.clock.pass_ms(LEASE_MS + 1_000)
+    site.turn()
+    assert core.honours(anna.session, "anna") is None
+    assert core.honours(anna.session, "nobody") is None

@@ -36,19 +36,32 @@ def tell(agent: Leading, leader: str, epoch: int, ttl_ms: int = 0) -> None:
     agent.hears()["leadership"](agent_pb2.Leadership(group="cranes", epoch=epoch, leader=leader, ttl_ms=ttl_ms))
 
 
+def confirm(agent: Leading, epoch: int, sent_s: float) -> None:
+    """A heartbeat that was sent then is acknowledged, by a site where the agent leads under this epoch (0: it does not)."""
+    terms = [agent_pb2.LedTerm(group="cranes", epoch=epoch)] if epoch else []
+    agent.renewed(agent_pb2.HeartbeatAck(id=1, terms=terms), sent_s)
+
+
 @pytest.mark.parametrize(("ttl_ms", "believed_s"), [(0, 10.0), (40_000, 40.0)])
 async def test_it_leads_until_its_time_is_nearly_over(ttl_ms: int, believed_s: float) -> None:
-    """From when it sent what was acknowledged, by the lease of its session or the longer one of its term, and stops early."""
+    """From when it sent what was acknowledged as the leader's, by the lease of its session or the longer one of its term, and
+    stops early. What is acknowledged without naming its term, or names another, says nothing."""
     clocks = Clocks()
     agent = leading(clocks)
-    assert agent.leads("cranes") == 0
+    confirm(agent, 7, clocks.s)
     tell(agent, "ann", 7, ttl_ms)
+    assert agent.leads("cranes") == 0
+    confirm(agent, 7, clocks.s)
     assert (agent.leads("cranes"), agent.leads("docks")) == (7, 0)
     clocks.s += believed_s * STOP_SHARE - 0.1
     assert agent.leads("cranes") == 7
     clocks.s += 0.2
+    confirm(agent, 0, clocks.s)
+    confirm(agent, 6, clocks.s)
     assert agent.leads("cranes") == 0
-    agent.lease.renew(clocks.s)
+    confirm(agent, 7, clocks.s)
+    assert agent.leads("cranes") == 7
+    tell(agent, "ann", 7, ttl_ms)  # Said again, as when others join.
     assert agent.leads("cranes") == 7
 
 
@@ -57,18 +70,21 @@ async def test_a_machine_that_slept_is_confirmed_first() -> None:
     clocks = Clocks()
     agent = leading(clocks)
     tell(agent, "ann", 7)
+    confirm(agent, 7, clocks.s)
     clocks.s, clocks.slept = clocks.s + 2, 2.0
     assert agent.leads("cranes") == 0
-    agent.lease.renew(clocks.s - 1)
+    confirm(agent, 7, clocks.s - 1)
     assert agent.leads("cranes") == 0
-    agent.lease.renew(clocks.s)
+    confirm(agent, 7, clocks.s)
     assert agent.leads("cranes") == 7
 
 
 async def test_whoever_else_leads_later_ends_it() -> None:
     """A word about an older term does not; a new session is told anew."""
-    agent = leading(Clocks())
+    clocks = Clocks()
+    agent = leading(clocks)
     tell(agent, "ann", 7)
+    confirm(agent, 7, clocks.s)
     tell(agent, "ben", 6)
     assert agent.leads("cranes") == 7
     tell(agent, "", 7)
@@ -80,8 +96,10 @@ async def test_whoever_else_leads_later_ends_it() -> None:
 
 async def test_who_hands_over_leads_no_more() -> None:
     """From its own word on, once; without a session nothing is said, and it still leads."""
-    agent = leading(Clocks())
+    clocks = Clocks()
+    agent = leading(clocks)
     tell(agent, "ann", 7)
+    confirm(agent, 7, clocks.s)
     assert (agent.hand_over("cranes", "ben"), agent.leads("cranes")) == (False, 7)
     agent.outbox.open()
     assert (agent.hand_over("cranes", "ben"), agent.leads("cranes"), agent.hand_over("cranes", "ben")) == (True, 0, False)

@@ -82,6 +82,22 @@ async def test_who_asks_is_answered_after_the_commit(tmp_path: Path) -> None:
     assert held == 1_000 == len(here.rows)
 
 
+async def test_what_is_posted_first_is_in_the_next_turn(tmp_path: Path) -> None:
+    """Before all that waits, however much that is; both count for the bound of the inbox."""
+    async with world(tmp_path) as here:
+        await here.loop.ask(lambda token: Look(token, "r1"))
+        for number in range(30):
+            here.loop.post(Note(1_000 + number, "r1", f"{number}"))
+        here.loop.post_first(Note(2_000, "r1", "first"))
+        for number in range(33):
+            here.loop.post_first(Note(2_001 + number, "r2", "x"))
+        with pytest.raises(InboxFull):
+            here.loop.post_first(Note(3_000, "r1", "a"))
+        await here.loop.caught_up()
+        assert here.pages["r1"] == ["first", *(f"{number}" for number in range(30))]
+        assert len(here.pages["r2"]) == 33
+
+
 async def test_a_full_inbox_says_so(tmp_path: Path) -> None:
     """Beyond its bound the inbox refuses with InboxFull; what was taken is done, and there is room again."""
     async with world(tmp_path, inbox_max=4) as here:
