@@ -91,7 +91,8 @@ class Leader(Seeker):
         self.wanted.pop(lot, None)
 
     def wake_mono_ms(self) -> int | None:
-        waits = [due for each in self.wanted.values() if not each.asked and (due := each.due_ms or each.until_ms)]
+        free = (each for each in self.wanted.values() if not each.asked and each.key not in self.open)
+        waits = [due for each in free if (due := each.due_ms or each.until_ms)]
         return min([*waits, *(asked.due_ms for asked in self.open.values())], default=None)
 
     def counts(self) -> dict[str, int]:
@@ -124,8 +125,8 @@ class Leader(Seeker):
     def _put(self, group: Group, key: Key, lots: list[Lot], now: Now, out: list[object]) -> None:
         for lot in [lot for lot in lots if not self.giving.is_sought(lot)]:
             self.giving.forget(lot)
-        lots = [lot for lot in lots if lot in self.wanted][:TASKS_MAX]
-        for lot in lots:
+        lots = [lot for lot in lots if lot in self.wanted]
+        for lot in lots:  # Those, too, for which there is no room in one question: it ends, and then they are put.
             self.wanted[lot].due_ms = self.wanted[lot].until_ms = 0
         leader = self.home.roster.slots.get(group.term.leader)
         if leader is None or not leader.session:
@@ -133,6 +134,7 @@ class Leader(Seeker):
             return
         slots = members(self.home.roster, key.who)
         followers = tuple(Follower(slot.agent, slot.capacity - self._room(slot), slot.capacity) for slot in slots)
+        lots = lots[:TASKS_MAX]
         if not lots or not any(one.load < one.capacity for one in followers):
             return  # They are put to the leader when somebody has room.
         self._number += 1

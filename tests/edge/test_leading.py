@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import pytest
 
 from coordination.delegating import Wanted
 from coordination.leading import LeaderElected, LeaderEnded
@@ -186,3 +187,39 @@ def test_there_are_so_many_groups_and_no_epoch_comes_twice() -> None:
     epochs = [event.epoch for event in site.events(LeaderElected) if event.group == "cranes"]
     assert len(epochs) >= 2
     assert epochs == sorted(set(epochs))
+
+
+def test_what_waits_for_an_answer_wants_no_turn() -> None:
+    """While its leader thinks about some, others that were to be put again have fallen due: the site sleeps until the answer is
+    late, and is not woken without end."""
+    site = led(tasks=2)
+    plan(site, "anna", {"r1/0": "", "r1/1": ""})  # Both a little later.
+    site.release(plan_of({"t0": {"coordination": LED}}, name="more"), "r2")
+    site.turn()
+    assert [task.id for task in asked(site.robots["anna"])[-1].tasks] == ["r2/0"]
+    keep(site, 1_000)
+    coordinating = site.core.dispatch.coordinating
+    assert coordinating is not None
+    due_ms, now_ms = coordinating.wake_mono_ms(), site.clock.now().mono_ms
+    assert due_ms is not None
+    assert due_ms > now_ms
+
+
+def test_more_than_one_question_holds_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All have fallen due, and nobody has room: those behind the bound of a question wait for that, too, and want no turn."""
+    monkeypatch.setattr("edge.coordinating.leader.TASKS_MAX", 3)
+    site = Site()
+    anna = site.join("anna", capacity=1, features=("leads",))
+    site.release(plan_of({f"t{n}": {"coordination": LED} for n in range(5)}))
+    site.turn()
+    for _ in range(2):
+        plan(site, "anna", {task.id: "" for task in asked(anna)[-1].tasks})
+    site.release(plan_of({"t0": {}}, name="direct"), "r2")
+    site.turn()
+    keep(site, 1_000)
+    coordinating = site.core.dispatch.coordinating
+    assert coordinating is not None
+    assert (len(anna.hands), coordinating.wake_mono_ms()) == (1, None)
+    anna.finish(anna.key("r2"))
+    site.report(anna)
+    assert len(asked(anna)[-1].tasks) == 3

@@ -16,6 +16,7 @@ from tiercel import TaskContext
 from tiercel.capability import capability_of
 from tiercel.encoding import Key, key_of
 from tiercel.errors import RetryableError
+from tiercel.opinions import Opinions
 from tiercel.peer_lines import Answer, PeerLines
 from tiercel.runtime import Runtime, Settings
 from tiercel.tls import Tls
@@ -75,9 +76,14 @@ class SimAgent:
         """A new process on what its disk holds."""
         self.boot += 1
         life = self._life = Life(self.disk)
-        runtime = Runtime(self._settings, self._capabilities, machine_of(self, life, f"{self.name}-{self.boot}"))
+        machine = machine_of(self, life, f"{self.name}-{self.boot}")
+        runtime = Runtime(self._settings, self._capabilities, machine, self.opinions())
         self._serving = asyncio.ensure_future(runtime.serve(AgentChannel(self, life)))  # type: ignore[arg-type]
         self._serving.add_done_callback(lambda done: self._ended(life, done))
+
+    def opinions(self) -> Opinions | None:
+        """By which functions a new process answers its site's questions."""
+        return None
 
     def kill(self, *, power: bool = False) -> None:
         """The process dies: what it worked on is forgotten, what it had done may have been done and not be in the journal.
