@@ -70,7 +70,7 @@ def test_ray_restarts_what_is_killed(system: LocalSystem) -> None:
 @pytest.mark.parametrize("nodes", [3])
 def test_a_box_that_leads_is_killed_and_ray_brings_it_back(system: LocalSystem) -> None:
     """Another one leads, and nothing that was acknowledged is lost: all orders complete, once. The box that Ray has started again
-    takes part again, and all logs are whole."""
+    takes part again, and all logs are whole. A later start, at which one of the boxes cannot, is told so and serves."""
     chance = Random(seed_of_this_run())
     with Client(system.config.api_url) as client:
         runs = start_orders(client)
@@ -86,6 +86,12 @@ def test_a_box_that_leads_is_killed_and_ray_brings_it_back(system: LocalSystem) 
     check_effects(system.config.data_dir.parent, runs)
     for name in ("cloud/cloud.db", "harbour/a/edge.db", "harbour/b/edge.db", "harbour/c/edge.db"):
         verify(system.config.data_dir / name)
+    (system.config.data_dir / "harbour/c/edge.db").write_bytes(b"nothing that could be a log")
+    said: list[str] = []
+    system.start(said.append)
+    assert [line.partition(":")[0] for line in said if "goes on without it" in line] == ["harbour-c did not start"]
+    with Client(system.config.api_url) as client:
+        assert {await_end(client, run) for run in start_orders(client)} == {"completed"}
 
 
 def start_orders(client: Client) -> list[str]:
