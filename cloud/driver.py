@@ -392,8 +392,12 @@ class GlobalPlanner:
 def _group(loads: sync_pb2.AgentLoads) -> GroupStanding | None:
     if not loads.HasField("group"):
         return None
-    members = [BoxStanding(member.node, member.voter, member.here, member.lag) for member in loads.group.members]
-    return GroupStanding(loads.group.leader, loads.group.term, members)
+    return GroupStanding(loads.group.leader, loads.group.term, [_box(member) for member in loads.group.members])
+
+
+def _box(member: sync_pb2.GroupMember) -> BoxStanding:
+    missing = member.values_missing if member.HasField("values_missing") else -1
+    return BoxStanding(member.node, member.voter, member.here, member.lag, missing)
 
 
 def _report(item: sync_pb2.TaskReport) -> tuple[str, int, TaskReport]:

@@ -215,8 +215,11 @@ class GroupNode:
 
     async def members(self) -> MembersView:
         """The group as this member sees it."""
-        own = {} if self.repair.shown is None else {self.box.node: self.repair.shown}
-        return view_of(await self.member.status(), self.advertised, self.values | own, self.admin.adding)
+        return view_of(await self.member.status(), self.advertised, self.lacking(), self.admin.adding)
+
+    def lacking(self) -> dict[str, members_pb2.ValuesLacking]:
+        """What each box lacks of large values, as it told last."""
+        return self.values | ({} if self.repair.shown is None else {self.box.node: self.repair.shown})
 
     async def status(self) -> EdgeStatus:
         """The site as this box knows it."""
@@ -309,7 +312,7 @@ class LeaderPorts(CloudLines):
     def group(self) -> sync_pb2.GroupLoad | None:
         """The boxes of the site, for the cloud."""
         standing = self._node.standing
-        return load_of(standing) if standing is not None and standing.role == "leader" else None
+        return load_of(standing, self._node.lacking()) if standing is not None and standing.role == "leader" else None
 
 
 class _Entrance:

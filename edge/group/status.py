@@ -63,11 +63,15 @@ def follower_status(members: MembersView, now_ms: int) -> EdgeStatus:
     return EdgeStatus(members.site, members.term, "", 0, 0, 0, link, Alone(0, [], 0), group=members)
 
 
-def load_of(standing: Standing) -> sync_pb2.GroupLoad:
+def load_of(standing: Standing, values: Mapping[str, members_pb2.ValuesLacking] = NOTHING) -> sync_pb2.GroupLoad:
     """For the cloud."""
     members = [
         sync_pb2.GroupMember(
-            node=peer.name, voter=peer.voter, here=peer.name == standing.member or peer.recent, lag=max(0, peer.lag)
+            node=peer.name,
+            voter=peer.voter,
+            here=peer.name == standing.member or peer.recent,
+            lag=max(0, peer.lag),
+            values_missing=values[peer.name].missing if peer.name in values else None,
         )
         for peer in standing.peers
     ]

@@ -64,12 +64,14 @@ class Reseeding(msgspec.Struct):
 
 
 class BoxStanding(msgspec.Struct):
-    """A box of a site of several: does it vote, was it heard of late, how many entries of the group's log does it lack?"""
+    """A box of a site of several: does it vote, was it heard of late, how many entries of the group's log does it
+    lack, and how many large values that another one holds (-1: it has not told)?"""
 
     node: str
     voter: bool
     here: bool
     lag: int
+    values_missing: int = -1
 
 
 class GroupStanding(msgspec.Struct):

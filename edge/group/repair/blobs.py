@@ -19,7 +19,7 @@ import structlog
 from coordination.group.values import Standing
 from edge.group.blobs import PeerChannels
 from edge.group.repair.lacking import UNKNOWN, Lacking
-from sync.blobs import BlobError, BlobFull, BlobMismatch, BlobMissing, BlobName, BlobStore, pull
+from sync.blobs import BlobError, BlobFull, BlobMismatch, BlobName, BlobStore, pull
 from sync.log import EventLog
 from sync.log_errors import LogError
 from sync.retention.blobs import event_texts, names_in, sizes_in, snapshot_texts
@@ -132,6 +132,7 @@ class Repair:
         if self._after is None or cut > self._after or is_due:
             self._after, self._whole_s, self.lacking.is_cut, self._unread = None, clock(), False, set(self.lacking.known)
             self._damaged.clear()
+            self.lacking.refuted.clear()
             if not await self._read(((0, texts) for texts in snapshot_texts(self.log)), others):
                 return False
             self._after = 0
@@ -218,11 +219,11 @@ class Repair:
                 await pull(stub, self.store, BlobName(digest, size))
             except BlobFull as full:
                 raise OSError(str(full)) from full
-            except (BlobMismatch, BlobMissing) as error:
+            except BlobMismatch as error:
                 log.warning(
                     "a box holds a large value that is not what its name says", node=name, blob=digest.hex(), reason=str(error)
                 )
-                self.lacking.failed(digest, name)
+                self.lacking.refute(digest, name)
             except grpc.aio.AioRpcError as error:
                 if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
                     self.lacking.failed(digest, name)

@@ -36,6 +36,8 @@ class Lacking:
     lost: dict[bytes, int] = field(default_factory=dict)
     open: dict[bytes, int] = field(default_factory=dict)
     is_cut: bool = False
+    refuted: set[tuple[bytes, str]] = field(default_factory=set)
+    """What a box says to hold and does not: it would be fetched again and again."""
     missing_bytes: int = 0
 
     @property
@@ -48,7 +50,9 @@ class Lacking:
         them, and how large. What was known of them before counts no more."""
         for digest, said in named.items():
             self.arrived(digest)
-            if by := {name: held[digest] for name, held in answers.items() if digest in held}:
+            if by := {
+                name: held[digest] for name, held in answers.items() if digest in held and (digest, name) not in self.refuted
+            }:
                 self.held[digest] = held = Held(said, by)
                 self.missing_bytes += held.size
             elif said != UNKNOWN or not all_answered:
@@ -61,8 +65,14 @@ class Lacking:
         self.lost.pop(digest, None)
         self.open.pop(digest, None)
 
+    def refute(self, digest: bytes, name: str) -> None:
+        """What that box holds is something else: it is not believed any more, until `refuted` is cleared."""
+        if len(self.refuted) < NOBODYS_MAX:
+            self.refuted.add((digest, name))
+        self.failed(digest, name)
+
     def failed(self, digest: bytes, name: str) -> None:
-        """That box holds it no more, or what it holds is something else."""
+        """That box holds it no more."""
         held = self.held.get(digest)
         if held is None or name not in held.by:
             return

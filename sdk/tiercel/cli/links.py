@@ -64,7 +64,7 @@ def _values(member: dict[str, Any]) -> str:
     missing = member.get("values_missing", -1)
     if missing <= 0:
         return "" if missing < 0 else "all"
-    return f"lacks {missing:,}, {member['missing_bytes']:,} bytes"
+    return f"lacks {missing:,}" + (f", {member['missing_bytes']:,} bytes" if "missing_bytes" in member else "")
 
 
 def _box(member: dict[str, Any]) -> str:
@@ -77,11 +77,11 @@ def _box(member: dict[str, Any]) -> str:
 
 def print_group(found: dict[str, Any]) -> None:
     """The boxes of a site, as the cloud was told."""
-    table = Table(("node", "kind", "state", "lacks"))
+    table = Table(("node", "kind", "state", "lacks", "large values"))
     for member in found["members"]:
         state = "leads" if member["node"] == found["leader"] else "here" if member["here"] else "silent"
         kind = "voter" if member["voter"] else "learner"
-        table.rows.append((member["node"], kind, state, f"{member['lag']:,} entries"))
+        table.rows.append((member["node"], kind, state, f"{member['lag']:,} entries", _values(member)))
     table.print()
 
 

@@ -596,12 +596,15 @@ class GroupMember(_message.Message):
     VOTER_FIELD_NUMBER: _builtins.int
     HERE_FIELD_NUMBER: _builtins.int
     LAG_FIELD_NUMBER: _builtins.int
+    VALUES_MISSING_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     voter: _builtins.bool
     here: _builtins.bool
     """Was it heard of late?"""
     lag: _builtins.int
     """Entries of the group's log that it lacks."""
+    values_missing: _builtins.int
+    """Large values that it lacks and another box holds; not set if it has not told."""
     def __init__(
         self,
         *,
@@ -609,12 +612,15 @@ class GroupMember(_message.Message):
         voter: _builtins.bool = ...,
         here: _builtins.bool = ...,
         lag: _builtins.int = ...,
+        values_missing: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_values_missing", b"_values_missing", "values_missing", b"values_missing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["here", b"here", "lag", b"lag", "node", b"node", "voter", b"voter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_values_missing", b"_values_missing", "here", b"here", "lag", b"lag", "node", b"node", "values_missing", b"values_missing", "voter", b"voter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__values_missing: _TypeAlias = _typing.Literal["values_missing"]  # noqa: Y015
+    _WhichOneofArgType__values_missing: _TypeAlias = _typing.Literal["_values_missing", b"_values_missing"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__values_missing) -> _WhichOneofReturnType__values_missing | None: ...
 
 Global___GroupMember: _TypeAlias = GroupMember  # noqa: Y015
 

@@ -6,7 +6,7 @@ import pytest
 
 from coordination.group.values import PeerStanding, Standing
 from edge.group.admin.checks import add_problem, keep_problem, left_behind, remove_problem, successor, transfer_problem, waits
-from edge.group.status import view_of
+from edge.group.status import load_of, view_of
 from tiercel.v1.members_pb2 import ValuesLacking as Lacks
 
 
@@ -116,6 +116,8 @@ def test_what_each_box_lacks_of_large_values_is_shown() -> None:
     seen = view_of(THREE, {}, told, {"c": "c lacks 2 entries"}).members
     assert [(m.values_missing, m.missing_bytes, m.values_unheld) for m in seen] == [(0, 0, 0), (2, 7, 1), (-1, 0, 0)]
     assert [(m.values_problem, m.waiting) for m in seen] == [("", ""), ("no room", ""), ("", "c lacks 2 entries")]
+    load = load_of(THREE, told).members
+    assert [m.values_missing if m.HasField("values_missing") else -1 for m in load] == [0, 2, -1]
 
 
 def test_who_follows_does_not_say_what_it_does_not_know() -> None:

@@ -183,6 +183,12 @@ async def test_a_new_box_without_room_says_so_and_goes_on_when_it_has(tmp_path: 
         small.blobs.bytes_max = 10 * LARGE
         assert (await adding).problem == ""
         assert leader.admin.adding == {}
+        async with asyncio.timeout(60):
+            while True:  # The cloud hears of it with the next loads.
+                link = (await boxes.client.get("/api/v1/sites/harbour/sync")).json()
+                if link["group"] and {box["node"]: box["values_missing"] for box in link["group"]["members"]}["a"] == 0:
+                    break
+                await asyncio.sleep(0.1)
         assert holds(small, blobs) == [True, True]
 
 

@@ -15,7 +15,7 @@ told = st.tuples(
     st.dictionaries(names, st.dictionaries(digests, sizes)),
     st.booleans(),
 )
-steps = st.one_of(told, st.tuples(st.just("arrived"), digests), st.tuples(st.just("failed"), digests, names))
+steps = st.one_of(told, st.tuples(st.just("arrived"), digests), st.tuples(st.sampled_from(["failed", "refute"]), digests, names))
 
 
 class Twin:
@@ -25,11 +25,13 @@ class Twin:
         self.said: dict[bytes, int] = {}
         self.claims: dict[bytes, dict[str, int]] = {}
         self.doubted: set[bytes] = set()
+        self.liars: set[tuple[bytes, str]] = set()
 
     def tell(self, named: dict[bytes, int], answers: dict[str, dict[bytes, int]], all_answered: bool) -> None:
         for digest, said in named.items():
             self.said[digest] = said
-            self.claims[digest] = {name: held[digest] for name, held in answers.items() if digest in held}
+            believed = {name: held for name, held in answers.items() if (digest, name) not in self.liars}
+            self.claims[digest] = {name: held[digest] for name, held in believed.items() if digest in held}
             (self.doubted.discard if all_answered else self.doubted.add)(digest)
 
     def arrived(self, digest: bytes) -> None:
@@ -38,6 +40,10 @@ class Twin:
     def failed(self, digest: bytes, name: str) -> None:
         if digest in self.said and (size := self.claims[digest].pop(name, None)) is not None:
             self.said[digest] = size if self.is_nobodys(digest) and self.said[digest] == UNKNOWN else self.said[digest]
+
+    def refute(self, digest: bytes, name: str) -> None:
+        self.liars.add((digest, name))
+        self.failed(digest, name)
 
     def is_nobodys(self, digest: bytes) -> bool:
         return not self.claims[digest]
