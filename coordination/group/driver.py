@@ -12,23 +12,27 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import grpc
+import msgspec
 import structlog
 
 from coordination.group.copies.driver import Copies
-from coordination.group.founding import Founding, Greeting, Refusal
+from coordination.group.founding import SET_BACK, Founding, Greeting, Refusal, compare, set_back
 from coordination.group.log import Done, Leadership, Proposal
 from coordination.group.packing import Note, pack_note
 from coordination.group.replica.driver import Around, Replica
 from coordination.group.service import GrpcLines
 from coordination.group.standing import standing_of
-from coordination.group.storing import Book, Identity, load, put_base, put_book, put_identity
+from coordination.group.storing import Book, Identity, load, put_base, put_book, put_identity, put_set_back
 from coordination.group.tail import Tail
 from coordination.group.values import GroupConfig, Standing
+from coordination.raft.marks import SetBack
 from coordination.raft.raft import Raft
 from coordination.raft.values import Change, Message, NotLeader, ProposalDropped, Role, Stored, founded
 from sync.commit import Commit
 from sync.log import EventLog
 from sync.log_errors import LogError
+
+VERDICT_S_MAX = 5.0
 
 log = structlog.get_logger()
 
@@ -54,6 +58,7 @@ class Member:
         self.replica: Replica | None = None
         self.lines = GrpcLines(config, self, join)
         self.copies = Copies(self)
+        self.refusals: dict[str, str] = {}  # By name, of members that are not listened to: why.
         self._reads = 0
         self._elected = asyncio.Event()
         self._errands: set[asyncio.Future[None]] = set()
@@ -84,6 +89,12 @@ class Member:
     def addresses(self) -> dict[str, str]:
         """Where members are reached: as the group has it on record, else as this member was told."""
         return {**self.config.peers, **self.book.addresses}
+
+    @property
+    def greeting(self) -> Greeting:
+        """What this member says first on each line."""
+        greeting, replica = self.founding.greeting, self.replica
+        return msgspec.structs.replace(greeting, marks=replica.raft.all_marks()) if replica is not None else greeting
 
     def status(self) -> Standing:
         """This member at the moment."""
@@ -196,6 +207,9 @@ class Member:
             for ended in (self._broken, *tasks):
                 if ended.done():
                     ended.result()
+        except Refusal as refusal:
+            await self._keep_verdict(refusal)
+            raise
         finally:
             if self.replica is not None:
                 self.replica.end_leadership()
@@ -229,6 +243,8 @@ class Member:
         identity = kept.identity or Identity(secrets.token_hex(16))
         if not identity.group and (problem := self.config.founding_problem()):
             raise LogError(problem)
+        if kept.set_back:
+            raise Refusal(SET_BACK, kept.set_back, is_ours=True)
         if kept.identity is None:
             await self._write(Commit(beside=[put_identity(identity)]))
         founding.instance, founding.group = identity.instance, identity.group
@@ -254,7 +270,18 @@ class Member:
         self.log.submit(commit, told)
         await done
 
+    async def _keep_verdict(self, refusal: Refusal) -> None:
+        """An old copy takes part no more, whether those are there who know of it or not."""
+        if refusal.code == SET_BACK:
+            log.error("this member stops", site=self.config.site, member=self.config.member, reason=str(refusal))
+            with contextlib.suppress(LogError, TimeoutError):
+                await asyncio.wait_for(self._write(Commit(beside=[put_set_back(str(refusal))])), VERDICT_S_MAX)
+
     def _break(self, error: BaseException) -> None:
+        if self.replica is not None:
+            self.replica.halt()
+        if isinstance(error, SetBack):
+            error = set_back(self.config.site, self.config.member, error)
         if not self._broken.done():
             self._broken.set_exception(error)
 
@@ -276,10 +303,15 @@ class Member:
         try:
             if self.founding.hear(greeting):
                 self._run_errand(self._join_group())
+            if self.replica is not None:
+                compare(self.config.site, greeting, self.replica.raft.marks, self.replica.raft.mark)
         except Refusal as refusal:
             if refusal.is_ours:
                 self._break(refusal)
+            elif greeting.member in self.addresses:
+                self.refusals[greeting.member] = str(refusal)
             raise
+        self.refusals.pop(greeting.member, None)
         self._record(greeting)
 
     def receive(self, messages: list[Message]) -> None:

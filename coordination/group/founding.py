@@ -4,7 +4,9 @@ A group is founded once, by all that its first list of peers names: each draws a
 when one has heard the instances of all, it knows the group's id, which is the hash of them. So two groups of the same names are
 never taken for each other; and a member whose disk was lost comes back as another instance, which the others refuse: it would
 vote again where it has voted, and what it had acknowledged would be missing from the majority that it helped to make. Such a one
-is removed, and its box comes back under another name, as a learner that catches up first.
+is removed, and its box comes back under another name, as a learner that catches up first. So does one whose disk was set back
+to an old copy: each side says what it remembers of the other (`coordination.raft.marks`), and whoever has less is refused, and
+stops.
 """
 
 import hashlib
@@ -13,7 +15,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from coordination.raft.marks import Mark, Marks, SetBack
+
 PROTOCOL = 1
+SET_BACK = "set_back"
 
 
 class Greeting(msgspec.Struct, frozen=True):
@@ -27,6 +32,7 @@ class Greeting(msgspec.Struct, frozen=True):
     peers: tuple[str, ...] = ()
     joins: bool = False
     protocol: int = PROTOCOL
+    marks: dict[str, Mark] = {}
 
 
 class Refusal(Exception):
@@ -121,6 +127,35 @@ class Founding:
         known = greeting.founders.get(self.member)
         if not self.joins and known != self.instance:
             raise Refusal("lost_disk", _lost(self.site, self.member), is_ours=True)
+
+
+def compare(site: str, greeting: Greeting, marks: Marks, ours: Mark) -> None:
+    """A member greets, that remembers `greeting.marks`; this one remembers `marks`, and has `ours`. Raises Refusal, if one of
+    both has less than it had."""
+    name = greeting.member
+    try:
+        marks.compare(name, greeting.marks, ours)
+    except SetBack as found:
+        raise set_back(site, marks.node, found) from found
+    says = greeting.marks.get(name)
+    if says is not None and not marks.trusts(name, says):
+        raise Refusal(SET_BACK, set_back_words(site, name, SetBack(name, marks.node, marks.known[name], says)))
+    # Not what it says of itself: it may not be on its disk yet.
+    marks.hear(greeting.marks, but=name)
+
+
+def set_back(site: str, member: str, found: SetBack) -> Refusal:
+    """This member has found that its own disk was set back."""
+    return Refusal(SET_BACK, set_back_words(site, member, found), is_ours=True)
+
+
+def set_back_words(site: str, member: str, found: object) -> str:
+    """What has happened, and what helps."""
+    return (
+        f"member {member} of the group {site} holds less than it has acknowledged or voted on: its data directory is an old "
+        f"copy ({found}). Put a newer copy back, if there is one; else tiercel edge group remove {member}, and add the box under "
+        "a name that was never used, with --join and an empty data directory"
+    )
 
 
 def group_id(site: str, founders: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from coordination.group.founding import Greeting, Refusal
+from coordination.raft.marks import Mark
 from coordination.raft.values import Message
 from tiercel.v1 import group_pb2
 
@@ -71,6 +72,10 @@ def to_hello(greeting: Greeting) -> group_pb2.GroupHello:
         founders=greeting.founders,
         peers=greeting.peers,
         joins=greeting.joins,
+        marks={
+            name: group_pb2.GroupMark(closed=mark.closed, term=mark.term, index=mark.index)
+            for name, mark in greeting.marks.items()
+        },
     )
 
 
@@ -85,4 +90,5 @@ def from_hello(hello: group_pb2.GroupHello) -> Greeting:
         tuple(hello.peers),
         hello.joins,
         hello.protocol_version,
+        {name: Mark(mark.closed, mark.term, mark.index) for name, mark in hello.marks.items()},
     )

@@ -1,8 +1,9 @@
 """The lines between members: one gRPC stream per ordered pair, dialled by whoever speaks on it.
 
 A line may lose messages, and says how many: what waits for a peer is bounded, and a connection that breaks takes with it what
-was on its way. Raft says everything again. Who greets as a member of another group, or as another disk under a known name, is
-refused and counted. All members show the certificate of their site; which of them one is, the hello says.
+was on its way. Raft says everything again. Who greets as a member of another group, as another disk under a known name, or with
+less than it is known to have had, is refused and counted. All members show the certificate of their site; which of them one is,
+the hello says.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ import grpc
 import msgspec
 import structlog
 
-from coordination.group.founding import Greeting, Refusal
+from coordination.group.founding import SET_BACK, Greeting, Refusal
 from coordination.group.framing import FRAME_BYTES, Frames, cut_frames, from_hello, to_hello
 from coordination.group.values import GroupConfig
 from coordination.raft.values import Message, Say
@@ -120,7 +121,7 @@ class PeerLine:
             call = group_pb2_grpc.GroupServiceStub(channel).Converse()
             try:
                 async with asyncio.timeout(HELLO_S_MAX):
-                    hello = to_hello(self._lines.member.founding.greeting)
+                    hello = to_hello(self._lines.member.greeting)
                     await call.write(group_pb2.GroupMessage(hello=hello))
                     answer = await call.read()
                 greeting = self._greeted(answer)
@@ -275,8 +276,14 @@ class GrpcLines(group_pb2_grpc.GroupServiceServicer):
         if request is None or request.WhichOneof("kind") != "hello":
             raise Refusal("hello", "a line begins with a hello")
         greeting = from_hello(request.hello)
-        self.member.hear(greeting)
-        await context.write(group_pb2.GroupMessage(hello=to_hello(self.member.founding.greeting)))
+        try:
+            self.member.hear(greeting)
+        except Refusal as refusal:
+            # It sees for itself: what it has said of itself may be older than what is remembered, and then it only dials anew.
+            if refusal.code == SET_BACK:
+                await context.write(group_pb2.GroupMessage(hello=to_hello(self.member.greeting)))
+            raise
+        await context.write(group_pb2.GroupMessage(hello=to_hello(self.member.greeting)))
         return greeting
 
     async def _refuse(self, refusal: Refusal, context: Any) -> None:

@@ -36,8 +36,10 @@ def _waits_for(member: "Member") -> str:
 def _peer(member: "Member", raft: "Raft", name: str) -> PeerStanding:
     entries, is_self = raft.entries, name == member.config.member
     standing = (name, member.addresses.get(name, ""), name in raft.group.voters, is_self or name in member.lines.connected)
+    problem = member.refusals.get(name, "")
     if raft.role is not Role.LEADER:
-        return PeerStanding(*standing)
+        return PeerStanding(*standing, problem=problem)
     progress = raft.leading.progress.get(name) or Progress()
     match = entries.stable if is_self else progress.match
-    return PeerStanding(*standing, match, entries.last - match, is_self or progress.recent, name in member.copies.under_way)
+    is_copying = name in member.copies.under_way
+    return PeerStanding(*standing, match, entries.last - match, is_self or progress.recent, is_copying, problem)

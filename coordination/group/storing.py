@@ -1,6 +1,6 @@
 """The group's log in the file of the site's log: what is read at a start, and the statements that each step adds. Pure."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from zlib import crc32
@@ -8,6 +8,7 @@ from zlib import crc32
 import msgspec
 
 from coordination.group.packing import Note
+from coordination.raft.marks import Mark
 from coordination.raft.values import Entry, EntryKind, HardState, Snapshot, Stored
 from sync import tables
 from sync.log_errors import LogCorrupt
@@ -18,8 +19,9 @@ Execute = Callable[[str, tuple[Any, ...]], Iterator[tuple[Any, ...]]]
 Statement = tuple[str, tuple[Any, ...]]
 
 HARD, BASE, APPLIED, IDENTITY, BOOK = "hard", "base", "applied", "identity", "book"
+MARKS, SET_BACK = "marks", "set_back"
 ENTRIES = "SELECT idx, term, kind, data, crc FROM raft WHERE idx > ? ORDER BY idx"
-LOCAL = (tables.RAFT_MEMBER, HARD, IDENTITY)
+LOCAL = (tables.RAFT_MEMBER, HARD, IDENTITY, MARKS, SET_BACK)
 """What belongs to one member alone; the rest of a log is equal at all that have applied as much."""
 
 
@@ -49,11 +51,12 @@ class Book(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(slots=True)
 class Kept:
-    """What a member finds on its disk."""
+    """What a member finds on its disk. `set_back`: why it must not take part, for this is an old copy; empty if it may."""
 
     stored: Stored = field(default_factory=Stored)
     identity: Identity | None = None
     book: Book = field(default_factory=Book)
+    set_back: str = ""
 
 
 def load(path: object, execute: Execute) -> Kept:
@@ -70,7 +73,9 @@ def load(path: object, execute: Execute) -> Kept:
     base = value_of(BASE, Snapshot, Snapshot())
     identity = value_of(IDENTITY, Identity, None) if IDENTITY in state else None
     hard, applied = value_of(HARD, HardState, HardState()), value_of(APPLIED, int, 0)
-    return Kept(Stored(hard, entries_of(path, execute, base.index), base, applied), identity, value_of(BOOK, Book, Book()))
+    marks = value_of(MARKS, dict[str, Mark], {})
+    stored = Stored(hard, entries_of(path, execute, base.index), base, applied, marks)
+    return Kept(stored, identity, value_of(BOOK, Book, Book()), value_of(SET_BACK, str, ""))
 
 
 def entries_of(path: object, execute: Execute, after: int) -> tuple[Entry, ...]:
@@ -117,6 +122,16 @@ def put_identity(identity: Identity) -> Statement:
 def put_book(book: Book) -> Statement:
     """What is known of the members."""
     return _put(BOOK, book)
+
+
+def put_marks(known: Mapping[str, Mark]) -> Statement:
+    """What is remembered of the others."""
+    return _put(MARKS, known)
+
+
+def put_set_back(why: str) -> Statement:
+    """This disk was found to be an old copy: it takes part no more, whoever still knows of it."""
+    return _put(SET_BACK, why)
 
 
 def put_base(base: Snapshot) -> list[Statement]:

@@ -90,7 +90,8 @@ class LeadershipLost(LogFailed):
 
 @dataclass(frozen=True, slots=True)
 class PeerStanding:
-    """A member as the leader sees it: how far it surely holds the log, how many entries it lacks, was it heard of late?"""
+    """A member as the leader sees it: how far it surely holds the log, how many entries it lacks, was it heard of late?
+    `problem`: why it is not listened to."""
 
     name: str
     address: str
@@ -100,6 +101,7 @@ class PeerStanding:
     lag: int = 0
     recent: bool = False
     copying: bool = False
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

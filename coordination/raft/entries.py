@@ -12,7 +12,8 @@ class Entries:
     """Invariants: snapshot.index <= applied <= committed <= last, snapshot.index <= stable <= offered <= last; what is committed
     is never overwritten.
 
-    `offered`: up to here entries were handed out to be written; `stable`: up to here that is known to be durable.
+    `offered`: up to here entries were handed out to be written; `stable`: up to here that is known to be durable. `reach`: the
+    furthest place (term, index) that was ever here and had to give way.
     """
 
     snapshot: Snapshot = field(default_factory=Snapshot)
@@ -21,6 +22,7 @@ class Entries:
     applied: int = 0
     stable: int = 0
     offered: int = 0
+    reach: tuple[int, int] = (0, 0)
     # A snapshot received and not yet durable.
     unstable_snapshot: Snapshot | None = None
     snapshot_offered: bool = False
@@ -37,7 +39,7 @@ class Entries:
         # What is applied was committed, whether that was written, too, or not.
         committed = max(applied, stored.hard_state.commit)
         assert committed <= last, f"committed to {committed}, but the stored log ends at {last}"
-        return cls(base, items, committed, applied, last, last)
+        return cls(base, items, committed, applied, last, last, stored.hard_state.reach)
 
     @property
     def last(self) -> int:
@@ -48,6 +50,11 @@ class Entries:
     def last_term(self) -> int:
         """The term of the last entry."""
         return self.items[-1].term if self.items else self.snapshot.term
+
+    @property
+    def furthest(self) -> tuple[int, int]:
+        """The furthest place (term, index) that the log has ever had: what was acknowledged lies before it."""
+        return max(self.reach, (self.last_term, self.last))
 
     def term(self, index: int) -> int | None:
         """The term at an index; None where the log does not reach, or no longer."""
@@ -97,6 +104,7 @@ class Entries:
         first = entries[0].index
         assert first > self.committed, f"entry {first} would be overwritten, though the log is committed to {self.committed}"
         assert first <= self.last + 1, f"entry {first} would leave a hole behind {self.last}"
+        self.reach = self.furthest
         del self.items[first - self.snapshot.index - 1 :]
         self.items.extend(entries)
         self.stable = min(self.stable, first - 1)
@@ -120,6 +128,7 @@ class Entries:
     def restore(self, snapshot: Snapshot) -> None:
         """Begin anew from a leader's snapshot."""
         assert snapshot.index > self.committed, "a snapshot never takes back what is committed"
+        self.reach = self.furthest
         self.snapshot, self.items = snapshot, []
         self.committed = self.stable = self.offered = snapshot.index
         self.unstable_snapshot, self.snapshot_offered = snapshot, False

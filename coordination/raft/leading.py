@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from coordination.raft.marks import Mark
 from coordination.raft.membership import encode_change, problem_with
 from coordination.raft.progress import Pace, Progress
 from coordination.raft.quorum import majority, reached_by_majority
@@ -45,7 +46,8 @@ class Leading:
     # Beginning and ending ---------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """The role changes: nothing of an earlier leadership counts."""
+        """The role changes: nothing of an earlier leadership counts, but what others have acknowledged in it."""
+        self.note_marks()
         self.progress = {}
         self.reads.forget()
         self.transferee, self._beat, self._stalled = NOBODY, 0, 0
@@ -129,7 +131,9 @@ class Leading:
         if not entries and not even_nothing:
             return False
         commit = raft.entries.committed
-        raft.send(peer, Say.APPEND, index=before, log_term=term, entries=entries, commit=commit)
+        # Until it has acknowledged something in this term it compares itself with what is remembered of it.
+        marks = {} if progress.match else self.marks
+        raft.send(peer, Say.APPEND, index=before, log_term=term, entries=entries, commit=commit, marks=marks)
         progress.sent_commit = commit
         if entries:
             progress.sent(entries[-1].index, sum(len(entry.data) for entry in entries))
@@ -246,7 +250,8 @@ class Leading:
             return
         if self._beat >= configuration.heartbeat_ticks:
             self._beat = 0
-            self._heartbeat(self.reads.latest())
+            self.note_marks()
+            self._heartbeat(self.reads.latest(), self.marks)
 
     def disk_moved(self) -> None:
         """Something became durable here."""
@@ -263,12 +268,25 @@ class Leading:
                     self.snapshot_lost(peer)  # Nothing came of it in a whole election timeout.
         return recent >= majority(self.raft.group.voters)
 
-    def _heartbeat(self, context: bytes) -> None:
+    def note_marks(self) -> None:
+        """What has been acknowledged is remembered, and not only counted."""
+        entries = self.raft.entries
+        for peer, progress in self.progress.items():
+            if progress.match and (term := entries.term(progress.match)) is not None:
+                self.raft.marks.learn(peer, Mark(0, term, progress.match))
+
+    @property
+    def marks(self) -> dict[str, Mark]:
+        """What all are remembered to have, this node by what is durable: others remember it when they hear this."""
+        raft, stable = self.raft, self.raft.entries.stable
+        return {**raft.marks.known, raft.node: Mark(raft.term, raft.entries.term(stable) or 0, stable)}
+
+    def _heartbeat(self, context: bytes, marks: dict[str, Mark] | None = None) -> None:
         for peer, progress in self.progress.items():
             if peer != self.raft.node:
                 # Never more than it surely holds: its log may not agree beyond that.
                 commit = min(progress.match, self.raft.entries.committed)
-                self.raft.send(peer, Say.HEARTBEAT, commit=commit, context=context)
+                self.raft.send(peer, Say.HEARTBEAT, commit=commit, context=context, marks=marks or {})
 
     def _heard(self, progress: Progress, message: Message) -> None:
         progress.recent = True

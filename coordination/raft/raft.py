@@ -10,6 +10,7 @@ from typing import Protocol
 from coordination.raft.configuration import Configuration
 from coordination.raft.entries import Entries
 from coordination.raft.leading import Leading
+from coordination.raft.marks import Mark, Marks
 from coordination.raft.membership import changed, decode_change
 from coordination.raft.quorum import verdict
 from coordination.raft.values import (
@@ -58,6 +59,8 @@ class Raft:
     elapsed: int = 0  # Ticks since the leader was heard, or, of a leader, since it last looked at its quorum.
     timeout: int = 0
     votes: dict[str, bool] = field(default_factory=dict)
+    marks: Marks = field(init=False)
+    _claims: dict[str, Mark] = field(default_factory=dict)  # What those have, as they say, who have voted.
     latest: Snapshot = field(init=False)
     reads: list[ReadState] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
@@ -76,6 +79,7 @@ class Raft:
             if entry.kind is EntryKind.CHANGE:
                 self.group = changed(self.group, decode_change(entry))
         self.leading = Leading(self)
+        self.marks = Marks(self.node, dict(self.stored.marks))
         self._draw_timeout()
 
     @property
@@ -87,6 +91,17 @@ class Raft:
     def is_voter(self) -> bool:
         """May it vote, and lead?"""
         return self.node in self.group.voters
+
+    @property
+    def mark(self) -> Mark:
+        """What this node has: whoever remembers more of it knows that its disk was set back."""
+        closed = self.term if self.vote != NOBODY else self.term - 1
+        return Mark(max(0, closed), *self.entries.furthest)
+
+    def all_marks(self) -> dict[str, Mark]:
+        """What this node remembers of the others, and what it has itself."""
+        self.leading.note_marks()
+        return {**self.marks.known, self.node: self.mark}
 
     # Time -----------------------------------------------------------------------------------------------------------
 
@@ -123,14 +138,14 @@ class Raft:
         self._ask_for_votes(Say.VOTE, self.term, context)
 
     def _ask_for_votes(self, kind: Say, term: int, context: bytes) -> None:
-        self.votes = {}
+        self.votes, self._claims = {}, {}
         last, last_term = self.entries.last, self.entries.last_term
         for voter in self.group.voters:
             if voter == self.node:
                 answer = Say.VOTED if kind is Say.VOTE else Say.PRE_VOTED
                 self._to_self.append(Message(answer, voter, voter, term))
             else:
-                self._send_with_commit(voter, kind, term, index=last, log_term=last_term, context=context)
+                self._say_of_election(voter, kind, term, index=last, log_term=last_term, context=context)
 
     def _hear_candidate(self, message: Message) -> None:
         """Whoever asks gets one vote per term, and only with a log at least as complete (sections 5.2, 5.4.1)."""
@@ -139,13 +154,13 @@ class Raft:
         can = self.vote == message.source or free or (is_pre and message.term > self.term)
         granted = can and self.entries.is_up_to_date(message.index, message.log_term)
         answer = Say.PRE_VOTED if is_pre else Say.VOTED
-        self._send_with_commit(message.source, answer, message.term if granted else self.term, rejected=not granted)
         if granted and not is_pre:
             self.elapsed, self.vote = 0, message.source
+        self._say_of_election(message.source, answer, message.term if granted else self.term, rejected=not granted)
 
-    def _send_with_commit(self, target: str, kind: Say, term: int, **rest: object) -> None:
-        index = self.entries.committed
-        self.send(target, kind, term=term, commit=index, hint_term=self.entries.term(index), **rest)
+    def _say_of_election(self, target: str, kind: Say, term: int, **rest: object) -> None:
+        index, marks = self.entries.committed, self.all_marks()
+        self.send(target, kind, term=term, commit=index, hint_term=self.entries.term(index), marks=marks, **rest)
 
     def _learn_commit(self, message: Message) -> None:
         """Who takes part in an election says how far its log is committed; where this log has the same entry, it is committed
@@ -161,7 +176,9 @@ class Raft:
         if message.kind is not expected:
             return
         self.votes.setdefault(message.source, not message.rejected)
-        won = verdict(self.group.voters, self.votes)
+        if message.source in message.marks:
+            self._claims[message.source] = message.marks[message.source]
+        won = verdict(self.group.voters, self._counted_votes())
         if won is False:
             self._become(Role.FOLLOWER, self.term, NOBODY)
         elif won and self.role is Role.PRE_CANDIDATE:
@@ -169,6 +186,10 @@ class Raft:
         elif won:
             self._become(Role.LEADER, self.term, self.node)
             self.leading.begin()
+
+    def _counted_votes(self) -> dict[str, bool]:
+        """Those of nodes that have all that anybody remembers of them who has spoken until now, of those that voted, too."""
+        return {voter: vote for voter, vote in self.votes.items() if self.marks.trusts(voter, self._claims.get(voter))}
 
     def _become(self, role: Role, term: int, leader: str) -> None:
         if term != self.term:
@@ -184,7 +205,9 @@ class Raft:
     # What a peer says -------------------------------------------------------------------------------------------------
 
     def step(self, message: Message) -> None:
-        """Take a message of a peer of the group."""
+        """Take a message of a peer of the group. Raises SetBack."""
+        if message.marks and not self._hear_marks(message):
+            return
         if message.kind in OF_ELECTIONS and self.role is not Role.LEADER:
             self._learn_commit(message)
         if message.term > self.term and not self._hear_later_term(message):
@@ -197,6 +220,14 @@ class Raft:
             self.leading.step(message)
         else:
             self._step_follower(message)
+
+    def _hear_marks(self, message: Message) -> bool:
+        """Compare before anything else, and remember. False: it is not listened to, for its disk was set back."""
+        self.marks.compare(message.source, message.marks, self.mark)
+        if message.kind in OF_ELECTIONS and not self.marks.trusts(message.source, message.marks.get(message.source)):
+            return False
+        self.marks.hear(message.marks)
+        return True
 
     def _hear_later_term(self, message: Message) -> bool:
         """False: it is not listened to. As long as a leader is heard nobody helps to replace it (section 6, last part), unless
@@ -217,7 +248,7 @@ class Raft:
         if message.kind in OF_LEADERS:
             self.send(message.source, Say.APPENDED)
         elif message.kind is Say.PRE_VOTE:
-            self._send_with_commit(message.source, Say.PRE_VOTED, self.term, rejected=True)
+            self._say_of_election(message.source, Say.PRE_VOTED, self.term, rejected=True)
 
     def _step_follower(self, message: Message) -> None:
         if message.kind in OF_LEADERS:
@@ -333,7 +364,7 @@ class Raft:
     @property
     def hard_state(self) -> HardState:
         """What must survive."""
-        return HardState(self.term, self.vote, self.entries.committed)
+        return HardState(self.term, self.vote, self.entries.committed, self.entries.reach)
 
     def ready(self) -> Ready | None:
         """What is to be done now; None if nothing is."""
@@ -382,6 +413,9 @@ class Raft:
             return  # A snapshot has come meanwhile.
         self.entries.applied = entry.index
         if entry.kind is EntryKind.CHANGE:
-            self.group = changed(self.group, decode_change(entry))
+            change = decode_change(entry)
+            self.group = changed(self.group, change)
+            if change.what == "remove":
+                self.marks.forget(change.node)
             if self.role is Role.LEADER:
                 self.leading.group_changed()

@@ -4,6 +4,8 @@ from enum import StrEnum
 
 import msgspec
 
+from coordination.raft.marks import Mark
+
 NOBODY = ""
 
 
@@ -68,20 +70,24 @@ def founded(voters: tuple[str, ...], learners: tuple[str, ...] = (), data: bytes
 
 
 class HardState(msgspec.Struct, frozen=True, array_like=True):
-    """What must be durable before anything is said under it (paper, figure 2: persistent state)."""
+    """What must be durable before anything is said under it (paper, figure 2: persistent state). `reach`: the furthest place of
+    the log (term, index) that gave way to another leader's."""
 
     term: int = 0
     vote: str = NOBODY
     commit: int = 0
+    reach: tuple[int, int] = (0, 0)
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """What a node finds on its disk when it starts. `applied`: up to here the application has the commands durably."""
+    """What a node finds on its disk when it starts. `applied`: up to here the application has the commands durably; `marks`: what
+    it remembers of the others."""
 
     hard_state: HardState = HardState()
     entries: tuple[Entry, ...] = ()
     snapshot: Snapshot = Snapshot()
     applied: int = 0
+    marks: dict[str, Mark] = {}
 
 
 class Say(StrEnum):
@@ -109,7 +115,8 @@ OF_LEADERS = frozenset((Say.APPEND, Say.HEARTBEAT, Say.SNAPSHOT))
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One message. `index` and `log_term` name a place of the log; `hint` and `hint_term` (of a rejection) a place from which
     the two logs may agree; `commit` is how far the log is committed, and in elections `hint_term` the term there; `context` is
-    the number of a leader's question, or the id of a read, or says that a vote is for a transfer of leadership."""
+    the number of a leader's question, or the id of a read, or says that a vote is for a transfer of leadership; `marks` are what
+    the sender remembers of all, and what it has itself (`coordination.raft.marks`)."""
 
     kind: Say
     source: str
@@ -124,6 +131,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     hint_term: int = 0
     context: bytes = b""
     snapshot: Snapshot | None = None
+    marks: dict[str, Mark] = {}
 
 
 class ReadState(msgspec.Struct, frozen=True, array_like=True):

@@ -34,6 +34,7 @@ def view_of(
             peer.copying,
             *_values_of(values.get(peer.name)),
             adding.get(peer.name, ""),
+            peer.problem,
         )
         for peer in standing.peers
     ]

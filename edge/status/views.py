@@ -11,7 +11,8 @@ class MemberView(msgspec.Struct):
     """One box of a site: `kind` is voter or learner, `address` where the others reach it, `advertise` where agents do. `lag`:
     entries of the group's log that it lacks, -1 if the box that tells does not know; `here`: was it heard of late?
     `values_missing`: large values that it lacks and another box holds, -1 if it has not told; `values_unheld`: those that its log
-    names and no box holds. `waiting`: what it waits for that is being added."""
+    names and no box holds. `waiting`: what it waits for that is being added. `problem`: why the box that tells does not listen to
+    it."""
 
     node: str
     kind: str
@@ -26,6 +27,7 @@ class MemberView(msgspec.Struct):
     values_unheld: int = 0
     values_problem: str = ""
     waiting: str = ""
+    problem: str = ""
 
 
 class MembersView(msgspec.Struct):

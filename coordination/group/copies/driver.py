@@ -111,7 +111,7 @@ class Copies:
 
     async def _stream(self, peer: str, message: Message, path: Path, copied: Copied) -> str:
         """On a connection of its own: heartbeats do not stand in line behind it. Returns what the peer has against it."""
-        hello = to_hello(self._member.founding.greeting)
+        hello = to_hello(self._member.greeting)
         header = group_pb2.InstallHeader(hello=hello, message=pack_message(message), size=copied.size, sha256=copied.sha256)
         async with self._member.lines.channel(self._member.addresses[peer]) as channel:
             call = group_pb2_grpc.GroupServiceStub(channel).Install()

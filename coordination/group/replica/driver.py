@@ -18,12 +18,13 @@ import structlog
 
 from coordination.group.log import GroupLog, Leadership, Proposal
 from coordination.group.packing import pack_commit
-from coordination.group.storing import Identity, load, put_hard, put_identity, put_member
+from coordination.group.storing import Identity, load, put_hard, put_identity, put_marks, put_member
 from coordination.group.tail import Bounds, Tail
 from coordination.group.values import GroupConfig, LeadershipLost
 from coordination.group.writing.driver import Step, Writing
 from coordination.raft.raft import Raft
 from coordination.raft.values import Entry, EntryKind, HardState, Message, ProposalDropped, Ready, Role, Say, Snapshot
+from sync.commit import Commit
 from sync.log import EventLog
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ PROPOSALS_PER_TURN = 1_024
 PROPOSED_BYTES = 1 << 20
 """In one turn, unless one proposal alone is larger."""
 COPYING_PATIENCE = 8
+MARKS_EVERY_MS = 1_000
 
 log = structlog.get_logger()
 
@@ -74,7 +76,9 @@ class Replica:
         self._waiting: dict[int, Proposal] = {}
         self._read_at: list[tuple[int, asyncio.Future[int]]] = []
         self._kicked = self._swapping = False
+        self._halted = False
         self._led = 0
+        self._marked, self._marking, self._ticks = raft.marks.changes, Step(None, durable=True), 0
         tail.begin(raft.entries)
 
     @property
@@ -86,14 +90,21 @@ class Replica:
 
     def tick(self) -> None:
         """A tick has passed. What has come meanwhile is heard first."""
-        self._take_messages()
+        self._hear()
+        if self._halted:
+            return
         was_leader, waiting_s = self.raft.role is Role.LEADER, self._disk.waiting_s()
         self.raft.tick()
         if was_leader and self.raft.role is not Role.LEADER:
             stall_s = self.config.stall_timeouts * self.config.election_ticks * self.config.tick_ms / 2000
             why = "its disk takes nothing" if waiting_s > stall_s else "no majority is heard"
             log.error("a leader steps down", site=self.config.site, member=self.config.member, term=self.raft.term, why=why)
+        self._keep_marks()
         self._turn(ticked=True)
+
+    def halt(self) -> None:
+        """It says and writes nothing more."""
+        self._halted = True
 
     def receive(self, messages: Sequence[Message]) -> None:
         """What a peer says. More than the inbox holds is lost, as on a line."""
@@ -137,6 +148,8 @@ class Replica:
 
     def _turn(self, *, ticked: bool = False) -> None:
         self._kicked = False
+        if self._halted:
+            return
         try:
             self._take_messages()
             self._look_at_role()
@@ -145,9 +158,15 @@ class Replica:
         except Exception as error:  # noqa: BLE001 - Whoever serves the member gets it.
             self._around.broken(error)
 
+    def _hear(self) -> None:
+        try:
+            self._take_messages()
+        except Exception as error:  # noqa: BLE001 - As above.
+            self._around.broken(error)
+
     def _take_messages(self) -> None:
         inbox, raft = self._inbox, self.raft
-        for _ in range(min(len(inbox), MESSAGES_PER_TURN)):
+        for _ in range(0 if self._halted else min(len(inbox), MESSAGES_PER_TURN)):
             message = inbox.popleft()
             raft.step(message)
             if message.kind is Say.SNAPSHOT and raft.entries.unstable_snapshot is None:
@@ -241,6 +260,8 @@ class Replica:
             self._write(step, ready)
 
     def _write(self, step: Step, ready: Ready) -> None:
+        if self._halted:
+            return
         book = self.tail.book
         step.commits = self.tail.commits(ready, self._waiting)
         self._disk.submit(step)
@@ -264,7 +285,7 @@ class Replica:
     def _settled(self, step: Step) -> None:
         """A step is durable, with all before it."""
         ready, raft = step.ready, self.raft
-        if ready is None:
+        if ready is None or self._halted:
             return
         self._answer(ready.committed)
         self._send(step.messages)
@@ -296,13 +317,23 @@ class Replica:
             self.raft.compact(*cut)
             self._disk.submit(Step(None, commits=[self.tail.cut(self.raft.entries)]))
 
+    def _keep_marks(self) -> None:
+        """What is remembered of the others survives a power cut, but for the last second: it tells old copies from disks."""
+        self._ticks += 1
+        marks, is_due = self.raft.marks, self._ticks * self.config.tick_ms >= MARKS_EVERY_MS
+        if is_due and self._marking.durable and self._marked != marks.changes and not self._swapping:
+            self._ticks, self._marked = 0, marks.changes
+            self._marking = Step(None, commits=[Commit(beside=[put_marks(marks.known)])])
+            self._disk.submit(self._marking)
+
     async def _swap(self, step: Step, ready: Ready, snapshot: Snapshot) -> None:
         """Go on with the log that a leader has sent, once all that was under way is durable. Term and vote stay our own."""
         while self._disk.under_way:  # noqa: ASYNC110 - rare, and nothing else tells of it.
             await asyncio.sleep(self.config.tick_ms / 1000)
         around, path = self._around, self._around.event_log.path
-        hard = HardState(self.raft.term, self.raft.vote, snapshot.index)
-        await around.copies.install(snapshot, [put_member(self.config.member), put_hard(hard), put_identity(around.identity)])
+        hard = HardState(self.raft.term, self.raft.vote, snapshot.index, self.raft.entries.reach)
+        own = [put_member(self.config.member), put_hard(hard), put_identity(around.identity), put_marks(self.raft.marks.known)]
+        await around.copies.install(snapshot, own)
         kept = await asyncio.wrap_future(around.event_log.alter(lambda execute, _extent: load(path, execute)))
         self.tail.book, self.tail.last, self.tail.size = kept.book, snapshot.index, 0
         log.info("this member goes on with a copy of the log", member=self.config.member, index=snapshot.index)

@@ -55,6 +55,9 @@ def print_members(found: dict[str, Any]) -> None:
         note(f"{unheld:,} large values that the log names are held by no node: made at other sites, or lost")
     if found["waiting"]:
         note(found["waiting"])
+    for member in found["members"]:
+        if problem := member.get("problem"):
+            note(problem)
     if found["refused"]:
         said = ", ".join(f"{code} {count}" for code, count in sorted(found["refused"].items()))
         note(f"messages refused by this node: {said}")
@@ -72,6 +75,8 @@ def _box(member: dict[str, Any]) -> str:
         return "leads"
     if member["copying"]:
         return "copies the log"
+    if member.get("problem"):
+        return "refused"
     return "here" if member["here"] else "silent"
 
 

@@ -72,6 +72,27 @@ class GroupHello(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class MarksEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___GroupMark: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___GroupMark | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
     SITE_FIELD_NUMBER: _builtins.int
     MEMBER_FIELD_NUMBER: _builtins.int
@@ -80,6 +101,7 @@ class GroupHello(_message.Message):
     FOUNDERS_FIELD_NUMBER: _builtins.int
     PEERS_FIELD_NUMBER: _builtins.int
     JOINS_FIELD_NUMBER: _builtins.int
+    MARKS_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     site: _builtins.str
     member: _builtins.str
@@ -97,6 +119,10 @@ class GroupHello(_message.Message):
     def peers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Of one that is not: who is to found it."""
 
+    @_builtins.property
+    def marks(self) -> _containers.MessageMap[_builtins.str, Global___GroupMark]:
+        """What it remembers of each member, and what it has itself."""
+
     def __init__(
         self,
         *,
@@ -108,14 +134,44 @@ class GroupHello(_message.Message):
         founders: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         peers: _abc.Iterable[_builtins.str] | None = ...,
         joins: _builtins.bool = ...,
+        marks: _abc.Mapping[_builtins.str, Global___GroupMark] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["founders", b"founders", "group", b"group", "instance", b"instance", "joins", b"joins", "member", b"member", "peers", b"peers", "protocol_version", b"protocol_version", "site", b"site"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["founders", b"founders", "group", b"group", "instance", b"instance", "joins", b"joins", "marks", b"marks", "member", b"member", "peers", b"peers", "protocol_version", b"protocol_version", "site", b"site"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GroupHello: _TypeAlias = GroupHello  # noqa: Y015
+
+@_typing.final
+class GroupMark(_message.Message):
+    """What a member has surely had on its disk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOSED_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    closed: _builtins.int
+    """In terms up to this one it gives no vote any more."""
+    term: _builtins.int
+    """How far its log reached."""
+    index: _builtins.int
+    def __init__(
+        self,
+        *,
+        closed: _builtins.int = ...,
+        term: _builtins.int = ...,
+        index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "index", b"index", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupMark: _TypeAlias = GroupMark  # noqa: Y015
 
 @_typing.final
 class GroupFrame(_message.Message):

@@ -211,8 +211,11 @@ class World:
             raise Broken(broken)
         for box in self.boxes.values():
             for task in box.tasks:
-                if box.is_up and task.done() and not task.cancelled() and task.exception() is not None:
-                    raise Broken(f"{box.name} has ended: {task.exception()!r}") from task.exception()
+                if box.is_up and task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                    self._has_ended(box, error)
+
+    def _has_ended(self, box: Box, error: BaseException) -> None:
+        raise Broken(f"{box.name} has ended: {error!r}") from error
 
     @property
     def present(self) -> list[Box]:

@@ -62,12 +62,14 @@ class SimulatedLines:
         if not there.is_up or not there.serves.is_set() or world.is_cut(here.name, name) or world.is_cut(name, here.name):
             return
         try:
-            there.member.hear(here.member.founding.greeting)
-            here.member.hear(there.member.founding.greeting)
+            try:
+                there.member.hear(here.member.greeting)
+            finally:
+                here.member.hear(there.member.greeting)
         except Refusal as refusal:
             self.refused[refusal.code] += 1
             return
-        self._greetings[name], self._boot[name] = there.member.founding.greeting, there.boots
+        self._greetings[name], self._boot[name] = there.member.greeting, there.boots
         self._frames[name], self._arrive_s[name] = Frames(here.name, name), world.loop.now_s
 
     def send(self, messages: Sequence[Message]) -> None:

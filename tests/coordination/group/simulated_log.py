@@ -241,6 +241,10 @@ class SimulatedLog:
             self._tasks.clear()
             self._database.close(tidy=False)
 
+    def rows_of(self, statement: str, parameters: tuple[Any, ...]) -> list[Any]:
+        """What the file answers."""
+        return list(self._database.connection.execute(statement, parameters))
+
     def rows(self) -> list[Any]:
         """All events, in the order of the file."""
         return [row for page in self._database.reader().pages(0) for row in page]

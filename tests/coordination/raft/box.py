@@ -6,6 +6,7 @@ from random import Random
 from typing import Protocol
 from zlib import crc32
 
+from coordination.raft.marks import Mark
 from coordination.raft.raft import Raft
 from coordination.raft.values import Entry, EntryKind, HardState, Ready, Snapshot, Stored
 
@@ -51,6 +52,7 @@ class Box:
     raft: Raft = field(init=False)
     state: HardState = field(default_factory=HardState)
     log: list[Entry] = field(default_factory=list)
+    marks: dict[str, Mark] = field(default_factory=dict)
     applied: int = 1
     under_way: deque[Ready] = field(default_factory=deque)
     is_up: bool = True
@@ -94,11 +96,12 @@ class Box:
 
     def stored(self) -> Stored:
         """What a start finds."""
-        return Stored(self.state, tuple(self.log), self.snapshot, self.applied)
+        return Stored(self.state, tuple(self.log), self.snapshot, self.applied, dict(self.marks))
 
     def crash(self, chance: Random) -> None:
         """The power goes."""
         self.is_up, self.boot = False, self.boot + 1
+        self.marks = dict(self.raft.marks.known)
         for _ in range(chance.randrange(len(self.under_way) + 1)):
             self.write(self.under_way.popleft())
         if self.under_way:

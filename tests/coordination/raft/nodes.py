@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, ClassVar
 
+import msgspec
+
 from coordination.raft.configuration import Configuration
 from coordination.raft.raft import Raft
 from coordination.raft.values import Entry, EntryKind, HardState, Message, Ready, Role, Say, Stored, founded
@@ -67,6 +69,11 @@ class Nodes:
         self.rafts[name] = self.make(Configuration(name, **self.settings), self.disks[name], chance)
         self.applied[name], self.reads[name] = [], {}
         return self.rafts[name]
+
+    def restart(self, name: str) -> Raft:
+        """Start it again, with what it remembers of the others."""
+        marks = dict(self.rafts[name].marks.known)
+        return self.start(name, msgspec.structs.replace(self.disks[name], marks=marks))
 
     def write(self, name: str, ready: Ready | None = None) -> list[Message]:
         """A Ready (or all that there are) becomes durable; what leaves then."""
@@ -174,4 +181,4 @@ def written(disk: Stored, ready: Ready) -> Stored:
     if ready.entries:
         log = [entry for entry in log if entry.index < ready.entries[0].index] + list(ready.entries)
     applied = ready.committed[-1].index if ready.committed else applied
-    return Stored(ready.hard_state or disk.hard_state, tuple(log), base, applied)
+    return Stored(ready.hard_state or disk.hard_state, tuple(log), base, applied, disk.marks)

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from coordination.raft.configuration import Configuration
+from coordination.raft.marks import SetBack
 from coordination.raft.raft import Raft
 from coordination.raft.values import (
     OF_ELECTIONS,
@@ -86,7 +87,7 @@ class Group:
             getattr(self, f"_{name}")(*arguments)
         except (NotLeader, ProposalDropped) as refused:
             self.said.append(f"refused: {refused}")
-        except AssertionError as broken:
+        except (AssertionError, SetBack) as broken:
             self.said.append(f"stops: {broken}")
         for node in self.nodes:
             self._offer(node)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from coordination.raft.entries import Entries
 from coordination.raft.leading import Leading
+from coordination.raft.marks import Mark
 from coordination.raft.raft import Raft
 from coordination.raft.reads import Asked, Reads
 from coordination.raft.values import Entry, Message, Say
@@ -41,7 +42,7 @@ class Eager(Raft):
 class TellsAll(Leading):
     """Heartbeats say what is committed to whoever hears them."""
 
-    def _heartbeat(self, context: bytes) -> None:
+    def _heartbeat(self, context: bytes, marks: dict[str, Mark] | None = None) -> None:
         for peer in self.progress:
             if peer != self.raft.node:
                 self.raft.send(peer, Say.HEARTBEAT, commit=self.raft.entries.committed, context=context)
