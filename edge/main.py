@@ -14,7 +14,7 @@ from edge.driver import EdgeConfig
 from edge.enrolling.main import command as join_cloud
 from edge.group.driver import edge_node
 from edge.group.main import command as group
-from edge.group.values import Asked, box_of
+from edge.group.values import ELECTION_MS, Asked, box_of
 from sync.actors import run_node, run_until_signalled
 from sync.blobs import STORE_BYTES_MAX
 from sync.identity.files import TLS_DIR_HELP, tls_files
@@ -43,6 +43,9 @@ PEERS = "all nodes of the site, this one too: name=host:port, with commas betwee
 JOIN = "wait to be taken into the group that --peers names (tiercel edge group add) instead of founding one; on an empty disk"
 PEER_LISTEN = "where to take connections of the other nodes; default: this node's address among --peers"
 ADVERTISE = "address at which agents reach this node, host:port; default: --listen"
+ELECTION_TIMEOUT = (
+    "milliseconds after which a silent leader is replaced, 100 to 10000; of a site of several nodes, the same on each"
+)
 INSECURE = "listen on addresses that other machines can reach, without authentication"
 
 
@@ -83,6 +86,7 @@ def run(
     join: Annotated[bool, typer.Option("--join", help=JOIN)] = False,
     peer_listen: Annotated[str, typer.Option(help=PEER_LISTEN)] = "",
     advertise: Annotated[str, typer.Option(help=ADVERTISE)] = "",
+    election_timeout: Annotated[int, typer.Option(help=ELECTION_TIMEOUT)] = ELECTION_MS,
     keep_ended_days: Annotated[float, typer.Option(help=KEEP_DAYS_HELP)] = 0.0,
     archive_dir: Annotated[Path | None, typer.Option(help=ARCHIVE_HELP)] = None,
     no_archive: Annotated[bool, typer.Option("--no-archive", help=NO_ARCHIVE_HELP)] = False,
@@ -97,7 +101,7 @@ def run(
         is_secured = insecure or tls is not None
         if listen:
             check_address(listen, insecure=is_secured)
-        box = box_of(Asked(node, peers, join, peer_listen, advertise, listen, is_secured))
+        box = box_of(Asked(node, peers, join, peer_listen, advertise, listen, is_secured, election_timeout))
         if insecure:
             typer.echo("WARNING: --insecure: connections are not authenticated; whoever reaches them can run work", err=True)
         data_dir = (data or Path(".tiercel") / (site if box is None else f"{site}-{box.node}")).resolve()

@@ -10,6 +10,7 @@ anew from the log. Nothing of the EdgeNode knows of this: it meets another log a
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
@@ -80,6 +81,7 @@ class GroupNode:
         self._upkeep = Upkeep(config.tls, self._renewed if config.renews else None)
         self.look = self._upkeep.look
         self.damaged: asyncio.Future[None]
+        self._led_since_s = math.inf  # Since when this box knows that its group is led.
         self._loop: asyncio.AbstractEventLoop
 
     async def serve(self, ready: asyncio.Event | None = None) -> None:
@@ -145,9 +147,9 @@ class GroupNode:
 
     async def _lead(self, lead: Lead) -> None:
         """Be the site until the leadership ends."""
+        self._led_since_s = min(self._led_since_s, self._loop.time())
         log.info("leads the site", site=self.config.site, node=self.box.node, term=lead.term)
-        # Its log is whole by the word of a majority: nothing has to be waited for.
-        config = replace(self.config, first_link_wait_s=0.0, renews=False)
+        config = replace(self.config, first_link_wait_s=self._link_wait_s(), renews=False)
         node = self.leading = EdgeNode(config, LeaderPorts(self, lead))
         node.carrying.elsewhere = self.spreading.fetch
         serving, ended = asyncio.ensure_future(node.serve()), asyncio.ensure_future(lead.ended.wait())
@@ -167,6 +169,12 @@ class GroupNode:
                 node.loop.break_off(lost)
             await self._end(serving, ended)
             log.info("leads the site no longer", site=self.config.site, node=self.box.node, term=lead.term)
+
+    def _link_wait_s(self) -> float:
+        """By the word of a majority its log is whole, unless all of them were restored from copies: that only the cloud can tell.
+        So after a start of the whole group it is waited for, by whoever leads, until the group has been led for so long."""
+        led_s = self._loop.time() - self._led_since_s
+        return max(0.0, self.config.first_link_wait_s - led_s)
 
     def shut(self) -> None:
         """No work is taken here until the next leadership."""
@@ -211,6 +219,8 @@ class GroupNode:
         while True:
             with contextlib.suppress(RuntimeError):  # Not begun yet.
                 self.standing = await self.member.status()
+                if self.standing.leader:
+                    self._led_since_s = min(self._led_since_s, self._loop.time())
             await asyncio.sleep(STANDING_S)
 
     async def members(self) -> MembersView:
@@ -329,7 +339,8 @@ class _Entrance:
 
 def group_config(config: EdgeConfig, box: Box) -> GroupConfig:
     """The settings of the member."""
-    return GroupConfig(config.site, box.node, box.peers, box.listen, box.joins, config.tls)
+    usual = GroupConfig(config.site, box.node, box.peers, box.listen, box.joins, config.tls)
+    return replace(usual, tick_ms=max(1, box.election_ms // usual.election_ticks))
 
 
 def _wall_ms() -> int:

@@ -7,19 +7,22 @@ from sync.listen import check_address
 from sync.values import site_name_problem
 
 SIZES = (1, 3, 5)
+ELECTION_MS, ELECTION_MS_MIN, ELECTION_MS_MAX = 400, 100, 10_000
 WILDCARDS = ("0.0.0.0", "[::]", "::", "")
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
     """`peers`: where each member is reached by the others, this one too. `listen`: where this one takes them, if that is another
-    address. `advertise`: where agents reach this box. One that `joins` founds no group and waits to be taken into one."""
+    address. `advertise`: where agents reach this box. One that `joins` founds no group and waits to be taken into one. A leader
+    that is silent for `election_ms` to twice that is replaced."""
 
     node: str
     peers: Mapping[str, str]
     advertise: str
     listen: str = ""
     joins: bool = False
+    election_ms: int = ELECTION_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Asked:
     advertise: str = ""
     listen: str = ""
     is_secured: bool = False
+    election_ms: int = ELECTION_MS
 
 
 def box_of(asked: Asked) -> Box | None:
@@ -56,7 +60,10 @@ def box_of(asked: Asked) -> Box | None:
         )
     listen = asked.peer_listen or peers[asked.node]
     check_address(listen, insecure=asked.is_secured)
-    return Box(asked.node, peers, _advertised(asked), asked.peer_listen, asked.join)
+    if not ELECTION_MS_MIN <= asked.election_ms <= ELECTION_MS_MAX:
+        allowed = f"{ELECTION_MS_MIN} to {ELECTION_MS_MAX} milliseconds, the same on each node"
+        raise ValueError(f"--election-timeout {asked.election_ms}: allowed are {allowed}")
+    return Box(asked.node, peers, _advertised(asked), asked.peer_listen, asked.join, asked.election_ms)
 
 
 def peers_of(text: str) -> dict[str, str]:
@@ -82,6 +89,8 @@ def _check_alone(asked: Asked) -> None:
     given = {"--join": asked.join, "--peer-listen": asked.peer_listen, "--advertise": asked.advertise, "--node": asked.node}
     if said := [name for name, value in given.items() if value]:
         raise ValueError(f"{said[0]} without --peers: a site of one node has no peers. Name all nodes: --peers a=host:port,b=...")
+    if asked.election_ms != ELECTION_MS:
+        raise ValueError("--election-timeout without --peers: a site of one node elects nobody")
 
 
 def _advertised(asked: Asked) -> str:

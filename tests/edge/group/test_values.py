@@ -1,9 +1,12 @@
 """What an operator says of a box of a site, and what he is told when it is wrong."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from edge.driver import EdgeConfig
+from edge.group.driver import group_config
 from edge.group.values import Asked, Box, box_of, peers_of
 
 PEERS = "a=10.0.0.1:7500,b=10.0.0.2:7500,c=10.0.0.3:7500"
@@ -16,6 +19,15 @@ def test_a_box_is_what_was_asked_for() -> None:
     assert box_of(ASKED) == Box("a", peers, "10.0.0.1:7444")
     named = replace(ASKED, listen="0.0.0.0:7444", advertise="box-a:7444", peer_listen="0.0.0.0:7500", join=True)
     assert box_of(named) == Box("a", peers, "box-a:7444", "0.0.0.0:7500", joins=True)
+
+
+@pytest.mark.parametrize(("election_ms", "tick_ms"), [(100, 12), (400, 50), (2_000, 250), (10_000, 1_250)])
+def test_how_long_a_leader_may_be_silent_is_said(election_ms: int, tick_ms: int) -> None:
+    """Heartbeats, and all else that goes by ticks, go along with it."""
+    box = box_of(replace(ASKED, election_ms=election_ms))
+    assert box is not None
+    config = group_config(EdgeConfig("harbour", Path("data"), Path("run"), "cloud:1", box=box), box)
+    assert (config.tick_ms, config.election_ticks) == (tick_ms, 8)
 
 
 def test_without_peers_it_is_a_site_of_one_node() -> None:
@@ -43,6 +55,9 @@ def test_without_peers_it_is_a_site_of_one_node() -> None:
         ({"peers": "", "node": ""}, ""),
         ({"peers": "", "join": True, "node": ""}, "--join without --peers"),
         ({"peers": ""}, "--node without --peers"),
+        ({"election_ms": 99}, "--election-timeout 99: allowed are 100 to 10000 milliseconds"),
+        ({"election_ms": 10_001}, "--election-timeout 10001"),
+        ({"peers": "", "node": "", "election_ms": 1_000}, "--election-timeout without --peers"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_helps(changes: dict[str, object], why: str) -> None:
