@@ -96,6 +96,11 @@ def test_ablation_what_was_full_is_written_again() -> None:
     assert tried("what_was_full_is_written_again") == WITHOUT_AND_WITH
 
 
+def test_ablation_set_back_is_noticed() -> None:
+    """Who comes back with an old copy of its disk makes up a majority that lacks what was acknowledged."""
+    assert tried("set_back_is_noticed") == WITHOUT_AND_WITH
+
+
 def test_ablation_steps_settle_when_durable() -> None:
     """The core hears that a step is done when it is durable, and not when it is on its way."""
     assert tried("steps_settle_when_durable") == WITHOUT_AND_WITH
