@@ -224,9 +224,13 @@ class Raft:
     def _hear_marks(self, message: Message) -> bool:
         """Compare before anything else, and remember. False: it is not listened to, for its disk was set back."""
         self.marks.compare(message.source, message.marks, self.mark)
-        if message.kind in OF_ELECTIONS and not self.marks.trusts(message.source, message.marks.get(message.source)):
+        source, kind = message.source, message.kind
+        if kind in OF_ELECTIONS and not self.marks.trusts(source, message.marks.get(source)):
             return False
-        self.marks.hear(message.marks)
+        # A leader says what is on its disk; who takes part in an election, what will be: of that the vote alone surely is.
+        self.marks.hear(message.marks, but="" if kind in OF_LEADERS else source)
+        if kind is Say.VOTE or (kind is Say.VOTED and not message.rejected):
+            self.marks.learn(source, Mark(message.term))
         return True
 
     def _hear_later_term(self, message: Message) -> bool:

@@ -319,11 +319,15 @@ class World:
         replica = box.member.replica
         assert replica is not None
         voters = replica.raft.group.voters
-        holding = [name for name in voters if self.boxes[name].log.holds(key.encode())]
+        holding = [name for name in voters if self.holds(name, key.encode())]
         if 2 * len(holding) <= len(voters):
             self.broken.append(f"{box.name} acknowledges {key}, which of {voters} only {holding} hold")
         self.acked[key] = None
         self.seen["acked"] += 1
+
+    def holds(self, name: str, key: bytes) -> bool:
+        """Is it durable there?"""
+        return self.boxes[name].log.holds(key)
 
     async def _reader(self) -> None:
         """Linearizable reads at any member."""

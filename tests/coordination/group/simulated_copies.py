@@ -15,6 +15,7 @@ from coordination.raft.values import Change, NotLeader, ProposalDropped
 from sync.log_errors import LogError
 from tests.coordination.group.simulated import Box, World
 from tests.coordination.group.simulated_faults import FAULTS, Faults, Weather
+from tests.coordination.group.simulated_log import SimulatedLog
 
 AWAY_S, APART_S = 5.0, 1.5
 COPIES = Weather(faults=(*FAULTS, "copy", "copy", "set_back", "set_back", "set_back"))
@@ -74,7 +75,7 @@ class CopyFaults(Faults):
         path, _ = self._copies.pop(box.name)
         shutil.rmtree(box.path.parent)
         shutil.move(path, box.path.parent)
-        self._old.add(box.name)
+        self._old[box.name] = box.log
 
     async def _leave(self, box: Box) -> None:
         """Not with one of three gone: nobody would be left to decide."""
@@ -83,12 +84,15 @@ class CopyFaults(Faults):
 
 
 class CopiesWorld(World):
-    """`old` are the members whose disk was set back."""
+    """`old`: by member whose disk was set back, what that held before; what rests on its word may still be on its way."""
 
     def __init__(self, seed: int, size: int = 3, sky: Weather | None = None) -> None:
         super().__init__(seed, size, sky or COPIES)
-        self.old: set[str] = set()
+        self.old: dict[str, SimulatedLog] = {}
         self.faults = CopyFaults(self)
+
+    def holds(self, name: str, key: bytes) -> bool:
+        return super().holds(name, key) or (name in self.old and self.old[name].holds(key))
 
     def _has_ended(self, box: Box, error: BaseException) -> None:
         if box.name not in self.old or not isinstance(error, Refusal) or error.code != SET_BACK:
@@ -103,7 +107,7 @@ class CopiesWorld(World):
         self._look()
         leader = next(box for box in self.boxes.values() if box.shell is not None)
         assert leader.member.replica is not None
-        for name in self.old & set(leader.member.replica.raft.group.all):
+        for name in self.old.keys() & set(leader.member.replica.raft.group.all):
             with contextlib.suppress(NotLeader, ProposalDropped, TimeoutError, LogError):
                 await asyncio.wait_for(leader.member.change(Change("remove", name)), 5.0)
         await super()._settle()
