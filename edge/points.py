@@ -5,6 +5,7 @@ A party dies when its lease has ended, or it leaves: an agent that is silent for
 when it is durable; of a strong run when the cloud holds it.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 from coordination.barrier import (
@@ -187,13 +188,17 @@ class SyncPoints(Part):
         is_here = slot is not None and slot.present
         if not is_here and not fragment.outcome:
             said = Die(order.agent, order.reason, order.site) if order.reason else Return(order.agent)
-            self._say(str(fragment.run), fragment, said, now, out)
+            self._say(str(fragment.run), fragment, said, now, out, order.points)
         self._home.record(fragment, [CommandAnswered(command, True, "it is here" if is_here else "")], now, out)
 
-    def _say(self, run: str, found: Fragment, said: Die | Return, now: Now, out: list[object]) -> None:
+    def _say(
+        self, run: str, found: Fragment, said: Die | Return, now: Now, out: list[object], points: Sequence[str] = ()
+    ) -> None:
         """Tell all points of the run that it concerns. Who has arrived by the cloud's word (without a process) is at another
         site: that it is not here means nothing."""
         for name, terms in found.plan.points.items():
+            if points and name not in points:
+                continue
             point = point_of(found, name)
             here, is_death = point.arrived.get(said.agent), isinstance(said, Die)
             if isinstance(said, Die) and not said.site and here is not None and not here.boot:
@@ -308,7 +313,7 @@ class SyncPoints(Part):
             asked.arrival,
             asked.generation,
             away=tuple(party for party, of in known if not of.present),
-            fits=tuple(party for party, of in known if _fits(skills, terms.capability, of)),
+            fits=tuple(party for party in terms.parties if _fits(skills, terms.capability, slots.get(party))),
             is_able=not terms.capability or terms.capability in skills,
             boot=slot.boot if slot is not None and is_here else "",
             wait=asked.wait if asked.boot else 0,
@@ -382,9 +387,10 @@ def _view(fragment: Fragment, name: str, generation: int = 0) -> PointView:
     return shown(name, fragment.plan.points[name], point_of(fragment, name), generation)
 
 
-def _fits(skills: set[str], capability: str, party: Slot) -> bool:
-    """May one with these skills stand in for the party? Who can do what the definition names, or else all that the party can."""
-    return capability in skills if capability else skills >= {*party.capabilities}
+def _fits(skills: set[str], capability: str, party: Slot | None) -> bool:
+    """May one with these skills stand in for the party? Who can do what the definition names, or else all that the party can, as
+    far as that is known here."""
+    return capability in skills if capability else party is not None and skills >= {*party.capabilities}
 
 
 def _ended(events: list[PointEvent]) -> list[int]:

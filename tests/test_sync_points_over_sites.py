@@ -122,6 +122,30 @@ def test_a_home_that_is_cut_off_hears_of_it_when_it_is_back() -> None:
     assert look(world, run).code == "party_died"
 
 
+@pytest.mark.parametrize("on_death", ["replace", "proceed"])
+def test_a_party_that_was_lost_before_the_run_began(on_death: str) -> None:
+    """Another may stand in for it at once; where nobody may, it is only missing: it may be on its way."""
+    world, _ = begun()
+    lose(world, "dora")
+    more = {"quorum": 1} if on_death == "proceed" else {"capability": "pick"}
+    terms = {"parties": ["anna", "dora"], "deadline": "600s", "on_death": on_death, **more}
+    task = {"capability": "pick", "effect": "repeatable", "site": HOME}
+    document = {"name": "later", "version": "1", "sync_points": {"lift": terms}, "tasks": {"left": task}}
+    world.cloud.register(plan := read_plan(document)[1])
+    (run,) = world.cloud.start(plan)
+    world.runs.append(run)
+    world.drain()
+    arrive(world, run, "anna")
+    assert (look(world, run).state, look(world, run).missing) == ("waiting", ["dora"])
+    if on_death == "replace":
+        arrive(world, run, "cleo")
+        assert (look(world, run).state, look(world, run).missing) == ("waiting", ["dora"]), "it cannot do what is wanted"
+        arrive(world, run, "ben")
+        assert (look(world, run).state, look(world, run).parties) == ("released", ["anna", "ben"])
+    assert [each.agent for each in told(world, run, PartyDied)] == (["dora"] if on_death == "replace" else [])
+    world.check_equal()
+
+
 def test_where_nobody_can_tell_the_deadline_decides() -> None:
     """The site of the lost party is cut off from the cloud."""
     world, run = begun(deadline="60s")

@@ -218,11 +218,12 @@ class ResetPoint(_Order, frozen=True, tag="reset_point"):
 
 class TellParty(_Order, frozen=True, tag="party"):
     """An agent of another `site` that may be a party of the run's sync points is gone, for this `reason`, or (without one) there
-    again. From the cloud, never from people."""
+    again. It concerns these `points`, all without. From the cloud, never from people."""
 
     agent: str
     site: str
     reason: str = ""
+    points: list[str] = []
 
 
 class Hold(_Order, frozen=True, tag="hold"):

@@ -16,7 +16,7 @@ from cloud.runs import Run
 from sync.points.events import PointArrived
 from sync.values import Now
 from workflow.event import Event
-from workflow.events import AgentDeparted, AgentRegistered, RunCreated, RunEnded, RunReopened
+from workflow.events import AgentDeparted, AgentRegistered, FragmentAdopted, RunCreated, RunEnded, RunReopened
 from workflow.orders import TellParty, decode_order
 from workflow.points import point_of
 from workflow.steering_events import CommandRequested
@@ -46,7 +46,8 @@ class FarParties(Part):
         return {RunCreated: self._begin}
 
     def hears(self) -> dict[type, Hear]:
-        return {AgentDeparted: self._hear_of_end, AgentRegistered: self._hear_of_return, PointArrived: self._hear_of_arrival}
+        agents: dict[type, Hear] = {AgentDeparted: self._hear_of_end, AgentRegistered: self._hear_of_return}
+        return {**agents, PointArrived: self._hear_of_arrival, FragmentAdopted: self._hear_of_home}
 
     def save(self) -> bytes:
         return msgspec.msgpack.encode(dict(sorted(self.runs.items()))) if self.runs else b""
@@ -95,10 +96,29 @@ class FarParties(Part):
         assert isinstance(event, PointArrived)
         if event.boot or run not in self.runs or self._is_anywhere(event.agent) or event.agent in self.runs[run]:
             return  # With a process it has arrived at the home itself.
-        lost_at = [other for other in self._sites() if other.id != site and event.agent in other.agents]
-        if lost_at and (known := self._others(run, lost_at[-1].id)) is not None and _waits_for(known, event.agent):
-            last = max(lost_at, key=lambda other: (other.agents[event.agent].since, other.id))
-            self._tell(known, TellParty(event.agent, last.id, last.agents[event.agent].state), now, out)
+        lost, known = self._lost(event.agent, site), self._planner.runs.look(run)
+        if lost is not None and known is not None and _waits_for(known, event.agent):
+            self._tell_lost(run, event.agent, lost, [], now, out)
+
+    def _hear_of_home(self, site: str, run: str, event: Event, time_ms: int, now: Now, out: list[object]) -> None:
+        """The run begins, and parties that others may stand in for were lost before. (For all others they are only missing.)"""
+        known = self._planner.runs.look(run) if run in self.runs else None
+        if known is None or known.sites[:1] != [site]:
+            return
+        replaced = {name: terms for name, terms in known.plan.points.items() if terms.on_death == "replace"}
+        for agent in dict.fromkeys(party for terms in replaced.values() for party in terms.parties):
+            if not self._is_anywhere(agent) and (lost := self._lost(agent, site)) is not None:
+                names = [name for name, terms in replaced.items() if agent in terms.parties]
+                self._tell_lost(run, agent, lost, names, now, out)
+
+    def _lost(self, agent: str, home: str) -> Site | None:
+        """Where, other than at the home, the agent was last."""
+        sites = [site for site in self._sites() if site.id != home and agent in site.agents]
+        return max(sites, key=lambda site: (site.agents[agent].since, site.id), default=None)
+
+    def _tell_lost(self, run: str, agent: str, lost: Site, points: list[str], now: Now, out: list[object]) -> None:
+        if (known := self._others(run, lost.id)) is not None:
+            self._tell(known, TellParty(agent, lost.id, lost.agents[agent].state, points), now, out)
 
     def _others(self, run: str, site: str) -> Run | None:
         """The run, if its points are at another site than this, and somebody can be told."""
