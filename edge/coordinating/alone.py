@@ -179,16 +179,20 @@ class Alone(Part):
             self._waiting[lot] = None
         self._is_stale = True
 
-    def wake_mono_ms(self) -> int | None:
-        """When the first promise to somebody who was lost is over."""
-        ends = [
-            self._gone[agent] + _late(promise.alone_ms)
-            for lot in self.barred
-            if (fragment := self.home.fragments.get(lot.run)) and (promise := self._current(fragment, lot.task)) is not None
-            for agent in promise.agents
-            if agent in self._gone
-        ]
+    def due_mono_ms(self) -> int | None:
+        """When the promises for the first task that is left to others are over (monotonic ms)."""
+        ends = (self._end_ms(promise) for lot in self.barred if (promise := self._promise(lot)) is not None)
         return min(ends, default=None)
+
+    def _end_ms(self, promise: Promise) -> int:
+        """When it is over with the last of those who cannot be heard."""
+        lost = (self._gone[agent] for agent in promise.agents if agent in self._gone)
+        return max(lost, default=0) + _late(promise.alone_ms)
+
+    def _promise(self, lot: Lot) -> Promise | None:
+        """What is promised for its next attempt."""
+        fragment = self.home.fragments.get(lot.run)
+        return self._current(fragment, lot.task) if fragment is not None else None
 
     def _current(self, fragment: Fragment, task: int) -> Promise | None:
         number = fragment.attempt(task) + 1
@@ -266,7 +270,7 @@ class Alone(Part):
                     over.setdefault(agent, []).append(key)
         self._over = []
         for lot, told in self._open.items():
-            promise = self._current(self.home.fragments[lot.run], lot.task)
+            promise = self._promise(lot)
             new = [slot for slot in self._holders(promise) if told.get(slot.agent) != slot.session]
             if promise is None or not new or (shown := self.giving.preview(lot)) is None:
                 continue
@@ -274,9 +278,9 @@ class Alone(Part):
             for slot in new:
                 told[slot.agent] = slot.session
                 items.setdefault(slot.agent, []).append(StandingLot(shown, promise.alone_ms, plan.evaluator, plan.price_max))
-        peers = self._peers()
+        beside = self._peers()
         for agent in sorted({*items, *over, *self._told}):
-            slot = self.home.roster.slots[agent]
+            slot, peers = self.home.roster.slots[agent], beside.get(agent, ())
             is_told = self._told.get(agent) == (slot.session, peers)
             if not slot.session or (agent not in items and agent not in over and is_told):
                 continue
@@ -291,15 +295,17 @@ class Alone(Part):
         slots = (self.home.roster.slots[agent] for agent in (promise.agents if promise is not None else ()))
         return [slot for slot in slots if slot.session and _takes(slot)]
 
-    def _peers(self) -> tuple[tuple[str, str], ...]:
-        """All who hold an offer, as far as it is known where they are."""
-        named = dict.fromkeys(
-            agent
-            for lot in self._open
-            if (promise := self._current(self.home.fragments[lot.run], lot.task)) is not None
-            for agent in promise.agents
-        )
-        return tuple((agent, self._places[agent]) for agent in sorted(named) if agent in self._places)[:PEERS_MAX]
+    def _peers(self) -> dict[str, tuple[tuple[str, str], ...]]:
+        """For each agent, who holds any of the offers that it holds, as far as it is known where they are."""
+        together = {tuple(promise.agents) for lot in self._open if (promise := self._promise(lot)) is not None}
+        beside: dict[str, set[str]] = {}
+        for agents in together:
+            for agent in agents:
+                beside.setdefault(agent, set()).update(agents)
+        return {
+            agent: tuple((each, self._places[each]) for each in sorted(others) if each in self._places)[:PEERS_MAX]
+            for agent, others in beside.items()
+        }
 
     # Claims -----------------------------------------------------------------------------------------------------------
 
@@ -384,12 +390,10 @@ class Alone(Part):
 
     def explain(self, lot: Lot, now: Now) -> Negotiation | None:
         """Why a task that is left to others waits."""
-        fragment = self.home.fragments.get(lot.run)
-        promise = self._current(fragment, lot.task) if fragment is not None and lot in self.barred else None
+        promise = self._promise(lot) if lot in self.barred else None
         if promise is None:
             return None
-        lost = self._lost(promise, now)
-        until = now.wall_ms + max((self._gone[agent] + _late(promise.alone_ms) - now.mono_ms for agent in lost), default=0)
+        lost, until = self._lost(promise, now), now.wall_ms + self._end_ms(promise) - now.mono_ms
         why = f"left to {', '.join(lost)}, who cannot be heard and may have begun it by themselves"
         given: list[dict[str, object]] = [{"agent": agent, "value": said.bid} for agent, said in self._claims(lot).items()]
         return Negotiation(*lot, "auction", "alone", why, until=until, invited=promise.agents, given=given)

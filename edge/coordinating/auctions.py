@@ -90,7 +90,7 @@ class Auctions(Seeker):
         self.offered.pop(Key(*lot), None)
 
     def wake_mono_ms(self) -> int | None:
-        dues = self.house.wake_ms(), self.alone.wake_mono_ms()
+        dues = self.house.wake_ms(), self.alone.due_mono_ms()
         return min((due for due in dues if due is not None), default=None)
 
     def _lost(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:

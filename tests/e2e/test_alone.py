@@ -1,5 +1,7 @@
 """A site is killed while its tasks are offered: its agents, processes of their own, agree and work, and it finds out."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -96,5 +98,23 @@ def test_of_two_that_cannot_reach_each_other_one_has_the_task(build: Build, tmp_
         assert system.await_ended([run]) == {run: "completed"}
         assert [event["agent"] for event in of(system, run, "TaskAwarded")] == ["ben"]
         assert [event["agent"] for event in of(system, run, "AttemptLeft")] == ["anna"]
+    system.stop()
+    system.verify()
+
+
+@pytest.mark.nightly
+def test_a_site_that_stands_still_is_gone_too(build: Build, tmp_path: Path) -> None:
+    """Its agents hear nothing for a lease, though it can be dialled, and go on; when it moves again it takes what they did."""
+    system = build("harbour").start()
+    with menders(system, tmp_path, ("anna", "1"), ("ben", "2")):
+        (tmp_path / "go").touch()
+        run = started(system, 3)
+        os.kill(system.edges["harbour"].pid, signal.SIGSTOP)
+        system.await_true(lambda: len(begun(tmp_path)) == 3, "three tasks are begun without the site")
+        os.kill(system.edges["harbour"].pid, signal.SIGCONT)
+        assert system.await_ended([run]) == {run: "completed"}
+        awards = of(system, run, "TaskAwarded")
+        assert len({(event["task"], event["epoch"]) for event in awards}) == len(awards)
+        assert len(begun(tmp_path)) == 3
     system.stop()
     system.verify()

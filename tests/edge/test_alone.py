@@ -140,6 +140,22 @@ def test_while_somebody_is_lost_nobody_else_gets_it() -> None:
     assert (awards(site), site.events(AttemptLeft)[0].attempt) == ([("anna", 2)], 1)
 
 
+def test_a_site_sleeps_until_the_last_promise_is_over() -> None:
+    """Also when that to another agent was over before, and while the site is paused: nothing is due that cannot be done."""
+    site = Site()
+    anna, ben = team(site, "anna", "ben")
+    offered(site, window="50ms")
+    site.hang_up(ben)
+    site.pass_ms(9_000)
+    site.hang_up(anna)
+    site.pass_ms(LATE_MS - 8_000)
+    due = site.core.wake_mono_ms()
+    assert due is not None
+    assert due > site.clock.now().mono_ms + 5_000
+    site.pass_ms(LATE_MS)
+    assert site.core.wake_mono_ms() is None or not site.core.alone.barred
+
+
 def test_who_is_back_with_empty_hands_holds_up_nobody() -> None:
     """The auction goes on at once, under the same epoch; nor does who said goodbye."""
     site = Site()

@@ -5,7 +5,7 @@ What must hold beside all that holds in any world: a task is awarded at most onc
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from edge.coordinating.seeker import Lot
 from sync.commit import Row
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.sim.process import SiteProcess
 
 KINDS = ("kill_site", "power_site", "agent_line", "agent_line", "kill_agent", "power_agent", "cut", "slow_agent", "clock_rate")
-ALONE = {"protocol": "auction", "window": "6s", "wait": "3s", "alone": "25s"}
+ALONE = {"protocol": "auction", "window": "4s", "wait": "2s", "alone": "25s"}
 APART_S = (20.0, 60.0)
 ONCE = "a task is awarded once under an epoch"
 
@@ -83,7 +83,9 @@ class AloneAgent(SimAgent):
 
 
 class PatientPromises(Promises):
-    """What is left to agents that cannot be heard is nobody's to begin."""
+    """What is left to agents that cannot be heard is nobody's to begin; a task that fails is gathered anew after each try."""
+
+    progress_s: ClassVar[float] = 20.0
 
     def _could_begin(self, site: "SiteProcess", fragment: Fragment, task: int) -> bool:
         return Lot(fragment.run, task) not in executor_of(site).alone.barred and super()._could_begin(site, fragment, task)

@@ -7,7 +7,7 @@ that the site keeps by what it knows is kept here, too.
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from edge.executor import Executor
 from sync.chain import GENESIS
@@ -55,6 +55,7 @@ class Ahead(NamedTuple):
 class Promises:
     """Told by the world what is decided, begun and acknowledged. Everything raises Broke."""
 
+    progress_s: ClassVar[float] = PROGRESS_S
     world: "World"
     contracts: dict[tuple[str, str], Contract] = field(default_factory=dict)  # By site and run.
     begun: set[Attempt] = field(default_factory=set)
@@ -147,7 +148,7 @@ class Promises:
                 for run, task in self._idle_work(site):
                     key = site.name, site.platter.boot, run, task
                     since_s = ready[key] = self._ready.get(key, now_s)
-                    if now_s - since_s > PROGRESS_S:
+                    if now_s - since_s > self.progress_s:
                         raise Broke(CUT, f"{site.name} does not begin {run}/{task} since {since_s:.1f} s, though agents are idle")
         self._ready = ready
 
