@@ -26,6 +26,8 @@ from tiercel.work import Work
 
 FEATURE = "alone"
 ROUND_S = 0.2
+IDLE_S, IDLE_ROUNDS = 1.0, 10
+"""After so many rounds without anything new they come less often."""
 PAUSE_S = 1.0
 """While a session is about to begin nothing is, but not for longer: a gateway may be stuck."""
 LOST_S = 2.0
@@ -165,7 +167,9 @@ class Alone(Concern):
                 quiet = 0 if waits or council.changed else quiet + 1
                 if quiet >= QUIET_ROUNDS + unreached:
                     await self._begin(council)
-                await asyncio.sleep(ROUND_S)
+                if all(self._ends_s(each) <= self._hands.lease.now_s() for each in self._standing.values()):
+                    return  # Nothing may be begun any more, by anybody.
+                await asyncio.sleep(ROUND_S if quiet < IDLE_ROUNDS else IDLE_S)
         finally:
             await self._lines.hang_up()
 

@@ -21,7 +21,6 @@ from tiercel.v1 import peers_pb2, peers_pb2_grpc
 CALL_S = 1.0
 """How long an answer is waited for."""
 CALLS_MAX = 64
-MESSAGE_BYTES_MAX = 1 << 20
 
 log = logging.getLogger("tiercel.peers")
 Answer = Callable[[peers_pb2.PeerWord], peers_pb2.PeerAnswer]
@@ -60,8 +59,7 @@ class PeerLines(peers_pb2_grpc.PeerServiceServicer):
     async def start(self, listen: str) -> str:
         """Listen; the address as it became (port 0: one that is free). Raises OSError when it cannot be had, and SessionLost when
         the TLS files cannot be used."""
-        options = [*((name, value) for name, value in OPTIONS if "message_length" not in name), ("grpc.so_reuseport", 0)]
-        options.append(("grpc.max_receive_message_length", MESSAGE_BYTES_MAX))
+        options = [*OPTIONS, ("grpc.so_reuseport", 0), ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000)]
         server = grpc.aio.server(options=options, maximum_concurrent_rpcs=CALLS_MAX)
         peers_pb2_grpc.add_PeerServiceServicer_to_server(self, server)
         try:
