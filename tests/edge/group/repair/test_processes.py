@@ -12,7 +12,7 @@ from tests.e2e.boxes import ADDED, NAMES, SITE, Boxes
 from tests.e2e.system import PATIENCE_S
 from tests.e2e.work import open_gate, traces
 
-VALUES, SIZE = 40, 1_000_000
+VALUES, SIZE = 80, 400_000
 GATE = {"capability": "gate.pass", "with": {"gate": "gate"}, "effect": "repeatable", "site": SITE}
 
 
