@@ -153,3 +153,23 @@ async def test_what_has_no_run_has_no_documents(system: Whole) -> None:
     unplaced = await system.start_run({"a": {"capability": "nobody"}})
     assert (await system.client.put(at(unplaced), json=1)).json()["code"] == "run_unplaced"
     assert (await system.client.get("/api/v1/documents/run/a")).json()["code"] == "run_unknown"
+
+
+async def test_the_first_edit_is_shown_before_its_home_has_answered(system: Whole) -> None:
+    """The site is away: whoever looks sees no document yet, but what is on its way to it; afterwards it has its value."""
+    run = await held(system)
+    assert (await system.client.get(at(run, "plan"))).status_code == 404
+    await system.stop("harbour")
+    asked = await system.client.put(at(run, "plan"), json={"x": 1}, params={"wait": "0", "edit": "e1", "author": "ben"})
+    assert asked.status_code == 202
+    shown = (await system.client.get(at(run, "plan"))).json()
+    assert (shown["version"], shown["value"], shown["pending"]) == (0, None, asked.json()["pending"])
+    assert [(each["edit"], each["value"], each["author"]) for each in shown["pending"]] == [("e1", {"x": 1}, "ben")]
+    assert (await system.client.get(at(run, "other"))).status_code == 404
+    await system.restart("harbour")
+
+    async def is_decided() -> bool:
+        view = (await system.client.get(at(run, "plan"))).json()
+        return (view["version"], view["value"], view["pending"]) == (1, {"x": 1}, [])
+
+    await until(is_decided)

@@ -22,12 +22,14 @@ from sync.watching.unseen import Watched
 from workflow.context import known_of, names_of
 from workflow.context_state import RunDocument
 from workflow.fragment import Fragment
-from workflow.orders import ChangeContext
+from workflow.orders import ChangeContext, decode_order
 
 if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
 
 READ_WAIT_S = 2.0
+CONTEXT = "context"
+"""The verb of an order that changes a document of a run."""
 CODES = {**STATUS, "run_ended": 409, "unavailable": 503}
 
 
@@ -57,11 +59,12 @@ class RunDocumentService:
                 raise
             degraded = True
         found = await self._find(run)
-        if not self._known(found, name).value:
+        pending = self._pending(run, name)
+        if not self._known(found, name).value and not pending:
             raise Problem(404, "document_unknown", f"run {run} has no document {name}: its tasks put it, or PUT does")
         view = self._view(found, name)
         await self._node.loop.durable()
-        return msgspec.structs.replace(view, degraded=degraded)
+        return msgspec.structs.replace(view, degraded=degraded, pending=pending)
 
     async def changed(self, run: str, name: str) -> DocumentView:
         """The document as whoever watches it is shown it: one that is deleted, too."""
@@ -89,9 +92,7 @@ class RunDocumentService:
             raise
         found = await self._find(run)
         if isinstance(answered, CommandView):
-            expected = order.expected if order.expected >= 0 else None
-            value = msgspec.Raw(msgspec.json.encode(order.value))
-            pending = PendingView(order.edit or answered.command, order.what, value, expected, order.by, at_ms)
+            pending = _pending_view(order, answered.command, at_ms)
             return msgspec.structs.replace(self._view(found, order.name), pending=[pending])
         return self._view(found, order.name) if self._known(found, order.name).value else None
 
@@ -155,6 +156,16 @@ class RunDocumentService:
             document, home, "replica", known.version, value, *who, [], *age, shown, link=link, degraded=False, deleted=deleted
         )
 
+    def _pending(self, run: str, name: str) -> list[PendingView]:
+        """What the cloud was asked to have changed, and the run's home has not answered, the oldest first."""
+        found = []
+        for intent in self._node.planner.intents.commands.values():
+            if intent.run == run and intent.kind == CONTEXT and intent.state == "pending":
+                order = decode_order(intent.arguments)
+                if isinstance(order, ChangeContext) and order.name == name:
+                    found.append(_pending_view(order, intent.id, intent.created))
+        return found
+
     def _age(self, run: Run, home: str, known: RunDocument) -> tuple[int, int, int]:
         """`as_of`, `staleness_ms` and `versions_behind`; of what has ended nothing newer can come."""
         now_ms = self._node.loop.clock.now().wall_ms
@@ -162,6 +173,12 @@ class RunDocumentService:
             return max(now_ms, known.at_ms), 0, 0
         fresh = self._node.freshness(home)
         return max(fresh.as_of, known.at_ms), fresh.staleness_ms, fresh.versions_behind
+
+
+def _pending_view(order: ChangeContext, command: str, at_ms: int) -> PendingView:
+    expected = order.expected if order.expected >= 0 else None
+    value = msgspec.Raw(msgspec.json.encode(order.value))
+    return PendingView(order.edit or command, order.what, value, expected, order.by, at_ms)
 
 
 def _fragment(run: Run) -> Fragment | None:

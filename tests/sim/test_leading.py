@@ -4,8 +4,11 @@ from unittest.mock import patch
 
 from coordination.leading import Group
 from tests.sim.leading import LATER, LeadingWorld, play
+from tiercel.leading import Leading
+from tiercel.v1 import agent_pb2
 
 SEED = 1
+ACKNOWLEDGED = 36
 
 
 def test_one_leader_has_an_effect_whatever_breaks() -> None:
@@ -32,3 +35,15 @@ def test_ablation_the_lease_of_a_leader_that_is_deposed() -> None:
     """An operator's order reaches the next leader, and not the one before, whose line is cut."""
     with patch.object(Group, "_unsaid_ms", lambda group, now_ms: group.lock_delay_now_ms()):
         assert LATER in play(SEED).broken
+
+
+def test_ablation_terms_in_acknowledgements() -> None:
+    """The site has deposed a leader, its disk hangs, and it acknowledges heartbeats meanwhile; then the line breaks."""
+
+    def anyway(leading: Leading, acknowledged: agent_pb2.HeartbeatAck, sent_s: float) -> None:
+        for term in leading.terms.values():
+            term.holder.renew(sent_s * 1_000)
+
+    with patch.object(Leading, "renewed", anyway):
+        assert LATER in play(ACKNOWLEDGED).broken
+    assert not play(ACKNOWLEDGED).broken
