@@ -19,15 +19,15 @@ MENDER = Path(__file__).with_name("mender.py")
 DEFINITION = """
 name: mending
 version: 1.0.0
-coordination: {protocol: auction, window: 10s, alone: 5m}
+coordination: {protocol: auction, wait: 5m, alone: 5m}
 tasks:
 """
 
 
 @contextmanager
 def menders(system: System, folder: Path, *agents: tuple[str, ...]) -> Iterator[None]:
-    """Agents that serve when this begins, and are gone when it ends."""
-    started = []
+    """Agents that serve when this begins, and are gone when it ends, beside one that holds up every auction."""
+    started, agents = [], (*agents, ("mute", "mute"))
     try:
         for name, cost, *more in agents:
             command = [sys.executable, str(MENDER), name, cost, f"unix:{system.gateway('harbour')}", *more]

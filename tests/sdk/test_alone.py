@@ -15,6 +15,7 @@ from tiercel.tls import Tls, agent_uri, peer_host
 from tiercel.v1 import agent_pb2
 
 LOOPBACK = "127.0.0.1:0"
+PING = 99
 New = Callable[..., Agent]
 
 
@@ -32,6 +33,10 @@ class Team:
         async def sort(number: int) -> int:
             self.done.append((agent.name, number))
             return number
+
+        @agent.capability("ping", inline=True)
+        def ping() -> None:
+            pass
 
         @agent.capability("hold")
         async def hold(number: int) -> int:
@@ -62,10 +67,10 @@ class Team:
             await connection.say(standing_offers=agent_pb2.StandingOffers(items=items, peers=peers, after_ms=50))
 
     async def heard(self) -> None:
-        """What was said before has been read: a heartbeat that was sent since is answered after it."""
+        """What was said before has been read: an assignment that came after it is done."""
         for connection in self.connections.values():
-            seen = len(connection.raw)
-            await soon(lambda: len(connection.raw) >= seen + 2)  # noqa: B023 - it is over before the next.
+            await connection.assign(assignment("ping", PING))
+            await connection.acknowledge(await connection.result())
 
     def cut(self) -> None:
         self.gateway.away = True
@@ -111,7 +116,7 @@ async def test_each_task_is_done_by_the_peer_that_does_it_cheapest_and_the_site_
         await team.welcome(3)
         claims = {(name, claim.key.task): claim for name, c in team.connections.items() for claim in c.register.claims}
         assert sorted(claims) == sorted(team.done)
-        held = {(name, key.task) for name, c in team.connections.items() for key in c.register.holding}
+        held = {(name, key.task) for name, c in team.connections.items() for key in c.register.holding if key.task != PING}
         assert held == set(team.done)
         for (name, _), claim in claims.items():
             bids = {each.agent: each.bid for each in claim.bids}
