@@ -9,7 +9,6 @@ asked for stays a week where it is held, so it does not go from under a transfer
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -21,7 +20,6 @@ from edge.group.blobs import PeerChannels
 from edge.group.repair.lacking import UNKNOWN, Lacking
 from sync.blobs import BlobError, BlobFull, BlobMismatch, BlobName, BlobStore, pull
 from sync.log import EventLog
-from sync.log_errors import LogError
 from sync.retention.blobs import event_texts, names_in, sizes_in, snapshot_texts
 from tiercel.v1 import blob_pb2_grpc, events_pb2, members_pb2, members_pb2_grpc
 
@@ -69,7 +67,7 @@ class Repair:
         while True:
             try:
                 await self._round()
-            except (LogError, OSError, CancelledError) as error:
+            except Exception as error:  # noqa: BLE001 - It must not end what keeps the values; it is said, and tried again.
                 log.warning("large values are not compared or fetched for now", node=self.node, reason=str(error))
                 self._problem = str(error) or type(error).__name__
                 self._say()

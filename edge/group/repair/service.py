@@ -33,5 +33,5 @@ async def verify_files(store: BlobStore, damaged: Callable[[bytes], None]) -> No
 
 
 def _in_folder(store: BlobStore, folder: int) -> list[BlobName]:
-    digests = (bytes.fromhex(path.parent.name + path.name) for path in (store.directory / f"{folder:02x}").glob("?" * 62))
+    digests = (bytes.fromhex(path.parent.name + path.name) for path in (store.directory / f"{folder:02x}").glob("[0-9a-f]" * 62))
     return [blob for digest in digests if (blob := store.find(digest)) is not None]
