@@ -29,10 +29,12 @@ from workflow.homes import attempt_epoch
 from workflow.looking import scope_of
 from workflow.resources import Holder
 from workflow.states import BLOCKED, RUNNING, WAITING
-from workflow.tasks import Effect, Kind, SyncPlan, TaskPlan
+from workflow.tasks import CoordinationPlan, Effect, Kind, SyncPlan, TaskPlan
 
 PREVIEW_BYTES_MAX = 16_384
 """Of the parameters of a task that agents are told before it is theirs."""
+DIRECT_MAX = 4_096
+"""Beyond so many it is looked which of them still want an agent."""
 
 
 @dataclass(slots=True)
@@ -69,6 +71,8 @@ class Dispatch:
     _queues: dict[str, list[tuple[int, str, int]]] = field(default_factory=dict)
     _queued: set[tuple[str, int]] = field(default_factory=set)
     _orders: Orders = field(default_factory=Orders)
+    # Tasks for which a protocol found nobody, and by which plan: until an agent has them, they go directly.
+    _direct: dict[Lot, CoordinationPlan] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.coordinating = Coordinating(self.home, ())
@@ -172,11 +176,11 @@ class Dispatch:
 
     def _is_negotiated(self, fragment: Fragment, task: int, now: Now, out: list[object]) -> bool:
         """Does a protocol find its agent? One that did before, and does no longer, gives it back."""
-        found = coordination_of(fragment, task)
-        if found is not None and self.coordinating.seek(fragment, task, found, now, out):
+        found, lot = coordination_of(fragment, task), Lot(fragment.run, task)
+        if found is not None and self._direct.get(lot) != found and self.coordinating.seek(fragment, task, found, now, out):
             self._queued.discard((fragment.run, task))
             return True
-        self.coordinating.withdraw(Lot(fragment.run, task))
+        self.coordinating.withdraw(lot)
         return False
 
     def _queue_direct(self, fragment: Fragment, task: int, plan: TaskPlan) -> None:
@@ -283,21 +287,31 @@ class Dispatch:
             return None
         return self._told(fragment, lot.task, plan, fragment.attempt(lot.task) + 1, parameters)
 
-    def give_up(self, lot: Lot, otherwise: str, award: tuple[str, Award], code: str, now: Now, out: list[object]) -> None:
-        """Nobody was found: the task goes to whoever has room, or has failed. Either is recorded with its reason."""
+    def give_up(self, lot: Lot, otherwise: str, award: tuple[str, Award], code: str, now: Now, out: list[object]) -> bool:
+        """Nobody was found: the task goes to whoever has room, or has failed. Either is recorded with its reason. False if it has
+        to wait for that."""
         self.coordinating.withdraw(lot)
         fragment = self.home.fragments.get(lot.run)
         if fragment is None or not self.is_sought(lot):
-            return
+            return True
         if fragment.contract is not None and self._is_barred(fragment, lot.task, fragment.task(lot.task), now):
-            return  # It is sought anew when its contract lets the run go on.
+            return False  # It is sought anew when its contract lets the run go on.
         self.home.fold(fragment, [_awarded(fragment, lot.task, "", award)], out)
         self.home.changed[fragment.run] = None
         if otherwise == "fail":
             message = f"{award[0]}: {award[1].reason}"
             self.home.reject(fragment, Fail(lot.task, fragment.attempt(lot.task), "", code, message, False), now, out)
         else:
-            self._queue_direct(fragment, lot.task, fragment.task(lot.task))
+            self._go_directly(fragment, lot)
+        return True
+
+    def _go_directly(self, fragment: Fragment, lot: Lot) -> None:
+        """It may be held back now and then before an agent has it: the protocol is not asked again for that."""
+        if len(self._direct) >= DIRECT_MAX:
+            self._direct = {known: plan for known, plan in self._direct.items() if self.is_sought(known)}
+        if (plan := coordination_of(fragment, lot.task)) is not None:
+            self._direct[lot] = plan
+        self._queue_direct(fragment, lot.task, fragment.task(lot.task))
 
     # Assigning --------------------------------------------------------------------------------------------------------
 
@@ -323,6 +337,8 @@ class Dispatch:
             self.home.reject(fragment, failed, now, out)
             return None
         events = fragment.decide(Assign(task, agent, slot.boot, rendered), now)
+        if self._direct:
+            self._direct.pop(Lot(fragment.run, task), None)
         if award is not None:
             events.insert(0, _awarded(fragment, task, agent, award))
         self.home.fold(fragment, events, out)

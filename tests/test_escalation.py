@@ -73,6 +73,19 @@ def test_what_no_site_may_decide_is_an_incident() -> None:
     world.check_equal()
 
 
+def test_the_cloud_is_not_asked_where_the_site_does_something_else() -> None:
+    """`otherwise: direct`: the task goes to whoever has room, and the run stays; it is neither moved nor an incident."""
+    levels = {**LEVELS, "otherwise": "direct"}
+    tasks: dict[str, dict[str, Any]] = {"a": {"capability": "pick"}, "b": {"capability": "pick", "needs": ["a"]}}
+    world = Tiers([plan_of(tasks, coordination=levels)])
+    (run,) = world.runs
+    first = finish(world, run)
+    assert [event.reason for event in escalated(world, run)] == ["budget"]
+    assert finish(world, run) == first
+    assert world.cloud.outcome(run) == "completed"
+    assert world.wires[first].site.events(IncidentOpened) == []
+
+
 def test_an_escalation_waits_for_the_link() -> None:
     """Cut off, the task waits at its site; when the cloud hears of it, the run goes on elsewhere."""
     world = chain("a", "b")

@@ -16,6 +16,7 @@ from cloud.part import Fold, Hear, Part
 from cloud.runs import Run
 from coordination.hierarchy import TOP
 from sync.values import Now
+from workflow.coordinating import coordination_of
 from workflow.coordination_events import TaskEscalated
 from workflow.event import Event
 from workflow.events import RunEnded
@@ -52,7 +53,8 @@ class Escalations(Part):
 
     def _fold(self, site: str, run: str, event: Event, time_ms: int) -> None:
         assert isinstance(event, TaskEscalated)
-        if event.to == TOP and run in self._planner.runs:
+        known = self._planner.runs.get(run)
+        if event.to == TOP and known is not None and _is_asked(known, site, event.task):
             sites = self.tried.setdefault(run, [])
             if site not in sites:
                 sites.append(site)
@@ -74,16 +76,29 @@ class Escalations(Part):
         if isinstance(found, Site):
             moving.order(known, found.id, f"{site} could not decide {name} ({why})", now, out)
             return
-        order = OpenIncident(name, event.reason, f"{event.message}; and {found}")
+        message = event.message if found == event.message else f"{event.message}; and {found}"
+        order = OpenIncident(name, event.reason, message)
         self._planner.orders.send(known, order, [site], self._planner.ids.next("c"), now, out)
 
     def _wants(self, run: Run, site: str, task: int) -> bool:
         """Is it still to be decided there, as far as the cloud knows?"""
         fragment = run.fragment(site)
-        return fragment is not None and not fragment.outcome and fragment.states[task] in (READY, BLOCKED)
+        return (
+            fragment is not None
+            and not fragment.outcome
+            and fragment.states[task] in (READY, BLOCKED)
+            and _is_asked(run, site, task)
+        )
 
     def _forget(self, run: str) -> None:
         self.tried.pop(run, None)
+
+
+def _is_asked(run: Run, site: str, task: int) -> bool:
+    """Does the task wait for the cloud? With another `otherwise` its site does that instead."""
+    fragment = run.fragment(site)
+    plan = coordination_of(fragment, task) if fragment is not None and task < len(fragment.states) else None
+    return plan is not None and plan.otherwise == "wait"
 
 
 _TRIED = msgspec.msgpack.Decoder(dict[str, list[str]])

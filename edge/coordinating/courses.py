@@ -55,6 +55,15 @@ class Chosen(NamedTuple):
     reason: str
 
 
+class Held(NamedTuple):
+    """A level has named an agent, or nobody (`agent` empty), and something else had to come first: so it is still decided."""
+
+    agent: str
+    protocol: str
+    award: Award
+    units: int = 1
+
+
 @dataclass(slots=True)
 class Course:
     """One task on its way down. `via` is the protocol that seeks its agent now; `told` the escalation that was recorded last;
@@ -69,7 +78,7 @@ class Course:
     round: int = 1
     told: tuple[str, str] = ("", "")
     why: str = "waits for its site to choose"
-    said: Missed | Chosen | None = None  # What came of `via`: seen to in the next turn.
+    said: Missed | Chosen | Held | None = None  # What came of `via`: seen to in the next turn.
     bound: Deck | None = None
 
     def level(self, depth: int = -1) -> LevelPlan | None:

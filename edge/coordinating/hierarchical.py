@@ -7,10 +7,10 @@
     nobody?  the group chooses another agent, the site another group; no group is left: the cloud, which moves the run or asks a
              person
 
-The protocols of the lower levels are the site's own Seekers; they give tasks and give them up through `Levels`, which stands
-between them and the dispatch: what they give is an award of the whole hierarchy, what they give up goes to the level above. Each
-level decides by its mandate alone, and the last look at all of them is taken when the award is made: what was under way at the
-same time may have used them up.
+The protocols of the lower levels are the site's own Seekers; they give tasks and give them up through `Levels` (between.py),
+which stands between them and the dispatch: what they give is an award of the whole hierarchy, what they give up goes to the level
+above. Each level decides by its mandate alone, and the last look at all of them is taken when the award is made: what was under
+way at the same time may have used them up.
 """
 
 from dataclasses import dataclass, field
@@ -19,14 +19,12 @@ from typing import ClassVar, NamedTuple
 
 import msgspec
 
-from coordination.auction.bids import Fault
 from coordination.hierarchy import TOP, Loss, Wanted
 from edge.coordinating.auctions import standing_cost
-from edge.coordinating.courses import REASONS, Chosen, Course, Deck, Missed, descent_of, group_of, is_in, offer_to
+from edge.coordinating.courses import REASONS, Chosen, Course, Deck, Held, Missed, descent_of, group_of, is_in, offer_to
 from edge.coordinating.mandates import Mandates
 from edge.coordinating.seeker import Given, Giving, Lot, Negotiation, Seeker
 from edge.home import Home
-from edge.inputs import Assigned
 from edge.roster import Slot
 from sync.values import AgentId, Now
 from workflow.coordinating import Award
@@ -45,43 +43,6 @@ MANDATE = ("budget", "expired", "out_of_scope")
 """Reasons that a mandate gives: whose it is, is said."""
 
 
-class Levels:
-    """What the Seekers have done, seen by the level above them (`Giving`)."""
-
-    def __init__(self, giving: Giving) -> None:
-        self._giving = giving
-        self.above: Hierarchical | None = None
-
-    def give(self, lot: Lot, agent: AgentId, award: tuple[str, Award], now: Now, out: list[object], *, units: int = 1) -> Given:
-        course = self.above.courses.get(lot) if self.above is not None else None
-        if course is not None and self.above is not None:
-            return self.above.award(lot, course, agent, award, now, out, units)
-        return self._giving.give(lot, agent, award, now, out, units=units)
-
-    def give_up(self, lot: Lot, otherwise: str, award: tuple[str, Award], code: str, now: Now, out: list[object]) -> None:
-        course = self.above.courses.get(lot) if self.above is not None else None
-        if course is not None and self.above is not None:
-            is_dear = any(each["code"] == Fault.ABOVE_PRICE for each in award[1].refused)
-            self.above.missed(lot, course, code, award[1].reason, is_dear=is_dear)
-        else:
-            self._giving.give_up(lot, otherwise, award, code, now, out)
-
-    def preview(self, lot: Lot) -> Assigned | None:
-        return self._giving.preview(lot)
-
-    def take_up(self, lot: Lot, agent: AgentId, award: tuple[str, Award], now: Now, out: list[object]) -> bool:
-        return self._giving.take_up(lot, agent, award, now, out)
-
-    def forget(self, lot: Lot) -> None:
-        self._giving.forget(lot)
-
-    def parameters_of(self, lot: Lot) -> bytes:
-        return self._giving.parameters_of(lot)
-
-    def is_sought(self, lot: Lot) -> bool:
-        return self._giving.is_sought(lot)
-
-
 class Left(NamedTuple):
     """What the task may cost, by the level that has least left; None: no level says so."""
 
@@ -91,7 +52,11 @@ class Left(NamedTuple):
 
 @dataclass(slots=True)
 class Hierarchical(Seeker):
-    """The protocol `hierarchical`. Invariant: a course is with one Seeker, or it is looked at in the next turn or when due."""
+    """The protocol `hierarchical`. Invariant: a course is with one Seeker, or it is looked at in the next turn or when due.
+
+    What has been decided and was held back is `kept`, and is not decided anew when the task is sought for again: the events of
+    every new descent would count for the very bound that holds it back.
+    """
 
     protocol: ClassVar[str] = HIERARCHICAL
     home: Home
@@ -99,6 +64,7 @@ class Hierarchical(Seeker):
     mandates: Mandates
     seekers: dict[str, Seeker]
     courses: dict[Lot, Course] = field(default_factory=dict)
+    kept: dict[Lot, Course] = field(default_factory=dict)
 
     def seek(self, fragment: Fragment, task: int, plan: CoordinationPlan, now: Now, out: list[object]) -> None:
         lot = Lot(fragment.run, task)
@@ -106,7 +72,9 @@ class Hierarchical(Seeker):
         if known is not None and known.plan == plan:
             return
         self.withdraw(lot)
-        self.courses[lot] = Course(plan, descent_of(self.home.site, plan), now.wall_ms)
+        kept = self.kept.pop(lot, None)
+        is_same = kept is not None and kept.plan == plan
+        self.courses[lot] = kept if kept is not None and is_same else Course(plan, descent_of(self.home.site, plan), now.wall_ms)
 
     def withdraw(self, lot: Lot) -> None:
         course = self.courses.pop(lot, None)
@@ -120,6 +88,8 @@ class Hierarchical(Seeker):
 
     def settle(self, now: Now, out: list[object]) -> None:
         self._wake(now)
+        for lot in [lot for lot in self.kept if not self.giving.is_sought(lot)]:
+            del self.kept[lot]
         for lot, course in list(self.courses.items()):
             if self.courses.get(lot) is not course:
                 continue
@@ -159,7 +129,26 @@ class Hierarchical(Seeker):
         cost = why.cost if protocol == "auction" else standing_cost(slot)
         if (missed := self._barred(lot, course, cost)) is not None:
             return self._say(lot, course, missed)
-        return self.giving.give(lot, agent, (HIERARCHICAL, course.award(protocol, why, cost)), now, out, units=units)
+        given = self.giving.give(lot, agent, (HIERARCHICAL, course.award(protocol, why, cost)), now, out, units=units)
+        if given == "held":
+            course.leave()
+            course.said, self.kept[lot] = Held(agent, protocol, why, units), course
+        return given
+
+    def may_be_done_alone(self, lot: Lot, course: Course) -> bool:
+        """May agents who cannot hear their site agree among themselves who does it? For those below the site it is lost then."""
+        fragment = self.home.fragments[lot.run]
+        wanted = Wanted(lot.run, lot.task, fragment.task(lot.task).capability)
+        below = [deck for deck in course.decks() if len(deck.path) > 1]
+        alone = (self.mandates.mandate(fragment, deck.plan, deck.path, is_cut=True) for deck in below)
+        return self._barred(lot, course, 0.0) is None and all(mandate.refusal(wanted) is None for mandate in alone)
+
+    def taken_up(self, course: Course, agent: AgentId, award: tuple[str, Award]) -> tuple[str, Award]:
+        """An agent does it already: whatever budgets say, it counts."""
+        protocol, why = award
+        found = course.award(protocol, why, standing_cost(self.home.roster.slots[agent]))
+        is_named = course.descent.has_agents and not course.descent.is_at_agent
+        return HIERARCHICAL, msgspec.structs.replace(found, path=(*found.path, agent)) if is_named else found
 
     def missed(self, lot: Lot, course: Course, code: str, message: str, *, is_dear: bool) -> None:
         """The protocol of a level has found nobody; `is_dear`: at that price."""
@@ -182,10 +171,18 @@ class Hierarchical(Seeker):
 
     def _hear(self, lot: Lot, course: Course, now: Now, out: list[object]) -> None:
         said, course.said = course.said, None
-        if isinstance(said, Chosen):
+        if isinstance(said, Held):
+            self._give_held(lot, course, said, now, out)
+        elif isinstance(said, Chosen):
             self._delegate(lot, course, said, now, out)
         elif said is not None and (missed := self._go_without(lot, course, said, now, out)) is not None:
             self._miss(lot, course, missed, now, out)
+
+    def _give_held(self, lot: Lot, course: Course, held: Held, now: Now, out: list[object]) -> None:
+        if not held.agent:
+            self._give_up(lot, course, held.award, now, out)
+        elif self.award(lot, course, AgentId(held.agent), (held.protocol, held.award), now, out, held.units) == "no_room":
+            self._go_on(lot, course, now, out)
 
     # Down -------------------------------------------------------------------------------------------------------------
 
@@ -398,15 +395,18 @@ class Hierarchical(Seeker):
             self._go_on(lot, course, now, out)
             return
         course.told = reason, message
-        otherwise = course.plan.otherwise
-        if otherwise != "wait":
-            award = Award("levels", f"{reason}: {message}", course.round)
-            self.giving.give_up(lot, otherwise, (HIERARCHICAL, award), "escalated", now, out)
+        if course.plan.otherwise != "wait":
+            self._give_up(lot, course, Award("levels", f"{reason}: {message}", course.round), now, out)
             return
         course.why = f"the cloud has it: {message}"
         course.due_ms = now.mono_ms + min(AGAIN_MS_MAX, AGAIN_MS * 2 ** min(course.round, 10))
         course.round += 1
         course.descent, course.chain = descent_of(self.home.site, course.plan), []
+
+    def _give_up(self, lot: Lot, course: Course, award: Award, now: Now, out: list[object]) -> None:
+        """What the definition wants instead of asking the cloud."""
+        if not self.giving.give_up(lot, course.plan.otherwise, (HIERARCHICAL, award), "escalated", now, out):
+            course.said, self.kept[lot] = Held("", "", award), course
 
     def _record(self, fragment: Fragment, event: TaskDelegated | TaskEscalated, out: list[object]) -> None:
         self.home.fold(fragment, [event], out)

@@ -2,8 +2,9 @@
 
 from edge.coordinating.alone import Alone
 from edge.coordinating.auctions import Auctions
+from edge.coordinating.between import Levels
 from edge.coordinating.consensus import Consensus
-from edge.coordinating.hierarchical import Hierarchical, Levels
+from edge.coordinating.hierarchical import Hierarchical
 from edge.coordinating.leader import Leader
 from edge.coordinating.mandates import Mandates
 from edge.coordinating.seeker import Giving, Seeker

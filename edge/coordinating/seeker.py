@@ -32,8 +32,9 @@ class Giving(Protocol):
         """Award the task (protocol, why) to an agent, under the same checks as any other."""
         ...
 
-    def give_up(self, lot: Lot, otherwise: str, award: tuple[str, Award], code: str, now: Now, out: list[object]) -> None:
-        """Nobody was found: `direct` (the least loaded agent that can) or `fail` (with `code`)."""
+    def give_up(self, lot: Lot, otherwise: str, award: tuple[str, Award], code: str, now: Now, out: list[object]) -> bool:
+        """Nobody was found: `direct` (the least loaded agent that can) or `fail` (with `code`). False if something else must come
+        first, and the task is sought for again when it has."""
         ...
 
     def preview(self, lot: Lot) -> Assigned | None:

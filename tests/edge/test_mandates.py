@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from edge.coordinating.mandates import Mandates
 from edge.leading.inputs import AskLeader
+from sync.levels import Level
 from tests.edge.mandate_twin import accounts
 from tests.edge.site import Site
 from tests.edge.test_hierarchical import NORTH, SOUTH, answer, detail, halls, keep, levels, release
 from tests.workflow.plans import plan_of
+from workflow.contract import Contract
 from workflow.coordination_events import MandateEnded, MandateGiven, TaskAwarded, TaskDelegated, TaskEscalated
 from workflow.orders import ChangeCoordination
 from workflow.tasks import CoordinationPlan, LevelPlan
@@ -343,6 +345,33 @@ def test_a_group_that_has_begun_a_run_may_finish_it() -> None:
     for _ in range(9):
         keep(site, 3_000)
     assert {name: len(robot.hands) for name, robot in site.robots.items()} == {"anna": 2, "cleo": 0}
+
+
+# Held back ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("versions", [1, 2])
+@pytest.mark.parametrize("otherwise", ["wait", "direct"])
+def test_a_bounded_run_is_not_decided_again_and_again(otherwise: str, versions: int) -> None:
+    """The cloud may lack so many events: each delegation is one, so the award is held back until it has them, and then made as
+    it was decided; so is what is done instead of asking the cloud."""
+    site = bidders(anna=1, ben=1)
+    site.link()
+    said = {**with_agents(OFFER, budget={"cost": 0} if otherwise == "direct" else {"tasks": 9}), "otherwise": otherwise}
+    plan = plan_of({"a": {"coordination": said}}, name="bounded")
+    site.release(plan, contract=Contract(Level("bounded", versions=versions)))
+    site.turn()
+    for _ in range(6):
+        for robot in site.robots.values():
+            if robot.offers:
+                site.bid(robot, 1.0)
+        site.hold()
+        keep(site, 500)
+        site.hold()
+    assert site.states() == ["running"]
+    assert len(site.events(TaskDelegated)) == (2 if otherwise == "wait" else 1)
+    assert len(site.events(TaskEscalated)) == (0 if otherwise == "wait" else 2)
+    assert len(site.events(TaskAwarded)) == 1
 
 
 # Stories of chance --------------------------------------------------------------------------------------------------------
