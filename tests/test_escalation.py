@@ -3,7 +3,10 @@
 from typing import Any
 
 from cloud.control.open import open_incidents
+from cloud.coordinating.mandates import mandates_of
 from cloud.escalating.mandates import CloudMandates
+from cloud.explain.core import explained
+from cloud.views import LinkView
 from tests.test_moving import hands, move, other, where
 from tests.two_tiers import SITES, Tiers
 from tests.workflow.plans import plan_of
@@ -147,6 +150,39 @@ def test_a_site_decides_within_what_the_cloud_has_left() -> None:
     told = escalated(world, run)[-1]
     assert (told.level, told.name, told.to, told.whose) == ("site", other(first), "cloud", ("cloud",))
     assert "cloud has decided 3 of the 3 tasks that it may" in incident.message
+
+
+def test_what_was_spent_counts_for_a_home_that_has_not_heard_of_it_yet() -> None:
+    """Told once more, it would be told the same."""
+    world = chain("a", "b", cloud={"budget": 9})
+    (run,) = world.runs
+    first = where(world, run)
+    ((_, robot),) = hands(world, run)
+    (key,) = list(robot.hands)
+    robot.finish(key)
+    world.wires[first].site.report(robot)
+    while where(world, run) == first:
+        assert world.wires[first].send(1)
+    mandates = world.cloud.planner.escalations.mandates
+    assert run not in world.wires[other(first)].site.core.fragments
+    assert mandates.whole(world.known(run)).tasks == 1
+    (held,) = mandates_of(mandates, world.known(run))[:1]
+    assert (held.level, held.tasks_used, held.tasks_left) == ("cloud", 1, 8)
+    world.drain()
+    assert world.wires[other(first)].site.core.mandates.spent[run].level(()).spent.tasks == 2
+
+
+def test_it_is_explained_whose_budget_is_spent() -> None:
+    """While the run waits for what is in hand before it moves."""
+    tasks: dict[str, dict[str, Any]] = {"a": {"capability": "pick"}, "b": {"capability": "pick"}}
+    world = Tiers([plan_of(tasks, coordination=LEVELS)])
+    (run,) = world.runs
+    site = where(world, run)
+    view = explained(world.cloud.planner, world.known(run), lambda name: LinkView("up", 0))
+    (told,) = [reason for reason in view.sites[0].reasons if reason.kind == "coordination"]
+    assert f"site {site} has used 1 of 1 tasks" in told.why
+    shown = {(each.level, each.name): each for each in mandates_of(world.cloud.planner.escalations.mandates, world.known(run))}
+    assert (shown[("site", site)].state, shown[("site", site)].by, shown[("group", "-")].state) == ("spent", "cloud", "open")
 
 
 def test_a_run_stays_where_the_cloud_may_send_it() -> None:

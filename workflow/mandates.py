@@ -18,7 +18,7 @@ from workflow.coordination_events import (
 )
 from workflow.event import Event
 from workflow.events import TaskLost
-from workflow.home_events import FragmentTaken
+from workflow.home_events import FragmentMoved, FragmentTaken
 from workflow.homes import attempt_of
 from workflow.steering_events import FragmentReopened
 
@@ -67,7 +67,7 @@ class Spending(msgspec.Struct, array_like=True):
     def fold(self, event: Event, site: str) -> bool:
         """One event of the run at its home. True if something was given back."""
         match event:
-            case FragmentTaken(spent=Account() as spent):
+            case FragmentTaken(spent=Account() as spent) | FragmentMoved(spent=Account() as spent):
                 self.levels[()] = Standing(Account(dict(spent.awards), spent.cost))
             case MandateGiven(path=path, until_ms=until_ms):
                 known = self._at(path)

@@ -16,6 +16,7 @@ from sync.accounts import Account
 from workflow.event import Event
 from workflow.events import RunEnded
 from workflow.fragment import Fragment
+from workflow.home_events import FragmentMoved
 from workflow.mandates import FOLDED, Spending, renews
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class CloudMandates(Part):
         self.books: dict[str, dict[str, Spending]] = {}
 
     def own_folds(self) -> dict[type, Fold]:
-        return {RunEnded: lambda site, run, event, time_ms: self._forget(run)}
+        return {RunEnded: lambda site, run, event, time_ms: self._forget(run), FragmentMoved: self._move}
 
     def site_folds(self) -> dict[type, Fold]:
         return dict.fromkeys(FOLDED, self._fold)
@@ -89,6 +90,13 @@ class CloudMandates(Part):
         spending.fold(event, site)
         if spending.levels or spending.delegated or renews(event):  # Else it concerns no level.
             self.books.setdefault(run, {})[site] = spending
+
+    def _move(self, site: str, run: str, event: Event, time_ms: int) -> None:
+        """The next home has not heard of it yet, and what counts for the cloud is its already."""
+        assert isinstance(event, FragmentMoved), "it asked for no other"
+        if event.spent is not None:
+            spending = self.books.setdefault(run, {})[event.site] = Spending(event.epoch)
+            spending.fold(event, event.site)
 
     def _forget(self, run: str) -> None:
         self.books.pop(run, None)
