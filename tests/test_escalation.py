@@ -173,16 +173,26 @@ def test_what_was_spent_counts_for_a_home_that_has_not_heard_of_it_yet() -> None
 
 
 def test_it_is_explained_whose_budget_is_spent() -> None:
-    """While the run waits for what is in hand before it moves."""
+    """Of a task that waits, until the run has begun to move; then why that moves."""
     tasks: dict[str, dict[str, Any]] = {"a": {"capability": "pick"}, "b": {"capability": "pick"}}
     world = Tiers([plan_of(tasks, coordination=LEVELS)])
-    (run,) = world.runs
+    world.start(0)
+    run, mandates = world.runs[-1], world.cloud.planner.escalations.mandates
+    while not mandates.books.get(run):
+        assert [wire.send(1) for wire in world.wires.values()]
     site = where(world, run)
-    view = explained(world.cloud.planner, world.known(run), lambda name: LinkView("up", 0))
-    (told,) = [reason for reason in view.sites[0].reasons if reason.kind == "coordination"]
-    assert f"site {site} has used 1 of 1 tasks" in told.why
-    shown = {(each.level, each.name): each for each in mandates_of(world.cloud.planner.escalations.mandates, world.known(run))}
+    while not mandates.books[run][site].level((site,)).spent.tasks:
+        assert [wire.send(1) for wire in world.wires.values()]
+
+    def why() -> str:
+        view = explained(world.cloud.planner, world.known(run), lambda name: LinkView("up", 0))
+        return " ".join(reason.why for reason in view.sites[0].reasons if reason.task == "b")
+
+    assert f"site {site} has used 1 of 1 tasks" in why()
+    shown = {(each.level, each.name): each for each in mandates_of(mandates, world.known(run))}
     assert (shown[("site", site)].state, shown[("site", site)].by, shown[("group", "-")].state) == ("spent", "cloud", "open")
+    world.drain()
+    assert f"{site} could not decide b (budget: site {site} has decided 1 of the 1 tasks that it may)" in why()
 
 
 def test_a_run_stays_where_the_cloud_may_send_it() -> None:
