@@ -34,16 +34,9 @@ class Levels:
         return True
 
     def preview(self, lot: Lot) -> Assigned | None:
-        """Agents that have lost their site do what the mandates of their group and their own allow without it."""
-        course = self.above.courses.get(lot) if self.above is not None else None
-        if course is not None and self.above is not None and not self.above.may_be_done_alone(lot, course):
-            return None
         return self._giving.preview(lot)
 
     def take_up(self, lot: Lot, agent: AgentId, award: tuple[str, Award], now: Now, out: list[object]) -> bool:
-        course = self.above.courses.get(lot) if self.above is not None else None
-        if course is not None and self.above is not None:
-            award = self.above.taken_up(course, agent, award)
         return self._giving.take_up(lot, agent, award, now, out)
 
     def forget(self, lot: Lot) -> None:

@@ -135,21 +135,6 @@ class Hierarchical(Seeker):
             course.said, self.kept[lot] = Held(agent, protocol, why, units), course
         return given
 
-    def may_be_done_alone(self, lot: Lot, course: Course) -> bool:
-        """May agents who cannot hear their site agree among themselves who does it? For those below the site it is lost then."""
-        fragment = self.home.fragments[lot.run]
-        wanted = Wanted(lot.run, lot.task, fragment.task(lot.task).capability)
-        below = [deck for deck in course.decks() if len(deck.path) > 1]
-        alone = (self.mandates.mandate(fragment, deck.plan, deck.path, is_cut=True) for deck in below)
-        return self._barred(lot, course, 0.0) is None and all(mandate.refusal(wanted) is None for mandate in alone)
-
-    def taken_up(self, course: Course, agent: AgentId, award: tuple[str, Award]) -> tuple[str, Award]:
-        """An agent does it already: whatever budgets say, it counts."""
-        protocol, why = award
-        found = course.award(protocol, why, standing_cost(self.home.roster.slots[agent]))
-        is_named = course.descent.has_agents and not course.descent.is_at_agent
-        return HIERARCHICAL, msgspec.structs.replace(found, path=(*found.path, agent)) if is_named else found
-
     def missed(self, lot: Lot, course: Course, code: str, message: str, *, is_dear: bool) -> None:
         """The protocol of a level has found nobody; `is_dear`: at that price."""
         bound, reason = course.bound, REASONS.get(code, "no_decision")
