@@ -21,10 +21,21 @@ from sync.values import Now
 from workflow.anew import closure
 from workflow.commands import Steer
 from workflow.event import Event
-from workflow.events import FragmentEnded
+from workflow.events import FragmentEnded, TaskFailed
 from workflow.orders import Wound
 from workflow.states import COMPLETED
-from workflow.steering_events import ChildRequested, TaskBlocked, TaskSkipped, TaskStarted
+from workflow.steering_events import (
+    ChildRequested,
+    FragmentResumed,
+    HoldLifted,
+    NeedsAdded,
+    RollbackEnded,
+    TaskBlocked,
+    TaskSettled,
+    TaskSkipped,
+    TasksReset,
+    TaskStarted,
+)
 from workflow.wounding import wounds_of
 
 AFTER_MS = 5_000
@@ -35,6 +46,12 @@ HOLDING = ("resource", "line")
 
 MEETING = ("sync_point", "barrier")
 """Waits for others to come."""
+
+WAITING = (TaskBlocked, TaskStarted, ChildRequested, FragmentEnded, TaskSkipped, PointArrived)
+"""Something may wait since this."""
+
+HELPLESS = (FragmentResumed, HoldLifted, RollbackEnded, TasksReset, TaskSettled, TaskFailed, NeedsAdded)
+"""What waited before may wait for less since this: while a person could have let somebody go on, it was in no circle."""
 
 TOLD_MAX = 50
 """Steps of a circle that are recorded; of longer ones the beginning."""
@@ -56,7 +73,7 @@ class SiteDeadlocks(Part):
     _suspected: set[Node] = field(default_factory=set)
 
     def folds(self) -> dict[type, Fold]:
-        return dict.fromkeys((TaskBlocked, TaskStarted, ChildRequested, FragmentEnded, TaskSkipped, PointArrived), self._note)
+        return dict.fromkeys((*WAITING, *HELPLESS), self._note)
 
     def restored(self, now: Now, out: list[object]) -> None:
         self._is_news = True

@@ -10,7 +10,7 @@ from edge.wounds import SiteWounds
 from tests.edge.site import Robot, Site
 from tests.workflow.plans import plan_of
 from workflow.events import RunCreated
-from workflow.orders import Prioritise, Retry, Skip
+from workflow.orders import Pause, Prioritise, Resume, Retry, Skip
 from workflow.steering_events import IncidentOpened, RollbackBegun
 from workflow.wound_events import VictimWounded
 
@@ -72,6 +72,27 @@ def test_two_groups_that_hold_what_the_other_asks_for() -> None:
     assert (site.outcome("r1"), site.outcome("r2")) == ("completed", "completed")
     assert len(site.events(DeadlockFound)) == 1
     assert [use[2:] for use in site.core.home.resources.in_use()] == [(0, 0), (0, 0)]
+
+
+def test_a_circle_that_closes_in_a_pause_is_found_after_it() -> None:
+    """While a run is paused a person may help it, so it is in no circle; once it goes on, nothing new waits, and it is looked at
+    all the same."""
+    site = Site()
+    robot = site.join(capacity=8)
+    site.release(plan_of(nested("a", "b"), name="ab", deadlock=FREE), "r1")
+    site.release(plan_of(nested("b", "a"), name="ba", deadlock=FREE), "r2")
+    site.done(robot, "r1", 1)
+    site.done(robot, "r2", 1)
+    assert site.order(Pause(), "r1") == "accepted"
+    for _ in range(3):
+        site.beat(robot)
+        site.pass_ms(AFTER_MS)
+    assert site.events(DeadlockFound) == []
+    assert site.order(Resume(), "r1") == "accepted"
+    site.pass_ms(AFTER_MS)
+    assert [found.victim_run for found in site.events(DeadlockFound)] == ["r2"]
+    work(site, robot)
+    assert (site.outcome("r1"), site.outcome("r2")) == ("completed", "completed")
 
 
 def test_the_more_urgent_run_goes_on() -> None:

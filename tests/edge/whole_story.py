@@ -211,6 +211,7 @@ class World:
     sent: AgentReported | None = None
     asked: int = 0
     steps: int = 0
+    has_lost: bool = False
 
     def __post_init__(self) -> None:
         self.site = Harbour(self.plans)
@@ -328,6 +329,7 @@ class World:
 
     def lose(self, old: Disk) -> None:
         """The disk is an old copy: what is missing comes back from the cloud, and the site is what it was."""
+        self.has_lost = True
         site, full = self.site, self.site.log.disk
         before = site.refold()
         due = dict(full.due)
@@ -428,8 +430,11 @@ class World:
             self.check_grounds()
         left = {run: self.site.replicas[run].fragment for run in self.site.core.fragments}
         assert not left, f"they never end: {[(r, [NAMES[s] for s in f.states], list(explain(f))) for r, f in left.items()]}"
+        self._help_agents()  # What of the queues is of nobody any more goes when somebody could take it.
         self.site.fails = False  # A site that is folded anew begins those delays anew.
         self.site.pass_ms(60_000)  # Delays after lost holders are over.
+        if self.has_lost and (timers := self.site.log.disk.due):  # Deadlines that came back with a copy fire into nothing.
+            self.site.pass_ms(max(timers.values()) - self.site.clock.wall_ms)
         self.check_returned()
         self.check_refold()
 

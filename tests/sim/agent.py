@@ -112,6 +112,11 @@ class SimAgent:
     # Work
 
     async def _work(self, task: TaskContext, **_: object) -> str:
+        """The capability."""
+        return await self.work(task)
+
+    async def work(self, task: TaskContext) -> str:
+        """What it does: takes its time, and has its effect."""
         life, chance, assignment = self._life, self.chance, task._assignment
         assert life is not None
         key = key_of(assignment.key)

@@ -5,8 +5,9 @@ gRPC, whose place `AgentChannel` takes, the file system, and threads: capabiliti
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tests.sim.agent import SimAgent
 
 JOURNAL_DEAD_BYTES_MAX = 2_000
+POINTS = "/tiercel.v1.SyncPointService/"
 
 
 @dataclass(slots=True)
@@ -161,8 +163,58 @@ class AgentChannel:
 
     def unary_unary(self, method: str, *_: Any, **__: Any) -> Any:
         """Documents and blobs of agents are not part of any story so far."""
+        return self._ask(method) if method.startswith(POINTS) else None
 
-    stream_unary = unary_stream = unary_unary
+    def unary_stream(self, method: str, *_: Any, **__: Any) -> Any:
+        """The same."""
+        return partial(PointCall, self._agent, self._life, method.removeprefix(POINTS)) if method.startswith(POINTS) else None
+
+    stream_unary = unary_unary
+
+    def _ask(self, method: str) -> "Callable[..., Coroutine[Any, Any, Any]]":
+        async def ask(request: Any, timeout: float = 10.0) -> Any:
+            call = PointCall(self._agent, self._life, method.removeprefix(POINTS), request)
+            try:
+                async with asyncio.timeout(timeout):
+                    return await call.read()
+            except TimeoutError:
+                raise _error(grpc.StatusCode.DEADLINE_EXCEEDED, f"{method} took too long") from None
+            finally:
+                call.cancel()
+
+        return ask
+
+
+class PointCall:
+    """A question about a sync point, and what is answered."""
+
+    def __init__(self, agent: "SimAgent", life: Life, method: str, request: Any) -> None:
+        self._agent, self._life, self._method, self._request = agent, life, method, request
+        self._connection: Connection | None = None
+
+    async def read(self) -> Any:
+        """The next answer."""
+        if not self._life.alive:
+            await asyncio.Event().wait()
+        try:
+            if self._connection is None:
+                self._connection = await self._agent.world.dial_points(self._agent, self._method, type(self._request))
+                self._life.connections.append(self._connection)
+                await self._connection.up.write(self._request)
+            message = await self._connection.down.read()
+        except Broken as broken:
+            raise _unavailable(broken) from broken
+        if message is None and self._connection.refusal is not None:
+            raise _error(*self._connection.refusal)
+        return grpc.aio.EOF if message is None or not self._life.alive else message
+
+    def cancel(self) -> bool:
+        if self._connection is not None:
+            self._connection.up.end()
+            self._connection.down.break_reader()
+            if self._connection in self._life.connections:
+                self._life.connections.remove(self._connection)
+        return True
 
 
 class AgentCall:
@@ -228,4 +280,8 @@ REGISTER = agent_pb2.AgentMessage.REGISTER_FIELD_NUMBER << 3 | 2
 
 
 def _unavailable(broken: Broken) -> grpc.aio.AioRpcError:
-    return grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), str(broken))
+    return _error(grpc.StatusCode.UNAVAILABLE, str(broken))
+
+
+def _error(code: grpc.StatusCode, details: str) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)

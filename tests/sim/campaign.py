@@ -95,7 +95,27 @@ OF_MOVES = (
     "YieldRequested",
     *(f"verb_{verb}" for verb in moving.VERBS),
 )
+OF_COORDINATION = (
+    "DeadlockFound",
+    "LeaderElected",
+    "LeaderEnded",
+    "PointReleased",
+    "ResourcesLeased",
+    "RunTendered",
+    "TaskAwarded",
+    "TaskDelegated",
+    "VictimWounded",
+    "VoteClosed",
+    "awarded_auction",
+    "awarded_consensus",
+    "awarded_hierarchical",
+    "awarded_leader",
+    "met",
+)
 RARE = (
+    "PointBroken",
+    "TaskEscalated",
+    "fenced",
     "FactFound",
     "FactTold",
     "WriteQuarantined",
@@ -111,6 +131,7 @@ EXPECTED = (
     *EVENTS,
     *OF_DOCUMENTS,
     *OF_MOVES,
+    *OF_COORDINATION,
 )
 
 

@@ -5,11 +5,11 @@ from typing import Any
 ONCE, AGAIN, BODY = "once", "repeatable", "physical"
 
 
-def _work(capability: str, effect: str, **more: Any) -> dict[str, Any]:
+def work(capability: str, effect: str, **more: Any) -> dict[str, Any]:
     return {"capability": capability, "effect": effect, **more}
 
 
-def _definition(name: str, **tasks: Any) -> dict[str, Any]:
+def definition(name: str, **tasks: Any) -> dict[str, Any]:
     return {"name": name, "version": "1", "tasks": tasks}
 
 
@@ -27,32 +27,32 @@ CONTRACTS: tuple[dict[str, Any], ...] = (
 """What runs are promised, if not the default."""
 
 DEFINITIONS: dict[str, dict[str, Any]] = {
-    "line": _definition(
+    "line": definition(
         "line",
-        pick=_work("pick", ONCE),
-        pack=_work("pack", AGAIN, needs=["pick"], **{"with": {"of": "${{ tasks.pick.output }}"}}),
-        ship=_work("ship", ONCE, needs=["pack"]),
+        pick=work("pick", ONCE),
+        pack=work("pack", AGAIN, needs=["pick"], **{"with": {"of": "${{ tasks.pick.output }}"}}),
+        ship=work("ship", ONCE, needs=["pack"]),
     ),
-    "across": _definition(
+    "across": definition(
         "across",
-        here=_work("pick", ONCE, site="harbour"),
-        there=_work("pick", ONCE, site="airport", needs=["here"], **{"with": {"of": "${{ tasks.here.output }}"}}),
-        back=_work("pack", AGAIN, site="harbour", needs=["there"], **{"with": {"of": "${{ tasks.there.output }}"}}),
+        here=work("pick", ONCE, site="harbour"),
+        there=work("pick", ONCE, site="airport", needs=["here"], **{"with": {"of": "${{ tasks.here.output }}"}}),
+        back=work("pack", AGAIN, site="harbour", needs=["there"], **{"with": {"of": "${{ tasks.there.output }}"}}),
     ),
-    "told": _definition(
+    "told": definition(
         "told",
-        pick=_work("pick", AGAIN),
+        pick=work("pick", AGAIN),
         told={"wait": {"signal": "go"}, "needs": ["pick"], "timeout": 90, "optional": True},
-        ship=_work("ship", BODY, needs=["told"]),
+        ship=work("ship", BODY, needs=["told"]),
     ),
-    "many": _definition(
+    "many": definition(
         "many",
-        each={"map": {"over": "[1, 2, 3, 4]", "tasks": {"one": _work("pack", AGAIN)}}},
-        ship=_work("ship", ONCE, needs=["each"]),
+        each={"map": {"over": "[1, 2, 3, 4]", "tasks": {"one": work("pack", AGAIN)}}},
+        ship=work("ship", ONCE, needs=["each"]),
     ),
-    "jam": _definition(
+    "jam": definition(
         "jam",
-        belt=_work("jam", AGAIN, retry={"max_attempts": 4, "delay": 2}),
-        pick=_work("pick", BODY, needs=["belt"]),
+        belt=work("jam", AGAIN, retry={"max_attempts": 4, "delay": 2}),
+        pick=work("pick", BODY, needs=["belt"]),
     ),
 }

@@ -165,6 +165,7 @@ class SimLog:
         self._busy = self.dead = False
         self.under_way_max = 0
         self.submitted: Callable[[Commit], object] = bool
+        self.written: Callable[[Commit], object] = bool
 
     def submit(self, commit: Commit, done: Done) -> None:
         if commit.rows:
@@ -211,8 +212,7 @@ class SimLog:
         writes = [task[0] for task in self._queue if task is not None and isinstance(task[0], Commit)]
         if self._failure is None:
             for commit in writes[:durable]:
-                self.platter.write(commit)
-                self._trace.commit(self.node, commit)
+                self._keep(commit)
         if writes[durable:]:
             self._trace.note("lost_unsynced_commit")
         self._queue.clear()
@@ -275,6 +275,10 @@ class SimLog:
             self._failure = LogFull(f"no room in the log {self.path}")
             self._trace.note("failed_commit")
             return self._failure
+        self._keep(commit)
+        return None
+
+    def _keep(self, commit: Commit) -> None:
         self.platter.write(commit)
         self._trace.commit(self.node, commit)
-        return None
+        self.written(commit)

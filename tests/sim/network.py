@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+import grpc
+
 from tests.sim.trace import Trace
 from tests.sim.virtual import VirtualLoop
 
@@ -204,6 +206,7 @@ class Connection:
         self.dialler = there.name.partition(">")[0]
         self.up, self.down = Pipe(net, there, up), Pipe(net, back, down)
         self.open = True
+        self.refusal: tuple[grpc.StatusCode, str] | None = None  # Why the answerer ended it.
         net.connections.append(self)
 
     def break_dialler(self) -> None:

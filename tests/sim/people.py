@@ -8,7 +8,7 @@ from cloud.port import Problem, RunRequest, Started
 from sync.actors import InboxFull
 from sync.driver import StreamRecovered
 from sync.log_errors import LogError
-from tests.sim.definitions import CONTRACTS, DEFINITIONS
+from tests.sim.definitions import CONTRACTS
 from tests.sim.oracle import Done
 from tests.sim.plan import Step
 from workflow.generations import generation_of
@@ -64,7 +64,7 @@ class People:
             await asyncio.sleep(AGAIN_S)
 
     async def register(self) -> None:
-        for name, document in DEFINITIONS.items():
+        for name, document in self.world.definitions.items():
             text = self.world.text_of(document)
             await self.insist(lambda cloud, text=text, name=name: cloud.service.register(text, name))  # type: ignore[misc]
 
@@ -80,7 +80,8 @@ class People:
 
     async def _start(self, step: Step, times: int = 1) -> None:
         self.keys += 1
-        key, name = f"key-{self.keys}", sorted(DEFINITIONS)[step.a % len(DEFINITIONS)]
+        names = sorted(self.world.definitions)
+        key, name = f"key-{self.keys}", names[step.a % len(names)]
         request = RunRequest(**CONTRACTS[(step.a >> 6) % len(CONTRACTS)])
         for _ in range(times):
             answers = await self.insist(

@@ -77,7 +77,7 @@ class Process(ABC):
         self.platter.boot += 1
         self.alive = True
         log = SimLog(self.name, self.platter, self.nature, self.platter.boot, self.world.loop, self.world.trace)
-        log.submitted, self.log = self._submits, log
+        log.submitted, log.written, self.log = self._submits, self._written, log
         self.world.trace.step(f"{self.name} starts, boot {self.platter.boot}")
         task = self.spawn(self.serve())
         task.add_done_callback(self._ended)
@@ -85,6 +85,10 @@ class Process(ABC):
     def _submits(self, commit: Commit) -> None:
         """The node has decided this."""
         self.ambush.now()
+
+    def _written(self, commit: Commit) -> object:
+        """The disk has taken this."""
+        return None
 
     @property
     def is_troubled(self) -> bool:
@@ -224,6 +228,9 @@ class SiteProcess(Process):
     def _submits(self, commit: Commit) -> None:
         super()._submits(commit)
         self.world.check(lambda: self.world.promises.decided(self.name, commit))
+
+    def _written(self, commit: Commit) -> None:
+        self.world.written(self, commit)
 
     @property
     def durable_seq(self) -> int:

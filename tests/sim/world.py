@@ -1,7 +1,7 @@
 """The world of one seed: the whole system of production code on one thread, told by a plan, healed, drained, and looked at.
 
 A workload of one's own: subclass `World` and pass it as `make` to `run_seed(seed, make)`. `make_edge`, `make_cloud`, `make_agent`
-say what it is made of; people start `definitions.DEFINITIONS`; a verb is a weight in `plan.VERBS` and a coroutine `_<verb>(step)`
+say what it is made of; people start its `definitions`; a verb is a weight in `plan.VERBS` and a coroutine `_<verb>(step)`
 of `People`; a fault a weight in `plan.KINDS` and a method `_<kind>(step)` of `Faults`, that strikes at once or from an `Ambush`;
 `plan.storm` draws many faults of a few kinds. A checker is called by `checkers.whole.check_whole` when all is whole again, or by
 `World._watch` every two seconds (`checkers.promises`, `checkers.bounds`), and raises `Broke(guarantee, what)`. What must occur in
@@ -15,21 +15,25 @@ import gc
 import json
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
+import grpc
 import structlog
 
 from cloud.driver import CloudConfig, GlobalPlanner
 from cloud.ports.driver import CloudPorts
 from edge.driver import EdgeConfig, EdgeNode
+from edge.meeting.service import SyncPointServer
 from edge.ports.driver import EdgePorts
+from sync.commit import Commit
 from tests.sim.agent import SimAgent
 from tests.sim.checkers.bounds import check_bounds
 from tests.sim.checkers.promises import LOOK_S, Promises
 from tests.sim.checkers.whole import check_whole
+from tests.sim.definitions import DEFINITIONS
 from tests.sim.faults import Faults
 from tests.sim.network import Broken, Connection, Network
 from tests.sim.oracle import Broke, Oracle
@@ -38,7 +42,7 @@ from tests.sim.plan import DURATION_S, SITES, Plan, draw_plan
 from tests.sim.process import CloudProcess, SiteProcess
 from tests.sim.trace import Trace
 from tests.sim.virtual import VirtualLoop
-from tiercel.v1 import agent_pb2
+from tiercel.v1 import agent_pb2, sync_point_pb2
 
 CALM_S = 60.0
 DRAIN_S = 900.0
@@ -61,6 +65,8 @@ class Outcome:
 
 class World:
     """Subclasses leave out a safeguard (`make_edge`, `make_cloud`, `make_agent`): the checkers stay."""
+
+    definitions: ClassVar[Mapping[str, dict[str, Any]]] = DEFINITIONS
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -216,6 +222,9 @@ class World:
         if not self.failed.done():
             self.failed.set_result(None)
 
+    def written(self, site: SiteProcess, commit: Commit) -> None:
+        """A site's disk has taken this."""
+
     def unexpected(self, name: str, error: BaseException | None) -> None:
         """A node ended by itself."""
         self._fail(Broke("nodes go on", f"{name} ended with {error!r}"))
@@ -240,6 +249,24 @@ class World:
         site.spawn_apart(site.answer(connection, site.node.gateway.Connect(connection.up, _Context(connection))))
         return connection
 
+    async def dial_points(self, agent: SimAgent, method: str, asked: type[Any]) -> Connection:
+        """A call of an agent about a sync point, on a connection of its own."""
+        several = method == "Show"
+        down = (sync_point_pb2.PointAnswers if several else sync_point_pb2.PointAnswer).FromString
+        connection = await self.net.connect(agent.name, agent.site, asked.FromString, down)
+        site = self.sites[agent.site]
+        if not site.serving:
+            raise Broken("the site refuses")
+        site.spawn_apart(site.answer(connection, self._point(site, method, connection)))
+        return connection
+
+    async def _point(self, site: SiteProcess, method: str, connection: Connection) -> None:
+        answer = await getattr(SyncPointServer(site.name, site.node.gateway), method)(
+            await connection.up.read(), _Context(connection)
+        )
+        if answer is not None:
+            await connection.down.write(answer)
+
     def text_of(self, document: dict[str, object]) -> str:
         return json.dumps(document)
 
@@ -248,7 +275,16 @@ class _Context:
     """What the gateway writes to."""
 
     def __init__(self, connection: Connection) -> None:
-        self.write = connection.down.write
+        self._connection, self.write = connection, connection.down.write
+
+    async def abort(self, code: grpc.StatusCode, details: str) -> None:
+        """The call ends with an error."""
+        self._connection.refusal = code, details
+        raise Broken(details)
+
+    def invocation_metadata(self) -> tuple[()]:
+        """No tokens here."""
+        return ()
 
     def auth_context(self) -> dict[str, list[bytes]]:
         """No certificates here."""
