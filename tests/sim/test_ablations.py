@@ -17,7 +17,7 @@ CAUGHT = {
     "idempotency_keys": (1, "one run per key"),
     "unknown_outcomes_are_reconciled": (1, "effects once"),
     "events_held_are_not_stored_again": (2, "dense streams"),
-    "doubts_after_a_loss": (6, "effects once"),
+    "doubts_after_a_loss": (21, "effects once"),
     "silence_ends_a_link": (1, "every run ends"),
     "processes_of_an_agent_are_told_apart": (9, "effects once"),
     "journal_of_agents": (7, "effects once"),
