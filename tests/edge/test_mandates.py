@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from edge.coordinating.mandates import Mandates
 from edge.leading.inputs import AskLeader
+from edge.voting.inputs import AgentVoted, ProposeVotes, Said
 from sync.levels import Level
 from tests.edge.mandate_twin import accounts
 from tests.edge.site import Site
@@ -315,6 +316,21 @@ def test_the_leader_of_a_site_says_which_group_decides() -> None:
     assert (told.to, told.protocol) == ("south", "leader")
     assert len(site.robots["cleo"].hands) == 1
     assert detail(site)["path"] == ["harbour", "south"]
+
+
+def test_agents_vote_which_group_decides() -> None:
+    """Whom they choose stands for his group, which decides by its own protocol."""
+    site = Site()
+    for name, labels in (("anna", NORTH), ("ben", NORTH), ("cleo", SOUTH)):
+        site.join(name, capacity=2, labels=labels, features=("votes",))
+    release(site, levels({"protocol": "consensus", "wait": "5s"}))
+    for robot in site.robots.values():
+        asked = [item for order in robot.heard if isinstance(order, ProposeVotes) for item in order.items]
+        site.turn(AgentVoted(robot.session, robot.name, [Said(asked[-1].ballot, asked[-1].epoch, "cleo")]))
+    site.turn()
+    assert [(event.to, event.protocol) for event in site.events(TaskDelegated)] == [("south", "consensus")]
+    assert detail(site)["path"] == ["harbour", "south"]
+    assert len(site.robots["cleo"].hands) == 1
 
 
 @pytest.mark.parametrize(("on_loss", "is_done"), [("continue", True), ("finish", False), ("hold", False)])
