@@ -44,7 +44,7 @@ class CopyFaults(Faults):
         world = self._world
         there = [box for box in world.present if box.is_up]
         leader = next((box for box in there if box.shell is not None), None)
-        if leader is None or self._old or world.cut or len(there) != 3 or len(world.present) != 3:
+        if leader is None or self._old or world.cut or len(there) != 3 or not votes_of(leader, there):
             return
         other, third = world.chance.sample([box for box in there if box is not leader], 2)
         old, away = world.chance.sample([leader, other], 2)
@@ -111,6 +111,12 @@ class CopiesWorld(World):
             with contextlib.suppress(NotLeader, ProposalDropped, TimeoutError, LogError):
                 await asyncio.wait_for(leader.member.change(Change("remove", name)), 5.0)
         await super()._settle()
+
+
+def votes_of(leader: Box, boxes: list[Box]) -> bool:
+    """Are these the voters of its group? One that is being replaced may be none yet."""
+    replica = leader.member.replica
+    return replica is not None and set(replica.raft.group.voters) == {box.name for box in boxes}
 
 
 def remembered(box: Box, name: str) -> Mark:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordination.group.founding import Founding, Refusal, group_id
+from coordination.group.founding import Founding, Refusal, compare, group_id
 from coordination.group.values import GroupConfig
+from coordination.raft.marks import Mark, Marks
 
 NAMES = ("a", "b", "c")
 
@@ -62,6 +63,24 @@ def test_a_lost_disk_is_refused_by_both_sides() -> None:
     joining = Founding("harbour", "c", "another", NAMES, joins=True)
     with pytest.raises(Refusal, match="has it lost its disk"):
         members["a"].hear(joining.greeting)
+
+
+def test_who_has_less_than_is_remembered_of_it_is_refused_by_both_sides() -> None:
+    """Each says what it remembers of the other: the one that was set back finds it so itself, however late it hears of it. Of
+    others both learn; what somebody says of itself is not yet remembered."""
+    greeting = founded()["c"].greeting
+    ours, had = Mark(3, 3, 50), Mark(4, 4, 90)
+    says = msgspec.structs.replace(greeting, marks={"a": had, "b": Mark(1, 1, 9), "c": Mark(4, 4, 95)})
+    with pytest.raises(Refusal, match="member a of the group harbour holds less") as we:
+        compare("harbour", says, Marks("a"), ours)
+    assert (we.value.code, we.value.is_ours) == ("set_back", True)
+    with pytest.raises(Refusal, match=r"member c of the group harbour holds less.*edge group remove c") as they:
+        compare("harbour", says, Marks("a", {"c": Mark(4, 4, 96)}), had)
+    assert (they.value.code, they.value.is_ours) == ("set_back", False)
+    remembers = Marks("a", {"c": Mark(4, 4, 95)})
+    compare("harbour", says, remembers, had)
+    compare("harbour", greeting, remembers, had)
+    assert remembers.known == {"b": Mark(1, 1, 9), "c": Mark(4, 4, 95)}
 
 
 def test_a_new_box_joins_under_a_new_name() -> None:
