@@ -6,8 +6,13 @@ BIN := .venv/bin
 PYTHON ?=
 export PYTHON
 
-# Tests of whole systems of processes: one after the other, for each wants the machine to itself. All others share its cores.
-ALONE := tests/e2e tests/deploy tests/examples tests/bench tests/edge/group tests/coordination/group
+# Tests of whole systems of processes: one after the other, for each wants the machine to itself. All others share its cores, also
+# those beside them that are on virtual time or need no process of their own.
+LIGHT := $(addprefix tests/coordination/group/test_,founding.py packing.py simulated.py storing.py) \
+	$(addprefix tests/deploy/test_,cert.py founding.py layout.py orders.py proxy.py watching.py) \
+	$(addprefix tests/edge/group/,admin/test_checks.py repair/test_lacking.py repair/test_replacing.py test_values.py)
+HEAVY := $(wildcard $(foreach each,coordination/group deploy edge/group edge/group/*,tests/$(each)/test_*.py))
+ALONE := tests/e2e tests/examples tests/bench $(filter-out $(LIGHT),$(HEAVY))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo test again sim nightly check format bench protos clean
