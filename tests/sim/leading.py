@@ -196,5 +196,5 @@ def play(seed: int, make: Callable[[Plan], World] = LeadingWorld) -> Outcome:
     plan = Plan(seed, tuple(sorted([*calm, *faults])))
     progress = patch("tests.sim.checkers.promises.PROGRESS_S", PROGRESS_S)
     duration = patch("tests.sim.world.DURATION_S", DURATION_S)
-    with patch.dict("tests.sim.people.DEFINITIONS", DEFINITIONS_LED), progress, duration:
+    with patch.dict("tests.sim.definitions.DEFINITIONS", DEFINITIONS_LED), progress, duration:
         return run_plan(plan, make)

@@ -22,7 +22,7 @@ LEFT_ALONE = {name: left_alone(document) for name, document in DEFINITIONS.items
 
 
 def tell(seed: int) -> Outcome:
-    with patch.dict("tests.sim.people.DEFINITIONS", LEFT_ALONE):
+    with patch.dict("tests.sim.definitions.DEFINITIONS", LEFT_ALONE):
         return run_plan(alone_plan(seed), AloneWorld)
 
 

@@ -52,7 +52,7 @@ class AuctionWorld(World):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_whatever_breaks_all_is_awarded_and_done(seed: int) -> None:
     """Every guarantee of the plain world holds where agents bid, and negotiations that are lost with a site begin anew."""
-    with patch.dict("tests.sim.people.DEFINITIONS", AUCTIONED):
+    with patch.dict("tests.sim.definitions.DEFINITIONS", AUCTIONED):
         outcome = run_seed(seed, AuctionWorld)
     assert not outcome.broken
     assert outcome.seen["awarded"] > 0
@@ -65,6 +65,6 @@ def test_ablation_an_award_is_an_event_too() -> None:
     def forgets(dispatch: Dispatch, *args: Any, events: int = 1) -> bool:
         return rightly(dispatch, *args)
 
-    with patch.dict("tests.sim.people.DEFINITIONS", AUCTIONED), patch.object(Dispatch, "_is_kept_back", forgets):
+    with patch.dict("tests.sim.definitions.DEFINITIONS", AUCTIONED), patch.object(Dispatch, "_is_kept_back", forgets):
         outcome = run_seed(1, AuctionWorld)
     assert "ahead of the cloud" in outcome.broken, outcome.broken or "seed 1 noticed nothing"

@@ -94,7 +94,7 @@ def _told(rows: list[Row]) -> Iterator[tuple[Row, Event]]:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_whatever_breaks_no_level_goes_beyond_its_mandate(seed: int) -> None:
     """Every guarantee of the plain world holds where levels decide, and budgets hold over kills, restarts and lost lines."""
-    with patch.dict("tests.sim.people.DEFINITIONS", LED):
+    with patch.dict("tests.sim.definitions.DEFINITIONS", LED):
         outcome = run_seed(seed, HierarchyWorld)
     assert not outcome.broken
     assert outcome.seen["awarded"] > 0
@@ -109,7 +109,7 @@ def test_ablation_mandates_are_looked_at_when_an_award_is_made() -> None:
         return rightly(hierarchical, lot, course, cost) if course.via is None and not cost else None
 
     rightly = Hierarchical._barred
-    with patch.dict("tests.sim.people.DEFINITIONS", LED), patch.object(Hierarchical, "_barred", blind):
+    with patch.dict("tests.sim.definitions.DEFINITIONS", LED), patch.object(Hierarchical, "_barred", blind):
         outcome = run_seed(SEEDS[0], HierarchyWorld)
     assert WITHIN in outcome.broken, outcome.broken or "seed 3 noticed nothing"
 
@@ -117,7 +117,7 @@ def test_ablation_mandates_are_looked_at_when_an_award_is_made() -> None:
 def test_ablation_what_was_spent_outlives_the_site() -> None:
     """A site that begins to count anew with each start goes beyond its budget."""
     forgets = patch.multiple(Mandates, _fold=_forgets, restore=lambda mandates, body: None)
-    with patch.dict("tests.sim.people.DEFINITIONS", LED), forgets:
+    with patch.dict("tests.sim.definitions.DEFINITIONS", LED), forgets:
         outcome = run_seed(FORGETS, HierarchyWorld)
     assert WITHIN in outcome.broken, outcome.broken or f"seed {FORGETS} noticed nothing"
 
