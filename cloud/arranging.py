@@ -18,6 +18,6 @@ def parts_of(planner: "Planner") -> tuple[Part, ...]:
     moves = (planner.overdue, planner.moving, planner.taking, planner.lifetimes)
     documents = (planner.documents, RunDocumentNews(planner), planner.conflicts, planner.merging)
     joining = (planner.agent_tokens, planner.site_tokens, planner.reseeding)
-    waits = (planner.waiting, FarCircles(planner), FarParties(planner))
+    waits = (planner.waiting, FarCircles(planner), FarParties(planner), planner.point_relay)
     escalating = planner.escalations.mandates, planner.escalations
     return (planner.groups, *escalating, *first, *moves, *documents, *joining, *waits)

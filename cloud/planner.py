@@ -35,6 +35,7 @@ from cloud.overdue import Overdue
 from cloud.parts import Parts
 from cloud.pausing.core import SitePauses
 from cloud.placement import Placement, Unplaceable
+from cloud.points.relay import PointRelay
 from cloud.registering import keep_definitions, know, register, restore_definitions
 from cloud.reopening import Reopening
 from cloud.reseeding.core import Reseeds
@@ -115,6 +116,7 @@ class Planner:
     taking: Taking = field(init=False)
     waiting: Waiting = field(init=False)
     groups: SiteGroups = field(init=False)
+    point_relay: PointRelay = field(init=False)
     reseeding: Reseeds = field(init=False)
     tendering: Tendering = field(init=False)
     escalations: Escalations = field(init=False)
@@ -131,7 +133,7 @@ class Planner:
         self.moving, self.taking, self.lifetimes, self.groups = Moving(self), Taking(self), Lifetimes(self), SiteGroups(self)
         self.reseeding, self.waiting, self.tendering = Reseeds(self), Waiting(self), Tendering(self)
         self.documents, self.conflicts, self.merging = CloudDocuments(self), Conflicts(self), CloudMerging(self)
-        self.agent_tokens, self.site_tokens = AgentTokens(self), SiteTokens(self)
+        self.agent_tokens, self.site_tokens, self.point_relay = AgentTokens(self), SiteTokens(self), PointRelay(self)
         self.parts = Parts(parts_of(self))
         self._steps = {
             **Hearing(self).steps(),

@@ -90,6 +90,9 @@ class Painting:
             fragment = run.fragment(site)
             if fragment is not None:
                 _set_state(view, fragment, task, site, fleet.site(site) if fleet is not None else None)
+                if view.state == NAMES[RUNNING] and view.agent and run.plan.points and site != run.sites[0]:
+                    home = run.fragments[0]  # It has the points of the run.
+                    view.waits_for = words_of(home, view.agent).removeprefix("waits at ") if home is not None else ""
         for site in run.sites if run.reports else ():
             for task, report in reports_of(run, site):
                 if (told := views.get((site, task))) is not None:

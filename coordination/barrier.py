@@ -60,12 +60,13 @@ class Arrive(NamedTuple):
 
 class Withdraw(NamedTuple):
     """The agent waits no longer; `generation` as of Arrive. `wait`: only if this is the wait that it is there for, and `boot`:
-    only if this is the process in which it arrived."""
+    only if this is the process in which it arrived. `crashed`: its process is gone, and the time of the generation runs on."""
 
     agent: str
     generation: int = 0
     wait: int = 0
     boot: str = ""
+    crashed: bool = False
 
 
 class Die(NamedTuple):
@@ -282,7 +283,7 @@ class Barrier:
         heard = self.point.heard.get(asked.agent)
         if asked.wait and heard is not None and heard.wait != asked.wait:
             return []  # It has come again since.
-        return [PartyWithdrew(self.name, self.point.generation, asked.agent)]
+        return [PartyWithdrew(self.name, self.point.generation, asked.agent, asked.crashed)]
 
     def _die(self, asked: Die, now: Now) -> list[PointEvent]:
         point, terms, agent = self.point, self.terms, asked.agent

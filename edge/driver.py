@@ -26,7 +26,7 @@ from edge.executor import LEASE_MS, Executor
 from edge.group.values import Box
 from edge.inputs import ProgressHeard
 from edge.joining import AgentTokens
-from edge.points import TellGone, TellPoint
+from edge.points import TELLS
 from edge.ports.driver import EdgePorts, OwnPorts
 from edge.quoting import FEATURE, quotes_of
 from edge.reading.service import SiteReads
@@ -229,7 +229,7 @@ class EdgeNode:
                 self._tell_progress()
             elif type(effect) is TellWatchers:
                 self.feed.tell(effect)
-            elif type(effect) is TellPoint or type(effect) is TellGone:
+            elif isinstance(effect, TELLS):
                 self.gateway.points.tell(effect)
             else:
                 self.gateway.deliver(effect)

@@ -27,6 +27,7 @@ from edge.definitions import Definitions
 from edge.dispatch import Dispatch
 from edge.documents import SiteDocuments
 from edge.doubts import Doubts
+from edge.far_points import FarPoints
 from edge.folding import fold
 from edge.heartbeats import Heartbeats
 from edge.home import Chance, Home, timers_of
@@ -164,10 +165,11 @@ class Executor:
         self.merging, self.tokens, self.reseeding = SiteMerging(self.home), AgentTokens(self.home), SiteReseeding(self.home)
         self.documents = SiteDocuments(self.home, self.merging)
         self.run_documents = RunDocuments(self.home)
-        self.points = SyncPoints(self.home, self.run_documents)
+        far_points = FarPoints(self.home, self.run_documents)
+        self.points = SyncPoints(self.home, self.run_documents, far_points)
         first = (self.home.leases, self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding)
         votes = (self.home.polls, self.home.votes, self.leading, TermOrders(self.home, self.leading), self.mandates, self.alone)
-        more = (self.documents, self.run_documents, self.points, self.merging, self.tokens, self.reseeding, *votes)
+        more = (self.documents, self.run_documents, self.points, far_points, self.merging, self.tokens, self.reseeding, *votes)
         waits = SiteWounds(self.home), SiteDeadlocks(self.home, self.points)
         return (*first, self.conflicts, *more, self.dispatch.coordinating, *waits)
 

@@ -20,6 +20,7 @@ from coordination.barrier import (
     Return,
     Withdraw,
 )
+from edge.far_points import FarPoints, TellAsked
 from edge.home import Home
 from edge.part import Elapse, Fold, Obey, Part, Step
 from edge.roster import Slot
@@ -93,13 +94,16 @@ class TellGone(NamedTuple):
     run: str
 
 
+TELLS = (TellPoint, TellGone, TellAsked)
+
+
 class SyncPoints(Part):
-    """`runs` are those with points, in the order in which they came."""
+    """`runs` are those with points, in the order in which they came. `far` answers for points of other sites."""
 
     name: ClassVar[str] = "points"
 
-    def __init__(self, home: Home, documents: RunDocuments) -> None:
-        self._home, self._documents = home, documents
+    def __init__(self, home: Home, documents: RunDocuments, far: FarPoints) -> None:
+        self._home, self._documents, self._far = home, documents, far
         self.runs: dict[str, None] = {}
         self._agents: list[AgentDeparted | AgentRegistered] = []
         self._look: dict[str, bool] = {}  # To be looked at when the batch is over: who has come, or (False) stops or begins anew.
@@ -246,6 +250,9 @@ class SyncPoints(Part):
 
     def _answer(self, token: int, run: str, asked: ArriveAt | WithdrawFrom, now: Now, out: list[object]) -> None:
         try:
+            if run not in self.runs and self._far.is_asked(run, asked):
+                out.append(Reply(token, self._far.answer(run, asked, out)))
+                return
             view = self._do(self._fragment(run), asked, now, out)
         except PointRefused as refused:
             out.append(Reply(token, Refusal(refused.code, str(refused))))
@@ -279,8 +286,8 @@ class SyncPoints(Part):
                 generation = barrier.point.generation
                 self._decide(fragment, asked.point, arrive, now, out)
                 return _view(fragment, asked.point, generation)
-            case WithdrawFrom(_, agent, generation, wait, boot):
-                self._decide(fragment, asked.point, Withdraw(agent, generation, wait, boot), now, out)
+            case WithdrawFrom(_, agent, generation, wait, boot, crashed):
+                self._decide(fragment, asked.point, Withdraw(agent, generation, wait, boot, crashed), now, out)
                 return _view(fragment, asked.point, generation)
             case ResetPoint(_, reason):
                 self._decide(fragment, asked.point, Reset(reason or "reset by a person"), now, out)
@@ -320,6 +327,9 @@ class SyncPoints(Part):
         )
 
     def _show(self, input: LookAtPoints, now: Now, out: list[object]) -> None:
+        if input.run not in self.runs and (known := self._far.known(input.run, input.point)):
+            out.append(Reply(input.token, known))
+            return
         try:
             fragment = self._fragment(input.run)
             names = [_barrier(fragment, input.point).name] if input.point else list(fragment.plan.points)

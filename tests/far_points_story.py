@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from unittest.mock import patch
 
 from cloud.points.parties import FarParties
-from edge.points import ArriveHere, SyncPoints
+from cloud.points.relay import PointRelay
+from edge.far_points import FarPoints
+from edge.points import ArriveHere, SyncPoints, WithdrawHere
 from sync.points.events import EVENTS, PointBroken, PointReleased
 from sync.points.showing import shown
 from tests.edge.site import LEASE_MS, Robot
 from tests.two_tiers import Outpost, Tiers, Wire
 from workflow.events import decode
-from workflow.orders import ArriveAt
+from workflow.orders import ArriveAt, WithdrawFrom
 from workflow.plan import read_plan
 from workflow.points import point_of
 
@@ -48,6 +50,8 @@ class FarMeeting:
     world: Tiers = field(init=False)
     releases: int = 0
     broken: int = 0
+    relayed: int = 0
+    waits: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -102,8 +106,22 @@ class FarMeeting:
             wire.site.ask(lambda token: ArriveHere(token, self.run, asked))
         elif wire.site.name == HOME:
             self.world.cloud.order(self.run, asked)
+        elif self.chance.random() < 0.7:
+            self.say_there(wire, robot)
         else:
             self.world.cloud.order(self.run, ArriveAt("lift", robot.name, site=FAR, capabilities=[*robot.capabilities]))
+
+    def say_there(self, wire: Wire, robot: Robot) -> None:
+        """Over its connection at the other site: a new wait, or the last one said again, or taken back."""
+        before = self.waits.get(robot.name, 0)
+        wait = before if before and self.chance.random() < 0.5 else before + 1
+        self.waits[robot.name] = wait
+        if wait == before and self.chance.random() < 0.3:
+            taken = WithdrawFrom("lift", robot.name, 0, wait, robot.boot)
+            wire.site.ask(lambda token: WithdrawHere(token, self.run, taken))
+            return
+        asked = ArriveAt("lift", robot.name, f"{robot.name}/{robot.boot}/{wait}", boot=robot.boot, wait=wait)
+        wire.site.ask(lambda token: ArriveHere(token, self.run, asked))
 
     def pass_a_while(self) -> None:
         self.world.pass_ms(LEASE_MS // 3)
@@ -147,7 +165,24 @@ class FarMeeting:
             raise Wrong(f"{lost} are gone, and the others wait with them")
         if back := [agent for agent in view.gone if agent in up]:
             raise Wrong(f"{back} are back, and count for gone")
+        self.check_relayed()
         self.world.check_equal()
+
+    def check_relayed(self) -> None:
+        """Of what agents of the other site asked, their site knows what the home knows, and the cloud keeps nothing more."""
+        home, site = self.world.wires[HOME].site.core.fragments[self.run], self.world.wires[FAR].site
+        point = point_of(home, "lift")
+        far = next(part for part in site.core.parts._parts if isinstance(part, FarPoints))
+        open_asks = {ask.id for ask in far.asks.values() if not ask.is_over}
+        if (kept := set(self.world.cloud.planner.point_relay.asks)) != open_asks:
+            raise Wrong(f"the cloud has {kept}, the site waits for {open_asks}")
+        for ask in far.asks.values():
+            self.relayed += ask.view is not None and ask.view.state == "released"
+            if not ask.is_over and (ask.view is None or ask.view.state != "waiting" or ask.agent not in point.arrived):
+                raise Wrong(f"{ask.agent} waits for an answer, at home are {[*point.arrived]}")
+            past = point.ended(ask.generation) if ask.is_over and ask.view is not None else None
+            if past is not None and ask.view is not None and bool(past.code) != (ask.view.state == "broken"):
+                raise Wrong(f"{ask.agent} was told {ask.view.state} of generation {past.number}")
 
 
 # Without a safeguard -------------------------------------------------------------------------------------------------------
@@ -161,6 +196,9 @@ def without(safeguard: str) -> Iterator[None]:
             name = {"ends": "_hear_of_end", "returns": "_hear_of_return", "late_arrivals": "_hear_of_arrival"}[safeguard]
             with patch.object(FarParties, name, lambda *args: None):
                 yield
+        case "orders" | "news":
+            with patch.object(PointRelay, {"orders": "_order", "news": "_tell"}[safeguard], lambda *args: None):
+                yield
         case "one_home":
             with patch.object(SyncPoints, "_has_points", lambda self, run, fragment: bool(fragment.plan.points)):
                 yield
@@ -168,4 +206,4 @@ def without(safeguard: str) -> Iterator[None]:
             raise AssertionError(f"no safeguard is called {safeguard}")
 
 
-SAFEGUARDS = ("ends", "returns", "late_arrivals", "one_home")
+SAFEGUARDS = ("ends", "returns", "late_arrivals", "one_home", "orders", "news")

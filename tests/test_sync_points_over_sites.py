@@ -197,6 +197,7 @@ def test_a_point_over_two_sites_holds_whatever_breaks() -> None:
         story.live()
     assert sum(story.releases for story in stories) > SEEDS
     assert sum(story.broken for story in stories) > 0
+    assert sum(story.relayed for story in stories) > 0
 
 
 @pytest.mark.nightly

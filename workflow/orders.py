@@ -200,13 +200,14 @@ class ArriveAt(_Order, frozen=True, tag="arrive"):
 
 class WithdrawFrom(_Order, frozen=True, tag="withdraw"):
     """An agent waits at a sync point no longer. `generation` 0: the present one. `boot`: only if it is this one of its processes
-    that waits."""
+    that waits. `crashed`: it does not say so itself, the process that waited at another site is gone (from the cloud)."""
 
     point: str
     agent: str
     generation: int = 0
     wait: int = 0
     boot: str = ""
+    crashed: bool = False
 
 
 class ResetPoint(_Order, frozen=True, tag="reset_point"):

@@ -17,6 +17,8 @@ from tiercel.v1 import sync_point_pb2, sync_point_pb2_grpc
 from workflow.orders import ArriveAt, WithdrawFrom
 
 SESSION_LOOK_S = 5.0
+FAR_ANSWER_S = 8.0
+"""How long a withdrawal waits for the home of the point: less than the agent waits for the answer."""
 NAME_CHARACTERS_MAX = 400
 WAIT_MS_MAX = 86_400_000
 
@@ -50,7 +52,12 @@ class SyncPointServer(sync_point_pb2_grpc.SyncPointServiceServicer):
         """How the generation of the agent stands without it, or how it has ended before."""
         await self._admit(request.agent, (request.run, request.point), context)
         asked = WithdrawFrom(request.point, request.agent, request.generation, request.wait, request.boot)
-        return answer_message(await self._ask(lambda token: WithdrawHere(token, request.run, asked), context))
+        try:
+            with self._gateway.points.wait(request.run, request.point) as waiter:
+                return answer_message(await self._withdraw(request.run, asked, waiter, context))
+        except TooManyWaiters as full:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(full))
+            raise AssertionError("an abort does not return") from full
 
     async def Show(self, request: sync_point_pb2.PointQuery, context: Any) -> sync_point_pb2.PointAnswers:  # noqa: N802
         """All points of a run, or one."""
@@ -59,6 +66,18 @@ class SyncPointServer(sync_point_pb2_grpc.SyncPointServiceServicer):
         if isinstance(found, Refusal):
             return sync_point_pb2.PointAnswers(refused=refused_message(found))
         return sync_point_pb2.PointAnswers(points=[shown_message(view) for view in found])
+
+    async def _withdraw(self, run: str, asked: WithdrawFrom, waiter: Waiter, context: Any) -> PointView | Refusal:
+        """At a point of another site its home answers, if it can be reached: it may have been released before."""
+        ends_s = asyncio.get_running_loop().time() + FAR_ANSWER_S
+        while True:
+            waiter.again = False
+            answer = await self._ask(lambda token: WithdrawHere(token, run, asked), context)
+            left_s = ends_s - asyncio.get_running_loop().time()
+            if isinstance(answer, Refusal) or answer.state != "asked" or left_s <= 0:
+                assert isinstance(answer, PointView | Refusal)
+                return answer
+            await waiter.next(answer.generation, left_s)
 
     async def _wait(self, request: sync_point_pb2.PointArrival, waiter: Waiter, context: Any) -> None:
         ends_s = asyncio.get_running_loop().time() + (min(request.wait_ms, WAIT_MS_MAX) or WAIT_MS_MAX) / 1000

@@ -39,7 +39,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """How a point stands. `state`: "idle", "waiting", "released" or "broken". `parties` went on together; while somebody waits,
+    """How a point stands. `state`: "idle", "waiting", "released" or "broken"; at a point of another site "asked", until its home
+    has answered (`reason` says who is asked, and if the link is down). `parties` went on together; while somebody waits,
     `here` are those who do, `missing` whom they wait for by name and `lacking` how many. Times are UTC ms, 0: none."""
 
     point: str
@@ -196,6 +197,8 @@ class _Waiting:
         """For whom it waited last."""
         if self.seen is None:
             return ""
+        if self.seen.state == "asked":
+            return f"; {self.seen.reason}"
         return f"; it waited for {', '.join(self.seen.missing) or f'{self.seen.lacking} more'}"
 
     async def until_released(self) -> Met:
@@ -249,7 +252,7 @@ class _Waiting:
             raise _broken(met)
         self.seen, self.generation, self._strange_s = met, met.generation, 0.0
         self._backoff.reset()
-        return met if met.state == "released" or self.points.agent in met.here else None
+        return met if met.state in ("released", "asked") or self.points.agent in met.here else None
 
 
 def _met(shown: sync_point_pb2.PointShown) -> Met:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 
+from edge.far_points import TellAsked
 from edge.points import TellGone, TellPoint
 from sync.points.showing import PointView
 
@@ -58,11 +59,15 @@ class PointFeed:
         self._waiters: dict[tuple[str, str], dict[Waiter, None]] = {}
         self._count = 0
 
-    def tell(self, told: TellPoint | TellGone) -> None:
-        """How a point stands from now on, or that its run has no home here any more."""
+    def tell(self, told: TellPoint | TellGone | TellAsked) -> None:
+        """How a point stands from now on, or that its run has no home here any more, or that it is to be asked for."""
         if isinstance(told, TellPoint):
             for waiter in self._waiters.get((told.run, told.view.point), ()):
                 waiter.note(told.view)
+            return
+        if isinstance(told, TellAsked):
+            for waiter in self._waiters.get(told, ()):
+                waiter.look_again()
             return
         for (run, _), waiters in self._waiters.items():
             if run == told.run:

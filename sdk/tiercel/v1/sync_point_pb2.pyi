@@ -197,7 +197,7 @@ class PointShown(_message.Message):
     CYCLIC_FIELD_NUMBER: _builtins.int
     point: _builtins.str
     state: _builtins.str
-    """idle, waiting, released or broken."""
+    """idle, waiting, released or broken; asked: the point is at another site, whose answer is still to come."""
     generation: _builtins.int
     lacking: _builtins.int
     since_ms: _builtins.int
