@@ -115,7 +115,6 @@ OF_COORDINATION = (
 RARE = (
     "PointBroken",
     "TaskEscalated",
-    "fenced",
     "FactFound",
     "FactTold",
     "WriteQuarantined",

@@ -26,7 +26,8 @@ from tiercel import Bid, Lead, Offer, Proposal, TaskContext
 from tiercel.errors import RetryableError
 from tiercel.opinions import Opinions
 from workflow.orders import Skip
-from workflow.states import STUCK
+from workflow.states import STUCK, WAITING
+from workflow.tasks import Kind
 
 AUCTION = {"protocol": "auction", "window": "50ms", "wait": "2s"}
 CREW = {"protocol": "leader", "group": {"name": "crew", "capability": "pick"}, "wait": "3s"}
@@ -131,17 +132,19 @@ class Patience(Promises):
 
 
 class CoordinatedPeople(People):
-    """They settle incidents, too."""
+    """They settle incidents, too, and late in the end see to parties for whom nobody is left to come."""
 
     async def go_round(self, *, is_late: bool) -> bool:
         left = await super().go_round(is_late=is_late)
         runs = self.world.cloud.node.planner.runs.values() if self.world.cloud.serving else ()
         for run in list(runs):
             for fragment in run.fragments:
-                if fragment is None or fragment.extras is None:
+                if fragment is None or fragment.outcome:
                     continue
-                for task in sorted(fragment.extras.incidents):
-                    if fragment.states[task] == STUCK:
+                incidents = fragment.extras.incidents if fragment.extras is not None else ()
+                for task, state in enumerate(fragment.states):
+                    is_alone = is_late and state == WAITING and fragment.task(task).kind is Kind.SYNC
+                    if is_alone or (state == STUCK and task in incidents):
                         self.world.trace.note("incident_skipped")
                         await self._quietly(run.id, Skip(fragment.id_of(task)))
         return left

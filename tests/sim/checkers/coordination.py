@@ -79,10 +79,12 @@ class Agreement:
                     raise Broke(LEADER, f"the term {epoch} of {agent} over {group} of {site} ends, and was none")
             case TaskAwarded(task, protocol, agent, epoch):
                 place = row.run, task, epoch
+                self.world.trace.note(f"awarded_{protocol}")
+                if not agent:
+                    return  # It has named nobody: what is done instead may name anybody.
                 if place in told.awards:
                     raise Broke(AWARD, f"{place} to {told.awards[place]}, and to {agent}")
                 told.awards[place] = agent
-                self.world.trace.note(f"awarded_{protocol}")
             case TaskAssigned() as assigned:
                 place = row.run, assigned.task, attempt_epoch(row.epoch, assigned.attempt)
                 if assigned.agent != told.awards.get(place, assigned.agent):
