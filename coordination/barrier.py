@@ -191,9 +191,12 @@ class Barrier:
         return PointArrived(self.name, point.generation, asked.agent, now.wall_ms, *who, opened_ms, ends_ms)
 
     def _wait_anew(self, asked: Arrive, here: Arrival, now: Now) -> list[PointEvent]:
-        """It is there already: only a later wait of the same process takes the place of the one before. The agent has not left
-        meanwhile, so the deadline stays: else who arrives again and again would push it back without end."""
+        """It is there already: only a later wait of the same process takes the place of the one before, or a process that is at
+        the home that of an arrival from elsewhere. The agent has not left meanwhile, so the deadline stays: else who arrives
+        again and again would push it back without end."""
         heard = self.point.heard.get(asked.agent)
+        if asked.boot and not here.boot:
+            return self._then([self._arrived(asked, here.place, now)], now)
         if heard is None or heard.boot != asked.boot or asked.wait <= heard.wait:
             return []
         return self._then([self._arrived(asked, here.place, now)], now)

@@ -3,10 +3,12 @@
 import asyncio
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from cloud.explain.core import explained
+from cloud.intents import Intents
 from cloud.points.relay import PointRelay
 from cloud.views import LinkView
 from edge.far_points import FarPoints
@@ -34,9 +36,9 @@ def say(world: Tiers, run: str, wait: int = 1, *, generation: int = 0, agent: st
     return answer
 
 
-def give_up(world: Tiers, run: str, wait: int = 1) -> Any:
-    robot = world.wires[FAR].site.robots["dora"]
-    asked = WithdrawFrom("lift", "dora", 0, wait, robot.boot)
+def give_up(world: Tiers, run: str, wait: int = 1, *, agent: str = "dora") -> Any:
+    robot = world.wires[FAR].site.robots[agent]
+    asked = WithdrawFrom("lift", agent, 0, wait, robot.boot)
     return world.wires[FAR].site.ask(lambda token: WithdrawHere(token, run, asked))
 
 
@@ -273,6 +275,66 @@ def test_answers_that_may_be_lost_are_asked_for_anew() -> None:
     world.drain()
     assert say(world, run, generation=1).state == "released"
     assert len(told(world, run, PointReleased)) == 1
+
+
+def test_a_cloud_that_cannot_tell_yet_tells_later() -> None:
+    """It was restarted, and hears of the end before the agent's site has greeted it."""
+    world, run = begun()
+    say(world, run)
+    world.drain()
+    world.live("restart_cloud", HOME, 0, 0)
+    world.wires[HOME].link()
+    come(world, run)
+    world.drain()
+    assert say(world, run).state == "waiting"
+    world.live("restart_cloud", HOME, 1, 0)
+    link(world)
+    assert say(world, run).state == "released"
+
+
+def test_more_than_a_site_may_ask_is_refused_and_the_oldest_ends_are_forgotten() -> None:
+    """Who is refused tries again."""
+    world, run = begun(parties=3)
+    with patch("edge.far_points.ASKS_MAX", 1):
+        say(world, run)
+        assert say(world, run, agent="cleo").code == "bound_reached"
+        assert say(world, run, 2).state == "asked", "it takes no further place"
+        give_up(world, run, 2)
+        world.drain()
+        assert say(world, run, agent="cleo").state == "asked"
+        give_up(world, run, agent="cleo")
+        world.drain()
+        world.wires[FAR].site.join("emil", capabilities=("pick",))
+        say(world, run, agent="emil")
+    assert [ask.agent for ask in far(world).asks.values()] == ["cleo", "emil"]
+
+
+def test_an_order_that_finds_no_room_goes_when_there_is_some() -> None:
+    """All commands that the cloud keeps wait for their answers."""
+    world, run = begun()
+    with patch.object(Intents, "is_full", lambda self: True):
+        say(world, run)
+        world.drain()
+        assert (say(world, run).state, look(world, run).state) == ("asked", "idle")
+    world.cloud.turn()
+    world.drain()
+    assert say(world, run).state == "waiting"
+
+
+def test_an_agent_that_goes_to_the_home_while_it_waits() -> None:
+    """Said there, it is the same arrival; and if it is lost there, that is seen."""
+    world, run = begun(deadline="60s")
+    say(world, run)
+    world.drain()
+    here, there = world.wires[HOME].site, world.wires[FAR].site
+    there.hang_up(there.robots.pop("dora"), goodbye=True)
+    here.join("dora", capabilities=("pick",))
+    boot, before = here.robots["dora"].boot, look(world, run).deadline
+    again = here.ask(lambda token: ArriveHere(token, run, ArriveAt("lift", "dora", "right/lift/1", boot=boot, wait=1)))
+    assert isinstance(again, PointView)
+    assert (again.state, again.deadline) == ("waiting", before)
+    here.hang_up(here.robots["dora"], goodbye=True)
+    assert (look(world, run).code, look(world, run).reason) == ("party_died", "dora is gone (left)")
 
 
 # Over real sockets -------------------------------------------------------------------------------------------------------
