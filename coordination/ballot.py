@@ -8,7 +8,7 @@ A vote counts once: said again it is harmless, said otherwise it is refused, for
 ballot is open it is soft state: votes are acknowledged only with the result that counts them, and a node that restarts asks anew
 under a higher epoch, so that a vote of before is a vote of before. Whoever dies before it has voted abstains, and is not counted
 for the quorum; whoever returns in time may vote all the same. The ballot ends as soon as nobody who is left can change its
-result.
+result; only a quorum that those who are there do not make is waited for until the deadline.
 """
 
 from dataclasses import dataclass, field
@@ -215,8 +215,9 @@ class Ballot:
 
     def _end(self, votes: dict[str, str], gone: dict[str, str]) -> list[Event]:
         missing = [agent for agent in sorted(self.terms.weights) if agent not in votes and agent not in gone]
-        if settled(self.terms, votes, missing) is None:
-            return []
+        decision = settled(self.terms, votes, missing)
+        if decision is None or (gone and decision.reason == "no_quorum"):
+            return []  # Who is gone may be back in time, and make the quorum.
         return [self._closed("early" if missing else "all", votes, gone)]
 
     def _closed(self, ended: str, votes: dict[str, str], gone: dict[str, str]) -> BallotClosed:

@@ -17,8 +17,9 @@ WEIGHT_MAX = 1_000_000_000
 class Rule(StrEnum):
     """How many votes decide. Abstentions count for the quorum and on no side.
 
-    MAJORITY: more than half of the voters; PLURALITY: more than any other option has; TWO_THIRDS: two thirds or more; UNANIMOUS:
-    all; WEIGHTED: more than half of the weight of the votes; VETO: a majority which nobody with a veto has voted against.
+    Of the votes that were cast, once the quorum has: MAJORITY: more than half; PLURALITY: more than any other option has;
+    TWO_THIRDS: two thirds or more; UNANIMOUS: all; WEIGHTED: more than half of their weight; VETO: a majority which nobody with a
+    veto has voted against.
     """
 
     MAJORITY = "majority"
@@ -27,6 +28,12 @@ class Rule(StrEnum):
     UNANIMOUS = "unanimous"
     WEIGHTED = "weighted"
     VETO = "veto"
+
+
+def usual_quorum(rule: Rule, voters: int) -> int:
+    """How many must vote or abstain where nobody said it: more than half of the voters, of UNANIMOUS all. So nobody who is not
+    there is taken to agree."""
+    return voters if rule is Rule.UNANIMOUS else voters // 2 + 1
 
 
 class Tie(StrEnum):

@@ -380,7 +380,7 @@ class _Making:
             rule=vote.rule,
             weights=tuple(sorted(vote.weights.items())),
             veto=tuple(sorted(set(vote.veto))),
-            quorum=vote.quorum,
+            quorum=vote.quorum or 0,
             deadline_ms=vote.deadline or DEADLINE_MS,
             tie=vote.tie,
             chair=vote.chair or "",

@@ -161,7 +161,8 @@ class SyncPlan(msgspec.Struct, frozen=True, gc=False):
 
 
 class VotePlan(msgspec.Struct, frozen=True, gc=False):
-    """A question to agents: all with `capability`, or `agents`. What decides, see coordination.tallying.Terms."""
+    """A question to agents: all with `capability`, or `agents`. What decides, see coordination.tallying.Terms. `quorum` 0: the
+    usual one for so many voters."""
 
     question: Template
     options: tuple[str, ...]

@@ -58,7 +58,12 @@ class Vote(Part):
         default=NO_FIELDS, max_length=VOTERS_MAX, description="Of weighted: agent -> weight; others weigh 1."
     )
     veto: list[AgentWord] = Field(default=NO_ITEMS, max_length=VOTERS_MAX, description="Of veto: whose vote against it stops it.")
-    quorum: int = Field(default=1, ge=1, le=VOTERS_MAX, description="So many must vote or abstain.")
+    quorum: int | None = Field(
+        default=None,
+        ge=1,
+        le=VOTERS_MAX,
+        description="So many must vote or abstain; without it more than half of the voters, of unanimous all.",
+    )
     deadline: Timeout | None = Field(
         default=None, description="From the asking; 60s. After a restart of the site it begins anew."
     )
@@ -80,7 +85,7 @@ class Vote(Part):
         named = [*self.weights, *self.veto, *([self.chair] if self.chair else [])]
         if self.voters.agents and (strangers := sorted({*named} - {*self.voters.agents})):
             raise PydanticCustomError("strangers", "strangers", {"strangers": ", ".join(strangers)})
-        if self.voters.agents and self.quorum > len(set(self.voters.agents)):
+        if self.voters.agents and (self.quorum or 0) > len(set(self.voters.agents)):
             context = {"count": self.quorum, "people": len(set(self.voters.agents))}
             raise PydanticCustomError("voters", "too few", context)
         return self

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 import msgspec
 
 from coordination.ballot import BallotClosed, result_of
-from coordination.tallying import Rule, Terms, Tie
+from coordination.tallying import Rule, Terms, Tie, usual_quorum
 from edge.part import Part
 from edge.voting.polls import Polls, Question
 from sync.values import Now
@@ -86,7 +86,7 @@ class TaskVotes(Part):
         plan, voters = fragment.task(task).vote, self._voters(fragment, task)
         assert plan is not None, f"task {task} asks nothing"
         left_ms = until_ms - now.mono_ms if until_ms else plan.deadline_ms
-        enough = len(voters) >= plan.quorum
+        enough = len(voters) >= max(1, plan.quorum)
         if not enough and left_ms > 0:
             self.wanted[who] = now.mono_ms + left_ms
             return None
@@ -110,14 +110,14 @@ class TaskVotes(Part):
     def _give_up(self, fragment: Fragment, who: Holder, here: int, now: Now, out: list[object]) -> None:
         plan = fragment.task(who.task).vote
         assert plan is not None, f"task {who.task} asks nothing"
-        text = f"{plan.quorum} must vote, and {here} at {self.home.site} have {plan.capability}"
+        text = f"{max(1, plan.quorum)} must vote, and {here} at {self.home.site} have {plan.capability}"
         said = {
             "accepted": False,
             "option": "",
             "reason": "no_quorum",
             "ended": "deadline",
             "rule": plan.rule,
-            "quorum": plan.quorum,
+            "quorum": max(1, plan.quorum),
         }
         self.home.decide(fragment, CloseVote(who.task, 0, "", msgspec.json.encode(said), text), now, out)
 
@@ -149,7 +149,7 @@ def terms_of(plan: VotePlan, voters: list[str]) -> Terms:
         options=plan.options,
         weights={agent: weights.get(agent, 1) for agent in voters},
         rule=rule,
-        quorum=plan.quorum,
+        quorum=plan.quorum or usual_quorum(rule, len(voters)),
         tie=Tie(plan.tie) if has_chair else Tie.REJECT,
         chair=plan.chair,
         vetoes=vetoes,

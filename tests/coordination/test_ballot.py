@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordination.ballot import Ballot, BallotClosed, Cast, Close, Gone, Returned, Tick, VoteRefused, result_of
-from coordination.tallying import Rule, Terms, judge
+from coordination.tallying import Rule, Terms, judge, usual_quorum
 from tests.coordination.test_tallying import NAMES, terms
 
 DEADLINE_MS = 1_000
@@ -127,6 +127,31 @@ def test_who_dies_abstains_and_what_it_had_said_stands() -> None:
     assert isinstance(closed, BallotClosed)
     assert result_of(closed).accepted
     assert closed.missing == {"ben": "unreachable", "dan": "left"}
+
+
+def test_who_is_not_there_is_not_taken_to_agree() -> None:
+    """One of five says yes: four who are gone do not make it unanimous. Those who come back in time decide with it."""
+    five = dict.fromkeys(("anna", "ben", "cleo", "dan", "eve"), 1)
+    for rule in Rule:
+        needed = usual_quorum(rule, len(five))
+        assert needed == (5 if rule is Rule.UNANIMOUS else 3)
+        vetoes = ("anna",) if rule is Rule.VETO else ()
+        left, came = (
+            opened(Terms(options=("yes", "no"), weights=five, rule=rule, quorum=needed, vetoes=vetoes)) for _ in range(2)
+        )
+        for ballot in (left, came):
+            for agent in ("ben", "cleo", "dan", "eve"):
+                ballot.step(Gone(agent, "unreachable"), 0)
+            ballot.step(Cast("run/inspect", 3, "anna", "yes"), 1)
+            assert ballot.closed is None
+        (closed,) = left.step(Tick(), DEADLINE_MS)
+        assert isinstance(closed, BallotClosed)
+        assert (closed.option, closed.reason) == ("", "no_quorum")
+        for agent in list(five)[1:needed]:
+            came.step(Returned(agent), 2)
+            came.step(Cast("run/inspect", 3, agent, "yes"), 3)
+        assert came.closed is not None
+        assert (came.closed.option, came.closed.reason) == ("yes", "decided")
 
 
 def test_a_ballot_that_nobody_wants_any_more_decides_nothing() -> None:

@@ -131,6 +131,23 @@ def test_who_is_gone_is_not_waited_for_and_who_returns_is_asked() -> None:
     assert (result(site)["accepted"], result(site)["ended"]) == (True, "all")
 
 
+@pytest.mark.parametrize(("rule", "needed"), [("majority", 2), ("unanimous", 3)])
+def test_without_a_quorum_those_who_are_away_are_waited_for(rule: str, needed: int) -> None:
+    """Of three inspectors one is there: its vote alone approves nothing, and at the deadline the quorum was missed."""
+    site = Site()
+    site.release(plan_of({"inspect": {"vote": {"question": "Good?", "voters": list(NAMES), "rule": rule, "deadline": 30}}}))
+    site.join("anna", features=("votes",))
+    site.turn()
+    vote(site, "anna", "accept")
+    assert site.events(VoteClosed) == []
+    for _ in range(7):
+        site.pass_ms(5_000)
+        site.beat(*site.robots.values())
+    site.turn()
+    assert (result(site)["reason"], result(site)["ended"], result(site)["quorum"]) == ("no_quorum", "deadline", needed)
+    assert site.outcome() == "failed"
+
+
 def test_all_with_a_capability_may_vote_once_there_are_enough() -> None:
     """Nobody is asked before the quorum is there; who else comes later is not among them."""
     site = Site()
