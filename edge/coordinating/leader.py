@@ -3,7 +3,8 @@
 Tasks that want an agent of a group are gathered and put to its leader with all followers that have room, under a number and the
 epoch of its term. What comes back counts as `coordination.delegating` says; the work is given under the leader's epoch
 (`TaskContext.leases["leader/GROUP"]`). A leader without an opinion, or of an older SDK, leaves it to the site, which spreads the
-tasks. One that does not answer in time is asked again, or `otherwise` holds; a group without a leader waits for one as long.
+tasks. One that does not answer in time is asked again, or `otherwise` holds; a group waits as long for a leader, from when it
+lost the one before, and for one that is silent until its lease is over.
 """
 
 from dataclasses import dataclass, field
@@ -44,12 +45,13 @@ class Key(NamedTuple):
 
 @dataclass(slots=True)
 class Want:
-    """A task that wants an agent of a group; in which round it is, not before when (monotonic ms), when its wait began."""
+    """A task that wants an agent of a group; in which round it is, not before when (monotonic ms); since when there has been no
+    leader to put it to (None: there is one)."""
 
     key: "Key"
     plan: CoordinationPlan
     since: int
-    began_ms: int
+    silent_ms: int | None = None
     round: int = 1
     due_ms: int = 0
     until_ms: int = 0  # How long a leader is waited for.
@@ -84,7 +86,7 @@ class Leader(Seeker):
         if known is not None and known.plan == plan:
             return
         key = Key(group_name(plan.group, capability), _who(plan.group, capability))
-        self.wanted[lot] = Want(key, plan, now.wall_ms, now.mono_ms)
+        self.wanted[lot] = Want(key, plan, now.wall_ms)
         self.leading.group(key.group, _defined(fragment, plan, capability), now, out)
 
     def withdraw(self, lot: Lot) -> None:
@@ -132,6 +134,8 @@ class Leader(Seeker):
         if leader is None or not leader.session:
             self._without_leader(group, lots, now, out)
             return
+        for lot in lots:
+            self.wanted[lot].silent_ms = None
         slots = members(self.home.roster, key.who)
         followers = tuple(Follower(slot.agent, slot.capacity - self._room(slot), slot.capacity) for slot in slots)
         lots = lots[:TASKS_MAX]
@@ -160,11 +164,15 @@ class Leader(Seeker):
         return LeadTask(name, lot.run, fragment.id_of(lot.task), fragment.task(lot.task).capability, told)
 
     def _without_leader(self, group: Group, lots: list[Lot], now: Now, out: list[object]) -> None:
+        """They wait for one from now on, and at least for as long as the one that is silent may come back and lead on."""
         why = f"{leader} leads {group.name}, and is silent" if (leader := group.term.leader) else f"nobody leads {group.name}"
+        returns_ms = self.leading.believed_until_ms(group)
         for lot in lots:
             each = self.wanted[lot]
-            each.why, each.until_ms = why, each.began_ms + each.plan.wait_ms
-            if now.mono_ms >= each.began_ms + each.plan.wait_ms:
+            if each.silent_ms is None:
+                each.silent_ms = now.mono_ms
+            each.why, each.until_ms = why, max(each.silent_ms + each.plan.wait_ms, returns_ms)
+            if now.mono_ms >= each.until_ms:
                 self._otherwise(lot, each, "no_leader", now, out)
 
     def _unanswered(self, asked: Asked, group: Group | None, now: Now, out: list[object]) -> None:
@@ -183,7 +191,7 @@ class Leader(Seeker):
 
     def _otherwise(self, lot: Lot, each: Want, code: str, now: Now, out: list[object]) -> None:
         if each.plan.otherwise == "wait":
-            each.began_ms, each.until_ms = now.mono_ms, now.mono_ms + each.plan.wait_ms
+            each.silent_ms, each.until_ms = now.mono_ms, now.mono_ms + each.plan.wait_ms
             return
         award = Award(f"leader of {each.group}", each.why, each.round)
         self.giving.give_up(lot, each.plan.otherwise, (self.protocol, award), code, now, out)

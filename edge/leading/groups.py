@@ -122,6 +122,11 @@ class Leading(Part):
                     self._led.setdefault(group.term.leader, {})[group.name] = group.term.epoch
         return self._led.get(agent, _NONE)
 
+    def believed_until_ms(self, group: Group) -> int:
+        """Until when (monotonic ms) its leader leads on if it comes back; 0 if nobody leads."""
+        self._renew(group)
+        return group.lease_end_ms() if group.term.leader else 0
+
     def views(self) -> list[GroupView]:
         """The groups by name, as many as anybody looks at."""
         return [self._view(self.groups[name]) for name in sorted(self.groups)[:SHOWN_MAX]]

@@ -223,3 +223,27 @@ def test_more_than_one_question_holds_waits_for_room(monkeypatch: pytest.MonkeyP
     anna.finish(anna.key("r2"))
     site.report(anna)
     assert len(asked(anna)[-1].tasks) == 3
+
+
+def test_a_blink_of_the_leader_costs_no_task_that_had_queued() -> None:
+    """The wait for a leader counts from when it was lost, and anew when it is lost again."""
+    site = led(tasks=8, otherwise="fail")
+    plan(site, "anna", {}, by_site=True)
+    keep(site, 12_000)
+    for _ in range(2):
+        site.hang_up(site.robots["anna"])
+        keep(site, 3_000)
+        site.join("anna", features=("leads",))
+    assert (sorted(set(site.states())), site.events(TaskAwarded)[6:]) == (["ready", "running"], [])
+
+
+def test_who_may_come_back_and_lead_on_is_waited_for() -> None:
+    """After a restart of the site for one lease, also by a task that would wait for less; then nobody leads, and it fails."""
+    site = led(wait="3s", otherwise="fail")
+    site.restart()
+    site.pass_ms(LEASE_MS - 1_000)
+    assert site.states() == ["ready"]
+    for _ in range(4):
+        site.pass_ms(1_000)
+    assert site.outcome() == "failed"
+    assert msgspec.json.decode(site.events(TaskAwarded)[0].detail)["reason"] == "nobody leads cranes"
