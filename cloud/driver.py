@@ -397,7 +397,7 @@ def _group(loads: sync_pb2.AgentLoads) -> GroupStanding | None:
 
 def _box(member: sync_pb2.GroupMember) -> BoxStanding:
     missing = member.values_missing if member.HasField("values_missing") else -1
-    return BoxStanding(member.node, member.voter, member.here, member.lag, missing)
+    return BoxStanding(member.node, member.voter, member.here, member.lag, missing, member.priority)
 
 
 def _report(item: sync_pb2.TaskReport) -> tuple[str, int, TaskReport]:

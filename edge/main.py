@@ -46,6 +46,7 @@ ADVERTISE = "address at which agents reach this node, host:port; default: --list
 ELECTION_TIMEOUT = (
     "milliseconds after which a silent leader is replaced, 100 to 10000; of a site of several nodes, the same on each"
 )
+PRIORITY = "of a site of several nodes, the one with the highest leads while it is well, 0 to 100; of equal ones any"
 INSECURE = "listen on addresses that other machines can reach, without authentication"
 
 
@@ -87,6 +88,7 @@ def run(
     peer_listen: Annotated[str, typer.Option(help=PEER_LISTEN)] = "",
     advertise: Annotated[str, typer.Option(help=ADVERTISE)] = "",
     election_timeout: Annotated[int, typer.Option(help=ELECTION_TIMEOUT)] = ELECTION_MS,
+    priority: Annotated[int, typer.Option(help=PRIORITY)] = 0,
     keep_ended_days: Annotated[float, typer.Option(help=KEEP_DAYS_HELP)] = 0.0,
     archive_dir: Annotated[Path | None, typer.Option(help=ARCHIVE_HELP)] = None,
     no_archive: Annotated[bool, typer.Option("--no-archive", help=NO_ARCHIVE_HELP)] = False,
@@ -101,7 +103,7 @@ def run(
         is_secured = insecure or tls is not None
         if listen:
             check_address(listen, insecure=is_secured)
-        box = box_of(Asked(node, peers, join, peer_listen, advertise, listen, is_secured, election_timeout))
+        box = box_of(Asked(node, peers, join, peer_listen, advertise, listen, is_secured, election_timeout, priority))
         if insecure:
             typer.echo("WARNING: --insecure: connections are not authenticated; whoever reaches them can run work", err=True)
         data_dir = (data or Path(".tiercel") / (site if box is None else f"{site}-{box.node}")).resolve()

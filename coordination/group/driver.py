@@ -19,12 +19,13 @@ from coordination.group.copies.driver import Copies
 from coordination.group.founding import SET_BACK, Founding, Greeting, Refusal, compare, set_back
 from coordination.group.log import Done, Leadership, Proposal
 from coordination.group.packing import Note, pack_note
+from coordination.group.preference import Preference
 from coordination.group.replica.driver import Around, Replica
 from coordination.group.service import GrpcLines
 from coordination.group.standing import standing_of
 from coordination.group.storing import Book, Identity, load, put_base, put_book, put_identity, put_set_back
 from coordination.group.tail import Tail
-from coordination.group.values import GroupConfig, Standing
+from coordination.group.values import GroupConfig, LeadershipLost, Standing
 from coordination.raft.marks import SetBack
 from coordination.raft.raft import Raft
 from coordination.raft.values import Change, Message, NotLeader, ProposalDropped, Role, Stored, founded
@@ -40,7 +41,8 @@ log = structlog.get_logger()
 class Member:
     """A member; its log is open as that of a member (`EventLog.open(..., member=...)`) and stays so for as long as it serves.
 
-    Made and used in one event loop. `join` may add services of the site to the server that takes the peers' connections.
+    Made and used in one event loop. `join` may add services of the site to the server that takes the peers' connections;
+    `held_back` says why a member had better not be made to lead by preference (empty: it may).
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Member:
         *,
         join: Callable[[grpc.aio.Server], None] | None = None,
         chance: random.Random | None = None,
+        held_back: Callable[[str], str] = lambda _member: "",
     ) -> None:
         assert event_log.member == config.member, f"the log is open as that of {event_log.member!r}, not of {config.member}"
         self.config, self.log = config, event_log
@@ -59,6 +62,9 @@ class Member:
         self.lines = GrpcLines(config, self, join)
         self.copies = Copies(self)
         self.refusals: dict[str, str] = {}  # By name, of members that are not listened to: why.
+        self.priorities = {config.member: config.priority}  # Of the others as they told when they greeted last.
+        self.preference = Preference(config.member, config.preferring)
+        self._held_back = held_back
         self._reads = 0
         self._elected = asyncio.Event()
         self._errands: set[asyncio.Future[None]] = set()
@@ -93,8 +99,8 @@ class Member:
     @property
     def greeting(self) -> Greeting:
         """What this member says first on each line."""
-        greeting, replica = self.founding.greeting, self.replica
-        return msgspec.structs.replace(greeting, marks=replica.raft.all_marks()) if replica is not None else greeting
+        marks = self.replica.raft.all_marks() if self.replica is not None else {}
+        return msgspec.structs.replace(self.founding.greeting, marks=marks, priority=self.config.priority)
 
     def status(self) -> Standing:
         """This member at the moment."""
@@ -112,10 +118,13 @@ class Member:
                 self._elected.clear()
                 await self._elected.wait()
 
-    async def transfer(self, member: str) -> None:
-        """Hand the leadership to another voter; returns when this member leads no more. Raises NotLeader, ProposalDropped."""
+    async def transfer(self, member: str, *, ordered: bool = False) -> None:
+        """Hand the leadership to another voter; returns when this member leads no more. If that is `ordered`, preference does not
+        undo it soon. Raises NotLeader, ProposalDropped; LeadershipLost, if it is lost meanwhile."""
         replica = self._replica()
         raft = replica.raft
+        if ordered and raft.role is Role.LEADER:
+            await self._note_move(replica, member, ordered=True)
         raft.transfer_leadership(member)
         replica.kick()
         ticks = 2 * self.config.election_ticks
@@ -197,7 +206,8 @@ class Member:
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.copies.sweep()
         await self._recollect()
-        tasks = [asyncio.ensure_future(self.lines.serve()), asyncio.ensure_future(self._keep_time())]
+        parts = self.lines.serve(), self._keep_time(), self._keep_preference()
+        tasks = [asyncio.ensure_future(part) for part in parts]
         if self.founding.found():
             self._run_errand(self._join_group())
         try:
@@ -228,6 +238,41 @@ class Member:
             due_s = max(due_s + period_s, clock())
             if self.replica is not None:
                 self.replica.tick()
+
+    async def _keep_preference(self) -> None:
+        """Have the preferred member lead, once that costs no more than a moment."""
+        now_s, preference = asyncio.get_running_loop().time, self.preference
+        while True:
+            await asyncio.sleep(self.config.preferring.look_s)
+            if self.replica is None:
+                continue
+            moves = self.replica.tail.moves
+            while moves:
+                note = moves.popleft()
+                preference.moved(note.heir, now_s(), ordered=note.ordered)
+            if heir := preference.heir(self.status(), now_s(), self._held_back):
+                try:
+                    await self._prefer(self.replica, heir)
+                except (NotLeader, ProposalDropped, LeadershipLost) as problem:
+                    log.warning("the preferred member does not lead", member=self.config.member, heir=heir, reason=str(problem))
+
+    async def _prefer(self, replica: Replica, heir: str) -> None:
+        """Hand over, once the heir's disk has taken the note of it: a disk that is full or hangs is found before."""
+        log.info("hands over to the preferred member", site=self.config.site, member=self.config.member, heir=heir)
+        await self._note_move(replica, heir, ordered=False)
+        index = replica.raft.entries.committed
+        for _ in range(2 * self.config.election_ticks):
+            progress = replica.raft.leading.progress.get(heir)
+            if replica.raft.role is not Role.LEADER or (progress is not None and progress.match >= index):
+                break
+            await asyncio.sleep(self.config.tick_ms / 1000)
+        else:
+            raise ProposalDropped(f"{heir} has not written down what it was told: is its disk well?")
+        await self.transfer(heir)
+
+    async def _note_move(self, replica: Replica, heir: str, *, ordered: bool) -> None:
+        note, term = pack_note(Note(heir=heir, ordered=ordered)), replica.raft.term
+        await self._proposed(replica, lambda done: replica.propose(Proposal(note, done, term)))
 
     async def _recollect(self) -> None:
         """What the disk says: to which group this member belongs, and what it has of its log."""
@@ -312,6 +357,8 @@ class Member:
                 self.refusals[greeting.member] = str(refusal)
             raise
         self.refusals.pop(greeting.member, None)
+        self.priorities[greeting.member] = greeting.priority
+        self.preference.greeted(greeting.member)
         self._record(greeting)
 
     def receive(self, messages: list[Message]) -> None:

@@ -33,6 +33,7 @@ class Greeting(msgspec.Struct, frozen=True):
     joins: bool = False
     protocol: int = PROTOCOL
     marks: dict[str, Mark] = {}
+    priority: int = 0
 
 
 class Refusal(Exception):

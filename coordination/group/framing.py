@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from coordination.group.founding import Greeting, Refusal
+from coordination.group.values import PRIORITY_MAX
 from coordination.raft.marks import Mark
 from coordination.raft.values import Message
 from tiercel.v1 import group_pb2
@@ -76,6 +77,7 @@ def to_hello(greeting: Greeting) -> group_pb2.GroupHello:
             name: group_pb2.GroupMark(closed=mark.closed, term=mark.term, index=mark.index)
             for name, mark in greeting.marks.items()
         },
+        priority=greeting.priority,
     )
 
 
@@ -91,4 +93,5 @@ def from_hello(hello: group_pb2.GroupHello) -> Greeting:
         hello.joins,
         hello.protocol_version,
         {name: Mark(mark.closed, mark.term, mark.index) for name, mark in hello.marks.items()},
+        min(hello.priority, PRIORITY_MAX),
     )

@@ -21,10 +21,13 @@ class Damaged(ValueError):
 
 
 class Note(msgspec.Struct, frozen=True, array_like=True):
-    """What members know of each other: where they are reached, and which instance each is (see `coordination.group.founding`)."""
+    """What members know of each other: where they are reached, and which instance each is (see `coordination.group.founding`).
+    `heir`: who is about to be made to lead, by an operator's order or by preference (see `coordination.group.preference`)."""
 
     addresses: dict[str, str] = {}
     instances: dict[str, str] = {}
+    heir: str = ""
+    ordered: bool = False
 
 
 class _Packed(msgspec.Struct, array_like=True, gc=False):

@@ -24,7 +24,8 @@ def standing_of(member: "Member") -> Standing:
     peers = tuple(_peer(member, raft, name) for name in raft.group.all)
     waiting = "" if raft.group.all else "it waits to be taken into the group: add it at the leader"
     known = (raft.term, raft.leader, *reach, peers, *counted)  # type: ignore[assignment]
-    return Standing(config.site, config.member, raft.role.value, *known, waiting=waiting, disk_problem=replica.problem)
+    problems = replica.problem, member.preference.waits
+    return Standing(config.site, config.member, raft.role.value, *known, waiting, *problems)
 
 
 def _waits_for(member: "Member") -> str:
@@ -36,10 +37,10 @@ def _waits_for(member: "Member") -> str:
 def _peer(member: "Member", raft: "Raft", name: str) -> PeerStanding:
     entries, is_self = raft.entries, name == member.config.member
     standing = (name, member.addresses.get(name, ""), name in raft.group.voters, is_self or name in member.lines.connected)
-    problem = member.refusals.get(name, "")
+    problem, priority = member.refusals.get(name, ""), member.priorities.get(name, 0)
     if raft.role is not Role.LEADER:
-        return PeerStanding(*standing, problem=problem)
+        return PeerStanding(*standing, problem=problem, priority=priority)
     progress = raft.leading.progress.get(name) or Progress()
     match = entries.stable if is_self else progress.match
     is_copying = name in member.copies.under_way
-    return PeerStanding(*standing, match, entries.last - match, is_self or progress.recent, is_copying, problem)
+    return PeerStanding(*standing, match, entries.last - match, is_self or progress.recent, is_copying, problem, priority)

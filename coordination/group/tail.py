@@ -1,5 +1,6 @@
 """What a member has written for each step of its core: one transaction, whole or not at all. Pure."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,6 +12,8 @@ from coordination.raft.membership import decode_change
 from coordination.raft.values import Entry, EntryKind, Ready, Snapshot, Voters
 from sync.commit import Commit
 from sync.log_errors import LogCorrupt
+
+MOVES_MAX = 16
 
 
 class Proposed(Protocol):
@@ -25,12 +28,14 @@ class Proposed(Protocol):
 @dataclass(slots=True)
 class Tail:
     """The group's log on the disk, once all that is under way is durable: it reaches to `last`, and its entries have `size` bytes
-    together. `book` is what the notes among those applied say."""
+    together. `book` is what the notes among those applied say, `moves` those of them that tell of a move of the leadership, until
+    somebody has looked at them."""
 
     path: object
     last: int = 0
     size: int = 0
     book: Book = field(default_factory=Book)
+    moves: deque[Note] = field(default_factory=lambda: deque(maxlen=MOVES_MAX))
 
     def begin(self, entries: Entries) -> None:
         """As it was found."""
@@ -69,6 +74,9 @@ class Tail:
         except Damaged as damaged:
             raise LogCorrupt(str(self.path), f"entry {entry.index} of its group's log: {damaged}") from damaged
         if isinstance(found, Note):
+            if found.heir:
+                self.moves.append(found)
+                return None
             self.book = self.book.noted(found)
             return None
         return found

@@ -9,6 +9,23 @@ from sync.log_errors import LogFailed
 from sync.values import site_name_problem
 
 SIZES = (1, 3, 5)
+PRIORITY_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Preferring:
+    """How slowly a preferred member comes to lead: it has been here for `here_s` (nothing heard for `silent_s` is a break), lacks
+    no more than `entries_max`, and nothing was moved for `every_s`; after `moves_max` moves within `window_s` nothing is for
+    `window_s`. An operator's order holds for `ordered_s`."""
+
+    look_s: float = 1.0
+    here_s: float = 30.0
+    silent_s: float = 5.0
+    entries_max: int = 64
+    every_s: float = 60.0
+    moves_max: int = 3
+    window_s: float = 600.0
+    ordered_s: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +35,8 @@ class GroupConfig:
 
     A member that `joins` founds no group: it waits to be taken into one. A leader that is silent for `election_ticks` to twice
     that is replaced: 400 to 800 ms. The log of the group keeps `keep_entries` (at most `keep_bytes`) of what is applied, for
-    members that are a little behind; it is cut when it holds `compact_entries` or `compact_bytes` more.
+    members that are a little behind; it is cut when it holds `compact_entries` or `compact_bytes` more. Who has the highest
+    `priority` leads when it can.
     """
 
     site: str
@@ -37,6 +55,8 @@ class GroupConfig:
     compact_bytes: int = 16 << 20
     copies_s_max: float = 600.0
     """So long a copy of the log may be under way to a member, and holds back what is cut."""
+    priority: int = 0
+    preferring: Preferring = Preferring()
 
     def __post_init__(self) -> None:
         if problem := self.problem():
@@ -54,6 +74,8 @@ class GroupConfig:
             return f"two members have the same address: {', '.join(sorted(self.peers.values()))}"
         if self.tick_ms < 1 or min(self.compact_entries, self.keep_bytes, self.compact_bytes) < 1 or self.keep_entries < 0:
             return "the settings of a group are positive numbers"
+        if not 0 <= self.priority <= PRIORITY_MAX:
+            return f"priority {self.priority}: allowed are 0 to {PRIORITY_MAX}"
         return ""
 
     def founding_problem(self) -> str:
@@ -102,13 +124,14 @@ class PeerStanding:
     recent: bool = False
     copying: bool = False
     problem: str = ""
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
     """A member at this moment. `peers` has all of the group, but match and lag at the leader alone. Counted since its start:
     messages that its full queues `dropped`, and those that were `refused`, by reason. `waiting`: why it takes no part yet;
-    `disk_problem`: why its disk takes nothing."""
+    `disk_problem`: why its disk takes nothing; `preferring`: at the leader, why it leads though another one is preferred."""
 
     site: str
     member: str
@@ -124,3 +147,4 @@ class Standing:
     refused: Mapping[str, int] = field(default_factory=dict)
     waiting: str = ""
     disk_problem: str = ""
+    preferring: str = ""

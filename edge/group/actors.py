@@ -36,9 +36,11 @@ class Lead:
 class MemberThread:
     """One member. All methods but the thread's own are for the loop of `serve`."""
 
-    def __init__(self, config: GroupConfig, event_log: EventLog, join: Callable[[grpc.aio.Server], None]) -> None:
+    def __init__(
+        self, config: GroupConfig, event_log: EventLog, join: Callable[[grpc.aio.Server], None], held_back: Callable[[str], str]
+    ) -> None:
         self.config = config
-        self._member = Member(config, event_log, join=join)
+        self._member = Member(config, event_log, join=join, held_back=held_back)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None

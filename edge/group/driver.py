@@ -77,7 +77,7 @@ class GroupNode:
         self.standing: Standing | None = None
         self.advertised = {box.node: box.advertise}
         self.values: dict[str, members_pb2.ValuesLacking] = {}
-        self.member = MemberThread(group_config(config, box), self.log, self._join_peers)
+        self.member = MemberThread(group_config(config, box), self.log, self._join_peers, self._held_back)
         self._upkeep = Upkeep(config.tls, self._renewed if config.renews else None)
         self.look = self._upkeep.look
         self.damaged: asyncio.Future[None]
@@ -231,6 +231,13 @@ class GroupNode:
         """What each box lacks of large values, as it told last."""
         return self.values | ({} if self.repair.shown is None else {self.box.node: self.repair.shown})
 
+    def _held_back(self, name: str) -> str:
+        """Why a box had better not lead, as it has told of late; from the member's thread."""
+        said = self.values.get(name)
+        if said is None:
+            return f"{name} has not told yet which large values it lacks"
+        return f"{name} lacks {said.missing:,} large values" if said.missing else said.problem
+
     async def status(self) -> EdgeStatus:
         """The site as this box knows it."""
         members = await self.members()
@@ -339,7 +346,7 @@ class _Entrance:
 
 def group_config(config: EdgeConfig, box: Box) -> GroupConfig:
     """The settings of the member."""
-    usual = GroupConfig(config.site, box.node, box.peers, box.listen, box.joins, config.tls)
+    usual = GroupConfig(config.site, box.node, box.peers, box.listen, box.joins, config.tls, priority=box.priority)
     return replace(usual, tick_ms=max(1, box.election_ms // usual.election_ticks))
 
 

@@ -35,6 +35,7 @@ def view_of(
             *_values_of(values.get(peer.name)),
             adding.get(peer.name, ""),
             peer.problem,
+            peer.priority,
         )
         for peer in standing.peers
     ]
@@ -50,6 +51,7 @@ def view_of(
         standing.waiting,
         standing.dropped,
         dict(standing.refused),
+        standing.preferring,
     )
 
 
@@ -73,6 +75,7 @@ def load_of(standing: Standing, values: Mapping[str, members_pb2.ValuesLacking] 
             here=peer.name == standing.member or peer.recent,
             lag=max(0, peer.lag),
             values_missing=values[peer.name].missing if peer.name in values else None,
+            priority=peer.priority,
         )
         for peer in standing.peers
     ]

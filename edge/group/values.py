@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from coordination.group.values import PRIORITY_MAX
 from sync.listen import check_address
 from sync.values import site_name_problem
 
@@ -15,7 +16,7 @@ WILDCARDS = ("0.0.0.0", "[::]", "::", "")
 class Box:
     """`peers`: where each member is reached by the others, this one too. `listen`: where this one takes them, if that is another
     address. `advertise`: where agents reach this box. One that `joins` founds no group and waits to be taken into one. A leader
-    that is silent for `election_ms` to twice that is replaced."""
+    that is silent for `election_ms` to twice that is replaced. Who has the highest `priority` leads when it can."""
 
     node: str
     peers: Mapping[str, str]
@@ -23,6 +24,7 @@ class Box:
     listen: str = ""
     joins: bool = False
     election_ms: int = ELECTION_MS
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Asked:
     listen: str = ""
     is_secured: bool = False
     election_ms: int = ELECTION_MS
+    priority: int = 0
 
 
 def box_of(asked: Asked) -> Box | None:
@@ -63,7 +66,9 @@ def box_of(asked: Asked) -> Box | None:
     if not ELECTION_MS_MIN <= asked.election_ms <= ELECTION_MS_MAX:
         allowed = f"{ELECTION_MS_MIN} to {ELECTION_MS_MAX} milliseconds, the same on each node"
         raise ValueError(f"--election-timeout {asked.election_ms}: allowed are {allowed}")
-    return Box(asked.node, peers, _advertised(asked), asked.peer_listen, asked.join, asked.election_ms)
+    if not 0 <= asked.priority <= PRIORITY_MAX:
+        raise ValueError(f"--priority {asked.priority}: allowed are 0 to {PRIORITY_MAX}; the highest leads when it can")
+    return Box(asked.node, peers, _advertised(asked), asked.peer_listen, asked.join, asked.election_ms, asked.priority)
 
 
 def peers_of(text: str) -> dict[str, str]:
@@ -91,6 +96,8 @@ def _check_alone(asked: Asked) -> None:
         raise ValueError(f"{said[0]} without --peers: a site of one node has no peers. Name all nodes: --peers a=host:port,b=...")
     if asked.election_ms != ELECTION_MS:
         raise ValueError("--election-timeout without --peers: a site of one node elects nobody")
+    if asked.priority:
+        raise ValueError("--priority without --peers: a site of one node is always led by it")
 
 
 def _advertised(asked: Asked) -> str:

@@ -12,7 +12,7 @@ class MemberView(msgspec.Struct):
     entries of the group's log that it lacks, -1 if the box that tells does not know; `here`: was it heard of late?
     `values_missing`: large values that it lacks and another box holds, -1 if it has not told; `values_unheld`: those that its log
     names and no box holds. `waiting`: what it waits for that is being added. `problem`: why the box that tells does not listen to
-    it."""
+    it. Who has the highest `priority` leads when it can."""
 
     node: str
     kind: str
@@ -28,10 +28,12 @@ class MemberView(msgspec.Struct):
     values_problem: str = ""
     waiting: str = ""
     problem: str = ""
+    priority: int = 0
 
 
 class MembersView(msgspec.Struct):
-    """The boxes of a site, as `node` sees them. `waiting`: why it takes no part yet; empty if it does."""
+    """The boxes of a site, as `node` sees them. `waiting`: why it takes no part yet; empty if it does. `preferring`:
+    why the one that leads does so though another one is preferred."""
 
     site: str
     node: str
@@ -44,6 +46,7 @@ class MembersView(msgspec.Struct):
     waiting: str = ""
     dropped: int = 0
     refused: dict[str, int] = {}
+    preferring: str = ""
 
 
 class EdgeStatus(msgspec.Struct):

@@ -65,13 +65,15 @@ class Reseeding(msgspec.Struct):
 
 class BoxStanding(msgspec.Struct):
     """A box of a site of several: does it vote, was it heard of late, how many entries of the group's log does it
-    lack, and how many large values that another one holds (-1: it has not told)?"""
+    lack, and how many large values that another one holds (-1: it has not told)? Who has the highest
+    `priority` leads when it can."""
 
     node: str
     voter: bool
     here: bool
     lag: int
     values_missing: int = -1
+    priority: int = 0
 
 
 class GroupStanding(msgspec.Struct):

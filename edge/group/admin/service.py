@@ -81,7 +81,7 @@ class Admin:
                 return await self._remove(change, standing)
             case "transfer":
                 _check(transfer_problem(standing, change.node))
-                await self._transfer(change.node)
+                await self._transfer(change.node, ordered=True)
                 return f"{change.node} leads the site {standing.site}"
         raise Refused(f"{change.what!r} is none; allowed: add, remove, transfer")
 
@@ -191,8 +191,8 @@ class Admin:
     async def _changed(self, change: Change, address: str = "") -> None:
         await asyncio.wait_for(self._node.member.ask(lambda member: member.change(change, address)), CHANGE_S_MAX)
 
-    async def _transfer(self, target: str) -> None:
-        await asyncio.wait_for(self._node.member.ask(lambda member: member.transfer(target)), CHANGE_S_MAX)
+    async def _transfer(self, target: str, *, ordered: bool = False) -> None:
+        await asyncio.wait_for(self._node.member.ask(lambda member: member.transfer(target, ordered=ordered)), CHANGE_S_MAX)
 
 
 _UNHEARD = "has not been heard: is it started, with --join, and under a name that was never used with another disk?"

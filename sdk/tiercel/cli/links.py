@@ -40,10 +40,11 @@ def print_members(found: dict[str, Any]) -> None:
     columns = "site", "asked", "role", "term", "leader", "committed", "applied"
     row = found["site"], found["node"], found["role"], found["term"], found["leader"] or "unknown", found["commit"]
     Table(columns, [(*row, found["applied"])]).print()
-    table = Table(("node", "kind", "state", "lacks", "large values", "reached by nodes", "reached by agents"))
+    preferred = _preferred(found)
+    table = Table(("node", "kind", "state", *preferred, "lacks", "large values", "reached by nodes", "reached by agents"))
     for member in found["members"]:
         lacks = "" if member["lag"] < 0 else f"{member['lag']:,} entries"
-        state = member["node"], member["kind"], _box(member), lacks, _values(member)
+        state = member["node"], member["kind"], _box(member), *(member[each] for each in preferred), lacks, _values(member)
         table.rows.append((*state, member["address"], member["advertise"]))
     table.print()
     for member in found["members"]:
@@ -53,14 +54,19 @@ def print_members(found: dict[str, Any]) -> None:
             note(f"{member['node']} fetches no large values just now: {problem}")
     if unheld := max((member.get("values_unheld", 0) for member in found["members"]), default=0):
         note(f"{unheld:,} large values that the log names are held by no node: made at other sites, or lost")
-    if found["waiting"]:
-        note(found["waiting"])
+    for why in (found["waiting"], found.get("preferring", "")):
+        if why:
+            note(why)
     for member in found["members"]:
         if problem := member.get("problem"):
             note(problem)
     if found["refused"]:
         said = ", ".join(f"{code} {count}" for code, count in sorted(found["refused"].items()))
         note(f"messages refused by this node: {said}")
+
+
+def _preferred(found: dict[str, Any]) -> tuple[str, ...]:
+    return ("priority",) if any(member.get("priority") for member in found["members"]) else ()
 
 
 def _values(member: dict[str, Any]) -> str:
@@ -82,11 +88,13 @@ def _box(member: dict[str, Any]) -> str:
 
 def print_group(found: dict[str, Any]) -> None:
     """The boxes of a site, as the cloud was told."""
-    table = Table(("node", "kind", "state", "lacks", "large values"))
+    preferred = _preferred(found)
+    table = Table(("node", "kind", "state", *preferred, "lacks", "large values"))
     for member in found["members"]:
-        state = "leads" if member["node"] == found["leader"] else "here" if member["here"] else "silent"
+        word = "leads" if member["node"] == found["leader"] else "here" if member["here"] else "silent"
         kind = "voter" if member["voter"] else "learner"
-        table.rows.append((member["node"], kind, state, f"{member['lag']:,} entries", _values(member)))
+        state = word, *(member[each] for each in preferred)
+        table.rows.append((member["node"], kind, *state, f"{member['lag']:,} entries", _values(member)))
     table.print()
 
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tiercel/v1/group.proto\x12\ntiercel.v1\"\x95\x01\n\x0cGroupMessage\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.tiercel.v1.GroupHelloH\x00\x12\'\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x16.tiercel.v1.GroupFrameH\x00\x12+\n\x07refused\x18\x03 \x01(\x0b\x32\x18.tiercel.v1.GroupRefusedH\x00\x42\x06\n\x04kind\"\xe3\x02\n\nGroupHello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0c\n\x04site\x18\x02 \x01(\t\x12\x0e\n\x06member\x18\x03 \x01(\t\x12\x10\n\x08instance\x18\x04 \x01(\t\x12\r\n\x05group\x18\x05 \x01(\t\x12\x36\n\x08\x66ounders\x18\x06 \x03(\x0b\x32$.tiercel.v1.GroupHello.FoundersEntry\x12\r\n\x05peers\x18\x07 \x03(\t\x12\r\n\x05joins\x18\x08 \x01(\x08\x12\x30\n\x05marks\x18\t \x03(\x0b\x32!.tiercel.v1.GroupHello.MarksEntry\x1a/\n\rFoundersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x43\n\nMarksEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.tiercel.v1.GroupMark:\x02\x38\x01\"8\n\tGroupMark\x12\x0e\n\x06\x63losed\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\r\n\x05index\x18\x03 \x01(\x04\"(\n\nGroupFrame\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0c\n\x04more\x18\x02 \x01(\x08\",\n\x0cGroupRefused\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"p\n\x0eInstallMessage\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x19.tiercel.v1.InstallHeaderH\x00\x12)\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x18.tiercel.v1.InstallChunkH\x00\x42\x06\n\x04kind\"e\n\rInstallHeader\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x16.tiercel.v1.GroupHello\x12\x0f\n\x07message\x18\x02 \x01(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\"+\n\x0cInstallChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x02 \x01(\r\"\x1f\n\x0cInstallReply\x12\x0f\n\x07problem\x18\x01 \x01(\t2\x95\x01\n\x0cGroupService\x12\x42\n\x08\x43onverse\x12\x18.tiercel.v1.GroupMessage\x1a\x18.tiercel.v1.GroupMessage(\x01\x30\x01\x12\x41\n\x07Install\x12\x1a.tiercel.v1.InstallMessage\x1a\x18.tiercel.v1.InstallReply(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16tiercel/v1/group.proto\x12\ntiercel.v1\"\x95\x01\n\x0cGroupMessage\x12\'\n\x05hello\x18\x01 \x01(\x0b\x32\x16.tiercel.v1.GroupHelloH\x00\x12\'\n\x05\x66rame\x18\x02 \x01(\x0b\x32\x16.tiercel.v1.GroupFrameH\x00\x12+\n\x07refused\x18\x03 \x01(\x0b\x32\x18.tiercel.v1.GroupRefusedH\x00\x42\x06\n\x04kind\"\x87\x03\n\nGroupHello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0c\n\x04site\x18\x02 \x01(\t\x12\x0e\n\x06member\x18\x03 \x01(\t\x12\x10\n\x08instance\x18\x04 \x01(\t\x12\r\n\x05group\x18\x05 \x01(\t\x12\x36\n\x08\x66ounders\x18\x06 \x03(\x0b\x32$.tiercel.v1.GroupHello.FoundersEntry\x12\r\n\x05peers\x18\x07 \x03(\t\x12\r\n\x05joins\x18\x08 \x01(\x08\x12\x30\n\x05marks\x18\t \x03(\x0b\x32!.tiercel.v1.GroupHello.MarksEntry\x12\x15\n\x08priority\x18\n \x01(\rH\x00\x88\x01\x01\x1a/\n\rFoundersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x43\n\nMarksEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.tiercel.v1.GroupMark:\x02\x38\x01\x42\x0b\n\t_priority\"8\n\tGroupMark\x12\x0e\n\x06\x63losed\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\r\n\x05index\x18\x03 \x01(\x04\"(\n\nGroupFrame\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0c\n\x04more\x18\x02 \x01(\x08\",\n\x0cGroupRefused\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"p\n\x0eInstallMessage\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x19.tiercel.v1.InstallHeaderH\x00\x12)\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x18.tiercel.v1.InstallChunkH\x00\x42\x06\n\x04kind\"e\n\rInstallHeader\x12%\n\x05hello\x18\x01 \x01(\x0b\x32\x16.tiercel.v1.GroupHello\x12\x0f\n\x07message\x18\x02 \x01(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0e\n\x06sha256\x18\x04 \x01(\x0c\"+\n\x0cInstallChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\r\n\x05\x63rc32\x18\x02 \x01(\r\"\x1f\n\x0cInstallReply\x12\x0f\n\x07problem\x18\x01 \x01(\t2\x95\x01\n\x0cGroupService\x12\x42\n\x08\x43onverse\x12\x18.tiercel.v1.GroupMessage\x1a\x18.tiercel.v1.GroupMessage(\x01\x30\x01\x12\x41\n\x07Install\x12\x1a.tiercel.v1.InstallMessage\x1a\x18.tiercel.v1.InstallReply(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,25 +38,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GROUPMESSAGE']._serialized_start=39
   _globals['_GROUPMESSAGE']._serialized_end=188
   _globals['_GROUPHELLO']._serialized_start=191
-  _globals['_GROUPHELLO']._serialized_end=546
-  _globals['_GROUPHELLO_FOUNDERSENTRY']._serialized_start=430
-  _globals['_GROUPHELLO_FOUNDERSENTRY']._serialized_end=477
-  _globals['_GROUPHELLO_MARKSENTRY']._serialized_start=479
-  _globals['_GROUPHELLO_MARKSENTRY']._serialized_end=546
-  _globals['_GROUPMARK']._serialized_start=548
-  _globals['_GROUPMARK']._serialized_end=604
-  _globals['_GROUPFRAME']._serialized_start=606
-  _globals['_GROUPFRAME']._serialized_end=646
-  _globals['_GROUPREFUSED']._serialized_start=648
-  _globals['_GROUPREFUSED']._serialized_end=692
-  _globals['_INSTALLMESSAGE']._serialized_start=694
-  _globals['_INSTALLMESSAGE']._serialized_end=806
-  _globals['_INSTALLHEADER']._serialized_start=808
-  _globals['_INSTALLHEADER']._serialized_end=909
-  _globals['_INSTALLCHUNK']._serialized_start=911
-  _globals['_INSTALLCHUNK']._serialized_end=954
-  _globals['_INSTALLREPLY']._serialized_start=956
-  _globals['_INSTALLREPLY']._serialized_end=987
-  _globals['_GROUPSERVICE']._serialized_start=990
-  _globals['_GROUPSERVICE']._serialized_end=1139
+  _globals['_GROUPHELLO']._serialized_end=582
+  _globals['_GROUPHELLO_FOUNDERSENTRY']._serialized_start=453
+  _globals['_GROUPHELLO_FOUNDERSENTRY']._serialized_end=500
+  _globals['_GROUPHELLO_MARKSENTRY']._serialized_start=502
+  _globals['_GROUPHELLO_MARKSENTRY']._serialized_end=569
+  _globals['_GROUPMARK']._serialized_start=584
+  _globals['_GROUPMARK']._serialized_end=640
+  _globals['_GROUPFRAME']._serialized_start=642
+  _globals['_GROUPFRAME']._serialized_end=682
+  _globals['_GROUPREFUSED']._serialized_start=684
+  _globals['_GROUPREFUSED']._serialized_end=728
+  _globals['_INSTALLMESSAGE']._serialized_start=730
+  _globals['_INSTALLMESSAGE']._serialized_end=842
+  _globals['_INSTALLHEADER']._serialized_start=844
+  _globals['_INSTALLHEADER']._serialized_end=945
+  _globals['_INSTALLCHUNK']._serialized_start=947
+  _globals['_INSTALLCHUNK']._serialized_end=990
+  _globals['_INSTALLREPLY']._serialized_start=992
+  _globals['_INSTALLREPLY']._serialized_end=1023
+  _globals['_GROUPSERVICE']._serialized_start=1026
+  _globals['_GROUPSERVICE']._serialized_end=1175
 # @@protoc_insertion_point(module_scope)

@@ -102,6 +102,7 @@ class GroupHello(_message.Message):
     PEERS_FIELD_NUMBER: _builtins.int
     JOINS_FIELD_NUMBER: _builtins.int
     MARKS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     site: _builtins.str
     member: _builtins.str
@@ -111,6 +112,8 @@ class GroupHello(_message.Message):
     """Which group it belongs to; empty: none yet."""
     joins: _builtins.bool
     """It waits to be taken into a group, and founds none."""
+    priority: _builtins.int
+    """Of two that could lead as well the higher one does; 0 to 100."""
     @_builtins.property
     def founders(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Of a group that is founded: the instances of those who founded it."""
@@ -135,12 +138,15 @@ class GroupHello(_message.Message):
         peers: _abc.Iterable[_builtins.str] | None = ...,
         joins: _builtins.bool = ...,
         marks: _abc.Mapping[_builtins.str, Global___GroupMark] | None = ...,
+        priority: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "priority", b"priority"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["founders", b"founders", "group", b"group", "instance", b"instance", "joins", b"joins", "marks", b"marks", "member", b"member", "peers", b"peers", "protocol_version", b"protocol_version", "site", b"site"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "founders", b"founders", "group", b"group", "instance", b"instance", "joins", b"joins", "marks", b"marks", "member", b"member", "peers", b"peers", "priority", b"priority", "protocol_version", b"protocol_version", "site", b"site"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
+    _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
 
 Global___GroupHello: _TypeAlias = GroupHello  # noqa: Y015
 

@@ -597,6 +597,7 @@ class GroupMember(_message.Message):
     HERE_FIELD_NUMBER: _builtins.int
     LAG_FIELD_NUMBER: _builtins.int
     VALUES_MISSING_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     voter: _builtins.bool
     here: _builtins.bool
@@ -605,6 +606,8 @@ class GroupMember(_message.Message):
     """Entries of the group's log that it lacks."""
     values_missing: _builtins.int
     """Large values that it lacks and another box holds; not set if it has not told."""
+    priority: _builtins.int
+    """Of two that could lead as well the higher one does."""
     def __init__(
         self,
         *,
@@ -613,10 +616,11 @@ class GroupMember(_message.Message):
         here: _builtins.bool = ...,
         lag: _builtins.int = ...,
         values_missing: _builtins.int | None = ...,
+        priority: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_values_missing", b"_values_missing", "values_missing", b"values_missing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_values_missing", b"_values_missing", "here", b"here", "lag", b"lag", "node", b"node", "values_missing", b"values_missing", "voter", b"voter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_values_missing", b"_values_missing", "here", b"here", "lag", b"lag", "node", b"node", "priority", b"priority", "values_missing", b"values_missing", "voter", b"voter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__values_missing: _TypeAlias = _typing.Literal["values_missing"]  # noqa: Y015
     _WhichOneofArgType__values_missing: _TypeAlias = _typing.Literal["_values_missing", b"_values_missing"]  # noqa: Y015

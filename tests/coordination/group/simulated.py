@@ -119,6 +119,7 @@ class Box:
     boots: int = 0
     joins: bool = False
     retired: bool = False
+    priority: int = 0
     log: SimulatedLog = field(init=False)
     member: Member = field(init=False)
     trap: str = ""  # What it dies of as soon as it is durable.
@@ -232,7 +233,8 @@ class World:
         self.watch.wrote(box.name, box.log.found())
         box.log.wrote = partial(self._wrote, box)
         peers = {each.name: f"{each.name}:1" for each in self.present}
-        config = GroupConfig(SITE, box.name, peers, joins=box.joins, **dict(self.sky.settings))  # type: ignore[arg-type]
+        told: dict[str, Any] = {"joins": box.joins, "priority": box.priority, **dict(self.sky.settings)}
+        config = GroupConfig(SITE, box.name, peers, **told)
         box.member = Member(config, box.log, chance=random.Random(f"{self.seed}/{box.name}/{box.boots}"))  # type: ignore[arg-type]
         box.member.lines = SimulatedLines(self, box)  # type: ignore[assignment]
         box.serves = asyncio.Event()

@@ -5,7 +5,7 @@ import contextlib
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coordination.raft.values import Change, NotLeader, ProposalDropped
 from sync.log_errors import LogError
@@ -29,7 +29,7 @@ class Weather:
     write_s: float = 0.002
     asked_per_s: float = 8.0
     ambushes: tuple[str, ...] = ("vote", "copy")
-    settings: tuple[tuple[str, int], ...] = (("keep_entries", 20), ("compact_entries", 60))
+    settings: tuple[tuple[str, Any], ...] = (("keep_entries", 20), ("compact_entries", 60))
 
 
 class Faults:

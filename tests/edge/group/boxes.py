@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +42,7 @@ class Site:
         self.peers = {name: f"127.0.0.1:{port}" for name, port in zip("abcdefg", ports[:7], strict=True)}
         self.gateways = {name: f"127.0.0.1:{port}" for name, port in zip("abcdefg", ports[7:14], strict=True)}
         self.links, self.api_port = f"127.0.0.1:{ports[14]}", ports[15]
+        self.priorities: dict[str, int] = {}
         self.routes: dict[tuple[str, str], str] = {}  # By which another address one box reaches another.
         self.running: dict[str, Running] = {}
         self.cloud: GlobalPlanner | None = None
@@ -54,7 +55,7 @@ class Site:
 
     def config(self, name: str, names: str = "", *, joins: bool = False) -> EdgeConfig:
         peers = {each: self.routes.get((name, each), self.peers[each]) for each in names or self.names}
-        box = Box(name, peers, self.gateways[name], joins=joins)
+        box = Box(name, peers, self.gateways[name], joins=joins, priority=self.priorities.get(name, 0))
         config = EdgeConfig(SITE, self.place / name, self.run_dir, self.links, self.gateways[name], box=box)
         return replace(config, **self.settings)
 
@@ -157,10 +158,13 @@ async def eventually(look: Callable[[], Any], within_s: float = PATIENCE_S) -> A
 
 
 @contextlib.asynccontextmanager
-async def site(place: Path, names: str = "abc", **settings: Any) -> AsyncIterator[Site]:
+async def site(
+    place: Path, names: str = "abc", priorities: Mapping[str, int] | None = None, **settings: Any
+) -> AsyncIterator[Site]:
     """A site whose boxes all run."""
     run_dir = Path(tempfile.mkdtemp(prefix="tcl-", dir="/tmp"))
     boxes = Site(place, run_dir, names, **settings)
+    boxes.priorities = dict(priorities or {})
     try:
         for name in names:
             await boxes.start(name)

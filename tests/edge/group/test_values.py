@@ -57,6 +57,9 @@ def test_without_peers_it_is_a_site_of_one_node() -> None:
         ({"peers": ""}, "--node without --peers"),
         ({"election_ms": 99}, "--election-timeout 99: allowed are 100 to 10000 milliseconds"),
         ({"election_ms": 10_001}, "--election-timeout 10001"),
+        ({"priority": 101}, "--priority 101: allowed are 0 to 100"),
+        ({"priority": -1}, "--priority -1"),
+        ({"peers": "", "node": "", "priority": 5}, "--priority without --peers"),
         ({"peers": "", "node": "", "election_ms": 1_000}, "--election-timeout without --peers"),
     ],
 )
