@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
@@ -175,7 +175,7 @@ class World:
 
     # Telling a story ----------------------------------------------------------------------------------------------------
 
-    def tell(self, duration_s: float = 60.0) -> "World":
+    def tell(self, duration_s: float = 60.0) -> Self:
         """Raises Broken."""
         asyncio.set_event_loop(self.loop)
         try:

@@ -13,7 +13,7 @@ from coordination.group.framing import from_hello, to_hello
 from coordination.group.packing import Note, pack_note, unpack
 from coordination.group.preference import Preference
 from coordination.group.values import GroupConfig, PeerStanding, Preferring, Standing
-from tests.coordination.group.simulated_preference import Preferred
+from tests.coordination.group.simulated_preference import FullDisk, Preferred
 from tiercel.v1 import group_pb2
 
 LIMITS = Preferring()
@@ -197,3 +197,14 @@ def test_the_preferred_leads_in_the_end(seed: int) -> None:
     world = Preferred(seed, {"b": 5, "c": 9}).tell(10.0)
     assert (world.ending, len(world.acked) > 100) == ("c", True)
     assert Preferred(seed, {}).tell(10.0).ending in ("a", "b")
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_who_cannot_write_is_not_handed_to(seed: int) -> None:
+    """The note of the move, which the others write, does not get to c's disk: the leader leads on, in its term. When there is
+    room, c leads."""
+    world = FullDisk(seed).tell(30.0)
+    before, full, after_it = world.led
+    assert (before[:2], world.held_up[1]) == (full[:2], 0)
+    assert full[2] > before[2]
+    assert after_it[1] == "c"
