@@ -11,7 +11,7 @@ from cloud.inputs import UNHEARD, SiteLoads
 from cloud.negotiations import Negotiation
 from cloud.views import CacheView
 from coordination.auction.quotes import Quotes
-from coordination.presence import Change
+from coordination.presence import DRAINING, SILENT, Change
 from sync.link.standing import GroupStanding
 from sync.values import SiteId
 from workflow.events import AgentDeparted, AgentRegistered
@@ -34,6 +34,12 @@ class FleetAgent(msgspec.Struct):
     health: str = "ok"
     open_until_ms: int = 0
     changes: list[Change] = []  # As its site's log tells them: came, unreachable, left.
+    draining: bool = False  # As its site last told.
+
+    @property
+    def takes_work(self) -> bool:
+        """Unreachable is not dead, but no promise either; one that drains ends what it has in hand and gets no more."""
+        return self.state == "available" and not self.draining
 
     def offers(self, capability: str) -> bool:
         """Can it do that? `@name` stands for the agent itself."""
@@ -69,7 +75,7 @@ class SiteDrain(msgspec.Struct, array_like=True):
 class Site:
     """One site. `linked_since_ms` is when its link last went up or down (UTC); `open_tasks` counts what it was released.
 
-    `capabilities` (with how many agents have each) and `capacity` are those of the agents that are available.
+    `capabilities` (with how many agents have each) and `capacity` are those of the agents that take work.
     """
 
     id: SiteId
@@ -127,6 +133,11 @@ class Site:
         """Agents that could do it and are unreachable: they may come back."""
         return [agent for agent in self.agents.values() if agent.state == "unreachable" and agent.offers(capability)]
 
+    def draining(self, capability: str) -> list[str]:
+        """Agents that could do it, but have said that they stop."""
+        agents = self.agents.values()
+        return [agent.id for agent in agents if agent.state == "available" and agent.draining and agent.offers(capability)]
+
 
 @dataclass(slots=True)
 class Fleet:
@@ -159,14 +170,17 @@ class Fleet:
             entry.linked, entry.linked_since_ms = False, wall_ms
 
     def note_loads(self, loads: SiteLoads) -> None:
-        """Telemetry: how busy the site and its agents are."""
+        """Telemetry: how busy the site and its agents are, and which of them take no more work."""
         entry = self.site(loads.site)
         entry.ready_tasks, entry.running_tasks, entry.cache, entry.group = loads.ready, loads.running, loads.cache, loads.group
         entry.negotiations, entry.refused, entry.quotes = loads.negotiations, dict(loads.refused), loads.quotes
         for name, agent in entry.agents.items():
             load = loads.agents.get(name, UNHEARD)
             agent.running, agent.health, agent.open_until_ms = load[:3]
+            # Out of sight it is as it was last seen.
+            agent.draining = load.state == DRAINING or (agent.draining and load.state == SILENT)
             entry.heard.setdefault(name, Heard()).note(load, loads.at_ms)
+        self._count(entry)
 
     def evolve(self, site: str, event: object, time_ms: int = 0) -> None:
         """Fold what a site's log says of its agents."""
@@ -179,7 +193,7 @@ class Fleet:
                 entry.agents[agent] = came
             case AgentDeparted(agent, reason):
                 if (known := entry.agents.get(agent)) is not None:
-                    known.state, known.since, known.running = reason, time_ms, 0
+                    known.state, known.since, known.running, known.draining = reason, time_ms, 0, False
                     known.health, known.open_until_ms = "ok", 0
                     known.changes = noted(known.changes, f"offline.{reason}", time_ms)
             case _:
@@ -196,14 +210,13 @@ class Fleet:
     def _count(self, entry: Site) -> None:
         capabilities: dict[str, int] = {}
         for agent in entry.agents.values():
-            # Unreachable is not dead, but no promise either: no new work goes to its site for its sake until it is back.
-            if agent.state == "available":
+            if agent.takes_work:  # Of others: no new work goes to their site for their sake until they are back.
                 for capability in (*agent.capabilities, f"@{agent.id}"):
                     capabilities[capability] = capabilities.get(capability, 0) + 1
         if capabilities.keys() != entry.capabilities.keys():
             self.version += 1
         entry.capabilities = capabilities
-        entry.capacity = sum(agent.capacity for agent in entry.agents.values() if agent.state == "available")
+        entry.capacity = sum(agent.capacity for agent in entry.agents.values() if agent.takes_work)
 
     def save(self) -> bytes:
         """What the logs have told, as bytes; links are of the moment and not kept."""

@@ -169,6 +169,9 @@ def _unable(task: TaskPlan, capability: str, sites: list[Site]) -> Unplaceable:
     silent = [(site.id, agent) for site in sites for agent in site.silent(capability)]
     if silent:
         return Unplaceable(f"task {task.id}: {what} to come back; unreachable: {described(silent)}")
+    draining = sorted(f"{name} at {site.id}" for site in sites for name in site.draining(capability))
+    if draining:
+        return Unplaceable(f"task {task.id}: {what} that takes work; being stopped: {', '.join(draining[:NAMED_MAX])}")
     return Unplaceable(f"task {task.id}: {what}; no site has one")
 
 

@@ -7,7 +7,7 @@ from itertools import islice
 import msgspec
 
 from cloud.conditions import members
-from cloud.fleet import Fleet, FleetAgent, Site, described
+from cloud.fleet import NAMED_MAX, Fleet, FleetAgent, Site, described
 from cloud.reports import UNSAID, reports_of
 from cloud.runs import Run
 from cloud.views import FailureView, TaskProgressView, TaskView
@@ -190,7 +190,9 @@ def _set_state(view: TaskView, fragment: Fragment, task: int, site: str, entry: 
             view.waits_for = f"a free agent with {wanted} at {site}"
         else:
             silent: list[tuple[str, FleetAgent]] = [(site, agent) for agent in entry.silent(wanted)]
-            view.waits_for = f"an agent with {wanted}: " + (f"unreachable: {described(silent)}" if silent else f"none at {site}")
+            draining = ", ".join(entry.draining(wanted)[:NAMED_MAX])
+            stopping = f"being stopped: {draining}" if draining else f"none at {site}"
+            view.waits_for = f"an agent with {wanted}: " + (f"unreachable: {described(silent)}" if silent else stopping)
     elif state == BLOCKED or is_lacking(fragment, task):
         view.state = NAMES[BLOCKED]
         view.waits_for = f"resources that others hold: {', '.join(name for name, _ in plan.resources)}"

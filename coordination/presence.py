@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+DRAINING, SILENT = "online.draining", "online.silent"
 ONLINE = ("idle", "working", "full", "failing", "draining", "silent")
 OFFLINE = ("unreachable", "left")
 CHANGES_KEPT = 32
@@ -39,9 +40,9 @@ def state_of(facts: Facts) -> str:
     if not facts.present:
         return f"offline.{facts.reason if facts.reason in OFFLINE else 'unreachable'}"
     if not facts.connected:
-        return "online.silent"
+        return SILENT
     if facts.draining:
-        return "online.draining"
+        return DRAINING
     if facts.failing:
         return "online.failing"
     if facts.load >= facts.capacity:

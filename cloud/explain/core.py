@@ -155,6 +155,8 @@ def _described(agent: FleetAgent) -> str:
     if agent.state != "available":
         return f"{agent.id} is {agent.state}"
     health = "" if agent.health == "ok" else f", {agent.health}"
+    if agent.draining:
+        return f"{agent.id} is being stopped and gets no more"
     return f"{agent.id} has {agent.running} of {agent.capacity} in hand{health}"
 
 

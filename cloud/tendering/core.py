@@ -126,7 +126,7 @@ class Tendering:
 
 
 def _yard(site: Site) -> Yard:
-    """The site's agents as it tells of them: those that are there, and that failures do not keep from work."""
+    """The site's agents as it tells of them: those that take work, and that failures do not keep from it."""
     workers = tuple(
         Worker(
             agent.id,
@@ -136,7 +136,7 @@ def _yard(site: Site) -> Yard:
             _cost(agent.labels),
         )
         for name, agent in sorted(site.agents.items())
-        if agent.state == "available" and agent.health != "open"
+        if agent.takes_work and agent.health != "open"
     )
     return Yard(site.id, workers, float(max(site.open_tasks, sum(worker.load for worker in workers))), site.quotes)
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud.fleet import Fleet
+from cloud.inputs import AgentLoad, SiteLoads
 from cloud.placement import Placement, Unplaceable, place
 from tests.workflow.plans import documents, plan_of
 from workflow.events import AgentDeparted, AgentRegistered
@@ -70,6 +71,23 @@ def test_a_linked_site_comes_before_one_that_is_cut_off() -> None:
     fleet.site("airport").linked = False
     assert placed(plan, fleet) == ["harbour"]
     assert placed(plan, fleet_of(airport="pick")) == ["airport"]
+
+
+def test_an_agent_that_is_being_stopped_gets_its_site_no_new_runs() -> None:
+    """Its site is passed over while it drains, also while out of sight meanwhile; once it takes work, runs go there."""
+    plan, fleet = plan_of({"a": {"capability": "pick"}}), fleet_of(airport="pick", harbour="pick")
+    versions = [fleet.version]
+    for state, sites in (("online.draining", ["harbour"]), ("online.silent", ["harbour"]), ("online.idle", ["airport"])):
+        fleet.note_loads(SiteLoads("airport", {"airport-1": AgentLoad(state=state)}, 0, 0))
+        assert placed(plan, fleet) == sites
+        versions.append(fleet.version)
+    assert versions[0] < versions[1] == versions[2] < versions[3], "who waits is looked at again"
+    for site in ("airport", "harbour"):
+        fleet.note_loads(SiteLoads(site, {f"{site}-1": AgentLoad(state="online.draining")}, 0, 0))
+    expected = "task a: an agent with capability pick that takes work; being stopped: airport-1 at airport, harbour-1 at harbour"
+    assert waits(plan, fleet) == expected
+    fleet.evolve("airport", AgentRegistered("airport-1", "robot", "b2", ["pick"], 4))
+    assert placed(plan, fleet) == ["airport"]
 
 
 def test_a_task_goes_near_what_it_needs() -> None:
