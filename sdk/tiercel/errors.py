@@ -92,6 +92,19 @@ class FenceUnusable(TaskError):
         super().__init__(text, code="fence_unusable", recoverable=True)
 
 
+class FenceHeld(TaskError):
+    """Another process acts on the resource for longer than was to be waited, or is stopped in the middle. Nothing was done:
+    another attempt may get through."""
+
+    retryable = True
+
+    def __init__(self, resource: str, path: str, holder: str, waited_s: float) -> None:
+        who = f"process {holder}" if holder else "another process"
+        cure = f"if it hangs or is stopped, continue or end it (kill -CONT, kill {holder or 'PID'})"
+        super().__init__(f"{resource}: {who} acts behind its fence in {path} for over {waited_s:g} s: {cure}", code="fence_held")
+        self.resource, self.holder = resource, holder
+
+
 class RetryableError(TaskError):
     """Raise it in a capability when another attempt may help; the retry policy of the task says how many there are."""
 

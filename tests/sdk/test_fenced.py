@@ -1,9 +1,12 @@
 """A fence in a file: what acted last is remembered whatever is killed, and nothing older acts after it."""
 
+import asyncio
+import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.agents.attempts import context
 from tiercel import FencedResource
-from tiercel.errors import FenceUnusable, StaleEpoch
+from tiercel.errors import FenceHeld, FenceUnusable, StaleEpoch
 from tiercel.fenced import EPOCH_MAX
 from tiercel.lease import Lease
 from tiercel.v1 import agent_pb2
@@ -114,6 +117,80 @@ def test_a_killed_process_leaves_what_it_let_through(tmp_path: Path) -> None:
             child.send_signal(signal.SIGKILL)
             last = max([last, *map(int, child.stdout.read().split())])
         assert last <= FencedResource(tmp_path / "f").highest <= last + 1
+
+
+ACTS = """
+import sys
+from tiercel import FencedResource
+with FencedResource(sys.argv[1]).acting(1):
+    print("acting", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_successor_is_told_who_does_not_let_it_through(tmp_path: Path) -> None:
+    """A holder that is stopped in the middle is named, not waited for in silence; killed, it lets its successor through."""
+    fence = FencedResource(tmp_path / "f", timeout_s=0.1)
+    command = [sys.executable, "-c", ACTS, str(tmp_path / "f")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "acting\n"
+        child.send_signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(FenceHeld, match=f"f: process {child.pid} acts behind its fence in .* for over 0.1 s") as refused:
+                fence.admit(2)
+            assert (refused.value.code, refused.value.retryable, fence.highest) == ("fence_held", True, 1)
+        finally:
+            child.kill()
+    fence.admit(2)
+    assert fence.highest == 2
+
+
+async def test_a_coroutine_that_waits_for_a_fence_leaves_the_loop_to_others(tmp_path: Path) -> None:
+    """The one that acts is on the same loop: it could never end if the other blocked it. Who gives up leaves nothing."""
+    fence, order, begun = FencedResource(tmp_path / "f"), list[str](), asyncio.Event()
+
+    async def act(epoch: int) -> None:
+        async with fence.acting_async(epoch):
+            order.append(f"{epoch} begins")
+            begun.set()
+            await asyncio.sleep(0.05)
+            order.append(f"{epoch} ends")
+
+    first = asyncio.create_task(act(1))
+    await begun.wait()
+    given_up, second = asyncio.create_task(act(2)), asyncio.create_task(act(3))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await asyncio.gather(first, second)
+    assert order == ["1 begins", "1 ends", "3 begins", "3 ends"]
+    async with fence.acting_async(4):
+        with pytest.raises(FenceHeld, match=f"process {os.getpid()} acts"):
+            FencedResource(tmp_path / "f", timeout_s=0).admit(5)
+
+
+def test_one_that_acts_again_and_again_lets_in_who_waits(tmp_path: Path) -> None:
+    """Who waits has the turn: the first does not get back in before it, and is stale from there on."""
+    acts, begun, over = [0], threading.Event(), list[StaleEpoch]()
+
+    def act_on() -> None:
+        fence = FencedResource(tmp_path / "f")
+        try:
+            while acts[0] < 1_000:
+                with fence.acting(1):
+                    acts[0] += 1
+                    begun.set()
+                    time.sleep(0.01)
+        except StaleEpoch as stale:
+            over.append(stale)
+
+    holder = threading.Thread(target=act_on)
+    holder.start()
+    begun.wait()
+    FencedResource(tmp_path / "f").admit(2)
+    holder.join()
+    assert [stale.highest for stale in over] == [2]
+    assert acts[0] <= 100, "it was let in soon"
 
 
 def test_a_machine_that_slept_asks_before_it_acts() -> None:
