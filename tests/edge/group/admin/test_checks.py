@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from coordination.group.values import PeerStanding, Standing
 from edge.group.admin.checks import add_problem, keep_problem, left_behind, remove_problem, successor, transfer_problem, waits
 from edge.group.status import load_of, view_of
+from tiercel.cli.links import print_members
 from tiercel.v1.members_pb2 import ValuesLacking as Lacks
 
 
@@ -118,6 +120,19 @@ def test_what_each_box_lacks_of_large_values_is_shown() -> None:
     assert [(m.values_problem, m.waiting) for m in seen] == [("", ""), ("no room", ""), ("", "c lacks 2 entries")]
     load = load_of(THREE, told).members
     assert [m.values_missing if m.HasField("values_missing") else -1 for m in load] == [0, 2, -1]
+
+
+def test_who_is_preferred_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """With why it does not lead yet, on a box and at the cloud; where nobody is, there is no such column."""
+    preferred = replace(THREE, peers=(peer("a"), replace(peer("b"), priority=7)), preferring="b is preferred")
+    view, load = view_of(preferred, {}), load_of(preferred)
+    assert [member.priority for member in view.members] == [member.priority for member in load.members] == [0, 7]
+    print_members(msgspec.to_builtins(view))
+    shown = capsys.readouterr()
+    assert "priority" in shown.out
+    assert "b is preferred" in shown.out + shown.err
+    print_members(msgspec.to_builtins(view_of(THREE, {})))
+    assert "priority" not in capsys.readouterr().out
 
 
 def test_who_follows_does_not_say_what_it_does_not_know() -> None:
