@@ -188,6 +188,12 @@ class Descent:
         return self.levels[len(self.path)]
 
     @property
+    def below(self) -> str:
+        """What the level is called that the present one chooses from."""
+        depth = len(self.path) + 1
+        return self.levels[depth].name if depth < len(self.levels) else AGENT
+
+    @property
     def has_agents(self) -> bool:
         """Is there a level of agents, who say themselves whether they take the task?"""
         return self.levels[-1].name == AGENT

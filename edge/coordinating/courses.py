@@ -1,12 +1,12 @@
 """The way of one task down the levels of a hierarchy, at its site: where it is, why, and what was said on the way."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
 
-from coordination.hierarchy import TOP, Descent, Level, Reason
+from coordination.hierarchy import TOP, Descent, Level, Reason, Refusal
 from edge.coordinating.seeker import Seeker
 from edge.roster import Slot
 from sync.values import AgentId
@@ -14,6 +14,11 @@ from workflow.coordinating import Award
 from workflow.mandates import Path
 from workflow.tasks import CoordinationPlan, GroupOfAgents, LevelPlan
 
+SHOWN_MAX = 10
+"""Names, and what they said, that one text tells."""
+TOLD_MAX = 1_000
+MANDATE = ("budget", "expired", "out_of_scope")
+"""Reasons that a mandate gives: whose it is, is said."""
 UNGROUPED = "-"
 """The group of agents that have no label for it."""
 REASONS: dict[str, Reason] = {
@@ -47,6 +52,15 @@ class Deck(NamedTuple):
         return f"{self.plan.level} {self.path[-1]}" if self.path else self.plan.level
 
 
+class Where(NamedTuple):
+    """A level where a task is, as far as it matters who can do it there."""
+
+    capability: str
+    group: GroupOfAgents | None
+    by: tuple[str, ...]
+    path: tuple[str, ...]
+
+
 class Chosen(NamedTuple):
     """A level has chosen who is below it, by a protocol and for a reason."""
 
@@ -66,8 +80,9 @@ class Held(NamedTuple):
 
 @dataclass(slots=True)
 class Course:
-    """One task on its way down. `via` is the protocol that seeks its agent now; `told` the escalation that was recorded last;
-    `bound` the level by whose budget bids were bounded."""
+    """One task on its way down. `via` is the protocol that seeks its agent now, for `wait_ms` at most while somebody has room;
+    `told` what each level, by its names, said last when it gave up; `bound` the level by whose budget bids were bounded;
+    `looked` the version of who is here when it was found to wait for room."""
 
     plan: CoordinationPlan
     descent: Descent
@@ -76,10 +91,13 @@ class Course:
     chain: list[str] = field(default_factory=list)
     due_ms: int = 0
     round: int = 1
-    told: tuple[str, str] = ("", "")
+    told: dict[Path, tuple[str, str]] = field(default_factory=dict)
     why: str = "waits for its site to choose"
     said: Missed | Chosen | Held | None = None  # What came of `via`: seen to in the next turn.
     bound: Deck | None = None
+    wait_ms: int = 0
+    sought: Where | None = None  # Where `via` seeks.
+    looked: int = -1
 
     def level(self, depth: int = -1) -> LevelPlan | None:
         """What the definition says of the level where the task is, or at a depth; None of a site that it does not name."""
@@ -100,9 +118,15 @@ class Course:
         """In which groups the agent is, of the second level on."""
         return tuple(slot.labels.get(level.by, UNGROUPED) for level in self.plan.levels if level.by)
 
+    def where(self, capability: str) -> Where:
+        """Where the task is. A site's group of its own counts only for the site."""
+        plan = self.level() if not self.descent.path else None
+        by = tuple(level.by for level in self.plan.levels if level.by)
+        return Where(capability, plan.coordination.group if plan is not None else None, by, tuple(self.descent.path))
+
     def leave(self) -> None:
         """Nobody seeks for it now."""
-        self.via, self.due_ms, self.bound = None, 0, None
+        self.via, self.due_ms, self.bound, self.sought = None, 0, None, None
 
     def award(self, protocol: str, award: Award, cost: float) -> Award:
         """The award of the last level, with how it came there, by whom, and at what cost."""
@@ -110,16 +134,29 @@ class Course:
         path = self.descent.whole
         return msgspec.structs.replace(award, rule=f"{protocol}: {award.rule}", reason="; ".join(chain), cost=cost, path=path)
 
-    def why_nobody(self) -> Missed:
-        """Why the present level has nobody left: what those below it said, if they said anything. With the levels whose mandate
-        has ended."""
+    def is_news(self, whole: Path, said: tuple[str, str]) -> bool:
+        """Has the level not said just that when it gave up last?"""
+        if self.told.get(whole) == said:
+            return False
+        if len(self.told) >= TOLD_MAX:
+            self.told.clear()
+        self.told[whole] = said
+        return True
+
+    def why_nobody(self, barred: Mapping[str, Refusal]) -> Missed:
+        """Why the present level has nobody left: what those below it said, if they said anything, and what mandates say of those
+        that it has not chosen for them (`barred`). With the levels whose mandate has ended."""
         at, below = self.descent.at, [each for each in self.descent.history if each.to == self.descent.at]
-        if not below:
+        said = [(f"{each.level} {each.name}", each.reason, each.message) for each in below]
+        said += [(f"{self.descent.below} {name}", refusal.reason, refusal.message) for name, refusal in barred.items()]
+        if not said:
             return Missed("no_candidate", f"nobody that {at} could choose is here")
-        reasons = {each.reason for each in below}
+        reasons = {reason for _, reason, _ in said}
         reason = reasons.pop() if len(reasons) == 1 else "no_candidate"
-        ended = tuple(f"{each.level} {each.name}" for each in below if each.reason in ("budget", "expired", "out_of_scope"))
-        return Missed(reason, "; ".join(dict.fromkeys(each.message for each in below)), whose=ended)
+        messages = list(dict.fromkeys(message for _, _, message in said))
+        more = f"; and {len(messages) - SHOWN_MAX} more" if len(messages) > SHOWN_MAX else ""
+        ended = tuple(name for name, why, _ in said if why in MANDATE)[:SHOWN_MAX]
+        return Missed(reason, "; ".join(messages[:SHOWN_MAX]) + more, whose=ended)
 
 
 def descent_of(site: str, plan: CoordinationPlan) -> Descent:

@@ -31,7 +31,8 @@ TIMER = "mandate"
 
 @dataclass(slots=True)
 class Mandates(Part):
-    """By run what was spent. `freed` are runs to which something was given back since the protocol looked last."""
+    """By run what was spent. `freed` are runs to which something was given back, or of whose mandates one
+    has ended, since the protocol looked last."""
 
     name: ClassVar[str] = "spending"
     home: Home
@@ -148,6 +149,7 @@ class Mandates(Part):
         if fragment is None or spending is None or spending.epoch != int(epoch):
             return  # Of a home, or a mandate, of before.
         self._record(fragment, MandateEnded(_PATH.decode(path), spending.epoch), out)
+        self.freed.add(input.run)
         if not fragment.live:
             self.home.fragments.rest(input.run)
 

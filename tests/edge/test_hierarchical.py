@@ -1,10 +1,14 @@
 """Levels choose one after the other who does a task, at a site without sockets: down, up again, and what a mandate allows."""
 
+from collections import Counter
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
+import pytest
 
 from coordination.delegating import Wanted
+from edge.coordinating.choices import Choices
 from edge.leading.inputs import AskLeader, PlanMade
 from tests.edge.site import Site
 from tests.workflow.plans import plan_of
@@ -192,3 +196,146 @@ def test_the_cloud_may_make_it_a_persons() -> None:
     (opened,) = site.events(IncidentOpened)
     assert (opened.code, opened.message) == ("no_candidate", "nobody can do it")
     assert "wants no decision" in site.order(OpenIncident("t0", "no_candidate", "nobody can do it"))
+
+
+@pytest.mark.parametrize("protocol", ["direct", "auction", "leader"])
+@pytest.mark.parametrize("otherwise", ["wait", "fail"])
+def test_tasks_that_wait_for_busy_agents_are_nobodys_problem(protocol: str, otherwise: str) -> None:
+    """However long it takes, nothing is escalated or given up; each has an agent in the end."""
+    site = Site()
+    for name in ("anna", "ben"):
+        site.join(name, capacity=1, labels=NORTH)
+    release(site, {**levels(protocol=protocol), "otherwise": otherwise}, tasks=5)
+    for _ in range(6):
+        keep(site, 30_000)
+        assert site.events(TaskEscalated) == []
+        for task, state in enumerate(site.states() if not site.outcome() else ()):
+            if state == "running":
+                site.done(
+                    next(robot for robot in site.robots.values() if any(key.task == task for key in robot.hands)), task=task
+                )
+    assert site.outcome() == "completed"
+
+
+def test_agents_that_had_room_and_took_nothing_are_out_of_time() -> None:
+    """Time begins when somebody has room, not before."""
+    site = Site()
+    anna = site.join("anna", capacity=1, labels=NORTH, features=("bids",))
+    release(site, levels(protocol="auction", wait="20s", rounds=9))
+    keep(site, 3_000)
+    site.bid(anna)
+    keep(site, 30_000)
+    assert site.states() == ["running"]
+    release(site, levels(protocol="auction", wait="20s", rounds=9), run="r2")
+    keep(site, 300_000)
+    assert site.events(TaskEscalated, "r2") == []
+    site.done(anna)
+    keep(site, 150_000)
+    assert site.events(TaskEscalated, "r2") == []
+    keep(site, 60_000)
+    assert [each.reason for each in site.events(TaskEscalated, "r2")] == ["out_of_time"] * 2
+
+
+def test_a_group_that_is_full_gives_back_what_another_has_room_for() -> None:
+    """Nobody has failed: no escalation is told."""
+    site = Site()
+    site.join("anna", capacity=1, labels=NORTH)
+    cleo = site.join("cleo", capacity=1, labels=SOUTH)
+    release(site, levels(protocol="auction"), tasks=4)
+    keep(site, 30_000)
+    assert sorted(site.states()) == ["ready", "ready", "running", "running"]
+    for _ in range(2):
+        site.done(cleo, task=next(iter(cleo.hands)).task)
+        keep(site, 30_000)
+    assert sorted(site.states()) == ["completed", "completed", "running", "running"]
+    assert site.events(TaskEscalated) == []
+
+
+@pytest.mark.parametrize("protocol", ["direct", "auction"])
+@pytest.mark.parametrize("otherwise", ["wait", "fail"])
+def test_a_restart_of_the_site_escalates_nothing(protocol: str, otherwise: str) -> None:
+    """Agents have a lease time to come back, and go on where they were."""
+    site = halls(anna=NORTH)
+    release(site, {**levels(protocol=protocol), "otherwise": otherwise}, tasks=4)
+    site.restart()
+    site.turn()
+    assert site.events(TaskEscalated) == []
+    found = [each.why for each in site.core.dispatch.coordinating.negotiations(site.clock.now())]
+    assert "harbour: north may come back to harbour" in found
+    anna = site.robots["anna"]
+    site.join("anna", labels=NORTH, claims=())
+    assert site.events(TaskEscalated) == []
+    assert anna.connected
+
+
+def test_a_line_that_blinks_escalates_nothing_unless_it_stays_away() -> None:
+    """Who is there by its lease is somebody; when that is over, nobody is."""
+    site = halls(anna=NORTH)
+    release(site, levels(), tasks=4)
+    site.hang_up(site.robots["anna"])
+    site.turn()
+    site.join("anna", labels=NORTH)
+    assert site.events(TaskEscalated) == []
+    site.hang_up(site.robots["anna"])
+    site.turn()
+    site.pass_ms(30_000)
+    site.turn()
+    assert {(each.to, each.reason) for each in site.events(TaskEscalated)} == {("cloud", "no_candidate")}
+
+
+def test_hundreds_of_groups_that_may_not_are_passed_over_at_once() -> None:
+    """One escalation says what the first of them said, and how many more there are."""
+    site = Site()
+    for number in range(300):
+        site.join(f"a{number:03}", capacity=2, labels={"hall": f"h{number:03}"})
+    release(site, levels(scope={"capabilities": ["other"]}))
+    (escalated,) = site.events(TaskEscalated)
+    assert (escalated.to, escalated.reason, len(escalated.whose)) == ("cloud", "out_of_scope", 10)
+    assert escalated.whose[0] == "group h000"
+    assert escalated.message.endswith("; and 290 more")
+    assert site.events(TaskDelegated) == []
+
+
+def test_hundreds_of_levels_that_cannot_pay_do_not_stop_the_site() -> None:
+    """Each is asked, as its price is known only then; one after the other, however many."""
+    site = Site()
+    for number in range(300):
+        site.join(f"a{number:03}", capacity=2, labels={"hall": f"h{number:03}", "cost": "5"})
+    release(site, levels(budget={"cost": 3}))
+    escalated = site.events(TaskEscalated)
+    assert len(escalated) == 301
+    assert (escalated[-1].to, escalated[-1].reason) == ("cloud", "budget")
+    assert len(escalated[-1].message) < 2_000
+
+
+def test_what_is_said_again_is_recorded_once() -> None:
+    """A leader that stays silent, tried again for an hour."""
+    site = halls(anna=NORTH, cleo=SOUTH)
+    release(site, levels(protocol="leader", wait="2s"))
+    keep(site, 600_000)
+    told = Counter((type(each).__name__, getattr(each, "name", "") or getattr(each, "to", "")) for each in site.events_of("r1"))
+    keep(site, 3_000_000)
+    assert told["TaskEscalated", "north"] == told["TaskEscalated", "harbour"] == 1
+    assert told["TaskDelegated", "north"] == 1
+    assert len(site.events(TaskEscalated)) == 3
+    assert len(site.events(TaskDelegated)) == 2
+
+
+def test_a_turn_looks_once_for_all_that_wait_alike_and_not_at_all_if_nothing_changed() -> None:
+    """However many tasks wait for room."""
+    site = halls(anna=NORTH, cleo=SOUTH)
+    rightly, looks = Choices.inside, Counter[str]()
+
+    def counted(choices: Choices, *args: Any, **more: Any) -> Any:
+        looks["all"] += 1
+        return rightly(choices, *args, **more)
+
+    release(site, levels(), tasks=300)
+    site.turn()
+    with patch.object(Choices, "inside", counted):
+        site.turn()
+        assert looks["all"] == 0
+        anna = site.robots["anna"]
+        site.done(anna, task=next(iter(anna.hands)).task)
+        assert 0 < looks["all"] < 10
+    assert site.states().count("running") == 4

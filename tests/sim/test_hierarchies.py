@@ -7,8 +7,12 @@ from unittest.mock import patch
 import msgspec
 import pytest
 
+from edge.coordinating.candidates import Candidates, Here
+from edge.coordinating.choices import Choices
+from edge.coordinating.courses import Course, Missed, Where
 from edge.coordinating.hierarchical import Hierarchical
 from edge.coordinating.mandates import Mandates
+from edge.coordinating.seeker import Lot
 from sync.accounts import Account
 from sync.commit import Row
 from tests.sim.definitions import DEFINITIONS
@@ -36,6 +40,7 @@ LED = {
 }
 SEEDS = (3, 4)
 FORGETS = 1
+SOMEBODY = "nothing reaches the cloud while somebody able is there and no mandate is in the way"
 WITHIN = "what levels decide is within their mandates"
 
 
@@ -43,9 +48,28 @@ class HierarchyWorld(World):
     """The story of any plan; at its end the sites' logs are read for what was awarded, event by event."""
 
     async def _story(self) -> None:
-        await super()._story()
+        rightly = Hierarchical._escalate
+
+        def looked_at(levels: Hierarchical, lot: Lot, course: Course, missed: Missed, *given: Any) -> bool:
+            self.check(lambda: check_nobody(levels, lot, course, missed, self.trace.note))
+            return rightly(levels, lot, course, missed, *given)
+
+        with patch.object(Hierarchical, "_escalate", looked_at):
+            await super()._story()
         for site in self.sites.values():
             check_mandates(site.platter.rows, self.trace.note)
+
+
+def check_nobody(levels: Hierarchical, lot: Lot, course: Course, missed: Missed, note: Any) -> None:
+    """Where no mandate is in the way, and nobody below has said no. Raises Broke."""
+    if not course.descent.path:
+        note("asked_the_cloud")
+    if course.descent.path or course.descent.history or missed.whose or missed.reason not in ("no_candidate", "out_of_time"):
+        return
+    roster, capability = levels.home.roster, levels.home.fragments[lot.run].task(lot.task).capability
+    there = sorted(slot.agent for slot in roster.slots.values() if slot.present and capability in slot.capabilities)
+    if (there and not any(roster.assigner.room(agent) for agent in there)) or (there and missed.reason == "no_candidate"):
+        raise Broke(SOMEBODY, f"{lot.run}/{lot.task} is escalated ({missed.reason}: {missed.message}), and {there} are there")
 
 
 def check_mandates(rows: list[Row], note: Any) -> None:
@@ -99,19 +123,32 @@ def test_whatever_breaks_no_level_goes_beyond_its_mandate(seed: int) -> None:
     assert not outcome.broken
     assert outcome.seen["awarded"] > 0
     assert outcome.seen["given_up"] > 0
+    assert outcome.seen["asked_the_cloud"] > 0
     assert outcome.seen["mandate_given"] > 0
 
 
 def test_ablation_mandates_are_looked_at_when_an_award_is_made() -> None:
     """Looked at only when a level begins to choose, what is negotiated at the same time is above the budget together."""
 
-    def blind(hierarchical: Hierarchical, lot: Any, course: Any, cost: float) -> Any:
-        return rightly(hierarchical, lot, course, cost) if course.via is None and not cost else None
+    def blind(choices: Choices, lot: Any, course: Any, cost: float) -> Any:
+        return rightly(choices, lot, course, cost) if course.via is None and not cost else None
 
-    rightly = Hierarchical._barred
-    with patch.dict("tests.sim.definitions.DEFINITIONS", LED), patch.object(Hierarchical, "_barred", blind):
+    rightly = Choices.barred
+    with patch.dict("tests.sim.definitions.DEFINITIONS", LED), patch.object(Choices, "barred", blind):
         outcome = run_seed(SEEDS[0], HierarchyWorld)
     assert WITHIN in outcome.broken, outcome.broken or "seed 3 noticed nothing"
+
+
+def test_ablation_who_has_lost_the_line_is_there_until_the_lease_ends() -> None:
+    """A site that takes only those for somebody who are connected asks the cloud at every restart, of its own or of an agent."""
+
+    def connected(candidates: Candidates, where: Where) -> Here:
+        return Here(able := rightly(candidates, where).able, able)
+
+    rightly = Candidates._look
+    with patch.dict("tests.sim.definitions.DEFINITIONS", LED), patch.object(Candidates, "_look", connected):
+        outcome = run_seed(SEEDS[0], HierarchyWorld)
+    assert SOMEBODY in outcome.broken, outcome.broken or f"seed {SEEDS[0]} noticed nothing"
 
 
 def test_ablation_what_was_spent_outlives_the_site() -> None:
