@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from coordination.group.copies.driver import Copies
-from coordination.group.founding import SET_BACK, Founding, Greeting, Refusal, compare, set_back
+from coordination.group.founding import SET_BACK, Founding, Greeting, Refusal, compare, set_back, two_histories
 from coordination.group.log import Done, Leadership, Proposal
 from coordination.group.packing import Note, pack_note
 from coordination.group.preference import Preference
@@ -28,7 +28,7 @@ from coordination.group.tail import Tail
 from coordination.group.values import GroupConfig, LeadershipLost, Standing
 from coordination.raft.marks import SetBack
 from coordination.raft.raft import Raft
-from coordination.raft.values import Change, Message, NotLeader, ProposalDropped, Role, Stored, founded
+from coordination.raft.values import Change, Message, NotLeader, ProposalDropped, Role, Stored, TwoHistories, founded
 from sync.commit import Commit
 from sync.log import EventLog
 from sync.log_errors import LogError
@@ -327,6 +327,8 @@ class Member:
             self.replica.halt()
         if isinstance(error, SetBack):
             error = set_back(self.config.site, self.config.member, error)
+        if isinstance(error, TwoHistories):
+            error = two_histories(self.config.site, self.config.member, error)
         if not self._broken.done():
             self._broken.set_exception(error)
 

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 import msgspec
 
 from coordination.raft.marks import Mark, Marks, SetBack
+from coordination.raft.values import TwoHistories
 
 PROTOCOL = 1
-SET_BACK = "set_back"
+SET_BACK, TWO_HISTORIES = "set_back", "two_histories"
 
 
 class Greeting(msgspec.Struct, frozen=True):
@@ -157,6 +158,18 @@ def set_back_words(site: str, member: str, found: object) -> str:
         f"copy ({found}). Put a newer copy back, if there is one; else tiercel edge group remove {member}, and add the box under "
         "a name that was never used, with --join and an empty data directory"
     )
+
+
+def two_histories(site: str, member: str, found: TwoHistories) -> Refusal:
+    """This member holds what the group that goes on does not: it takes part no more, and keeps what it has. Its own disk may be
+    the one that forgot nothing, so it gets no verdict that outlives this start."""
+    words = (
+        f"member {member} of the group {site} stops: {found}. Disks of the others were set back to old copies, and they have "
+        f"gone on without what was agreed on with {member}. Its edge.db is left as it is, for you to look at; to go on with what "
+        f"the others have: tiercel edge group remove {member}, and add the box under a name that was never used, with --join and "
+        "an empty data directory"
+    )
+    return Refusal(TWO_HISTORIES, words, is_ours=True)
 
 
 def group_id(site: str, founders: Mapping[str, str]) -> str:

@@ -67,6 +67,10 @@ class Entries:
         """Does the log hold this very entry? Then all before it are the same, too (Log Matching, section 5.3)."""
         return self.term(index) == term
 
+    def contradicts(self, index: int, term: int) -> bool:
+        """Is something else committed here at this place? Of what lies before the snapshot that is not known."""
+        return index <= self.committed and self.term(index) not in (None, term)
+
     def is_up_to_date(self, index: int, term: int) -> bool:
         """Is a log that ends there at least as complete as this one (section 5.4.1)?"""
         return term > self.last_term or (term == self.last_term and index >= self.last)

@@ -193,6 +193,8 @@ class Leading:
 
     def _appended(self, progress: Progress, message: Message) -> None:
         raft, peer = self.raft, message.source
+        if self._is_foreign(message):
+            return
         limits = raft.configuration.inflight_messages_max, raft.configuration.inflight_bytes_max
         was_paused = progress.is_paused(*limits)
         is_news = progress.update(message.index)
@@ -211,6 +213,16 @@ class Leading:
         if peer != raft.node:
             self._tell_rest(peer)
             self._hand_over(peer)
+
+    def _is_foreign(self, message: Message) -> bool:
+        """Does it acknowledge what is not in this log? Only one of another history can. It counts for nothing: told what is here
+        at that place, it finds so itself (`TwoHistories`)."""
+        entries, index = self.raft.entries, message.index
+        known = entries.term(index)
+        if index <= entries.last and (known is None or message.hint_term in (0, known)):
+            return False
+        self.raft.send(message.source, Say.APPEND, index=index, log_term=known or 0)
+        return True
 
     def _commit(self) -> bool:
         """What a majority holds is committed, if it is of this term: of an earlier term, a majority may hold what another leader

@@ -30,6 +30,7 @@ from coordination.raft.values import (
     Say,
     Snapshot,
     Stored,
+    TwoHistories,
     Voters,
 )
 
@@ -205,7 +206,7 @@ class Raft:
     # What a peer says -------------------------------------------------------------------------------------------------
 
     def step(self, message: Message) -> None:
-        """Take a message of a peer of the group. Raises SetBack."""
+        """Take a message of a peer of the group. Raises SetBack, TwoHistories."""
         if message.marks and not self._hear_marks(message):
             return
         if message.kind in OF_ELECTIONS and self.role is not Role.LEADER:
@@ -279,8 +280,12 @@ class Raft:
     def _take_entries(self, message: Message) -> None:
         """AppendEntries, section 5.3."""
         entries, index = self.entries, message.index
+        if index <= entries.committed:
+            self._compare(message, index, message.log_term)
+            for entry in message.entries:
+                self._compare(message, entry.index, entry.term)
         if index < entries.committed:
-            self.send(message.source, Say.APPENDED, index=entries.committed)
+            self._acknowledge_committed(message)
         elif entries.matches(index, message.log_term):
             entries.append(message.entries)
             last = index + len(message.entries)
@@ -290,11 +295,23 @@ class Raft:
             hint, hint_term = entries.find_conflict(min(index, entries.last), message.log_term)
             self.send(message.source, Say.APPENDED, index=index, rejected=True, hint=hint, hint_term=hint_term)
 
+    def _compare(self, message: Message, index: int, term: int) -> None:
+        """A leader has all that is committed anywhere (section 5.4.3), unless disks have forgotten. Raises TwoHistories."""
+        if self.entries.contradicts(index, term):
+            known = self.entries.term(index) or 0
+            raise TwoHistories(self.node, index, known, message.source, term)
+
+    def _acknowledge_committed(self, message: Message) -> None:
+        """The leader must have it; by the term it sees that it has."""
+        index = self.entries.committed
+        self.send(message.source, Say.APPENDED, index=index, hint_term=self.entries.term(index))
+
     def _take_snapshot(self, message: Message) -> None:
         """InstallSnapshot, section 7: what the leader's log no longer holds."""
         snapshot = message.snapshot
         assert snapshot is not None, "a snapshot message carries one"
         entries = self.entries
+        self._compare(message, snapshot.index, snapshot.term)
         # Whether this node belongs to the snapshot's group does not matter: it may have been added since, by an entry behind it.
         if snapshot.index > entries.committed:
             if entries.matches(snapshot.index, snapshot.term):
@@ -302,7 +319,7 @@ class Raft:
             else:
                 entries.restore(snapshot)
                 self.latest, self.group = snapshot, snapshot.group
-        self.send(message.source, Say.APPENDED, index=entries.committed)
+        self._acknowledge_committed(message)
 
     # What people and programs ask -------------------------------------------------------------------------------------
 

@@ -114,9 +114,10 @@ OF_LEADERS = frozenset((Say.APPEND, Say.HEARTBEAT, Say.SNAPSHOT))
 
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One message. `index` and `log_term` name a place of the log; `hint` and `hint_term` (of a rejection) a place from which
-    the two logs may agree; `commit` is how far the log is committed, and in elections `hint_term` the term there; `context` is
-    the number of a leader's question, or the id of a read, or says that a vote is for a transfer of leadership; `marks` are what
-    the sender remembers of all, and what it has itself (`coordination.raft.marks`)."""
+    the two logs may agree; `commit` is how far the log is committed, and in elections `hint_term` the term there, as it is the
+    term at `index` where that is acknowledged because it is committed; `context` is the number of a leader's question, or the id
+    of a read, or says that a vote is for a transfer of leadership; `marks` are what the sender remembers of all, and what it has
+    itself (`coordination.raft.marks`)."""
 
     kind: Say
     source: str
@@ -180,6 +181,16 @@ class NotLeader(Exception):
     def __init__(self, node: str, leader: str) -> None:
         super().__init__(f"{node} does not lead its group: " + (f"ask {leader}" if leader else "no leader is known, try again"))
         self.leader = leader
+
+
+class TwoHistories(Exception):
+    """This node has something committed where its leader has something else, or nothing: disks of this group were set back, and
+    it went on without what was committed here. Nothing is taken from that leader, nor acknowledged to it."""
+
+    def __init__(self, node: str, index: int, term: int, leader: str, other: int) -> None:
+        there = f"has another one of term {other}" if other else "has none"
+        words = f"{node} has entry {index} of term {term}, which is committed, and {leader}, who leads, {there} there"
+        super().__init__(words)
 
 
 class ProposalDropped(Exception):

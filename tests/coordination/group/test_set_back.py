@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from coordination.group.founding import SET_BACK, Refusal
+from coordination.group.founding import SET_BACK, TWO_HISTORIES, Refusal
 from coordination.group.framing import from_hello, to_hello
 from coordination.raft.marks import Mark
 from tests.coordination.group.boxes import Box, eventually, group
@@ -103,6 +103,45 @@ async def test_all_who_were_shut_off_at_once_come_back(tmp_path: Path) -> None:
         boxes.start("a")
         written += await boxes.write(b"without it")
         assert await boxes.same() == written
+
+
+@pytest.mark.parametrize("more", [3, 40])
+async def test_two_histories_are_never_mixed(tmp_path: Path, more: int) -> None:
+    """Two boxes go on, one of them from an old copy, without what the third holds: when that is back it ends, at each start, and
+    leaves its log as it is. It counts for no majority, and the others go on."""
+    async with group(tmp_path) as boxes:
+        await boxes.write(b"one")
+        await boxes.same()
+        box, _ = await boxes.leadership()
+        holder = box.config.member
+        away, old = (name for name in "abc" if name != holder)
+        await boxes.stop(old)
+        shutil.copytree(tmp_path / old, tmp_path / "old")
+        boxes.start(old)
+        await boxes.same()
+        await boxes.stop(away)
+        await boxes.write(*(b"lost%d" % number for number in range(20)))
+        held = await boxes.same(holder)
+        for name in (holder, old):
+            await boxes.stop(name)
+        shutil.rmtree(tmp_path / old)
+        shutil.move(tmp_path / "old", tmp_path / old)
+        boxes.start(away)
+        boxes.start(old)
+        written = [b"one", *await boxes.write(*(b"new%d" % number for number in range(more)))]
+        assert await boxes.same() == written
+        for _ in range(2):
+            back = boxes.start(holder)
+            words = await refused(back)
+            assert (words.code, words.is_ours) == (TWO_HISTORIES, True)
+            assert f"tiercel edge group remove {holder}" in str(words)
+            assert [payload for _pos, payload, _hash in back.rows()] == held
+            await boxes.stop(holder)
+        written += await boxes.write(b"on")
+        assert await boxes.same() == written
+        leader, _ = await boxes.leadership()
+        (peer,) = [peer for peer in leader.member.status().peers if peer.name == holder]
+        assert peer.match == 0
 
 
 def remembers(box: Box, name: str, other: Box) -> bool:
