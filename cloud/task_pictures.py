@@ -92,7 +92,7 @@ class Painting:
                 _set_state(view, fragment, task, site, fleet.site(site) if fleet is not None else None)
                 if view.state == NAMES[RUNNING] and view.agent and run.plan.points and site != run.sites[0]:
                     home = run.fragments[0]  # It has the points of the run.
-                    view.waits_for = words_of(home, view.agent).removeprefix("waits at ") if home is not None else ""
+                    view.waits_for = words_of(home, view.agent, view.id).removeprefix("waits at ") if home is not None else ""
         for site in run.sites if run.reports else ():
             for task, report in reports_of(run, site):
                 if (told := views.get((site, task))) is not None:
@@ -199,7 +199,7 @@ def _set_state(view: TaskView, fragment: Fragment, task: int, site: str, entry: 
     elif state == RUNNING:
         agent = entry.agents.get(view.agent) if entry is not None else None
         view.state = "unreachable" if agent is not None and agent.state == "unreachable" else view.state
-        if view.agent and (words := words_of(fragment, view.agent)):
+        if view.agent and (words := words_of(fragment, view.agent, view.id)):
             view.waits_for = words.removeprefix("waits at ")
     elif state == RECONCILE:
         view.waits_for = "a person: the outcome of the last attempt is unknown and it may not be repeated"

@@ -19,21 +19,16 @@ from edge.waits import SiteWaits
 from sync.points.events import PointArrived
 from sync.values import Now
 from workflow.anew import closure
+from workflow.awaited import HELPLESS
 from workflow.commands import Steer
 from workflow.event import Event
-from workflow.events import FragmentEnded, TaskFailed
+from workflow.events import FragmentEnded
 from workflow.orders import Wound
 from workflow.states import COMPLETED
 from workflow.steering_events import (
     ChildRequested,
-    FragmentResumed,
-    HoldLifted,
-    NeedsAdded,
-    RollbackEnded,
     TaskBlocked,
-    TaskSettled,
     TaskSkipped,
-    TasksReset,
     TaskStarted,
 )
 from workflow.wounding import wounds_of
@@ -49,9 +44,6 @@ MEETING = ("sync_point", "barrier")
 
 WAITING = (TaskBlocked, TaskStarted, ChildRequested, FragmentEnded, TaskSkipped, PointArrived)
 """Something may wait since this."""
-
-HELPLESS = (FragmentResumed, HoldLifted, RollbackEnded, TasksReset, TaskSettled, TaskFailed, NeedsAdded)
-"""What waited before may wait for less since this: while a person could have let somebody go on, it was in no circle."""
 
 TOLD_MAX = 50
 """Steps of a circle that are recorded; of longer ones the beginning."""

@@ -12,10 +12,10 @@ from workflow.attending import is_lacking
 from workflow.awaited import awaited, is_settled, unended
 from workflow.children import kin_of
 from workflow.fragment import Fragment
-from workflow.points import RunWait, point_of, waits_of
+from workflow.points import may_bring, wait_of
 from workflow.resources import Holder
-from workflow.states import ABSENT, BLOCKED, ENDED, WAITING
-from workflow.tasks import Graph, Kind, Role, SyncPlan, TaskPlan
+from workflow.states import ABSENT, BLOCKED, ELSEWHERE, ENDED, WAITING
+from workflow.tasks import Graph, Kind, SyncPlan, TaskPlan
 
 RUNS_LOOKED_MAX = 5_000
 """With more runs at a site nobody looks for the parties of a sync point that have not come: they count as somebody who may."""
@@ -86,27 +86,14 @@ class SiteWaits:
     # Agents that wait for each other ----------------------------------------------------------------------------------
 
     def _of_agent(self, fragment: Fragment, task: int) -> list[Wait]:
-        """The task's agent may wait at a point of the run for others, who come there with other tasks of it. Which of them bring
-        whom, nobody knows before they are given out: any may."""
-        name = fragment.id_of(task)
-        for wait in waits_of(fragment):
-            if name not in wait.tasks or (len(wait.tasks) > 1 and not self._is_for(fragment, wait, name)):
-                continue
-            others = (t for t, state in enumerate(fragment.states) if state not in ENDED and state not in ABSENT)
-            may_come = [t for t in others if fragment.task(t).kind is Kind.WORK and self._may_bring(fragment, t, wait)]
-            return [Wait("barrier", wait.point, tuple((Node(fragment.run, t), 1) for t in may_come), wait.lacking)]
-        return []
-
-    def _is_for(self, fragment: Fragment, wait: RunWait, name: str) -> bool:
-        """Of an agent with several tasks of the run in its hands: is it this one for which it is at the point?"""
-        arrival = point_of(fragment, wait.point).arrived[wait.agent].name
-        return arrival.startswith((f"{fragment.run}/{name}/", f"{fragment.run}/{name}#"))
-
-    def _may_bring(self, fragment: Fragment, task: int, wait: RunWait) -> bool:
-        if (held := fragment.live.get(task)) is None:
-            return fragment.task(task).role is Role.WORK
-        at_it = point_of(fragment, wait.point).arrived
-        return held.agent not in at_it and (not wait.parties or held.agent in wait.parties)
+        """The task's agent may wait at a point of the run for others, who come there with other tasks of it. What may bring them
+        at another site is not known here: then the cloud looks."""
+        wait = wait_of(fragment, fragment.live[task].agent, fragment.id_of(task))
+        if wait is None or any(state == ELSEWHERE for state in fragment.states):
+            return []
+        others = (t for t, state in enumerate(fragment.states) if state not in ENDED and state not in ABSENT)
+        may_come = tuple((Node(fragment.run, t), 1) for t in others if may_bring(fragment, fragment, t, wait))
+        return [Wait("barrier", wait.point, may_come, wait.lacking)]
 
     # Sync points ------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from cloud.waiting.circles import AFTER_MS, FarCircles
 from coordination.deadlock_events import DeadlockFound
 from tests.two_tiers import Tiers
 from workflow.events import decode
+from workflow.orders import Pause, Resume
 from workflow.plan import Plan, read_plan
 from workflow.wound_events import VictimWounded
 
@@ -80,6 +81,22 @@ def test_two_families_over_two_sites(restarts: bool) -> None:
     assert len(wounds) == 1
 
 
+def test_a_circle_that_closes_in_a_pause() -> None:
+    """Who is paused could be let go on by a person, so there is none; once it goes on there is, though nothing new waits."""
+    tiers = families(parent("a", "b", "ab"), parent("b", "a", "ba"))
+    younger = tiers.runs[-1]
+    tiers.cloud.order(younger, Pause())
+    tiers.drain()
+    pass_looks(tiers, 4)
+    assert found(tiers) == []
+    tiers.cloud.order(younger, Resume())
+    tiers.drain()
+    pass_looks(tiers, 3)
+    assert [(circle.victim_run, circle.remedy) for circle in found(tiers)] == [(younger, "wound")]
+    tiers.finish()
+    assert [tiers.cloud.outcome(run) for run in tiers.runs] == ["completed"] * len(tiers.runs)
+
+
 def test_a_child_at_another_site_that_needs_what_its_parent_holds() -> None:
     """By a child between them: the circle is the family's own, and a person is asked."""
     between = plan("between", {"c": {"run": {"definition": "kid-a"}, "site": "airport"}})
@@ -106,6 +123,7 @@ def test_what_a_site_sees_is_left_to_it() -> None:
         DeadlockFound.kind
     ]
     tiers.finish()
+    pass_looks(tiers, 1)
     assert [key for _, key in tiers.cloud.log.disk.due if key.startswith("deadlocks/")] == []
     assert any(isinstance(part, FarCircles) for part in tiers.cloud.planner.parts._parts)
 

@@ -30,7 +30,7 @@ from workflow.orders import ArriveAt, WithdrawFrom
 def say(world: Tiers, run: str, wait: int = 1, *, generation: int = 0, agent: str = "dora", point: str = "lift") -> Any:
     """What an agent of the far site says over its connection, and what it is answered at once."""
     robot = world.wires[FAR].site.robots[agent]
-    asked = ArriveAt(point, agent, f"right/{point}/{wait}", generation, boot=robot.boot, wait=wait)
+    asked = ArriveAt(point, agent, f"{run}/right/{point}/{wait}", generation, boot=robot.boot, wait=wait)
     answer = world.wires[FAR].site.ask(lambda token: ArriveHere(token, run, asked))
     assert isinstance(answer, PointView | Refusal)
     return answer
@@ -121,7 +121,7 @@ def test_a_link_that_is_cut_and_heals(name: str) -> None:
     shown = world.wires[FAR].site.ask(lambda token: LookAtPoints(token, run, "lift"))
     assert isinstance(shown, list)
     assert shown[0].state == "asked"
-    known = relay(world).words(world.known(run), FAR, "dora")
+    known = relay(world).words(world.known(run), FAR, "dora", "right")
     assert known == ("" if name == FAR else f"has asked to be at sync point lift: {HOME}, where that is, has not answered yet")
     world.wires[name].link()
     world.drain()

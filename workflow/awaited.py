@@ -6,12 +6,18 @@ Only what is sure is said. A task that time, an agent, a person or somebody outs
 from typing import TYPE_CHECKING, NamedTuple
 
 from workflow.attending import is_lacking
+from workflow.events import TaskFailed
 from workflow.flow import is_composite
 from workflow.states import ABSENT, ENDED, PENDING, RUNNING, SLEEPING
+from workflow.steering_events import FragmentResumed, HoldLifted, NeedsAdded, RollbackEnded, TaskSettled, TasksReset
 from workflow.tasks import Role
 
 if TYPE_CHECKING:
     from workflow.fragment import Fragment
+
+
+HELPLESS = (FragmentResumed, HoldLifted, RollbackEnded, TasksReset, TaskSettled, TaskFailed, NeedsAdded)
+"""What waited before may wait for less since this: while a person could have let somebody go on, it was in no circle."""
 
 
 class Awaited(NamedTuple):

@@ -65,7 +65,7 @@ def _reason(fragment: Fragment, task: int, state: int) -> Reason:
     attempt = fragment.live.get(task)
     if attempt is not None:
         asked = "" if fragment.is_wanted(task) else ", which was asked to stop"
-        at_point = f"; it {words}" if (words := words_of(fragment, attempt.agent)) else ""
+        at_point = f"; it {words}" if (words := words_of(fragment, attempt.agent, name)) else ""
         why = f"attempt {attempt.number} is in the hands of {attempt.agent}{asked}{at_point}"
         return Reason(name, "working", why, who=[attempt.agent])
     if state == PENDING:

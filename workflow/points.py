@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from sync.points.events import PointEvent
-from sync.points.showing import PointView, shown, waits_at
+from sync.points.showing import PointView, PointWait, missing_of, shown, waits_at
 from sync.points.state import Point
 from sync.points.state import fold as fold_event
-from sync.points.terms import PointTerms
+from workflow.tasks import Kind, Role
 
 if TYPE_CHECKING:
     from workflow.fragment import Fragment
@@ -54,16 +54,33 @@ def waits_of(fragment: "Fragment") -> Iterator[RunWait]:
             yield RunWait(fragment.run, name, wait.agent, wait.since_ms, wait.parties, wait.lacking, tasks)
 
 
-def words_of(fragment: "Fragment", agent: str) -> str:
-    """At which point the agent waits, and for whom; empty if it does at none."""
-    for name, terms in fragment.plan.points.items() if fragment.extras is not None else ():
-        point = point_of(fragment, name)
-        if agent in point.arrived:
-            return f"waits at sync point {name} for {whom(name, terms, point)}"
-    return ""
+def wait_of(home: "Fragment", agent: str, task: str) -> PointWait | None:
+    """The wait at a point for the sake of which the agent does nothing else in this task. `home` has the points of the run, and
+    need not have the task. An agent that is there by another name (through the API, for another of its tasks) may be at work."""
+    for name, terms in home.plan.points.items() if home.extras is not None else ():
+        point = point_of(home, name)
+        arrival = point.arrived.get(agent)
+        if arrival is not None and is_named_for(arrival.name, home.run, task):
+            return PointWait(agent, name, arrival.at_ms, *missing_of(terms, point))
+    return None
 
 
-def whom(name: str, terms: PointTerms, point: Point) -> str:
-    """For whom those who are at the point wait, in words."""
-    view = shown(name, terms, point)
-    return ", ".join(view.missing) or f"{view.lacking} more"
+def is_named_for(arrival: str, run: str, task: str) -> bool:
+    """Does the arrival have a name as the task's own waits have, in any attempt?"""
+    return arrival.startswith((f"{run}/{task}/", f"{run}/{task}#"))
+
+
+def may_bring(home: "Fragment", fragment: "Fragment", task: int, wait: PointWait) -> bool:
+    """May somebody whom the agent waits for come to the point with the task of the fragment, which has not ended? Which of them
+    brings whom, nobody knows before they are given out: any may."""
+    if fragment.task(task).kind is not Kind.WORK:
+        return False
+    if (held := fragment.live.get(task)) is None:
+        return fragment.task(task).role is Role.WORK
+    return held.agent not in point_of(home, wait.point).arrived and (not wait.parties or held.agent in wait.parties)
+
+
+def words_of(home: "Fragment", agent: str, task: str) -> str:
+    """At which point the agent waits in this task, and for whom; empty if it does at none."""
+    wait = wait_of(home, agent, task)
+    return f"waits at sync point {wait.point} for {', '.join(wait.parties) or f'{wait.lacking} more'}" if wait is not None else ""

@@ -11,7 +11,7 @@ from workflow import rollback
 from workflow.commands import Fail
 from workflow.event import Event
 from workflow.orders import Wound
-from workflow.points import waits_of
+from workflow.points import wait_of
 from workflow.refused import Refused
 from workflow.states import BLOCKED, NAMES, RUNNING, WAITING
 from workflow.steering_events import IncidentOpened
@@ -32,7 +32,7 @@ def wound(fragment: "Fragment", order: Wound, command: str, now: Now) -> list[Ev
     except KeyError:
         raise Refused(f"run {fragment.run} has no task {order.task!r} at {fragment.site}") from None
     state, extras = fragment.states[task], fragment.extras
-    if state not in _WAITS or (task in fragment.live and not _is_at_point(fragment, order.task)):
+    if state not in _WAITS or _may_work(fragment, task):
         raise Refused(f"task {order.task} of run {fragment.run} is {NAMES[state]}: it waits for nobody any more")
     if extras is not None and extras.rollback is not None:
         raise Refused(f"run {fragment.run} is being rolled back already")
@@ -45,9 +45,10 @@ def wound(fragment: "Fragment", order: Wound, command: str, now: Now) -> list[Ev
     return [said, rollback.begin_to_task(fragment, task, command, order.reason, [])]
 
 
-def _is_at_point(fragment: "Fragment", name: str) -> bool:
-    """Does the agent that does the task wait for others?"""
-    return any(name in wait.tasks for wait in waits_of(fragment))
+def _may_work(fragment: "Fragment", task: int) -> bool:
+    """Is the task in the hands of an agent that, as far as this site knows, does not wait for others in it?"""
+    held = fragment.live.get(task)
+    return held is not None and wait_of(fragment, held.agent, fragment.id_of(task)) is None
 
 
 def wounds_of(fragment: "Fragment", task: int) -> int:

@@ -87,7 +87,7 @@ def _joined(planner: Planner, run: Run, site: str, reason: Reason, link: LinkVie
                 reason.why += f"; if it is inside a group that has what cannot check epochs: {locked.words()}"
         case "working":
             agent = planner.fleet.site(site).agents.get(reason.who[0]) if reason.who else None
-            if reason.who and (words := planner.point_relay.words(run, site, reason.who[0])):
+            if reason.who and (words := planner.point_relay.words(run, site, reason.who[0], reason.task)):
                 reason.why += f"; it {words}"
             if agent is not None and agent.state != "available":
                 reason.why += f"; {_described(agent)}"

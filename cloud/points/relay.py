@@ -20,7 +20,7 @@ from sync.values import Now
 from workflow.event import Event
 from workflow.events import CommandAnswered, FragmentEnded, RunEnded
 from workflow.orders import ArriveAt, WithdrawFrom
-from workflow.points import point_of, words_of
+from workflow.points import is_named_for, point_of, words_of
 from workflow.steering_events import CommandRequested
 
 if TYPE_CHECKING:
@@ -103,14 +103,18 @@ class PointRelay(Part):
         if (ask := self.asks.get(event.ask)) is not None:
             self._order(ask, now, out)
 
-    def words(self, run: Run, site: str, agent: str) -> str:
-        """At which point of another site the agent waits, and for whom; empty if it does at none."""
+    def words(self, run: Run, site: str, agent: str, task: str) -> str:
+        """At which point of another site the agent waits in the task, and for whom; empty if it does at none."""
         if not run.plan.points or run.sites[:1] == [site]:
             return ""
         for name in self._runs.get(run.id, ()):
-            if (ask := self.asks[name]).agent == agent and ask.state in ("asked", "sent"):
+            if (
+                (ask := self.asks[name]).agent == agent
+                and ask.state in ("asked", "sent")
+                and is_named_for(ask.arrival, run.id, task)
+            ):
                 return f"has asked to be at sync point {ask.point}: {run.sites[0]}, where that is, has not answered yet"
-        return words_of(home, agent) if (home := run.fragments[0]) is not None else ""
+        return words_of(home, agent, task) if (home := run.fragments[0]) is not None else ""
 
     # Ordering and telling ---------------------------------------------------------------------------------------------
 

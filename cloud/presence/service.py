@@ -96,7 +96,9 @@ class PresenceService:
             for task, attempt in sorted(fragment.live.items()):
                 if attempt.agent != agent:
                     continue
-                told = HeldView(run.id, fragment.id_of(task), attempt.number, waits_for=words_of(fragment, agent))
+                name = fragment.id_of(task)
+                home = run.fragments[0] or fragment  # It has the points of the run.
+                told = HeldView(run.id, name, attempt.number, waits_for=words_of(home, agent, name))
                 if (report := reports.get(task)) is not None:
                     told.fraction = report.fraction if report.fraction != UNSAID else None
                     told.note, told.at = report.note, report.at_ms

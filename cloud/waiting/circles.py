@@ -16,10 +16,12 @@ from sync.inputs import Due
 from sync.outputs import ClearTimer, SetTimer
 from sync.values import Now
 from workflow.anew import closure
+from workflow.awaited import HELPLESS
 from workflow.event import Event
+from workflow.events import FragmentEnded
 from workflow.orders import Wound
 from workflow.states import COMPLETED
-from workflow.steering_events import ChildRequested, TaskBlocked, TaskHeld, TaskStarted
+from workflow.steering_events import ChildRequested, TaskBlocked, TaskHeld, TaskSkipped, TaskStarted
 from workflow.wounding import wounds_of
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 AFTER_MS = 10_000
 """A wait may be looked at once it has lasted for so long; sites look after half of it."""
+
+WAITING = (TaskBlocked, TaskStarted, TaskHeld, ChildRequested, FragmentEnded, TaskSkipped)
+"""Something may wait since this."""
 
 TIMER = "deadlocks"
 TOLD_MAX = 50
@@ -44,7 +49,7 @@ class FarCircles(Part):
         self._is_set = False
 
     def hears(self) -> dict[type, Hear]:
-        return dict.fromkeys((TaskBlocked, TaskStarted, TaskHeld, ChildRequested), self._hear)
+        return dict.fromkeys((*WAITING, *HELPLESS), self._hear)
 
     def timers(self) -> dict[str, Elapse]:
         return {TIMER: self._elapse}
