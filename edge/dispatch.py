@@ -180,7 +180,7 @@ class Dispatch:
         if found is not None and self._direct.get(lot) != found and self.coordinating.seek(fragment, task, found, now, out):
             self._queued.discard((fragment.run, task))
             return True
-        self.coordinating.withdraw(lot)
+        self.coordinating.renounce(fragment, task, out)
         return False
 
     def _queue_direct(self, fragment: Fragment, task: int, plan: TaskPlan) -> None:

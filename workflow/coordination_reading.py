@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from workflow.durations import Timeout
 from workflow.nothing import NO_FIELDS, NO_ITEMS
-from workflow.parts import AgentWord, Identifier, Part, aliases
+from workflow.parts import LABEL, AgentWord, Identifier, Part, aliases
 from workflow.scoring import compile_score
 from workflow.syntax import ExpressionSyntaxError
 from workflow.tasks import CoordinationPlan, GroupOfAgents, LevelPlan
@@ -61,7 +61,7 @@ class GroupPart(Part):
     name: Identifier | None = Field(default=None, description="What it is called, as by who leads it.")
     capability: AgentWord | None = None
     agents: list[AgentWord] = Field(default=NO_ITEMS, max_length=AGENTS_MAX)
-    label: str | None = Field(default=None, pattern=r"^[^=\s]{1,128}=[^\s]{0,128}$")
+    label: str | None = Field(default=None, pattern=LABEL)
 
     @model_validator(mode="after")
     def _one_says_who(self) -> "GroupPart":

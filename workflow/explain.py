@@ -30,6 +30,8 @@ from workflow.tasks import Kind, Role
 from workflow.wounding import aside_words
 
 NAMED_MAX = 20
+_NAMED_BY = {"hierarchical": "the levels of its hierarchy", "leader": "the leader of its group", "consensus": "its group"}
+"""Who names an agent, of protocols that one cannot say it of."""
 _HIDDEN = bytes((ELSEWHERE, SLEEPING, VOID))
 
 
@@ -169,7 +171,8 @@ def _ready(fragment: Fragment, task: int, name: str) -> Reason:
     since = fragment.extras.taken.get(task, 0) if fragment.extras is not None else 0
     has = f"has its resources ({', '.join(resource for resource, _ in plan.resources)}), and " if since else ""
     if (found := coordination_of(fragment, task)) is not None:
-        why = f"{has}waits for its {found.protocol} to name {what}"
+        by = _NAMED_BY.get(found.protocol, f"its {found.protocol}")
+        why = f"{has}waits for {by} to name {what}"
         return Reason(name, "coordination", why, [plan.capability], since=since)
     return Reason(name, "agent", f"{has}waits for {what} with room", [plan.capability or f"@{plan.agent}"], since=since)
 

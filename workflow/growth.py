@@ -45,7 +45,12 @@ class Addition(NamedTuple):
 
 @lru_cache(maxsize=64)
 def compile_addition(document: bytes, tasks: bytes) -> Addition:
-    """The tasks (a JSON object, id -> task) as an addition to the definition. Raises GrowthRefused."""
+    """The tasks (a JSON object, id -> task) as an addition to the definition; those that a run has are taken even if they would
+    be refused today. Raises GrowthRefused."""
+    return _compiled(document, tasks, is_known=True)
+
+
+def _compiled(document: bytes, tasks: bytes, *, is_known: bool) -> Addition:
     definition: dict[str, Any] = msgspec.json.decode(document)
     added: dict[str, Any] = msgspec.json.decode(tasks)
     if not added or len(added) > TASKS_AT_ONCE_MAX:
@@ -59,10 +64,14 @@ def compile_addition(document: bytes, tasks: bytes) -> Addition:
     needs = list(dict.fromkeys(edge.need for edge in edges if edge.need in known))
     whole = {"repeat": {"while": "false", "max": 1, "tasks": inside}, "needs": needs}
     try:
-        plan = read_plan({**definition, "tasks": {**known, around: whole}})[1]
+        plan = read_plan({**definition, "tasks": {**known, around: whole}}, is_known=is_known)[1]
     except DefinitionError as refusal:
         prefix = ("tasks", around, "repeat")
-        raise GrowthRefused("; ".join(_shown(problem.place, prefix, problem) for problem in refusal.problems[:5])) from None
+        # What the definition says was taken before; only what is new may be refused as new.
+        own = [problem for problem in refusal.problems if is_known or problem.place[: len(prefix)] == prefix]
+        if not own:
+            return compile_addition(document, tasks)
+        raise GrowthRefused("; ".join(_shown(problem.place, prefix, problem) for problem in own[:5])) from None
     body = plan.tasks[plan.index[around]].body
     assert body is not None, "a repeat has a body"
     return Addition(body, tuple(edges), tuple(sorted(_outer_reads(body.graph.tasks))))
@@ -116,7 +125,7 @@ def _ending_after(fragment: "Fragment", task: int) -> Iterator[int]:
 
 def check_addition(fragment: "Fragment", tasks: bytes, links: dict[str, list[str]]) -> Addition:
     """The addition, if the run can take it: known needs, outputs that are still at hand, no circle. Raises GrowthRefused."""
-    addition = compile_addition(fragment.plan.document, tasks)
+    addition = _compiled(fragment.plan.document, tasks, is_known=False)
     if len(fragment.states) + len(addition.body.graph.tasks) > RUN_TASKS_MAX:
         raise GrowthRefused(f"the run would have more than {RUN_TASKS_MAX:,} tasks")
     names = {task.id for task in addition.body.graph.tasks}

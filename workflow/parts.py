@@ -29,6 +29,7 @@ VERSION = r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}$"
 AGENT_WORD = r"^[^\s\x00-\x1f@]{1,128}$"
 PERSON = r"^[^\s\x00-\x1f]{1,128}$"
 REF = r"^[a-z][a-z0-9_-]{0,127}(@[0-9A-Za-z][0-9A-Za-z.+_-]{0,63})?$"
+LABEL = r"^[^=\s]{1,128}=[^\s]{0,128}$"
 STAGE = r"^[A-Za-z_][A-Za-z0-9_-]{0,127}$"
 TRIGGER = r"^((task|run|stage)\.[A-Za-z_][A-Za-z0-9_-]{0,127}|(enter|exit)\.[a-z_]{1,40}(\.[a-z_]{1,40}){0,3})$"
 PATTERN_RULES = {
@@ -38,6 +39,7 @@ PATTERN_RULES = {
     AGENT_WORD: "a name without spaces and @; 128 characters at most",
     PERSON: "a name without spaces, or role:name; 128 characters at most",
     REF: "name or name@version",
+    LABEL: "key=value, without spaces, as in crew=north; 128 characters at most each",
     STAGE: "letters, digits, _ and -, not beginning with a digit",
     TRIGGER: "task.<state>, run.<state>, stage.<name>, enter.<state of a run> or exit.<state of a run>",
 }

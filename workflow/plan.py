@@ -20,6 +20,7 @@ from workflow.definition import WorkflowDefinition
 from workflow.expression import Expression, ExpressionError
 from workflow.flatten import Draft, flatten
 from workflow.graphs import build_graph
+from workflow.idle_fields import check_idle_fields
 from workflow.inputs import InputCheck, InputError, compile_inputs
 from workflow.needs import arrange
 from workflow.packing import DocumentRefused, is_packed, pack, unpack
@@ -168,6 +169,7 @@ def _compile(definition: WorkflowDefinition, problems: Problems, *, is_known: bo
     check_readings(drafts, upstreams, problems)
     if not is_known:
         check_sites(drafts[0], problems)
+        check_idle_fields(definition, drafts, problems)
     if definition.stages:
         check_stages(definition.stages, problems, ("stages",))
     is_plain = compiler.is_plain and _is_plain(definition, drafts[0])

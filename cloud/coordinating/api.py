@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from cloud.api import answer
 from cloud.bodies.api import body_of
 from cloud.coordinating.service import CoordinationService, order_in
+from cloud.problems import of_parameters
 from cloud.requests import idempotency_key, wait_s
 from cloud.views import CommandView
 
@@ -20,7 +21,12 @@ def coordination_routes(coordination: CoordinationService) -> APIRouter:
     async def show(run: str) -> Response:
         return answer(await coordination.show(run))
 
-    async def awards(run: str, before: Annotated[int, Query(ge=0, lt=1 << 63)] = 0, limit: Limit = 100) -> Response:
+    async def awards(
+        run: str, request: Request, before: Annotated[int, Query(ge=0, lt=1 << 63)] = 0, limit: Limit = 100
+    ) -> Response:
+        allowed = "there is no such parameter; allowed: before, limit"
+        if wrong := [(name, allowed) for name in request.query_params if name not in ("before", "limit")]:
+            raise of_parameters(wrong)
         return answer(await coordination.page(run, before=before, limit=limit))
 
     async def change(run: str, request: Request) -> Response:

@@ -24,6 +24,7 @@ from cloud.tendering.core import Detail
 from cloud.views import CommandView, RunView
 from workflow.coordinating import Award, coordination_of
 from workflow.coordination_reading import CoordinationPart
+from workflow.idle_fields import check_coordination
 from workflow.orders import ChangeCoordination
 from workflow.reading import read_part
 
@@ -54,7 +55,8 @@ def order_in(body: bytes) -> ChangeCoordination:
             422, "invalid_request", "the request is not of the expected shape", ["task: the name of a task is expected"]
         )
     part, problems = read_part(CoordinationPart, found)
-    if part is None:
+    check_coordination(part, (), problems)
+    if part is None or problems:
         lines = [str(problem) for problem in problems.found]
         raise Problem(422, "invalid_coordination", "the coordination is not understood", lines)
     return ChangeCoordination(part.value(), task)

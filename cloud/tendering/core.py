@@ -10,12 +10,12 @@ from cloud.fleet import Site
 from cloud.placement import Placement, Unplaceable, capabilities, needed_by, place
 from cloud.runs import Run
 from cloud.tendering.events import RunTendered
-from cloud.tendering.levels import cloud_level, level_of, sites_of
+from cloud.tendering.levels import cloud_level, every_task, level_of, sites_of
 from cloud.tendering.scoring import Scoring
 from coordination.auction.tender import Lot, Verdict, Worker, Yard, tender
 from sync.values import Now
 from workflow.plan import Plan
-from workflow.tasks import CoordinationPlan, Graph, Role, TaskPlan
+from workflow.tasks import CoordinationPlan, Role
 
 if TYPE_CHECKING:
     from cloud.planner import Planner
@@ -151,21 +151,13 @@ def _cost(labels: dict[str, str]) -> float:
 
 def _rules(plan: Plan) -> CoordinationPlan | None:
     """Those of the first task, if the run as a whole says so and no task says otherwise; of a hierarchy, those of its cloud."""
-    tasks = list(_every(plan.tasks))
+    tasks = list(every_task(plan.tasks))
     if any(task.site is not None for task in tasks):
         return None
     asked = [task.coordination for task in tasks if task.capability and task.role is Role.WORK]
     chosen = [level.coordination if (level := cloud_level(by)) is not None else by for by in asked]
     auctioned = chosen and all(by is not None and by.protocol == "auction" for by in chosen)
     return chosen[0] if auctioned and _HEAD.decode(plan.document).coordination is not None else None
-
-
-def _every(tasks: "Iterator[TaskPlan] | list[TaskPlan] | tuple[TaskPlan, ...]") -> Iterator[TaskPlan]:
-    for task in tasks:
-        yield task
-        if task.body is not None:
-            graph: Graph = task.body.graph
-            yield from _every(graph.tasks)
 
 
 def _needs(plan: Plan) -> list[str]:

@@ -1,9 +1,11 @@
 """What a run's coordination says of the cloud as a level: by which protocol it chooses a site, among which, and how much."""
 
+from collections.abc import Iterable, Iterator
+
 from cloud.runs import Run
 from workflow.coordinating import WHOLE_RUN
 from workflow.plan import Plan
-from workflow.tasks import CoordinationPlan, LevelPlan, Role
+from workflow.tasks import CoordinationPlan, LevelPlan, Role, TaskPlan
 
 CLOUD = "cloud"
 
@@ -16,8 +18,16 @@ def cloud_level(coordination: CoordinationPlan | None) -> LevelPlan | None:
 
 def level_of(plan: Plan) -> LevelPlan | None:
     """As the definition has it: of the first task that names it."""
-    named = (cloud_level(task.coordination) for task in plan.tasks if task.role is Role.WORK)
+    named = (cloud_level(task.coordination) for task in every_task(plan.tasks) if task.role is Role.WORK)
     return next((level for level in named if level is not None), None)
+
+
+def every_task(tasks: Iterable[TaskPlan]) -> Iterator[TaskPlan]:
+    """These, and what is inside their bodies: the items of a map, the rounds of a repeat."""
+    for task in tasks:
+        yield task
+        if task.body is not None:
+            yield from every_task(task.body.graph.tasks)
 
 
 def level_in_force(run: Run) -> LevelPlan | None:

@@ -24,6 +24,8 @@ LOTS_MAX = 128
 LOTS_PER_ROOM = 2
 """Lots are announced for so much more than there is room: choice is what makes an auction, and nobody bids for a thousand."""
 BACKOFF_MS, BACKOFF_MS_MAX = 100, 5_000
+REFUSED_MAX = 64
+"""Refusals that are kept of one lot in one auction."""
 REMEMBERED_MAX = 4_096
 """Lots of which it is remembered under which epoch they were awarded, and to whom."""
 
@@ -246,7 +248,17 @@ class House:
             if (wrong := self._take(agent, auction, bid, now_ms)) is not None:
                 self.counts[wrong.code] += 1
                 refused.append(wrong)
+                self._note(auction, wrong)
         return refused
+
+    def _note(self, number: int, wrong: Refused) -> None:
+        """For the award of its lot: each bidder and fault once, and so many at most."""
+        auction, key = self.auctions.get(number), wrong.bid.key
+        if auction is None or key not in auction.lots:
+            return
+        noted = auction.refused.setdefault(key, [])
+        if len(noted) < REFUSED_MAX and all((each.bid.agent, each.code) != (wrong.bid.agent, wrong.code) for each in noted):
+            noted.append(wrong)
 
     def leave(self, agent: AgentId) -> None:
         """The agent is gone: nobody waits for its bids, and what it bid counts no more."""
@@ -280,7 +292,6 @@ class House:
     def _judge(self, auction: Auction, lot: Lot, bid: Bid, bidder: Bidder, now_ms: int) -> Refused | None:
         judged = fault_of(bid, lot, bidder) or self._scored(lot, bid, bidder)
         if isinstance(judged, Refused):
-            auction.refused.setdefault(lot.key, []).append(judged)
             return judged
         until_ms = now_ms + bid.valid_ms if bid.valid_ms else 0
         auction.bids.setdefault(lot.key, {})[bidder.agent] = judged, until_ms

@@ -146,6 +146,14 @@ class Alone(Part):
             self._over += [(_key(lot, promise), told) for promise in promises.values()][-1:]
             self._is_stale = True
 
+    def renounce(self, fragment: Fragment, task: int, out: list[object]) -> None:
+        """A person wants it done otherwise. Who cannot be heard may begin it all the same: whoever gets it now does so under a
+        higher epoch."""
+        promise = self._current(fragment, task) if self.promises else None
+        if promise is not None and (away := self._away(promise)):
+            reason = f"offered to {', '.join(away)}, who cannot be heard, and to be given otherwise now"
+            self._record(fragment, AttemptLeft(task, attempt_of(promise.epoch), "", reason), out)
+
     def review(self, now: Now, out: list[object]) -> tuple[list[Lot], list[Lot]]:
         """Before anything is awarded: tasks that are left to those who were lost from now on, and those that are free again."""
         if not self.barred and not self.claims and all(map(self._is_here, self._involved)):
@@ -164,14 +172,13 @@ class Alone(Part):
             elif lot in self.barred:
                 self.barred.discard(lot)
                 freed.append(lot)
-                if any(not self._is_here(agent) for agent in promise.agents):
+                if self._away(promise):
                     self._lapse(fragment, lot, promise, out)
         return barred, freed
 
     def _lapse(self, fragment: Fragment, lot: Lot, promise: Promise, out: list[object]) -> None:
         """Their time is over. Who began it all the same did so under a lower epoch than whoever gets it now."""
-        away = [agent for agent in promise.agents if not self._is_here(agent)]
-        reason = f"offered to {', '.join(away)}, who cannot be heard and may not begin it any more"
+        reason = f"offered to {', '.join(self._away(promise))}, who cannot be heard and may not begin it any more"
         self._record(fragment, AttemptLeft(lot.task, attempt_of(promise.epoch), "", reason), out)
         told = self._open.pop(lot)
         self._over.append((_key(lot, promise), told))
@@ -209,6 +216,9 @@ class Alone(Part):
             if now.mono_ms < since_ms + _late(promise.alone_ms):
                 found.append(agent)
         return found
+
+    def _away(self, promise: Promise) -> list[str]:
+        return [agent for agent in promise.agents if not self._is_here(agent)]
 
     def _is_here(self, agent: str) -> bool:
         """Who has said goodbye has nothing in its hands, like who is connected and does not say it."""

@@ -85,6 +85,9 @@ class Auctions(Seeker):
         self._take_out(lot)
         self.alone.withdraw(lot)
 
+    def renounce(self, fragment: Fragment, task: int, out: list[object]) -> None:
+        self.alone.renounce(fragment, task, out)
+
     def _take_out(self, lot: Task) -> None:
         self.house.withdraw(Key(*lot))
         self.offered.pop(Key(*lot), None)

@@ -39,13 +39,21 @@ class Coordinating(Part):
     def seek(self, fragment: Fragment, task: int, plan: CoordinationPlan, now: Now, out: list[object]) -> bool:
         """The task is ready and wants an agent by this plan; False if nobody here knows the protocol."""
         seeker, lot = self._by_name.get(plan.protocol), Lot(fragment.run, task)
-        if (other := self.sought.get(lot)) is not None and other is not seeker:
-            self.withdraw(lot)
+        self.renounce(fragment, task, out, seeker)
         if seeker is None:
             return False
         self.sought[lot], self._capabilities[lot] = seeker, fragment.task(task).capability
         seeker.seek(fragment, task, plan, now, out)
         return True
+
+    def renounce(self, fragment: Fragment, task: int, out: list[object], stays: Seeker | None = None) -> None:
+        """No protocol finds its agent any more, or only `stays` does."""
+        lot = Lot(fragment.run, task)
+        if self.sought.get(lot) is not stays:
+            self.withdraw(lot)
+        for seeker in self.seekers:
+            if seeker is not stays:
+                seeker.renounce(fragment, task, out)
 
     def withdraw(self, lot: Lot) -> None:
         """It is sought for no longer."""

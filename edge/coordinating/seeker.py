@@ -69,6 +69,9 @@ class Seeker:
     def withdraw(self, lot: Lot) -> None:
         """It is sought for no longer: it was given, cancelled, held back, or is sought by another protocol."""
 
+    def renounce(self, fragment: Fragment, task: int, out: list[object]) -> None:
+        """Another protocol seeks its agent from here on, or none: what was promised of its next attempt holds no more."""
+
     def settle(self, now: Now, out: list[object]) -> None:
         """A batch is over: award what is decided."""
 

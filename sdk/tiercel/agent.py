@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from tiercel.bidding import Function as BidFunction
 from tiercel.capability import Capability, capability_of
+from tiercel.errors import PeersPortUnavailable
 from tiercel.opinions import Opinions
 from tiercel.runtime import Runtime, Settings, Target, journal_path
 from tiercel.tls import Tls, tls_of, token_of
@@ -168,7 +169,8 @@ class Agent:
 
         The nodes of a site that has several are named with commas between, in any order: the one that leads is found, and found
         again when another leads. A lost connection is made anew, for as long as it takes. Cancelling this coroutine cancels the
-        work in hand at once. Raises AgentRefused, JournalInUse, JournalUnusable, or ValueError for an address that is none.
+        work in hand at once. Raises AgentRefused, JournalInUse, JournalUnusable, PeersPortUnavailable, or
+        ValueError for an address that is none.
         """
         if self._runtime is not None:
             raise RuntimeError(f"agent {self.name!r} serves already")
@@ -184,9 +186,13 @@ class Agent:
             self._runtime.stop()
 
     def run(self, target: str) -> None:
-        """Serve until SIGINT or SIGTERM, with a target as `serve` has it; a second signal does not wait for the grace."""
-        with contextlib.suppress(asyncio.CancelledError):
-            asyncio.run(self._run(target))
+        """Serve until SIGINT or SIGTERM, with a target as `serve` has it; a second signal does not wait for the grace. When its
+        `peers_listen` cannot be had, the process ends with that message and status 1."""
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                asyncio.run(self._run(target))
+        except PeersPortUnavailable as taken:
+            raise SystemExit(f"agent {self.name}: {taken}") from None
 
     async def _run(self, target: str) -> None:
         serving = asyncio.ensure_future(self.serve(target))

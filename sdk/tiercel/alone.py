@@ -90,7 +90,7 @@ class Alone(Concern):
         return {"standing_offers": self._offered}
 
     async def start(self) -> None:
-        """Listen for peers. Raises OSError when the port cannot be had."""
+        """Listen for peers. Raises PeersPortUnavailable."""
         if self._listen:
             bound = await self._lines.start(self._listen)
             self.address = self.address or bound
@@ -108,7 +108,9 @@ class Alone(Concern):
         return list(self._claims.values())
 
     def opened(self) -> None:
-        """The site is back: it decides from here on. What it offers it says anew. Raises SessionLost if it was not told all."""
+        """The site is back: it decides from here on. What it offers it says anew: it may have given away meanwhile what was
+        promised before, so nothing of that stands even if the site is gone again at once. Raises SessionLost if it was not told
+        all."""
         if self._begun_since:
             raise SessionLost("something was begun since the agent registered: it registers again")
         self._has_session = True
@@ -117,7 +119,8 @@ class Alone(Concern):
 
     def lost(self) -> None:
         self._has_session, self._registered_s = False, -PAUSE_S
-        if self._standing and self._acting is None and not self._hands.work.closing:
+        # Who was offered nothing says so after as long: the peers wait for all who might still have the site.
+        if (self._standing or self._places) and self._acting is None and not self._hands.work.closing:
             self._acting = self._loop.create_task(self._act())
             self._acting.add_done_callback(_told)
 
@@ -157,7 +160,10 @@ class Alone(Concern):
         await self._price()
         name = self._hands.bidder.name
         council = self._council = Council(self.site, name, self._worth, frozenset(self._places), ALONE)
-        log.warning("agent %s: site %s cannot be heard; %s tasks to agree on with peers", name, self.site, len(self._standing))
+        if self._standing:
+            log.warning(
+                "agent %s: site %s cannot be heard; %s tasks to agree on with peers", name, self.site, len(self._standing)
+            )
         quiet, heard_s = 0, dict.fromkeys(self._places, self._loop.time())
         try:
             while not self._hands.work.closing:

@@ -30,6 +30,7 @@ from tiercel.answers import (
     Site,
     Started,
 )
+from tiercel.bodies import encoded
 from tiercel.conflict_calls import ConflictCalls
 from tiercel.coordination_calls import CoordinationCalls
 from tiercel.document_calls import DocumentCalls
@@ -386,13 +387,13 @@ class Client(Listening, DocumentCalls, ConflictCalls, PlanCalls, PointCalls, Coo
 
     def _post(self, path: str, body: dict[str, object], key: str) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
-        return self._request("POST", path, content=json.dumps(body, allow_nan=False).encode(), headers=headers)
+        return self._request("POST", path, content=encoded(body), headers=headers)
 
     def _send(
         self, path: str, body: dict[str, Any], parameters: dict[str, str | float], *, wait_s: float = 0.0, key: str = ""
     ) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
-        content = json.dumps(body, allow_nan=False).encode()
+        content = encoded(body)
         return self._request("POST", path, parameters, content=content, headers=headers, wait_s=wait_s)
 
     def _request(

@@ -18,6 +18,7 @@
     |  `- DocumentUnknown      an edit is recorded or not: ask again under its id
     |- JournalInUse         another process owns the agent's journal
     |- JournalUnusable      the journal cannot be read or written
+    |- PeersPortUnavailable  the agent's `peers_listen` cannot be had
     |- AgentRefused         the gateway will not have this agent
     |- SessionLost          one connection ended; the agent reconnects by itself
 
@@ -165,6 +166,10 @@ class JournalInUse(TiercelError):
 
 class JournalUnusable(TiercelError):
     """The journal is not ours to read or cannot be written."""
+
+
+class PeersPortUnavailable(TiercelError):
+    """The agent cannot listen where its peers are to reach it: somebody else does, or there is no such address here."""
 
 
 class AgentRefused(TiercelError):

@@ -14,13 +14,14 @@ from typing import Any
 import grpc
 
 from tiercel.channel import OPTIONS
-from tiercel.errors import SessionLost
+from tiercel.errors import PeersPortUnavailable, SessionLost
 from tiercel.tls import Tls, agent_uri, peer_host
 from tiercel.v1 import peers_pb2, peers_pb2_grpc
 
 CALL_S = 1.0
 """How long an answer is waited for."""
 CALLS_MAX = 64
+PORT_MAX = 65_535
 
 log = logging.getLogger("tiercel.peers")
 Answer = Callable[[peers_pb2.PeerWord], peers_pb2.PeerAnswer]
@@ -31,6 +32,8 @@ def check_listen(listen: str, tls: Tls | None) -> None:
     host, colon, port = listen.rpartition(":")
     if not colon or not port.isdigit():
         raise ValueError(f"peers_listen {listen!r} is no host:port")
+    if int(port) > PORT_MAX:
+        raise ValueError(f"peers_listen {listen!r}: ports are 0 (one that is free) to {PORT_MAX}")
     if tls is None and not _is_loopback(host):
         raise ValueError(
             f"peers_listen {listen!r}: without TLS only this machine may reach it: tls=Tls(ca=..., cert=..., key=...)"
@@ -57,7 +60,7 @@ class PeerLines(peers_pb2_grpc.PeerServiceServicer):
         self._channels: dict[tuple[str, str], grpc.aio.Channel] = {}
 
     async def start(self, listen: str) -> str:
-        """Listen; the address as it became (port 0: one that is free). Raises OSError when it cannot be had, and SessionLost when
+        """Listen; the address as it became (port 0: one that is free). Raises PeersPortUnavailable, and SessionLost when
         the TLS files cannot be used."""
         options = [*OPTIONS, ("grpc.so_reuseport", 0), ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000)]
         server = grpc.aio.server(options=options, maximum_concurrent_rpcs=CALLS_MAX)
@@ -67,7 +70,8 @@ class PeerLines(peers_pb2_grpc.PeerServiceServicer):
                 server.add_insecure_port(listen) if self._tls is None else server.add_secure_port(listen, _credentials(self._tls))
             )
         except RuntimeError as error:
-            raise OSError(f"peers_listen {listen}: {error}") from None
+            why = "another process has the port, or the address is not of this machine"
+            raise PeersPortUnavailable(f"peers_listen {listen}: {why} ({error}); name a free one, or port 0") from None
         await server.start()
         self._server = server
         return f"{listen.rpartition(':')[0]}:{bound}"

@@ -140,7 +140,12 @@ class Runtime:
 
     async def serve(self, target: Target) -> None:
         """Work until `stop`. Raises AgentRefused when the gateway will never take this agent, ValueError for a bad address."""
-        await self._alone.start()
+        try:
+            await self._alone.start()
+        except BaseException:
+            self._work.close()
+            await self._delivery.close()
+            raise
         connected = asyncio.create_task(self._stay_connected(target))
         stopping = asyncio.create_task(self._stop.wait())
         try:

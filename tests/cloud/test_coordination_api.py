@@ -183,6 +183,8 @@ async def test_all_awards_are_found_by_pages(system: Whole) -> None:
     wrong = await system.client.get(f"{RUNS}/{other}/coordination/awards", params={"before": page["next"]})
     assert (wrong.status_code, wrong.json()["code"]) == (400, "cursor_unknown")
     assert (await system.client.get(f"{RUNS}/nobody/coordination/awards")).status_code == 404
+    strange = await system.client.get(f"{RUNS}/{run}/coordination/awards", params={"task": "t1"})
+    assert (strange.status_code, "allowed: before, limit" in strange.text) == (422, True)
     printed = await command(system, "run", "coordination", "awards", run, "--limit", "3", noted=True)
     assert [line.split()[0] for line in printed.splitlines() if " by auction (cheapest): " in line] == ["t4", "t3", "t2"]
 

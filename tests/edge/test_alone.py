@@ -11,7 +11,7 @@ from tests.edge.site import Robot, Site
 from tests.workflow.plans import plan_of
 from workflow.coordination_events import AttemptLeft, TaskAwarded, TaskOffered
 from workflow.events import TaskCompleted
-from workflow.orders import ChangeCoordination, Pause
+from workflow.orders import ChangeCoordination, Pause, Resume
 from workflow.tasks import CoordinationPlan
 
 ALONE_MS = 20_000
@@ -348,3 +348,28 @@ def test_a_person_may_leave_repeatable_tasks_alone_and_no_others() -> None:
     assert site.join("far", features=("alone",), peer="far:1", capabilities=("far",)).heard
     assert [event.task for event in site.events(TaskOffered)] == [0]
     assert not anna.heard
+
+
+@pytest.mark.parametrize("was_paused", [False, True])
+def test_a_person_who_wants_it_done_otherwise_gets_it_done_under_a_higher_epoch(*, was_paused: bool) -> None:
+    """Ordered to go directly while it is left to agents that were lost, it is given to another, and never under the epoch under
+    which these may have begun it; also if the run stood still at that time. Who returns is told to stop."""
+    site = Site()
+    anna, ben = team(site, "anna", "ben")
+    offered(site)
+    key = begin(anna)
+    if was_paused:
+        site.order(Pause())
+    for robot in (anna, ben):
+        site.hang_up(robot)
+    site.pass_ms(11_000)
+    cleo = site.join("cleo")
+    assert not cleo.hands
+    assert site.order(ChangeCoordination(CoordinationPlan("direct"))) == "accepted"
+    if was_paused:
+        site.order(Resume())
+    ((given, _),) = [(each.attempt, each.epoch) for each in cleo.hands]
+    assert (given, key.attempt, [event.attempt for event in site.events(AttemptLeft)]) == (2, 1, [1])
+    assert key in back(site, anna, anna=0.5).stops
+    site.done(cleo)
+    assert [event.attempt for event in site.events(TaskCompleted)] == [2]

@@ -1,6 +1,7 @@
 """Agents that lose their site agree with each other over sockets, and say so when it is back."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -196,6 +197,7 @@ def test_an_agent_is_called_alike_on_both_sides() -> None:
     ("listen", "tls", "said"),
     [
         ("somewhere", None, "no host:port"),
+        ("127.0.0.1:99999", None, "ports are 0"),
         ("0.0.0.0:7500", None, "without TLS only this machine"),
         ("0.0.0.0:7500", Tls("ca.crt"), "by certificates, not by tokens"),
     ],
@@ -205,3 +207,30 @@ def test_a_port_for_peers_that_others_could_use_is_refused(new_agent: New, liste
     with pytest.raises(ValueError, match=said) as refused:
         new_agent(peers_listen=listen, tls=tls)
     assert listen in str(refused.value)
+
+
+def test_a_port_that_somebody_has_ends_the_agent_with_a_sentence(new_agent: New) -> None:
+    """No traceback: which port, of which agent, and what helps. Its journal is free again."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        for _ in range(2):
+            with pytest.raises(SystemExit, match=f"agent a: peers_listen {taken}: another process has the port") as ended:
+                new_agent("a", peers_listen=taken).run("127.0.0.1:1")
+            assert "name a free one" in str(ended.value)
+
+
+async def test_a_peer_that_had_the_site_for_a_moment_does_not_hold_up_the_others(new_agent: New) -> None:
+    """It lost the site again before that had told its offers anew: it begins nothing of what was offered before, and says so."""
+    agents = [new_agent(name, peers_listen=LOOPBACK) for name in ("a", "b")]
+    async with team_of(*agents) as team:
+        await team.offer(1)
+        await team.heard()
+        team.gateway.away = True
+        team.connections.pop("a").drop()
+        await asyncio.sleep(0.1)
+        await team.welcome(1)
+        team.cut()
+        await team.until(1)
+        assert team.done == [("b", 1)]

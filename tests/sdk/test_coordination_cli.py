@@ -35,3 +35,16 @@ def test_what_names_no_protocol_is_refused(text: str, said: str) -> None:
     with pytest.raises(typer.BadParameter, match=said) as refused:
         coordination_in(text, "levels.yaml")
     assert "levels.yaml" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{protocol: auction, price_max: .nan}", "price_max: nan is no JSON"),
+        ("{protocol: hierarchical, levels: [{level: site, budget: {cost: .inf}}]}", r"levels\[0\].budget.cost: inf is no JSON"),
+    ],
+)
+def test_what_json_cannot_say_is_refused_by_name(text: str, said: str) -> None:
+    """Before it is sent: YAML has numbers that the API has not."""
+    with pytest.raises(typer.BadParameter, match=said):
+        coordination_in(text, "levels.yaml")

@@ -32,7 +32,7 @@ from workflow.tasks import Kind
 AUCTION = {"protocol": "auction", "window": "50ms", "wait": "2s"}
 CREW = {"protocol": "leader", "group": {"name": "crew", "capability": "pick"}, "wait": "3s"}
 LEVELS = [
-    {"level": "site", "protocol": "auction", "wait": "2s", "budget": 8, "on_loss": "finish"},
+    {"level": "site", "protocol": "auction", "budget": 8, "on_loss": "finish"},
     {"level": "group", "protocol": "direct", "by": "hall", "budget": 4, "expires": "30s"},
 ]
 MEETING = {"meet": {"parties": 2, "capability": "pick", "deadline": "20s", "on_death": "proceed", "quorum": 1, "cyclic": True}}

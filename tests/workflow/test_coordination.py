@@ -1,18 +1,28 @@
 """`coordination:` in definitions: what it may say, what is refused and how, and what becomes of it in the plan."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
+from pydantic import BaseModel
 
+from cloud.coordinating.service import order_in
+from cloud.port import Problem
 from sync.values import RunId
 from tests.workflow.plans import adopted, plan_of
 from workflow.coordinating import coordination_of
-from workflow.definition import json_schema
+from workflow.coordination_reading import CoordinationPart
+from workflow.definition import WorkflowDefinition, json_schema
 from workflow.expression import ExpressionError
 from workflow.fragment import Fragment
-from workflow.plan import DefinitionError, plan_from_document
+from workflow.growth import GrowthRefused, check_addition, compile_addition
+from workflow.idle_fields import check_coordination
+from workflow.parts import PATTERN_RULES
+from workflow.plan import DefinitionError, plan_from_document, read_plan
+from workflow.reading import read_part
 from workflow.scoring import compile_score, score
+from workflow.standing import StandingRule
 from workflow.syntax import ExpressionSyntaxError
 from workflow.tasks import CoordinationPlan, GroupOfAgents
 
@@ -232,3 +242,94 @@ def test_direct_is_no_protocol_at_run_time() -> None:
     fragment = Fragment.adopt(RunId("r1"), plan, adopted(plan))
     fragment.more().coordination[-1] = CoordinationPlan("direct")
     assert [coordination_of(fragment, task) for task in (0, 1)] == [None, None]
+
+
+def site_above_groups(**more: Any) -> dict[str, Any]:
+    return levels({"level": "group", "protocol": "direct"}, protocol="auction", **more)
+
+
+@pytest.mark.parametrize(
+    ("coordination", "said"),
+    [
+        ({**levels(), "wait": "5s"}, "coordination.wait: a hierarchy as a whole waits for nobody"),
+        (levels(protocol="leader", otherwise="fail"), "levels[0].otherwise: level site hands what it cannot decide"),
+        *[
+            (site_above_groups(**{name: value}), f"levels[0].{name}: a site above groups asks nobody for bids")
+            for name, value in (
+                ("evaluator", "fastest"),
+                ("price_max", 3),
+                ("window", "1s"),
+                ("wait", "1s"),
+                ("rounds", 3),
+                ("group", "lift"),
+            )
+        ],
+    ],
+)
+def test_what_nothing_goes_by_is_refused(coordination: dict[str, Any], said: str) -> None:
+    """In a definition that is registered, for the whole run or one task, and in an order; one that was registered stays good."""
+    task = {"capability": "work"}
+    for document in (
+        {"tasks": {"a": task}, "coordination": coordination},
+        {"tasks": {"a": {**task, "coordination": coordination}}},
+    ):
+        with pytest.raises(DefinitionError) as caught:
+            read_plan({"name": "story", "version": "1", **document})
+        assert any(said in str(problem) for problem in caught.value.problems), caught.value.problems
+    with pytest.raises(Problem) as refused:
+        order_in(msgspec.json.encode(coordination))
+    assert any(said.removeprefix("coordination.") in line for line in refused.value.problems)
+    assert plan_of({"a": {}}, coordination=coordination).tasks[0].coordination is not None
+
+
+def test_a_run_of_an_older_definition_grows() -> None:
+    """What its definition says beside the point is not held against new tasks; what these say is. What was added is kept."""
+    plan = plan_of({"a": {}}, coordination=site_above_groups(rounds=3))
+    fragment = Fragment.adopt(RunId("r1"), plan, adopted(plan))
+    added = msgspec.json.encode({"b": {"capability": "work"}})
+    assert check_addition(fragment, added, {}).body.graph.tasks
+    idle = msgspec.json.encode({"b": {"capability": "work", "coordination": site_above_groups(rounds=3)}})
+    with pytest.raises(GrowthRefused, match="asks nobody for bids"):
+        check_addition(fragment, idle, {})
+    assert compile_addition(plan.document, idle).body.graph.tasks
+
+
+def test_a_site_above_no_groups_asks_its_agents_for_bids() -> None:
+    """There all that belongs to an auction counts."""
+    read_plan(
+        {
+            "name": "s",
+            "version": "1",
+            "tasks": {"a": {"capability": "work"}},
+            "coordination": levels(protocol="auction", rounds=3),
+        }
+    )
+    part, problems = read_part(CoordinationPart, levels(protocol="auction", rounds=3, price_max=4, wait="1s"))
+    check_coordination(part, (), problems)
+    assert (part is not None, problems.found) == (True, [])
+
+
+def test_a_label_without_a_value_is_refused() -> None:
+    """With what a label looks like."""
+    assert "'crew' is no valid name here; allowed: key=value" in refusals({"protocol": "leader", "group": {"label": "crew"}})[0]
+
+
+@pytest.mark.parametrize("model", [WorkflowDefinition, CoordinationPart, StandingRule])
+def test_every_pattern_has_words(model: type[BaseModel]) -> None:
+    """What does not match is refused with a rule that people can read."""
+    found = set(patterns(model.__pydantic_core_schema__))
+    assert len(found) > 1
+    assert found <= PATTERN_RULES.keys()
+
+
+def patterns(schema: Any) -> Iterator[str]:
+    """All that texts must match, keys of mappings too."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "str" and "pattern" in schema:
+            yield schema["pattern"]
+        for key, part in schema.items():
+            if key not in ("cls", "metadata"):
+                yield from patterns(part)
+    elif isinstance(schema, list | tuple):
+        for part in schema:
+            yield from patterns(part)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from tiercel.bodies import encoded
 from tiercel.cli.options import Format, Output, Server, noun
 from tiercel.cli.run import RunArgument, print_outcome
 from tiercel.cli.run_control import Wait
@@ -141,6 +142,10 @@ def coordination_in(text: str, source: str) -> str | dict[str, Any]:
     if isinstance(found, dict) and found.keys() == {"coordination"}:
         found = found["coordination"]
     if isinstance(found, str) or (isinstance(found, dict) and "protocol" in found):
+        try:
+            encoded(found)
+        except ValueError as error:
+            raise typer.BadParameter(f"{source}: {error}", param_hint="--file") from None
         return found
     what = ", ".join(map(str, found)) or "an empty mapping" if isinstance(found, dict) else type(found).__name__
     raise typer.BadParameter(f"{source} holds {what}; allowed: `coordination`, with a `protocol`", param_hint="--file")

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from cloud.coordinating.mandates import mandates_of
 from cloud.fleet import FleetAgent
 from cloud.inputs import SiteLoads
 from cloud.tendering.events import RunTendered
@@ -182,3 +183,18 @@ def test_a_level_of_the_cloud_tenders_among_its_sites(cloud: Control) -> None:
         waits_for = cloud.planner.runs[run].waits_for
         assert waits_for == ("" if found else "a site that its coordination allows (quarry) to link to the cloud")
     assert [event.site for event in tenders(cloud)] == ["harbour", "airport"]
+
+
+@pytest.mark.parametrize("around", [{"map": {"over": "[1, 2]"}}, {"repeat": {"while": "false", "max": 2}}, {"parallel": {}}])
+def test_its_scope_counts_inside_of_bodies_too(cloud: Control, around: dict[str, dict[str, Any]]) -> None:
+    """A run whose tasks are all inside of a map, a repeat or a group waits for a site of the scope, and shows the bounds."""
+    ((word, said),) = around.items()
+    tasks = {"all": {word: {**said, "tasks": {"a": {"capability": "pick"}}}}}
+    level = {"level": "cloud", "protocol": "direct", "scope": {"sites": ["quarry"]}, "budget": 2}
+    levels = {"protocol": "hierarchical", "levels": [level, {"level": "site", "protocol": "direct"}]}
+    (run,) = cloud.start(plan_of(tasks, name=f"inside-{word}", coordination=levels))
+    known = cloud.planner.runs[run]
+    assert sites(cloud, [run]) == [[]]
+    assert known.waits_for == "a site that its coordination allows (quarry) to link to the cloud"
+    (mandate,) = mandates_of(cloud.planner.escalations.mandates, known)
+    assert (mandate.level, mandate.names, mandate.tasks) == ("cloud", ("quarry",), 2)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordination.auction.bids import Bid, Bidder, Key, Lot, Terms, Who
-from coordination.auction.house import House, Result
+from coordination.auction.house import REFUSED_MAX, House, Result
 from sync.values import AgentId
 
 WHO = Who("lift")
@@ -148,3 +148,14 @@ def test_no_more_lots_are_announced_than_there_is_choice_for() -> None:
     (auction,) = house.over(terms.window_ms)
     assert [result.kind for result in house.close(auction, {}, terms.window_ms)] == ["lost"] * 4
     assert sum(len(lots) for _, ready in house.ready() for lots in ready.values()) == 6
+
+
+def test_what_does_not_count_is_on_record_once_for_each_bidder() -> None:
+    """Bids that come twice, from strangers, or for an epoch before the one that is offered are in the award of the lot too."""
+    key = Key("r0", 0)
+    bids = [Bid(AgentId("a0"), key, 1, 1.0), *[Bid(AgentId("a0"), key, 1, 2.0)] * 3, Bid(AgentId("a1"), key, 0, 1.0)]
+    strangers = [Bid(AgentId(f"s{number}"), key, 1, 1.0) for number in range(2 * REFUSED_MAX)]
+    house, (result,) = held(Story(Terms(), {"a0": 1, "a1": 1}, [0], bids), [*bids, *strangers])
+    told = [(each.bid.agent, str(each.code)) for each in result.refused]
+    assert told[:3] == [("a0", "twice"), ("a1", "old_epoch"), ("s0", "not_invited")]
+    assert (len(told), house.counts["twice"], house.counts["not_invited"]) == (REFUSED_MAX, 3, 2 * REFUSED_MAX)
