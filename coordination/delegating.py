@@ -31,7 +31,8 @@ class Wanted(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """What does not count, and why. Codes: old_epoch, not_leader, old_plan, unknown_task, unknown_follower, full, twice."""
+    """What does not count, and why; `task` empty: all of it. Codes of a plan: old_epoch, not_leader, old_plan, unknown_task,
+    unknown_follower, full, twice; of a leader's word (`edge.leading.heirs`) the first two, and what its heir lacks."""
 
     task: str
     code: str
@@ -59,11 +60,17 @@ class Judged:
     refused: list[Refused] = field(default_factory=list)
 
 
+def refusal_of(group: Group, agent: str, epoch: int) -> Refused | None:
+    """Why nothing counts that `agent` says under `epoch` as the leader of the group."""
+    if not (why := group.admits(agent, epoch)):
+        return None
+    return Refused("", "old_epoch" if epoch != group.term.epoch or not group.term.leader else "not_leader", why)
+
+
 def judge_plan(group: Group, asked: Asked | None, agent: str, epoch: int, number: int, plan: Iterable[Wanted]) -> Judged:
     """What counts of a plan that `agent` gave under `epoch` as the answer to `number`."""
-    if why := group.admits(agent, epoch):
-        code = "old_epoch" if epoch != group.term.epoch or not group.term.leader else "not_leader"
-        return Judged(refused=[Refused("", code, why)])
+    if refused := refusal_of(group, agent, epoch):
+        return Judged(refused=[refused])
     if asked is None or asked.number != number or asked.epoch != epoch:
         return Judged(refused=[Refused("", "old_plan", f"group {group.name} was not asked under number {number}, or no more")])
     judged, room = Judged(), {one.agent: one.capacity - one.load for one in asked.followers}

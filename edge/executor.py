@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from coordination.direct import Assigner, Direct
+from coordination.leading import TransferRequested
 from coordination.lease import LeaseTable
 from edge.autonomy import CUT, SiteAutonomy
 from edge.beginning import write
@@ -119,6 +120,7 @@ class Executor:
     reseeding: SiteReseeding = field(init=False)
     lag: Lag = field(init=False)
     leading: Leading = field(init=False)
+    term_orders: TermOrders = field(init=False)
     mandates: Mandates = field(init=False)
     alone: Alone = field(init=False)
     unheard: Unheard = field(default_factory=Unheard)
@@ -161,6 +163,7 @@ class Executor:
 
     def _make_parts(self) -> tuple[Part, ...]:
         """What stands beside the fragments, in the order in which it sees what happens."""
+        self.term_orders = TermOrders(self.home, self.leading, self._put_off)
         pause, rules = SitePause(self.home, self.schedules), StandingRules(self.home)
         self.merging, self.tokens, self.reseeding = SiteMerging(self.home), AgentTokens(self.home), SiteReseeding(self.home)
         self.documents = SiteDocuments(self.home, self.merging)
@@ -168,7 +171,7 @@ class Executor:
         far_points = FarPoints(self.home, self.run_documents)
         self.points = SyncPoints(self.home, self.run_documents, far_points)
         first = (self.home.leases, self.autonomy, self.heartbeats, self.cache, self.children, pause, rules, self.yielding)
-        votes = (self.home.polls, self.home.votes, self.leading, TermOrders(self.home, self.leading), self.mandates, self.alone)
+        votes = (self.home.polls, self.home.votes, self.leading, self.term_orders, self.mandates, self.alone)
         more = (self.documents, self.run_documents, self.points, far_points, self.merging, self.tokens, self.reseeding, *votes)
         waits = SiteWounds(self.home), SiteDeadlocks(self.home, self.points)
         return (*first, self.conflicts, *more, self.dispatch.coordinating, *waits)
@@ -291,8 +294,8 @@ class Executor:
         return self.deadlines.is_span(run, key)
 
     def asking(self) -> list[int]:
-        """Nobody who asks here waits for more than a commit."""
-        return []
+        """Who waits for more than a commit: for agents that are to come back."""
+        return self.term_orders.asking()
 
     def wake_mono_ms(self) -> int | None:
         """When the next lease ends, an agent that kept failing may prove itself, or a Part wants a turn."""
@@ -366,6 +369,14 @@ class Executor:
             obey(fragment, order, request.command, now, out)
         else:
             self.home.decide(fragment, Steer(request.command, order), now, out)
+
+    def _put_off(self, order: TransferRequested, waits: bool, out: list[object]) -> None:
+        """Keep an order of the cloud that waits until it is answered, whatever dies in between."""
+        if waits:
+            self.unheard.note("", order)
+        else:
+            self.unheard.answer("", CommandAnswered(order.command, True))
+        keep_unheard(self.unheard, out)
 
     def _recall(self, input: Recalled, now: Now, out: list[object]) -> None:
         self.reopening.recalled(input, self.unheard, now, out, is_gone=input.run in self.yielding.gone)

@@ -136,6 +136,12 @@ class Roster:
             if slot.present or slot.held:
                 slot.epoch = self.leases.grant(slot.agent, slot.agent, now).epoch
 
+    def awaits(self, agent: str) -> bool:
+        """Has it not been back since the start, and is still given time for that?"""
+        slot = self.slots.get(agent)
+        is_away = slot is not None and slot.present and not slot.session and not slot.heard_ms
+        return is_away and self.leases.get(agent) is not None
+
     def take(self, slot: Slot, run: str, task: int, attempt: int, now: Now, units: int = 1) -> None:
         """The agent holds an attempt, which takes so many units of its capacity."""
         slot.held[(run, task)] = attempt

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from coordination.leading import TransferRequested
 from workflow.children import END
 from workflow.events import (
     CancelRequested,
@@ -36,9 +37,10 @@ from workflow.schedule_events import ScheduleEvent, ScheduleFired
 from workflow.steering_events import ChildRequested, CommandRequested, RollbackBegun
 
 UNHEARD = "unheard"
-_ASKED = CancelRequested | CommandRequested
-ANSWERED = frozenset((FragmentReleased, CancelRequested, CommandRequested, FragmentMoved, YieldRequested, FragmentSuperseded))
-"""What the cloud says of runs and is answered by an event of this site, whatever else there is."""
+_ASKED = CancelRequested | CommandRequested | TransferRequested
+_OF_RUNS = FragmentReleased, CancelRequested, CommandRequested, FragmentMoved, YieldRequested, FragmentSuperseded
+ANSWERED = frozenset((*_OF_RUNS, TransferRequested))
+"""What the cloud says of runs, and of groups, and is answered by an event of this site, whatever else there is."""
 _OURS = (ChildRequested, RunCreated, ScheduleFired)
 
 

@@ -111,6 +111,18 @@ async def test_what_is_wrong_is_refused(system: System) -> None:
     assert await leader(system) == before
 
 
+async def test_a_hand_over_to_nobody_is_refused_and_the_leader_leads_on(system: System, caplog: pytest.LogCaptureFixture) -> None:
+    """The agent takes its word for the end of its term, is told why it is not, and leads on under the same epoch."""
+    name, epoch = await leader(system)
+    await leads(system, name)
+    for successor, code in (("typo", "not_a_member"), (name, "leads_already")):
+        assert system.agents[name].hand_over("cranes", successor)
+        assert system.agents[name].leads("cranes") == 0
+        assert await leads(system, name) == epoch
+        assert f"what it said as the leader of cranes does not count ({code})" in caplog.text
+    assert await leader(system) == (name, epoch)
+
+
 async def test_a_site_that_is_cut_off_is_asked_on_its_own_machine(system: System) -> None:
     """The order of the cloud is pending, and shown; the site takes one at its socket; back on the link it answers the first."""
     edge = system.edges["harbour"]

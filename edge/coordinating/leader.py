@@ -98,7 +98,8 @@ class Leader(Seeker):
         return min([*waits, *(asked.due_ms for asked in self.open.values())], default=None)
 
     def counts(self) -> dict[str, int]:
-        return {f"plan_{code}": count for code, count in sorted(self.refused.items())}
+        words = {f"word_{code}": count for code, count in sorted(self.leading.refused.items())}
+        return {f"plan_{code}": count for code, count in sorted(self.refused.items())} | words
 
     # Asking -----------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import msgspec
 
+from coordination.delegating import Refused
 from coordination.leading import (
     EVENTS,
     GROUPS_MAX,
@@ -31,10 +32,10 @@ from coordination.leading import (
     late,
 )
 from coordination.lease import floor_of
-from edge.coordinating.members import belongs
 from edge.home import Home
 from edge.leading import events as _codec  # noqa: F401 (makes the events known)
-from edge.leading.inputs import LeaderSpoke, TellLeader
+from edge.leading.heirs import belongs_to, refusal_of_word
+from edge.leading.inputs import AnswerLeader, LeaderSpoke, TellLeader
 from edge.part import Fold, Part, Step
 from edge.roster import Slot
 from sync.values import Now
@@ -70,6 +71,7 @@ class Leading(Part):
     home: Home
     groups: dict[str, Group] = field(default_factory=dict)
     reasons: dict[str, tuple[str, int]] = field(default_factory=dict)  # Why the leader leads, or nobody; since when (UTC ms).
+    refused: dict[str, int] = field(default_factory=dict)  # Words of leaders that did not count since the start, by code.
     _gone: dict[str, bool] = field(default_factory=dict)
     groups_max: int = GROUPS_MAX
     _led: dict[str, dict[str, int]] | None = None  # By leader and group: epochs; made when it is asked for.
@@ -198,22 +200,32 @@ class Leading(Part):
             group.heard(lease.granted_mono_ms)
 
     def _speak(self, input: LeaderSpoke, now: Now, out: list[object]) -> None:
-        """A leader steps down, or names who is to lead. What is said under an epoch of before is not heard."""
+        """A leader steps down, or names who is to lead. A word that does not count is refused by code, and changes nothing."""
+        if self.home.roster.admit(input.agent, input.session, now) is None:
+            return
         group = self.groups.get(input.group)
-        if group is None or self.home.roster.admit(input.agent, input.session, now) is None:
+        if refused := refusal_of_word(self.home.roster, group, input):
+            self._refuse(input, group, refused, out)
             return
-        if group.admits(input.agent, input.epoch):
-            return
-        if input.successor in group.standing and input.successor != input.agent:
-            self._decide(group, Transferred(input.successor, is_agreed=True), now, out)
+        assert group is not None, "a word for a group that is not there is refused"
+        if input.successor:
+            self.transfer(group, input.successor, now, out, is_agreed=True)
         else:
             self._decide(group, SteppedDown(input.agent, input.epoch), now, out)
 
-    def transfer(self, group: Group, agent: str, now: Now, out: list[object]) -> None:
-        """Let this member lead from now on, whatever the leader says; where nobody checks epochs, once it cannot act any more."""
+    def _refuse(self, input: LeaderSpoke, group: Group | None, refused: Refused, out: list[object]) -> None:
+        """Whoever leads has taken its own word for the end of the term: it is told that it leads on."""
+        self.refused[refused.code] = self.refused.get(refused.code, 0) + 1
+        out.append(AnswerLeader(input.session, input.agent, input.group, input.epoch, 0, [refused]))
+        if group is not None and input.agent == group.term.leader:
+            self._tell(group, group.term.epoch, group.term.leader, [input.agent], out)
+
+    def transfer(self, group: Group, agent: str, now: Now, out: list[object], *, is_agreed: bool = False) -> None:
+        """Let this member lead from now on; unless the leader says so itself (`is_agreed`), where nobody checks epochs, once it
+        cannot act any more."""
         slot = self.home.roster.slots[agent]
         self._decide(group, Joined(agent, _priority(slot)), now, out)  # It may have stepped down before.
-        self._decide(group, Transferred(agent), now, out)
+        self._decide(group, Transferred(agent, is_agreed), now, out)
 
     def _decide(self, group: Group, input: Input, now: Now, out: list[object]) -> None:
         self._renew(group)
@@ -253,11 +265,6 @@ class Leading(Part):
         assert isinstance(event, AgentDeparted)
         if any(event.agent in group.standing or event.agent == group.term.leader for group in self.groups.values()):
             self._gone[event.agent] = event.reason != "left"
-
-
-def belongs_to(slot: Slot, group: Group) -> bool:
-    """Is the agent a member, by any definition that says who is?"""
-    return any(belongs(slot, who) for who in group.charter.holds.who)
 
 
 def _priority(slot: Slot) -> int:

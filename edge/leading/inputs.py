@@ -70,7 +70,7 @@ class AskLeader(NamedTuple):
 
 
 class AnswerLeader(NamedTuple):
-    """Order: tell an agent what of its plan does not count."""
+    """Order: tell an agent what of its plan does not count; with `number` 0, that its word as a leader does not."""
 
     session: int
     agent: str

@@ -149,7 +149,8 @@ class Agent:
     def hand_over(self, group: str, successor: str = "") -> bool:
         """Give the leadership of a group back, to this member or whoever is next. Call it in the loop.
 
-        False if this agent does not lead the group, as far as it knows, or has no session.
+        False if this agent does not lead the group, as far as it knows, or has no session. A site that refuses it (the successor
+        is no member, or is not there) says why by code, which is logged, and this agent leads on: `leads` says so again.
         """
         leading = self._opinions.leading
         return leading is not None and leading.hand_over(group, successor)

@@ -8,6 +8,7 @@ def plan(lead: Lead) -> dict[str, str | None]:
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,6 +78,7 @@ class Leading(Concern):
     outbox: Outbox
     lease: Lease
     terms: dict[str, Term] = field(default_factory=dict)
+    refused: Counter[str] = field(default_factory=Counter)  # What did not count of plans and words, by code.
 
     def features(self) -> tuple[str, ...]:
         return ("leads",)
@@ -100,7 +102,7 @@ class Leading(Concern):
 
     def hand_over(self, group: str, successor: str) -> bool:
         """Give the term back, to this member or whoever is next; False if the agent does not lead the group, as far as it
-        knows. From here on it does not: a site that has not heard it says so to the next session."""
+        knows. From here on it does not: a site that has not heard it, or refuses it, says so."""
         term = self.terms.get(group)
         if term is None:
             return False
@@ -145,8 +147,12 @@ class Leading(Concern):
 
     def _refused(self, replies: Any) -> None:
         for reply in replies.items:
+            what = "the plan for" if reply.number else "what it said as the leader of"
             for refused in reply.refused:
-                log.warning("the plan for %s does not count (%s): %s", reply.group, refused.code, refused.message)
+                self.refused[refused.code] += 1
+                log.warning(
+                    "agent %s: %s %s does not count (%s): %s", self.name, what, reply.group, refused.code, refused.message
+                )
 
 
 def _checked(lead: Lead, answer: Any) -> dict[str, str | None] | None:

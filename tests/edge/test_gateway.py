@@ -57,6 +57,14 @@ class Caller:
         assert message.WhichOneof("kind") == kind
         return getattr(message, kind)
 
+    async def hear_next(self, kind: str) -> Any:
+        """The next message of this kind, whatever comes before it."""
+        while True:
+            message = await asyncio.wait_for(self._call.read(), PATIENCE_S)
+            assert message is not grpc.aio.EOF
+            if message.WhichOneof("kind") == kind:
+                return getattr(message, kind)
+
     async def ends(self) -> None:
         """The site ends the session."""
         assert await asyncio.wait_for(self._call.read(), PATIENCE_S) is grpc.aio.EOF

@@ -7,6 +7,7 @@ import pytest
 
 from coordination.delegating import Wanted
 from coordination.leading import LeaderElected, LeaderEnded
+from edge.inputs import AgentDraining
 from edge.leading.inputs import AnswerLeader, AskLeader, LeaderSpoke, PlanMade, TellLeader
 from tests.edge.site import LEASE_MS, Robot, Site
 from tests.workflow.plans import plan_of
@@ -107,6 +108,7 @@ def test_a_leader_hands_over_and_steps_down() -> None:
     assert [event.agent for event in site.events(LeaderElected)] == ["anna", "cleo"]
     question = asked(site.robots["cleo"])[-1]
     site.turn(LeaderSpoke(anna.session, "anna", "cranes", question.epoch, "anna"))
+    assert refusals(anna) == ["not_leader"]
     site.turn(LeaderSpoke(site.robots["cleo"].session, "cleo", "cranes", question.epoch, ""))
     site.turn()
     assert [(event.agent, event.reason) for event in site.events(LeaderEnded)] == [
@@ -247,3 +249,45 @@ def test_who_may_come_back_and_lead_on_is_waited_for() -> None:
         site.pass_ms(1_000)
     assert site.outcome() == "failed"
     assert msgspec.json.decode(site.events(TaskAwarded)[0].detail)["reason"] == "nobody leads cranes"
+
+
+@pytest.mark.parametrize(
+    ("group", "later", "successor", "code"),
+    [
+        ("docks", 0, "ben", "group_unknown"),
+        ("cranes", -1, "ben", "old_epoch"),
+        ("cranes", 1, "", "old_epoch"),
+        ("cranes", 0, "typo", "not_a_member"),
+        ("cranes", 0, "dora", "not_a_member"),
+        ("cranes", 0, "anna", "leads_already"),
+        ("cranes", 0, "ben", "agent_silent"),
+        ("cranes", 0, "cleo", "agent_draining"),
+    ],
+)
+def test_a_word_that_does_not_count_is_refused_and_the_leader_stays(group: str, later: int, successor: str, code: str) -> None:
+    """By code, and counted; the leader is told that it leads on, for it has taken its own word for the end."""
+    site = led()
+    anna = site.robots["anna"]
+    site.join("dora", capabilities=("paint",))
+    site.hang_up(site.robots["ben"])
+    site.turn(AgentDraining(site.robots["cleo"].session, "cleo", "it is stopped"))
+    epoch = asked(anna)[-1].epoch
+    told = len(anna.heard)
+    site.turn(LeaderSpoke(anna.session, "anna", group, epoch + later, successor))
+    (answer, *more) = anna.heard[told:]
+    assert isinstance(answer, AnswerLeader)
+    assert (answer.group, answer.epoch, answer.number, refusals(anna)) == (group, epoch + later, 0, [code])
+    assert [(said.leader, said.epoch) for said in more] == ([("anna", epoch)] if group == "cranes" else [])
+    assert (site.core.leading.groups["cranes"].term.leader, site.events(LeaderEnded)) == ("anna", [])
+    coordinating = site.core.dispatch.coordinating
+    assert coordinating is not None
+    assert coordinating.refused() == {f"word_{code}": 1}
+
+
+def test_who_has_stepped_down_may_be_named_again() -> None:
+    """It stands no more by itself, and is a member all the same."""
+    site = led()
+    for name, successor in (("anna", ""), ("ben", "anna")):
+        epoch = site.core.leading.groups["cranes"].term.epoch
+        site.turn(LeaderSpoke(site.robots[name].session, name, "cranes", epoch, successor))
+    assert [event.agent for event in site.events(LeaderElected)] == ["anna", "ben", "anna"]

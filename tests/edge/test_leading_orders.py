@@ -153,3 +153,35 @@ def test_what_is_acknowledged_names_the_terms_that_hold() -> None:
     site.turn()
     assert core.honours(anna.session, "anna") is None
     assert core.honours(anna.session, "nobody") is None
+
+
+def test_an_order_waits_for_who_may_still_come_back_after_a_restart() -> None:
+    """Named or not, from the cloud or on the spot; through further restarts what the cloud ordered is answered once. Who comes
+    leads; who does not is refused when its lease is over."""
+    site = led()
+    site.link()
+    site.restart()
+    site.link()
+    site.join("anna", features=("leads",))
+    tell(site, "ben", "c1")
+    site.turn(MoveTerm(91, "cranes", "cleo", 0), MoveTerm(92, "cranes", "", 0))
+    assert (site.answer("c1"), site.replies, site.core.asking()) == ("", {}, [91, 92])
+    site.join("cleo", features=("leads",))
+    assert [site.replies[token].leader for token in (91, 92)] == ["cleo", "anna"]  # type: ignore[attr-defined]
+    snapshot(site)
+    site.restart()
+    site.link()
+    assert site.answer("c1") == ""
+    site.link()  # Both have compared once more: it waits once.
+    site.join("ben", features=("leads",))
+    assert site.answer("c1") == f"ben leads cranes under epoch {epoch_of(site)}"
+    site.restart()
+    site.link()
+    tell(site, "cleo", "c2")
+    site.pass_ms(LEASE_MS + 1_000)
+    assert site.answer("c2").startswith("agent_silent: ")
+    assert site.core.unheard.said == {}
+
+
+def tell(site: Site, to: str, command: str) -> None:
+    site.tell(("", 0, TransferRequested(command, "harbour", "cranes", to, 0)))

@@ -103,3 +103,19 @@ async def test_who_hands_over_leads_no_more() -> None:
     assert (agent.hand_over("cranes", "ben"), agent.leads("cranes")) == (False, 7)
     agent.outbox.open()
     assert (agent.hand_over("cranes", "ben"), agent.leads("cranes"), agent.hand_over("cranes", "ben")) == (True, 0, False)
+
+
+async def test_a_word_that_is_refused_is_counted_and_the_agent_leads_on(caplog: pytest.LogCaptureFixture) -> None:
+    """The site says why, and tells it anew; it acts once what it sends is acknowledged as the leader's."""
+    clocks = Clocks()
+    agent = leading(clocks)
+    agent.outbox.open()
+    tell(agent, "ann", 7)
+    agent.hand_over("cranes", "typo")
+    refused = agent_pb2.LeadRefusal(code="not_a_member", message="typo does not belong to it")
+    reply = agent_pb2.LeadReply(group="cranes", epoch=7, refused=[refused])
+    agent.hears()["lead_replies"](agent_pb2.LeadReplies(items=[reply]))
+    tell(agent, "ann", 7)
+    confirm(agent, 7, clocks.s)
+    assert (agent.leads("cranes"), agent.refused) == (7, {"not_a_member": 1})
+    assert "what it said as the leader of cranes does not count (not_a_member)" in caplog.text

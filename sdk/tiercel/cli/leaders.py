@@ -7,7 +7,7 @@ import typer
 
 from tiercel.answers import ApiError
 from tiercel.cli.fleet import agents
-from tiercel.cli.links import STATUS_TIMEOUT_S, asked, site_at
+from tiercel.cli.links import asked, site_at
 from tiercel.cli.options import Format, Output, Server
 from tiercel.cli.show import Table, link, note, print_json
 from tiercel.cli.text import age, when
@@ -21,6 +21,8 @@ Socket = Annotated[
     typer.Option(help="Ask the site itself, on its own machine: SITE.sock in its run directory. The cloud is not needed."),
 ]
 REFUSED_STATUS = 409
+ORDER_TIMEOUT_S = 60.0
+"""A site that has just started waits for its agents to come back."""
 
 
 @agents.command()
@@ -84,7 +86,7 @@ def _moved(socket: Path, group: str, to: str, epoch: int) -> dict[str, Any]:
     """What the site did. Raises ApiError if it refuses."""
     request = node_pb2.HandOverRequest(group=group, to=to, epoch=epoch)
     with site_at(socket) as site:
-        reply = site.HandOver(request, timeout=STATUS_TIMEOUT_S)
+        reply = site.HandOver(request, timeout=ORDER_TIMEOUT_S)
     if reply.code:
         raise ApiError(REFUSED_STATUS, reply.code, reply.detail)
     return {"detail": reply.detail, "leader": reply.leader, "epoch": reply.epoch}

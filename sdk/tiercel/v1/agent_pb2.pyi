@@ -1578,7 +1578,9 @@ Global___LeadPlans: _TypeAlias = LeadPlans  # noqa: Y015
 
 @_typing.final
 class LeadRefusal(_message.Message):
-    """What does not count of a plan: old_epoch, not_leader, old_plan (of all of it), unknown_task, unknown_follower, full, twice."""
+    """What does not count of a plan: old_epoch, not_leader, old_plan (of all of it), unknown_task, unknown_follower, full, twice. Why
+    a leader's word does not: old_epoch, not_leader, group_unknown, leads_already, not_a_member, agent_silent, agent_draining.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1614,6 +1616,7 @@ class LeadReply(_message.Message):
     group: _builtins.str
     epoch: _builtins.int
     number: _builtins.int
+    """Of the plan; 0: it answers a LeaderWord."""
     @_builtins.property
     def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeadRefusal]: ...
     def __init__(
