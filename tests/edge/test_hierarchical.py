@@ -221,19 +221,17 @@ def test_agents_that_had_room_and_took_nothing_are_out_of_time() -> None:
     """Time begins when somebody has room, not before."""
     site = Site()
     anna = site.join("anna", capacity=1, labels=NORTH, features=("bids",))
-    release(site, levels(protocol="auction", wait="20s", rounds=9))
+    release(site, levels(protocol="auction", wait="20s", rounds=9), tasks=2)
     keep(site, 3_000)
     site.bid(anna)
-    keep(site, 30_000)
-    assert site.states() == ["running"]
-    release(site, levels(protocol="auction", wait="20s", rounds=9), run="r2")
     keep(site, 300_000)
-    assert site.events(TaskEscalated, "r2") == []
+    assert site.states() == ["running", "ready"]
+    assert site.events(TaskEscalated) == []
     site.done(anna)
     keep(site, 150_000)
-    assert site.events(TaskEscalated, "r2") == []
+    assert site.events(TaskEscalated) == []
     keep(site, 60_000)
-    assert [each.reason for each in site.events(TaskEscalated, "r2")] == ["out_of_time"] * 2
+    assert [each.reason for each in site.events(TaskEscalated)] == ["out_of_time"] * 2
 
 
 def test_a_group_that_is_full_gives_back_what_another_has_room_for() -> None:
