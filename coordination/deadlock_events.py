@@ -17,8 +17,8 @@ class Waited(msgspec.Struct, array_like=True, frozen=True):
 
 class DeadlockFound(Event, frozen=True):
     """These waited for each other and for nobody else: each for the next, the last for the first. `victim` (of `victim_run`)
-    gives way by `rule`, and `remedy` says how: `wound` (what it has done is undone, and it begins again) or `incident` (a person
-    decides)."""
+    gives way by `rule`, and `remedy` says how: `wound` (what it has done is undone, and it begins again), `incident` (a person
+    decides), `broken_point` (those who wait there are told) or `person` (nobody can give way: somebody has to see to it)."""
 
     deadlock: str
     circle: list[Waited]

@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from cloud.dependencies.inputs import AddDependencies, RemoveDependency, Wait
 from cloud.waiting.circles import AFTER_MS, FarCircles
 from coordination.deadlock_events import DeadlockFound
 from tests.two_tiers import Tiers
+from workflow.between import Point
 from workflow.events import decode
-from workflow.orders import Pause, Resume
+from workflow.orders import AddTasks, Pause, Resume
 from workflow.plan import Plan, read_plan
 from workflow.wound_events import VictimWounded
 
@@ -112,6 +115,59 @@ def test_a_child_at_another_site_that_needs_what_its_parent_holds() -> None:
     assert circle.detail.startswith("what is asked for is held around the one that asks")
     tiers.finish()
     assert all(tiers.cloud.outcome(run) for run in tiers.runs)
+
+
+def waits_for(tiers: Tiers, run: str, other: str) -> str:
+    """The last task of a run for the first of another one."""
+    asked = (Wait("last", Point(other, "first"), "after_end"),)
+    (id,) = msgspec.convert(tiers.cloud.ask(lambda token: AddDependencies(token, run, asked)), list[str])
+    return id
+
+
+def test_a_circle_that_added_links_close_is_left_to_a_person() -> None:
+    """Tasks of two runs wait for each other's, and nobody holds anything: it is told once, and looked at again only when
+    something changes."""
+    task = {"capability": "pick", "effect": "repeatable", "site": "harbour"}
+    tiers = Tiers([plan("busy", {"w": {"capability": "pick", "effect": "repeatable"}})])
+    tiers.finish()
+    after = {**task, "needs": ["start"]}
+    one, two = tiers.cloud.start(plan("chain", {"start": task, "first": after, "last": after}), 2)
+    tiers.drain()
+    tiers.runs += [one, two]
+    waits_for(tiers, one, two)
+    id = waits_for(tiers, two, one)
+    tiers.drain()
+    for run in (one, two):
+        between = {"between": {"capability": "pick", "effect": "repeatable", "needs": ["last"]}}
+        assert isinstance(answer := tiers.cloud.order(run, AddTasks(between, links={"first": ["between"]})), str), answer
+    tiers.drain()
+    pass_looks(tiers, 5)
+    (circle,) = found(tiers)
+    assert (circle.remedy, circle.victim_run, {step.kind for step in circle.circle}) == ("person", two, {"dependency", "needs"})
+    assert [key for _, key in tiers.cloud.log.disk.due if key.startswith("deadlocks/")] == []
+    tiers.cloud.ask(lambda token: RemoveDependency(token, two, id))
+    tiers.drain()
+    tiers.finish()
+    assert [tiers.cloud.outcome(run) for run in (one, two)] == ["completed", "completed"]
+    assert len(found(tiers)) == 1
+
+
+def test_a_run_that_has_not_begun_is_in_such_a_circle_too() -> None:
+    """It waits as a whole, at the cloud, for a task that comes to wait for its end."""
+    task = {"capability": "pick", "effect": "repeatable", "site": "harbour"}
+    tiers = Tiers([plan("busy", {"w": {"capability": "pick", "effect": "repeatable"}})])
+    tiers.finish()
+    after = {**task, "needs": ["start"]}
+    (one,) = tiers.cloud.start(plan("chain", {"start": task, "first": after, "last": after}))
+    (two,) = tiers.cloud.start(plan("later", {"w": task}), after=(Wait("", Point(one, "first"), "after_end"),))
+    asked = (Wait("last", Point(two), "after_end"),)
+    tiers.cloud.ask(lambda token: AddDependencies(token, one, asked))
+    tiers.drain()
+    between = {"between": {"capability": "pick", "effect": "repeatable", "needs": ["last"]}}
+    assert isinstance(answer := tiers.cloud.order(one, AddTasks(between, links={"first": ["between"]})), str), answer
+    tiers.drain()
+    pass_looks(tiers, 5)
+    assert [(circle.remedy, circle.victim_run) for circle in found(tiers)] == [("person", two)]
 
 
 def test_what_a_site_sees_is_left_to_it() -> None:

@@ -34,7 +34,7 @@ class Circles:
                     self.add_child(run, child.site, child.task, name)
         for each in known:
             if each.state == WAITING:
-                with suppress(RunsInCircle):  # A task that was added to a run since may close one: then it stays unseen.
+                with suppress(RunsInCircle):  # Tasks added since may close one: `cloud.waiting` tells of it.
                     self.add(each.waiting, each.awaited)
 
     def add(self, waiting: Point, awaited: Point) -> None:

@@ -19,7 +19,7 @@ def chain_of(waits: CloudWaits, site: str, run: Run, task: str) -> str:
         circle = circle_from(left, node)[:STEPS_MAX]
         return f"they wait for each other: {_told(waits, circle)}; one of them gives way within seconds"
     steps = trail(node, waits.expand, STEPS_MAX)
-    if sum(step.kind in ("resource", "child", "sync_point", "dependency") for step in steps) < 2:
+    if sum(step.kind in ("resource", "child", "sync_point", "barrier", "dependency") for step in steps) < 2:
         return ""
     end = Waited(parted(steps[-1].on.run)[1], waits.name(steps[-1].on), "", "")
     return _told(waits, steps, end)

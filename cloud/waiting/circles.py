@@ -3,7 +3,7 @@ runs.
 
 Its victim is told by an order to its home, like any other; the home decides (`workflow.wounding`), and refuses what has come to
 pass meanwhile. A replica may be behind, so a circle has to stand for two looks, and a victim that has been told is not told
-again.
+again. Where nobody holds anything, a sync point in it breaks; without one it is told once, and a person has to see to it.
 """
 
 from typing import TYPE_CHECKING, ClassVar
@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, ClassVar
 from cloud.part import Elapse, Hear, Part
 from cloud.waiting.graph import CloudWaits, parted
 from coordination.deadlock_events import DeadlockFound, Waited, words
-from coordination.waits import Candidate, Node, Step, choose, circles, stuck
+from coordination.waits import RULES, Candidate, Node, Step, choose, circles, stuck
 from sync.inputs import Due
 from sync.outputs import ClearTimer, SetTimer
+from sync.points.events import PointArrived
 from sync.values import Now
 from workflow.anew import closure
 from workflow.awaited import HELPLESS
 from workflow.event import Event
 from workflow.events import FragmentEnded
-from workflow.orders import Wound
+from workflow.orders import ResetPoint, Wound
 from workflow.states import COMPLETED
 from workflow.steering_events import ChildRequested, TaskBlocked, TaskHeld, TaskSkipped, TaskStarted
 from workflow.wounding import wounds_of
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
 AFTER_MS = 10_000
 """A wait may be looked at once it has lasted for so long; sites look after half of it."""
 
-WAITING = (TaskBlocked, TaskStarted, TaskHeld, ChildRequested, FragmentEnded, TaskSkipped)
+WAITING = (TaskBlocked, TaskStarted, TaskHeld, ChildRequested, FragmentEnded, TaskSkipped, PointArrived)
 """Something may wait since this."""
 
 TIMER = "deadlocks"
+PERSON = "person"
 TOLD_MAX = 50
 
 
@@ -73,11 +75,11 @@ class FarCircles(Part):
         left = stuck(waits.roots(), waits.expand)
         suspected, self._suspected = self._suspected, set()
         self._told = {node: command for node, command in self._told.items() if node in left and self._is_pending(command)}
-        found = [circle for circle in circles(left) if is_far(circle)] if left else []
-        for circle in found:
+        found = [circle for circle in circles(left) if is_far(waits, circle)] if left else []
+        for circle in found.copy():
             nodes = {step.node for step in circle}
-            if nodes <= suspected and not nodes & self._told.keys():
-                self._break(waits, circle, now, out)
+            if nodes <= suspected and not nodes & self._told.keys() and self._break(waits, circle, now, out):
+                found.remove(circle)
             self._suspected |= nodes
         return bool(found)
 
@@ -85,39 +87,75 @@ class FarCircles(Part):
         intent = self._planner.intents.commands.get(command)
         return intent is not None and intent.state == "pending"
 
-    def _break(self, waits: CloudWaits, circle: list[Step], now: Now, out: list[object]) -> None:
-        candidates = [found for step in circle if step.kind == "resource" and (found := _candidate(waits, step.on)) is not None]
-        if not candidates or self._planner.intents.is_full():
-            return
+    def _break(self, waits: CloudWaits, circle: list[Step], now: Now, out: list[object]) -> bool:
+        """Is it left to a person, so that there is nothing to look at again before something changes?"""
+        if self._planner.intents.is_full():
+            return False
+        holders = [step.on for step in circle if step.kind == "resource" and waits.may_give_way(step.on)]
+        at_points = [step.node for step in circle if step.kind == "barrier"]
+        candidates = [found for node in holders or at_points if (found := _candidate(waits, node)) is not None]
+        if not candidates:
+            self._leave(waits, circle, now, out)
+            return True
         chosen, rule = choose(candidates)
-        remedy, detail, victim = "wound", "", chosen.node
-        fragment = waits.fragment(victim)
-        assert fragment is not None, f"{victim} was chosen by its replica"
-        if any(step.on in waits.around(step.node) for step in circle if step.kind == "resource"):
-            remedy, detail = "incident", "what is asked for is held around the one that asks: it would come to the same again"
-        elif (wounds := wounds_of(fragment, victim.task)) >= fragment.plan.gives_way:
-            remedy, detail = "incident", f"it has given way {wounds} times already"
-        if remedy == "incident":
-            victim = _asks_inside(circle, victim)
-        self._tell(waits, circle, victim, (rule, remedy, detail), now, out)
+        if holders:
+            self._tell(waits, circle, *_remedy(waits, circle, chosen.node, rule), now, out)
+        else:
+            self._tell(
+                waits, circle, chosen.node, (rule, "broken_point", "nobody holds anything that can be given back"), now, out
+            )
+        return False
+
+    def _leave(self, waits: CloudWaits, circle: list[Step], now: Now, out: list[object]) -> None:
+        """Runs that wait for each other's ends, say: nobody in it has anything to give back. It is told once."""
+        told = _told(waits, circle)
+        if any(known.found.circle == told and known.found.remedy == PERSON for known in self._planner.waiting.deadlocks):
+            return
+        last = max((step.node for step in circle), key=lambda node: parted(node.run)[1])
+        name, run = waits.name(last), parted(last.run)[1]
+        detail = (
+            "nobody holds anything that could be given back: remove a dependency of it, skip a task, or cancel one of its runs"
+        )
+        self._planner.note("", DeadlockFound(self._planner.ids.next("w"), told, run, name, RULES[1], PERSON, detail), now, out)
 
     def _tell(
         self, waits: CloudWaits, circle: list[Step], victim: Node, why: tuple[str, str, str], now: Now, out: list[object]
     ) -> None:
         (site, run), name, (rule, remedy, detail) = parted(victim.run), waits.name(victim), why
         command = self._planner.ids.next("w")
-        told = [Waited(parted(step.node.run)[1], waits.name(step.node), step.kind, _shown(step)) for step in circle][:TOLD_MAX]
+        told = _told(waits, circle)
         self._planner.note("", DeadlockFound(command, told, run, name, rule, remedy, detail), now, out)
         reason = f"deadlock {command}: {words(told)}; {run}/{name} gives way ({detail or rule})"
-        order = Wound(name, command, reason, remedy == "incident")
+        order: Wound | ResetPoint = Wound(name, command, reason, remedy == "incident")
+        if remedy == "broken_point":
+            point = next(step.what for step in circle if step.node == victim)
+            order, site = ResetPoint(point, reason), self._planner.runs[run].sites[0]
         self._planner.orders.send(self._planner.runs[run], order, [site], command, now, out)
         self._told[victim] = command
 
 
-def is_far(circle: list[Step]) -> bool:
+def _remedy(waits: CloudWaits, circle: list[Step], victim: Node, rule: str) -> tuple[Node, tuple[str, str, str]]:
+    """Who gives way, and how: by which rule, by what, and why by that."""
+    fragment = waits.fragment(victim)
+    assert fragment is not None, f"{victim} was chosen by its replica"
+    if any(step.on in waits.around(step.node) for step in circle if step.kind == "resource"):
+        detail = "what is asked for is held around the one that asks: it would come to the same again"
+        return _given_up(circle, victim, rule, detail)
+    if (wounds := wounds_of(fragment, victim.task)) >= fragment.plan.gives_way:
+        return _given_up(circle, victim, rule, f"it has given way {wounds} times already")
+    return victim, (rule, "wound", "")
+
+
+def _told(waits: CloudWaits, circle: list[Step]) -> list[Waited]:
+    return [Waited(parted(step.node.run)[1], waits.name(step.node), step.kind, _shown(step)) for step in circle[:TOLD_MAX]]
+
+
+def is_far(waits: CloudWaits, circle: list[Step]) -> bool:
     """Does no site see all of it?"""
     sites = {site for step in circle if (site := parted(step.node.run)[0])}
-    return len(sites) > 1 or any(step.kind == "dependency" for step in circle)
+    return len(sites) > 1 or any(
+        step.kind == "dependency" or (step.kind == "barrier" and waits.is_open(step.node)) for step in circle
+    )
 
 
 def _candidate(waits: CloudWaits, node: Node) -> Candidate | None:
@@ -128,10 +166,11 @@ def _candidate(waits: CloudWaits, node: Node) -> Candidate | None:
     return Candidate(node, fragment.priority(), parted(node.run)[1], done)
 
 
-def _asks_inside(circle: list[Step], victim: Node) -> Node:
-    """From a holder on along the circle: the first that asks for what somebody else holds."""
+def _given_up(circle: list[Step], victim: Node, rule: str, detail: str) -> tuple[Node, tuple[str, str, str]]:
+    """From a holder on along the circle: the first that asks for what somebody else holds fails, or its point breaks."""
     at = next(number for number, step in enumerate(circle) if step.node == victim)
-    return next(step.node for step in circle[at:] + circle[:at] if step.kind == "resource")
+    leaf = next(step for step in circle[at:] + circle[:at] if step.kind in ("resource", "barrier"))
+    return leaf.node, (rule, "broken_point" if leaf.kind == "barrier" else "incident", detail)
 
 
 def _shown(step: Step) -> str:

@@ -3,6 +3,7 @@ resource and the order of a line are not told, so of several that hold it any ma
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,10 @@ from cloud.runs import Run
 from coordination.waits import Node, Wait
 from workflow.attending import holds_resources, is_lacking
 from workflow.awaited import awaited, is_settled, unended
+from workflow.between import Point
 from workflow.children import kin_of
 from workflow.fragment import Fragment
+from workflow.points import may_bring, wait_of
 from workflow.states import ABSENT, BLOCKED, ELSEWHERE, ENDED, PENDING, WAITING
 from workflow.tasks import Kind, SyncPlan
 
@@ -42,8 +45,8 @@ class CloudWaits:
     _parties: dict[tuple[str, str], list[tuple[Node, bool]]] = field(default_factory=dict)
 
     def roots(self) -> list[Node]:
-        """All that others hold something from."""
-        return [Node(place(site, run.id), task) for run, site, f, task in self._tasks() if f.states[task] == BLOCKED]
+        """All that others hold something from, that are held back for other runs, or are at a sync point."""
+        return [Node(place(site, run.id), task) for run, site, f, task in self._tasks() if _may_be_stuck(run, f, task)]
 
     def fragment(self, node: Node) -> Fragment | None:
         """The replica that the node is a task of."""
@@ -63,6 +66,18 @@ class CloudWaits:
         if fragment is None or is_settled(fragment) or node.task >= len(fragment.states):
             return []
         return self._of_task(run, site, fragment, node.task)
+
+    def is_open(self, node: Node) -> bool:
+        """Does the site with the sync points of the run not know all that may come there? Then the cloud looks."""
+        run = self.planner.runs.look(parted(node.run)[1])
+        home = run.fragments[0] if run is not None and run.fragments else None
+        return home is not None and any(state == ELSEWHERE for state in home.states)
+
+    def may_give_way(self, node: Node) -> bool:
+        """Not what is in the hands of an agent that waits at a point of another site: its own does not know that it waits."""
+        site, id = parted(node.run)
+        run, fragment = self.planner.runs.look(id), self.fragment(node)
+        return run is not None and fragment is not None and (node.task not in fragment.live or run.sites[0] == site)
 
     def name(self, node: Node) -> str:
         """What the task is called; empty for a run as a whole."""
@@ -92,12 +107,14 @@ class CloudWaits:
             for site, fragment in zip(run.sites, run.fragments, strict=True)
             for task in (unended(fragment) if fragment is not None and not fragment.outcome else ())
         ]
-        return [Wait("run", run.id, tuple(left), len(left))] if left else []
+        return [Wait("run", run.id, tuple(left), len(left))] if left else self._of_dependencies(run, ("",))
 
     def _of_task(self, run: Run, site: str, fragment: Fragment, task: int) -> list[Wait]:
         state, plan = fragment.states[task], fragment.task(task)
         if holds := self._of_holds(run, fragment, task):
             return holds
+        if task in fragment.live:
+            return self._of_agent(run, fragment, task)
         if state == BLOCKED or is_lacking(fragment, task):
             return self._of_resources(site, Node(place(site, run.id), task), [name for name, _ in plan.resources])
         if state == WAITING and plan.kind is Kind.CHILD and fragment.extras is not None and task in fragment.extras.children:
@@ -121,19 +138,49 @@ class CloudWaits:
         return [Wait("needs", fragment.id_of(far[0]), on, len(on))] if on else []
 
     def _of_holds(self, run: Run, fragment: Fragment, task: int) -> list[Wait]:
-        """Other runs, for which the task is held back."""
+        """Other runs, or tasks of them, for which the task is held back."""
         if fragment.extras is None or not fragment.extras.holds.get(task):
             return []
-        names = (fragment.id_of(task), "")
-        records = self.planner.dependencies.records.of(run.id)
-        on = [each.on_run for each in records if each.state == STILL_WAITS and each.task in names and not each.on_task]
-        return [Wait("dependency", other, ((Node(other, -1), 1),), 1) for other in on if other in self.planner.runs]
+        return self._of_dependencies(run, (fragment.id_of(task), ""))
+
+    def _of_dependencies(self, run: Run, names: tuple[str, ...]) -> list[Wait]:
+        records = [
+            each for each in self.planner.dependencies.records.of(run.id) if each.state == STILL_WAITS and each.task in names
+        ]
+        return [
+            Wait("dependency", str(each.awaited), ((node, 1),), 1) for each in records if (node := self._node_of(each.awaited))
+        ]
+
+    def _node_of(self, point: Point) -> Node | None:
+        """A run as a whole, or the task of it; None if that is not known here."""
+        run = self.planner.runs.look(point.run)
+        if run is None or not point.task:
+            return Node(point.run, -1) if run is not None else None
+        for site, fragment in zip(run.sites, run.fragments, strict=True):
+            with suppress(KeyError):
+                if fragment is not None and fragment.states[task := fragment.index_of(point.task)] not in ABSENT:
+                    return Node(place(site, run.id), task)
+        return None
 
     def _of_resources(self, site: str, node: Node, names: list[str]) -> list[Wait]:
         """Any of those that hold any of them, for which of them it lacks is not told."""
         holders = {holder for name in names for holder in self._holders_of(site, name)} - {node}
         on = tuple((holder, 1) for holder in sorted(holders))
         return [Wait("resource", ", ".join(names), on, 1)] if on else []
+
+    def _of_agent(self, run: Run, fragment: Fragment, task: int) -> list[Wait]:
+        """The task's agent may wait at a point of the run for others, who come there with other tasks of it, at any site."""
+        home = run.fragments[0] if run.plan.points else None
+        wait = wait_of(home, fragment.live[task].agent, fragment.id_of(task)) if home is not None else None
+        if home is None or wait is None or None in run.fragments:
+            return []
+        on = [
+            (Node(place(site, run.id), other), 1)
+            for site, part in zip(run.sites, run.fragments, strict=True)
+            for other, state in enumerate(part.states if part is not None else b"")
+            if part is not None and state not in ENDED and state not in ABSENT and may_bring(home, part, other, wait)
+        ]
+        return [Wait("barrier", wait.point, tuple(on), wait.lacking)]
 
     def _of_point(self, site: str, sync: SyncPlan) -> list[Wait]:
         parties = self._parties_of(site, sync.point)
@@ -169,3 +216,9 @@ class CloudWaits:
                 if where == site and (sync := f.task(task).sync) is not None and sync.point == point
             ]
         return self._parties[(site, point)]
+
+
+def _may_be_stuck(run: Run, fragment: Fragment, task: int) -> bool:
+    if fragment.states[task] == BLOCKED or (task in fragment.live and run.plan.points):
+        return True
+    return fragment.extras is not None and bool(fragment.extras.holds.get(task))

@@ -24,7 +24,7 @@ class VictimView(msgspec.Struct):
 
 class DeadlockView(msgspec.Struct):
     """`found_by` is a site, or the cloud. `remedy`: wound (undone, and begun again), incident (a person decides), broken_point
-    (its agents were told)."""
+    (its agents were told), person (nobody can give way: somebody has to see to it)."""
 
     id: str
     found_by: str
