@@ -108,7 +108,12 @@ def test_two_at_two_points_from_two_sites() -> None:
     arrive(tiers, HOME, run, "x", robot_with(tiers, HOME, run, 0), "p")
     arrive(tiers, FAR, run, "y", robot_with(tiers, FAR, run, 1), "q")
     assert [each.agent for each in tiers.wires[HOME].site.events(PointArrived)] == ["anna", "dora"]
+    tiers.wires[HOME].cut()
     pass_looks(tiers, 4)
+    assert found(tiers) == [], "an order that came late would break what others wait for by then"
+    tiers.wires[HOME].link()
+    tiers.drain()
+    pass_looks(tiers, 2)
     (circle,) = found(tiers)
     (broken,) = tiers.wires[HOME].site.events(PointBroken)
     assert (circle.remedy, broken.code, circle.deadlock in broken.reason) == ("broken_point", "reset", True)

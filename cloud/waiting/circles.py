@@ -98,13 +98,17 @@ class FarCircles(Part):
             self._leave(waits, circle, now, out)
             return True
         chosen, rule = choose(candidates)
-        if holders:
-            self._tell(waits, circle, *_remedy(waits, circle, chosen.node, rule), now, out)
-        else:
-            self._tell(
-                waits, circle, chosen.node, (rule, "broken_point", "nobody holds anything that can be given back"), now, out
-            )
+        alone = rule, "broken_point", "nobody holds anything that can be given back"
+        victim, why = _remedy(waits, circle, chosen.node, rule) if holders else (chosen.node, alone)
+        if why[1] == "broken_point" and not self._may_break(victim):
+            return False
+        self._tell(waits, circle, victim, why, now, out)
         return False
+
+    def _may_break(self, node: Node) -> bool:
+        """Only while the site with the points is linked: an order that came late would break what others wait for by then."""
+        home = self._planner.runs[parted(node.run)[1]].sites[0]
+        return self._planner.fleet.site(home).linked
 
     def _leave(self, waits: CloudWaits, circle: list[Step], now: Now, out: list[object]) -> None:
         """Runs that wait for each other's ends, say: nobody in it has anything to give back. It is told once."""
