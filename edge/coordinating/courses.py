@@ -19,8 +19,8 @@ SHOWN_MAX = 10
 TOLD_MAX = 1_000
 MANDATE = ("budget", "expired", "out_of_scope")
 """Reasons that a mandate gives: whose it is, is said."""
-UNGROUPED = "-"
-"""The group of agents that have no label for it."""
+UNGROUPED, WITHOUT_GROUP = "-", "agents without a group"
+"""The group of agents that have no label for it, and what people call it."""
 REASONS: dict[str, Reason] = {
     "no_bids": "no_bid",
     "no_consensus": "no_quorum",
@@ -165,6 +165,15 @@ def descent_of(site: str, plan: CoordinationPlan) -> Descent:
     if levels[0].name != "site":
         levels = (Level("site", "direct"), *levels)
     return Descent(site, levels)
+
+
+def why_group(chosen: str, protocol: str, priced: Mapping[str, float]) -> str:
+    """Why a site has chosen this one of its groups, in words; with what it went by."""
+    named = {name: WITHOUT_GROUP if name == UNGROUPED else name for name in priced}
+    least = "are least loaded" if chosen == UNGROUPED else "is least loaded"
+    what = "would do it cheapest" if protocol == "auction" else least
+    shown = ", ".join(f"{named[name]} {priced[name]:.3g}" for name in sorted(priced)[:SHOWN_MAX])
+    return f"{named[chosen]} {what} ({shown})"
 
 
 def group_of(course: Course, level: CoordinationPlan, slots: list[Slot], *, is_whole: bool) -> GroupOfAgents | None:

@@ -33,6 +33,7 @@ from edge.coordinating.courses import (
     descent_of,
     group_of,
     offer_to,
+    why_group,
 )
 from edge.coordinating.mandates import Mandates
 from edge.coordinating.seeker import Given, Giving, Lot, Negotiation, Seeker
@@ -270,9 +271,7 @@ class Hierarchical(Seeker):
             return False
         priced = {name: _price(slots) if protocol == "auction" else _load(slots) for name, slots in free.items()}
         chosen = min(sorted(priced), key=lambda name: priced[name])
-        what = "would do it cheapest" if protocol == "auction" else "is least loaded"
-        shown = ", ".join(f"{name} {priced[name]:.3g}" for name in sorted(priced)[:SHOWN_MAX])
-        return self._delegate(lot, course, Chosen(chosen, protocol, f"{chosen} {what} ({shown})"), out)
+        return self._delegate(lot, course, Chosen(chosen, protocol, why_group(chosen, protocol, priced)), out)
 
     def _delegate(self, lot: Lot, course: Course, chosen: Chosen, out: list[object]) -> bool:
         """The level hands the task down. That it goes to an agent to whom it is not offered first, the award says; so it does of

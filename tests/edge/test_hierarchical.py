@@ -81,6 +81,16 @@ def test_a_site_may_choose_the_group_that_is_cheapest() -> None:
     assert "south would do it cheapest (north 5, south 2)" in detail(site, 0)["reason"]
 
 
+def test_agents_without_a_group_are_called_so() -> None:
+    """In the reason of an award they have words, and no sign."""
+    site = halls(anna={"cost": "2"}, cleo={**SOUTH, "cost": "5"})
+    release(site, levels({"protocol": "auction"}))
+    assert "agents without a group would do it cheapest (agents without a group 2, south 5)" in detail(site)["reason"]
+    site = halls(anna={}, cleo=SOUTH)
+    release(site, levels())
+    assert "agents without a group are least loaded (agents without a group 0, south 0)" in detail(site)["reason"]
+
+
 def test_the_leader_of_the_group_decides_under_its_epoch() -> None:
     """Two levels, two protocols."""
     site = halls(anna=NORTH, ben=NORTH)

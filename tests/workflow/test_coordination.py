@@ -14,6 +14,7 @@ from tests.workflow.plans import adopted, plan_of
 from workflow.coordinating import coordination_of
 from workflow.coordination_reading import CoordinationPart
 from workflow.definition import WorkflowDefinition, json_schema
+from workflow.explain import explain
 from workflow.expression import ExpressionError
 from workflow.fragment import Fragment
 from workflow.growth import GrowthRefused, check_addition, compile_addition
@@ -333,3 +334,18 @@ def patterns(schema: Any) -> Iterator[str]:
     elif isinstance(schema, list | tuple):
         for part in schema:
             yield from patterns(part)
+
+
+@pytest.mark.parametrize(
+    ("coordination", "said"),
+    [
+        (levels(), "waits for the levels of its hierarchy to name an agent with work"),
+        ({"protocol": "leader", "group": "work"}, "waits for the leader of its group to name an agent with work"),
+        ({"protocol": "auction"}, "waits for its auction to name an agent with work"),
+    ],
+)
+def test_who_is_to_name_an_agent_has_words(coordination: dict[str, Any], said: str) -> None:
+    """What a task waits for is said as people say it."""
+    plan = plan_of({"a": {}}, coordination=coordination)
+    (reason,) = explain(Fragment.adopt(RunId("r1"), plan, adopted(plan)))
+    assert reason.why == said
