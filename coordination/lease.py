@@ -43,20 +43,33 @@ class StaleEpoch(Exception):
         self.resource, self.epoch, self.highest = resource, epoch, highest
 
 
-class LockDelayed(Exception):
-    """The resource cannot check epochs, and whoever had it last may still act on it."""
-
-    def __init__(self, resource: str, until_ms: int, lost: str) -> None:
-        super().__init__(
-            f"{resource} was held by {lost}, who was lost without a word: nobody gets it before its lock-delay is over"
-        )
-        self.resource, self.until_ms, self.lost = resource, until_ms, lost
-
-
 def floor_of(wall_ms: int) -> int:
     """Above which all epochs of a start at this moment (UTC ms) lie. It only matters to a node that was restored from an old copy
     or lost its disk: what it granted last is not in its log, and was granted in an earlier second."""
     return wall_ms // 1_000 << SECOND_BITS
+
+
+@dataclass(slots=True)
+class Epochs:
+    """The epochs that a granter gives: each lies above all that it has given before, also before it was started anew.
+
+    Whoever keeps one notes at a start what its log knows of, and calls `begin`.
+    """
+
+    highest: int = 0
+    _floor: int = 0
+
+    def next(self) -> Epoch:
+        """What the next holder gets. It is given when it is noted."""
+        return Epoch(max(self.highest, self._floor) + 1)
+
+    def note(self, epoch: int) -> None:
+        """It has been given."""
+        self.highest = max(epoch, self.highest)
+
+    def begin(self, now: Now) -> None:
+        """A start of the node, at `now`: its epochs lie above those of all earlier starts, whatever it remembers of them."""
+        self._floor = floor_of(now.wall_ms)
 
 
 class Lock(NamedTuple):
@@ -83,11 +96,6 @@ class LockDelays:
         """Its last holder has spoken, or has it again; False if it was not locked."""
         return self._locks.pop(resource, None) is not None
 
-    def get(self, resource: str, now: Now) -> Lock | None:
-        """The lock in force."""
-        lock = self._locks.get(resource)
-        return lock if lock is not None and now.mono_ms < lock.until_ms else None
-
     def due(self, now: Now) -> list[str]:
         """Resources whose delay is over, in order; they are locked no more."""
         over = sorted(resource for resource, lock in self._locks.items() if lock.until_ms <= now.mono_ms)
@@ -102,29 +110,18 @@ class LockDelays:
 
 @dataclass(slots=True)
 class LeaseTable:
-    """Who holds what, as the granter sees it. Epochs grow strictly per resource; times do not survive a restart.
-
-    Whoever keeps a table saves `epochs()` and gives it back by `restore`, and calls `begin` at each start. `delays` has the
-    lock-delay (ms) of resources that cannot check epochs.
-    """
+    """Who holds what, as the granter sees it. Times do not survive a restart."""
 
     ttl_ms: int
-    delays: dict[str, int] = field(default_factory=dict)
-    locks: LockDelays = field(default_factory=LockDelays)
-    _floor: int = 0
+    epochs: Epochs = field(default_factory=Epochs)
     _leases: dict[str, Lease] = field(default_factory=dict)
-    _epochs: dict[str, int] = field(default_factory=dict)
     # No lease ends before this: renewals only move ends later, so it is looked for anew only when it has been reached.
     _next_end_ms: int | None = None
 
     def grant(self, resource: str, holder: str, now: Now) -> Lease:
-        """A new lease under an epoch above all before it; whoever held the resource is fenced off by that. Raises LockDelayed
-        while somebody else may still act on a resource that cannot check epochs."""
-        if (lock := self.locks.get(resource, now)) is not None and lock.lost != holder:
-            raise LockDelayed(resource, lock.until_ms, lock.lost)
-        self.locks.lift(resource)
-        epoch = Epoch(max(self._epochs.get(resource, 0), self._floor) + 1)
-        self._epochs[resource] = epoch
+        """A new lease under an epoch above all before it; whoever held the resource is fenced off by that."""
+        epoch = self.epochs.next()
+        self.epochs.note(epoch)
         lease = self._leases[resource] = Lease(resource, holder, epoch, self.ttl_ms, now.mono_ms)
         end_ms = lease.freed_at_ms()
         self._next_end_ms = end_ms if self._next_end_ms is None else min(end_ms, self._next_end_ms)
@@ -134,7 +131,7 @@ class LeaseTable:
         """Count the lease anew from now. Raises StaleEpoch unless `epoch` is the one in force."""
         lease = self._leases.get(resource)
         if lease is None or lease.epoch != epoch:
-            raise StaleEpoch(resource, epoch, self._epochs.get(resource, 0))
+            raise StaleEpoch(resource, epoch, self.epochs.highest if lease is None else lease.epoch)
         lease = self._leases[resource] = lease._replace(granted_mono_ms=now.mono_ms)
         return lease
 
@@ -147,12 +144,10 @@ class LeaseTable:
         return True
 
     def expire(self, now: Now) -> list[Lease]:
-        """Take back what has run out, in order of resource. Its lock-delay begins now."""
+        """Take back what has run out, in order of resource."""
         over = sorted(lease for lease in self._leases.values() if lease.freed_at_ms() <= now.mono_ms)
         for lease in over:
             del self._leases[lease.resource]
-            if delay_ms := self.delays.get(lease.resource, 0):
-                self.locks.lock(lease.resource, lease.holder, delay_ms, now)
         self._next_end_ms = min((lease.freed_at_ms() for lease in self._leases.values()), default=None)
         return over
 
@@ -163,19 +158,6 @@ class LeaseTable:
     def get(self, resource: str) -> Lease | None:
         """The lease in force."""
         return self._leases.get(resource)
-
-    def epochs(self) -> dict[str, int]:
-        """The highest epoch ever granted per resource: what a snapshot must keep."""
-        return dict(sorted(self._epochs.items()))
-
-    def restore(self, epochs: dict[str, int]) -> None:
-        """Continue above the epochs of an earlier boot."""
-        for resource, epoch in epochs.items():
-            self._epochs[resource] = max(epoch, self._epochs.get(resource, 0))
-
-    def begin(self, now: Now) -> None:
-        """A start of the node, at `now`: its epochs lie above those of all earlier starts, whatever it remembers of them."""
-        self._floor = floor_of(now.wall_ms)
 
 
 @dataclass(slots=True)

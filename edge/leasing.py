@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import msgspec
 
-from coordination.lease import LockDelays, floor_of
+from coordination.lease import Epochs, LockDelays
 from coordination.lease_events import Hold, ResourcesLeased, ResourcesLocked, ResourcesUnlocked
 from edge import lease_events as _codec  # noqa: F401 (makes the events known)
 from edge.part import Fold, Part
@@ -62,11 +62,10 @@ class SiteLeases(Part):
 
     home: "Home"
     delays: dict[str, int] = field(default_factory=dict)
-    highest: int = 0
+    epochs: Epochs = field(default_factory=Epochs)
     granted: dict[Place, Grant] = field(default_factory=dict)
     locked: dict[tuple[str, int, int], ResourcesLocked] = field(default_factory=dict)
     _locks: LockDelays = field(default_factory=LockDelays)
-    _floor: int = 0
 
     def folds(self) -> dict[type, Fold]:
         ours: dict[type, Fold] = {ResourcesLeased: self._fold_leased, ResourcesLocked: self._fold_locked}
@@ -74,18 +73,18 @@ class SiteLeases(Part):
 
     def save(self) -> bytes:
         granted = [(*place, *grant) for place, grant in sorted(self.granted.items())]
-        saved = _Saved(self.highest, granted, [self.locked[key] for key in sorted(self.locked)])
+        saved = _Saved(self.epochs.highest, granted, [self.locked[key] for key in sorted(self.locked)])
         return msgspec.msgpack.encode(saved) if saved != _Saved(0) else b""
 
     def restore(self, body: bytes) -> None:
         saved = msgspec.msgpack.decode(body, type=_Saved)
-        self.highest = saved.highest
+        self.epochs.note(saved.highest)
         self.granted = {(run, task): Grant(epoch, since) for run, task, epoch, since in saved.granted}
         self.locked = {(lock.run, lock.task, lock.attempt): lock for lock in saved.locked}
 
     def restored(self, now: Now, out: list[object]) -> None:
         """Epochs of this start lie above those of all before it. Nobody's lease is believed, so delays begin anew."""
-        self._floor = floor_of(now.wall_ms)
+        self.epochs.begin(now)
         self.granted = {place: grant for place, grant in self.granted.items() if self._is_in_force(*place)}
         for key, lock in self.locked.items():
             self._locks.lock(_name(key), lock.agent, self.home.roster.leases.ttl_ms + lock.delay_ms, now)
@@ -109,9 +108,8 @@ class SiteLeases(Part):
     def grant(self, fragment: Fragment, task: int, out: list[object], since: int = 0) -> None:
         """The task has got its resources: from now on whoever acts for it does so under a new epoch."""
         if (fragment.run, task) not in self.granted:
-            epoch = max(self.highest, self._floor) + 1
             names = [name for name, _ in fragment.task(task).resources]
-            self.home.note(ResourcesLeased(fragment.run, task, epoch, names, since), out)
+            self.home.note(ResourcesLeased(fragment.run, task, self.epochs.next(), names, since), out)
 
     def end(self, run: str, task: int) -> list[Holder]:
         """The task gives back what it holds; those that hold all they need by that. What somebody lost may still act on stays
@@ -197,8 +195,9 @@ class SiteLeases(Part):
 
     def _fold_leased(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         assert isinstance(event, ResourcesLeased)
-        assert event.epoch > self.highest, f"lease {event.epoch} on {event.resources} comes after {self.highest}"
-        self.highest = event.epoch
+        highest = self.epochs.highest
+        assert event.epoch > highest, f"lease {event.epoch} on {event.resources} comes after {highest}"
+        self.epochs.note(event.epoch)
         self.granted[(event.run, event.task)] = Grant(event.epoch, event.since or event.epoch)
 
     def _fold_locked(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:

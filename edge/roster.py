@@ -131,7 +131,7 @@ class Roster:
     def await_return(self, now: Now) -> None:
         """After a restart: a lease for everybody that the log knows as present, in which to come back. Also for who has left and
         still holds work: that the work was given up then is among what was lost."""
-        self.leases.begin(now)
+        self.leases.epochs.begin(now)
         for slot in self.slots.values():
             if slot.present or slot.held:
                 slot.epoch = self.leases.grant(slot.agent, slot.agent, now).epoch

@@ -34,7 +34,7 @@ async def test_epochs_outlive_a_cut_of_the_log(tmp_path: Path) -> None:
 
         await system.join("harbour", agent)
         first = (await system.ended(await system.start_run(TASK)))["tasks"][0]["output"]
-        term, highest = core().leading.groups["cranes"].term, core().home.leases.highest
+        term, highest = core().leading.groups["cranes"].term, core().home.leases.epochs.highest
         edge = system.edges["harbour"]
         now_ms = lambda: edge.loop.clock.now().wall_ms + 1_000  # noqa: E731
         policy = Policy(keep_days=AT_ONCE_DAYS, no_archive=True)
@@ -48,7 +48,7 @@ async def test_epochs_outlive_a_cut_of_the_log(tmp_path: Path) -> None:
         await until(is_cut)
         await system.stop("harbour")
         await system.restart("harbour")
-        assert (core().leading.groups["cranes"].term, core().home.leases.highest) == (term, highest)
+        assert (core().leading.groups["cranes"].term, core().home.leases.epochs.highest) == (term, highest)
         assert (term.leader, term.ttl_ms, term.lock_delay_ms) == ("ann", 30_000, 5_000)
         second = (await system.ended(await system.start_run(TASK)))["tasks"][0]["output"]
     assert second["leader/cranes"] == first["leader/cranes"] == term.epoch

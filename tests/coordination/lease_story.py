@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
-from coordination.lease import DRIFT, FencedResource, Lease, LeaseTable, LockDelayed, StaleEpoch
+from coordination.lease import DRIFT, FencedResource, Lease, LeaseTable, LockDelays, StaleEpoch
 from sync.values import Now
 from tiercel.holding import Holder
 
@@ -89,16 +89,13 @@ class Story:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers, self._renewals = count(), count(1)
         # Where there is a delay, it alone would keep holders apart: half of the stories are without.
-        self.delays = {CRANE: LOCK_DELAY_MS} if self.seed % 2 else {}
-        self.table = self._make_table()
+        self.delay_ms = LOCK_DELAY_MS if self.seed % 2 else 0
+        self.table, self.locks, self.is_locked = LeaseTable(TTL_MS), LockDelays(), False
         self.free_from_ms = 0
-        self.log: dict[str, int] = {}  # The epochs that a restart finds.
+        self.log = 0  # The highest epoch that a restart finds.
 
     def _rate(self) -> float:
         return 1 + self.chance.choice((-DRIFT, 0.0, DRIFT))
-
-    def _make_table(self) -> LeaseTable:
-        return LeaseTable(TTL_MS, {} if self.without == "lock_delay" else dict(self.delays))
 
     def now(self) -> Now:
         return Now(1_800_000_000_000, self.clock.mono_ms(self.t), 1)
@@ -135,11 +132,8 @@ class Story:
         lease = self.table.get(CRANE)
         if lease is not None and lease.holder == party.name:
             lease = self.table.renew(CRANE, lease.epoch, now)
-        elif lease is None and now.mono_ms >= self.free_from_ms:
-            try:
-                lease = self.grant(party)
-            except LockDelayed:
-                return
+        elif lease is None and now.mono_ms >= self.free_from_ms and not self.is_locked:
+            lease = self.grant(party)
         else:
             return
         epoch = lease.epoch
@@ -153,17 +147,24 @@ class Story:
             raise Broken(f"epochs grow strictly: {lease.epoch} after {self.grants}")
         self.grants = lease.epoch
         if self.without != "epochs_survive_restarts":
-            self.log = self.table.epochs()
+            self.log = self.table.epochs.highest
         return lease
 
     def expire(self) -> None:
+        self.is_locked = self.is_locked and CRANE not in self.locks.due(self.now())
         if self.without != "late_free":
-            self.table.expire(self.now())
+            self._lock(self.table.expire(self.now()))
             return
         lease = self.table.get(CRANE)
         if lease is not None and lease.granted_mono_ms + lease.ttl_ms <= self.now().mono_ms:
             late = lease.freed_at_ms() - lease.granted_mono_ms - lease.ttl_ms
-            self.table.expire(Now(0, self.now().mono_ms + late, 1))
+            self._lock(self.table.expire(Now(0, self.now().mono_ms + late, 1)))
+
+    def _lock(self, lost: list[Lease]) -> None:
+        """Whoever was lost may still act on what cannot check epochs."""
+        for lease in lost if self.delay_ms and self.without != "lock_delay" else ():
+            self.locks.lock(lease.resource, lease.holder, self.delay_ms, self.now())
+            self.is_locked = True
 
     def confirm(self, party: Party, renewal: int, epoch: int, sent: float) -> None:
         if self.t < party.asleep_until:
@@ -211,7 +212,7 @@ class Story:
     def move(self, epoch: int, name: str) -> None:
         """An effect on what cannot check epochs, by who was not stopped in between."""
         latest, by = self.plain
-        if self.delays and epoch < latest and name != by:
+        if self.delay_ms and epoch < latest and name != by:
             raise Broken(f"a lock-delay keeps acts apart: {epoch} of {name} after {latest} of {by}")
         self.plain = max(self.plain, (epoch, name))
 
@@ -255,13 +256,13 @@ class Story:
         lease = self.table.get(CRANE)
         if lease is None or lease.holder != party.name or self.t >= party.asleep_until:
             return
-        self.table.locks.lift(CRANE)
+        self.is_locked = self.is_locked and not self.locks.lift(CRANE)
         self.grant(other)
 
     def restart(self) -> None:
         """The granter begins anew from its log: it believes in no lease, and waits until all have run out."""
-        self.table = self._make_table()
-        self.table.restore(self.log)
+        self.table, self.locks, self.is_locked = LeaseTable(TTL_MS), LockDelays(), False
+        self.table.epochs.note(self.log)
         self.free_from_ms = Lease(CRANE, "", 0, TTL_MS, self.now().mono_ms).freed_at_ms() + LOCK_DELAY_MS  # type: ignore[arg-type]
 
     def _flight(self) -> float:

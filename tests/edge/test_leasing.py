@@ -1,6 +1,8 @@
 """Each acquisition of a site's resource has an epoch, which agents are told; and where nobody can check it, a delay keeps a lost
 holder and the next apart."""
 
+from pathlib import Path
+
 import pytest
 
 from coordination.lease_events import ResourcesLeased, ResourcesLocked, ResourcesUnlocked
@@ -8,6 +10,8 @@ from edge.assignments import assignment_messages
 from edge.main import lock_delays_of, units_of
 from tests.edge.site import LEASE_MS, Robot, Site
 from tests.workflow.plans import plan_of
+from tiercel import FencedResource
+from tiercel.errors import StaleEpoch
 from workflow.orders import Settle, Terminate
 
 DELAY_MS = 30_000
@@ -56,6 +60,28 @@ def test_a_site_that_remembers_nothing_goes_on_above() -> None:
         site.release(plan_of({"b": GATE}, name="one"))
         found.append(leases(anna)["gate"])
     assert found[0] < found[1]
+
+
+def test_a_site_that_remembers_nothing_and_has_the_wrong_time_is_refused_at_the_fence(tmp_path: Path) -> None:
+    """A start counts on the wall clock for what it has forgotten: with one behind nobody new acts; set right, it goes on."""
+    site, late, fence, epochs = Site(), Site(), FencedResource(tmp_path / "gate"), list[int]()
+    late.clock.wall_ms -= 60_000
+    late.begin()
+    for number, each in enumerate((site, late, late)):
+        if number == 2:
+            late.clock.wall_ms += 120_000
+            late.restart()
+        each.release(plan_of({"b": GATE}, name="one"), f"r{number}")
+        anna = each.join(f"anna{number}")
+        epoch = leases(anna, f"r{number}")["gate"]
+        if each is late and number == 1:
+            with pytest.raises(StaleEpoch):
+                fence.admit(epoch)
+            each.done(anna, f"r{number}")
+        else:
+            fence.admit(epoch)
+        epochs.append(epoch)
+    assert epochs[1] < epochs[0] < epochs[2] == fence.highest
 
 
 def test_what_is_inside_a_group_acts_under_its_leases() -> None:

@@ -77,7 +77,7 @@ def test_ablation_each_holder_has_an_epoch_of_its_own() -> None:
     def grant(self: SiteLeases, fragment: Fragment, task: int, out: list[object], since: int = 0) -> None:
         if (fragment.run, task) not in self.granted:
             names = [name for name, _ in fragment.task(task).resources]
-            self.home.note(ResourcesLeased(fragment.run, task, max(self.highest, 1), names, since), out)
+            self.home.note(ResourcesLeased(fragment.run, task, max(self.epochs.highest, 1), names, since), out)
 
     outcome = _hunt(lambda: patch.object(SiteLeases, "grant", grant), 1, SAME_EPOCH)
     assert outcome.broken.startswith(SAME_EPOCH), outcome.broken or "nothing noticed"
