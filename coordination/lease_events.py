@@ -35,6 +35,7 @@ class ResourcesLocked(Event, frozen=True):
     holds: list[Hold]
     delay_ms: int
     name: str = ""
+    left_ms: int | None = None  # So long the agent's lease lasted from there on; of events of earlier versions it is not known.
 
 
 class ResourcesUnlocked(Event, frozen=True):

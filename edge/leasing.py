@@ -148,9 +148,9 @@ class SiteLeases(Part):
         if not holds:
             return
         delay_ms = max(self.delays[name] for hold in holds for name, _ in hold.needs)
-        self.home.note(ResourcesLocked(*key, held.agent, holds, delay_ms, fragment.id_of(task)), out)
         lease = self.home.roster.leases.get(held.agent)
         left_ms = max(0, lease.freed_at_ms() - now.mono_ms) if lease is not None else 0
+        self.home.note(ResourcesLocked(*key, held.agent, holds, delay_ms, fragment.id_of(task), left_ms), out)
         self._locks.lock(_name(key), held.agent, left_ms + delay_ms, now)
 
     def hear(self, run: str, task: int, attempt: int, agent: str, out: list[object]) -> None:

@@ -167,4 +167,4 @@ async def test_operators_see_the_same_on_the_command_line(system: Whole) -> None
     assert "the picture is" in told
     found = json.loads(await command(system, "agent", "show", "anna", "--site", "harbour", "-o", "json"))
     assert (found["agent"]["id"], found["workflows"]["agent"]) == ("anna", "anna")
-    assert "no site has such an agent" in await command(system, "agent", "show", "nobody", code=2)
+    assert "no site has such an agent" in await command(system, "agent", "show", "nobody", code=1)

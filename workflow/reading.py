@@ -158,13 +158,17 @@ def _branch(place: Place) -> int | None:
     return next((step for step in branches if place[step - 2] == "needs"), None)
 
 
+def _a(what: str) -> str:
+    return f"{'an' if what[:1] in 'aeiou' else 'a'} {what}"
+
+
 _WORDS: dict[str, Callable[[str, dict[str, Any]], tuple[str, str]]] = {
     "missing": lambda found, context: ("is missing", ""),
     "duration": lambda found, context: (f"{found} is no duration", DURATION_RULE),
     "timeout": lambda found, context: (f"{found} is no time at all", f"more than zero: {DURATION_RULE}"),
     "cap": lambda found, context: ("delay_max is less than delay", "a delay_max of at least `delay`"),
     "who": lambda found, context: (f"who does it? It names {context['given']}", f"one of {', '.join(WHO)}"),
-    "idle": lambda found, context: (f"a {context['what']} has nothing to do with {context['idle']}", context["allowed"]),
+    "idle": lambda found, context: (f"{_a(context['what'])} has nothing to do with {context['idle']}", context["allowed"]),
     "one_of": lambda found, context: (f"it names {context['given']}", f"one of {context['allowed']}"),
     "bounds": lambda found, context: ("bounded names no bound", "versions, time, or both"),
     "parties": lambda found, context: (f"{found} does not say who the parties are", PARTIES_RULE),

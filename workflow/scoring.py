@@ -9,7 +9,7 @@ from math import isfinite
 
 from workflow.expression import Expression, ExpressionError, bind, read_expression
 from workflow.scope import Scope
-from workflow.syntax import ExpressionSyntaxError
+from workflow.syntax import ROOTS, ExpressionSyntaxError
 
 WORDS: dict[str, tuple[str, ...]] = {
     "bid": ("cost", "finish_ms", "units", "confidence"),
@@ -22,7 +22,13 @@ WORDS: dict[str, tuple[str, ...]] = {
 @lru_cache(maxsize=256)
 def compile_score(text: str) -> Expression:
     """Raises ExpressionSyntaxError, also for words that nobody knows there."""
-    syntax = read_expression(text)
+    try:
+        syntax = read_expression(text)
+    except ExpressionSyntaxError as refusal:
+        if refusal.allowed != ", ".join(ROOTS):
+            raise
+        said = refusal.message.partition("; did you mean")[0]  # These are not the names that are meant here.
+        raise ExpressionSyntaxError(said, refusal.column, ", ".join(WORDS)) from None
     if rest := text[syntax.end :].strip():
         raise ExpressionSyntaxError(f"the expression does not end before {rest[:20]!r}", syntax.end + 1, "the end")
     for reference in syntax.references:

@@ -70,7 +70,7 @@ def make_routes(node: "GlobalPlanner") -> FastAPI:
         document_routes(node),
         conflict_routes(node, control),
         watching_routes(node),
-        waiting_routes(node),
+        waiting_routes(node, runs),
         explain_routes(node, runs, coordination),
         cache_routes(node, runs),
         looking_routes(runs.looking),

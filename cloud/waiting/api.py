@@ -5,21 +5,30 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query, Response
 
 from cloud.api import answer
+from cloud.port import Problem
 from cloud.waiting.core import DEADLOCKS_KEPT
 from cloud.waiting.views import deadlocks_view
+from sync.values import SiteId
 
 if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
+    from cloud.service import PlannerService
 
 Limit = Annotated[int, Query(ge=1, le=DEADLOCKS_KEPT)]
 Text = Annotated[str, Query(max_length=300)]
 
 
-def waiting_routes(node: "GlobalPlanner") -> APIRouter:
-    """The route."""
+def waiting_routes(node: "GlobalPlanner", runs: "PlannerService") -> APIRouter:
+    """The route. A run or a site that nobody knows is Problem 404."""
 
     async def get(run: Text = "", site: Text = "", limit: Limit = 100) -> Response:
         await node.loop.durable()
+        known = node.planner.fleet.sites
+        if site and site != node.planner.node and site not in known:
+            words = f"site {site} is not known (known: {', '.join(sorted([*known, SiteId(node.planner.node)]))})"
+            raise Problem(404, "site_unknown", words)
+        if run:
+            await runs.find(run)
         return answer(deadlocks_view(node.planner.waiting, run=run, site=site, limit=limit))
 
     router = APIRouter(prefix="/api/v1")

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
+from cloud.fleet import utc
 from cloud.part import Fold, Part
 from cloud.waiting import events as _codec  # noqa: F401 (makes the events known)
 from coordination.deadlock_events import DeadlockFound, HolderWounded
+from coordination.leading import late
 from coordination.lease_events import ResourcesLocked, ResourcesUnlocked
 from workflow.event import Event
 from workflow.reseed_events import SiteStreamBegun
@@ -36,7 +38,11 @@ class Locked(msgspec.Struct, array_like=True):
         """For people."""
         lock = self.lock
         who = f"{lock.run}/{lock.name}, attempt {lock.attempt}"
-        return f"agent {lock.agent} was lost with {who} and may still act: its lease and {lock.delay_ms / 1000:g} s have to pass"
+        said = f"agent {lock.agent} was lost with {who} and may still act: its lease and {lock.delay_ms / 1000:g} s have to pass"
+        if lock.left_ms is None:
+            return said
+        until = utc(self.at_ms + late(lock.left_ms + lock.delay_ms))
+        return f"{said}, which is at about {until}, or later if site {self.site} is restarted meanwhile"
 
 
 class Known(msgspec.Struct, array_like=True):

@@ -95,8 +95,11 @@ async def test_a_deadlock_is_explained_broken_and_on_record(tmp_path: Path) -> N
         assert all(fence.highest > 0 for fence in worker.fences.values())
         history = (await system.client.get(f"/api/v1/workflows/{second}/history")).text
         assert "VictimWounded" in history
-        for wanted, count in (({"run": first}, 1), ({"run": "r-none"}, 0), ({"site": "harbour"}, 1), ({"site": "cloud"}, 0)):
+        for wanted, count in (({"run": first}, 1), ({"site": "harbour"}, 1), ({"site": "cloud"}, 0)):
             assert len((await system.client.get(DEADLOCKS, params=wanted)).json()["items"]) == count
+        for asked, code in (({"run": "r-none"}, "run_unknown"), ({"site": "nowhere"}, "site_unknown")):
+            nobody = await system.client.get(DEADLOCKS, params=asked)
+            assert (nobody.status_code, nobody.json()["code"]) == (404, code)
         refused = await system.client.get(DEADLOCKS, params={"limit": "0"})
         assert (refused.status_code, refused.json()["code"]) == (422, "invalid_parameter")
         table = await command(system, "deadlock", "list")
@@ -132,7 +135,7 @@ async def test_who_gives_way_before_a_circle_stands_is_on_record(tmp_path: Path)
         assert wound["to"] == wound["behind"] == {"run": first, "task": "g"}
         assert f"{second}/g.y waits for ramp, held by {first}/g" in wound["words"]
         assert worker.undone == [second]
-        assert (await system.client.get(DEADLOCKS, params={"run": "r-none"})).json()["wounds"] == []
+        assert (await system.client.get(DEADLOCKS, params={"site": "cloud"})).json()["wounds"] == []
         table = await command(system, "deadlock", "list")
         assert f"{second}/g" in table
         assert json.loads(await command(system, "deadlock", "show", wound["id"])) == wound

@@ -7,6 +7,7 @@ import pytest
 
 from cloud.explain.core import explained
 from cloud.explain.views import ExplainView
+from cloud.fleet import utc
 from cloud.views import LinkView
 from coordination.lease_events import Hold, ResourcesLocked, ResourcesUnlocked
 from tests.cloud.control import Control
@@ -83,7 +84,7 @@ def test_a_resource_that_a_lost_agent_may_still_act_on_names_it(cloud: Control) 
     task: dict[str, Any] = {"a": {"capability": "pick", "resources": ["lift"]}}
     waiting, harbour = started(cloud, task), cloud.outposts["harbour"]
     harbour.decide(waiting, Block(0, ("lift",)))
-    harbour.say("", ResourcesLocked("r9", 0, 2, "ben", [Hold(0, 7, [("lift", 1)])], 30_000, "load"))
+    harbour.say("", ResourcesLocked("r9", 0, 2, "ben", [Hold(0, 7, [("lift", 1)])], 30_000, "load", 10_000))
     harbour.say("", ResourcesLocked("r8", 0, 1, "zoe", [Hold(0, 8, [("dock", 1)])], 30_000, "load"))
     cloud.settle()
     cloud.snapshot()
@@ -91,6 +92,9 @@ def test_a_resource_that_a_lost_agent_may_still_act_on_names_it(cloud: Control) 
     (reason,) = told(cloud, waiting).sites[0].reasons
     assert reason.who == ["ben"]
     assert "agent ben was lost with r9/load, attempt 2 and may still act: its lease and 30 s have to pass" in reason.why
+    ben, zoe = sorted(cloud.planner.waiting.locked.values(), key=lambda each: each.lock.agent)
+    assert f"which is at about {utc(ben.at_ms + 40_401)}, or later if site harbour is restarted meanwhile" in reason.why
+    assert zoe.words().endswith("have to pass"), "an earlier version has not told how long the lease lasted"
     harbour.say("", ResourcesUnlocked("r9", 0, 2, "its lock-delay is over"))
     cloud.settle()
     assert told(cloud, waiting).sites[0].reasons[0].who == []

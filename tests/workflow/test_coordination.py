@@ -186,10 +186,11 @@ def test_all_four_levels_have_mandates() -> None:
             levels({"level": "agent", "protocol": "direct", "scope": {"agents": ["ann"]}}),
             "agent has no agents; allowed: capabilities",
         ),
-        (levels(level="cloud", expires="1h"), "level cloud has nothing to do with expires"),
+        (levels(level="cloud", expires="1h"), "a level cloud has nothing to do with expires"),
         (levels({"level": "agent", "protocol": "offer", "by": "hall"}), "only a group has `by`"),
         ({"protocol": "consensus", "tie": "chair"}, "'chair' is unknown"),
-        ({"protocol": "consensus", "alone": True}, "nothing to do with alone"),
+        ({"protocol": "consensus", "alone": True}, "a consensus protocol has nothing to do with alone"),
+        ({"protocol": "auction", "ttl": "5s"}, "an auction protocol has nothing to do with ttl"),
         ({"protocol": "auction", "alone": "2h"}, "alone is too long; allowed: 3600s at most"),
         ({"protocol": "auction", "alone": "soon"}, "alone"),
         (
@@ -235,6 +236,9 @@ def test_a_score_is_a_number() -> None:
             score(text, {"cost": 1.5}, agent, {})
     with pytest.raises(ExpressionSyntaxError, match=r"'lot\.crate' is not known here"):
         compile_score("lot.crate + lot.parameters.crate")
+    with pytest.raises(ExpressionSyntaxError, match="unknown name 'nope'") as refused:
+        compile_score("bid.cost + nope.x")
+    assert (refused.value.column, refused.value.allowed) == (12, "bid, agent, lot")
 
 
 def test_direct_is_no_protocol_at_run_time() -> None:

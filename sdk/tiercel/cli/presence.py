@@ -37,8 +37,10 @@ def _site_of(client: Client, agent: str) -> str:
     found = [each["site"] for each in client.agents() if each["id"] == agent]
     if len(found) == 1:
         return found[0]
-    where = f"agents of this id are at {', '.join(found)}" if found else "no site has such an agent"
-    raise typer.BadParameter(f"{agent}: {where}; say which site", param_hint="--site")
+    if not found:
+        note(f"{agent}: no site has such an agent; `tiercel agent list` has those that have registered")
+        raise typer.Exit(1)
+    raise typer.BadParameter(f"agents {agent} are at {', '.join(found)}: say which site", param_hint="--site")
 
 
 def _print(found: dict[str, Any]) -> None:
