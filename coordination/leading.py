@@ -57,7 +57,7 @@ class Renewed(NamedTuple):
 
 
 class SteppedDown(NamedTuple):
-    """The leader gives the term back. It does not stand again before it joins anew."""
+    """The leader gives the term back. It stands again when it joins anew, or when nobody else has stood for a lease time."""
 
     agent: str
     epoch: int
@@ -151,6 +151,13 @@ class Standing(NamedTuple):
     number: int  # By order of joining.
 
 
+class Resting(NamedTuple):
+    """A member that has stepped down: until then (monotonic ms) it does not lead, whoever else there is."""
+
+    standing: Standing
+    until_ms: int
+
+
 class Term(msgspec.Struct, array_like=True):
     """What is kept of a group for ever: its latest epoch, and who leads under it, empty if the term is over; how long nobody was
     to be elected after it, and who is to be elected then; and how long its leader is believed (0: as any agent of its site)."""
@@ -178,6 +185,7 @@ class Group:
     """Where no definition says more."""
     term: Term = field(default_factory=Term)
     standing: dict[str, Standing] = field(default_factory=dict)
+    resting: dict[str, Resting] = field(default_factory=dict)
     renewed_ms: int | None = None
     """When the lease of the leader was last counted from; None until it is counted after a restart."""
     free_ms: int = 0
@@ -202,7 +210,7 @@ class Group:
                 for each in agents:
                     self._join(*each)
             case Left(agent, is_lost):
-                self.standing.pop(agent, None)
+                self.missed(agent)
                 if agent == leader and is_lost:
                     events.append(self._ended("lost", now_ms, self._unsaid_ms(now_ms)))
                 elif agent == leader:
@@ -212,7 +220,7 @@ class Group:
                     self.renewed_ms = max(now_ms, self.renewed_ms or now_ms)
             case SteppedDown(agent, epoch):
                 if agent == leader and epoch == self.term.epoch:
-                    self.standing.pop(agent, None)
+                    self._rest(agent, now_ms)
                     events.append(self._ended("stepped_down", now_ms))
             case Transferred(agent, is_agreed):
                 events += self._transfer(agent, leader, is_agreed, now_ms)
@@ -263,6 +271,8 @@ class Group:
         """When (monotonic ms) something happens by itself: the lease ends, or somebody may be elected."""
         if self.term.leader:
             return self.lease_end_ms()
+        if self.resting and not self.standing:
+            return max(self.free_ms, min(one.until_ms for one in self.resting.values()))
         return self.free_ms if self.standing and self.free_ms else None
 
     def lease_end_ms(self) -> int:
@@ -281,8 +291,24 @@ class Group:
     def missed(self, agent: str) -> None:
         """The member is not there any more; if it leads, its lease lasts."""
         self.standing.pop(agent, None)
+        self.resting.pop(agent, None)
+
+    def members(self) -> list[str]:
+        """Who is there, also those that do not stand for now."""
+        return [*self.standing, *self.resting]
+
+    def _rest(self, agent: str, now_ms: int) -> None:
+        known = self.standing.pop(agent, Standing(agent, 0, 0))
+        self.resting[agent] = Resting(known, now_ms + late(self.ttl_ms))
+
+    def _stand_again(self, now_ms: int) -> None:
+        """Nobody else stands: better those that gave a term back than nobody."""
+        for agent, (known, until_ms) in list(self.resting.items()):
+            if now_ms >= until_ms:
+                self._join(agent, known.priority)
 
     def _join(self, agent: str, priority: int) -> None:
+        self.resting.pop(agent, None)
         known = self.standing.get(agent)
         if known is None:
             self._joined += 1
@@ -327,6 +353,8 @@ class Group:
         for event in before:
             if isinstance(event, LeaderEnded | HeirNamed):
                 leader, heir = "", event.heir
+        if not leader and not self.standing:
+            self._stand_again(now_ms)
         if leader or not self.standing or now_ms < self.free_ms:
             return []
         ranked = self._ranked(heir)

@@ -102,7 +102,7 @@ class Leading(Part):
             slots = self.home.roster.slots
             here = [slot for slot in slots.values() if slot.session and belongs_to(slot, group)]
             self._decide(group, Gathered(tuple(Joined(slot.agent, _priority(slot)) for slot in here)), now, out)
-            for agent in [agent for agent in group.standing if agent in slots and not belongs_to(slots[agent], group)]:
+            for agent in [agent for agent in group.members() if agent in slots and not belongs_to(slots[agent], group)]:
                 self._decide(group, Left(agent, False), now, out)
             self._tell(group, group.term.epoch, group.term.leader, group.standing, out)
         return group
@@ -167,7 +167,7 @@ class Leading(Part):
                 group.heard(now.mono_ms - late(lease_ms))  # Its last word is not younger, for its session's lease is over.
                 group.missed(agent)
                 self._note_due()
-            elif agent in group.standing or agent == group.term.leader:
+            elif agent in group.members() or agent == group.term.leader:
                 self._decide(group, Left(agent, is_lost), now, out)
 
     def wake_mono_ms(self) -> int | None:
@@ -263,7 +263,7 @@ class Leading(Part):
 
     def _depart(self, is_own: bool, run: str, event: Event, time_ms: int) -> None:
         assert isinstance(event, AgentDeparted)
-        if any(event.agent in group.standing or event.agent == group.term.leader for group in self.groups.values()):
+        if any(event.agent in group.members() or event.agent == group.term.leader for group in self.groups.values()):
             self._gone[event.agent] = event.reason != "left"
 
 

@@ -53,6 +53,7 @@ class Twin:
     free_ms: int = 0
     heir: str = ""
     queue: list[tuple[str, int]] = field(default_factory=list)  # In order of joining, with priority.
+    rests: list[tuple[str, int, int]] = field(default_factory=list)  # Who has stepped down, with priority, until when.
 
     told_ms: int = 0
 
@@ -62,7 +63,15 @@ class Twin:
     def unsaid(self, now_ms: int) -> int:
         return self.delay_ms and max(0, self.until_ms - now_ms) + self.delay_ms
 
+    def step_down(self, now_ms: int) -> None:
+        self.rests += [(name, priority, now_ms + LATE_MS) for name, priority in self.queue if name == self.leader]
+        self.queue = [one for one in self.queue if one[0] != self.leader]
+        self.lose(now_ms, 0)
+
     def settle(self, now_ms: int) -> None:
+        if not self.leader and not self.queue:
+            self.queue = [(name, priority) for name, priority, until_ms in self.rests if now_ms >= until_ms]
+            self.rests = [one for one in self.rests if now_ms < one[2]]
         if not self.leader and self.queue and now_ms >= self.free_ms:
             heirs = [name for name, _ in self.queue if name == self.heir]
             best = max(priority for _, priority in self.queue)
@@ -71,6 +80,7 @@ class Twin:
 
     def pop(self, agent: str) -> None:
         self.queue = [one for one in self.queue if one[0] != agent]
+        self.rests = [one for one in self.rests if one[0] != agent]
 
 
 @given(happenings, st.sampled_from([0, 500]))
@@ -89,6 +99,7 @@ def test_terms_agree_with_a_naive_twin(happenings: list[tuple[str, str, int]], d
         match what:
             case "join":
                 events += group.step(Joined(agent, number % 3), now_ms)
+                twin.rests = [one for one in twin.rests if one[0] != agent]
                 known = [name for name, _ in twin.queue]
                 if agent in known:
                     twin.queue[known.index(agent)] = (agent, number % 3)
@@ -108,8 +119,7 @@ def test_terms_agree_with_a_naive_twin(happenings: list[tuple[str, str, int]], d
             case "down":
                 events += group.step(SteppedDown(agent, twin.epoch), now_ms)
                 if leads:
-                    twin.pop(agent)
-                    twin.lose(now_ms, 0)
+                    twin.step_down(now_ms)
             case "transfer" | "agreed":
                 events += group.step(Transferred(agent, what == "agreed"), now_ms)
                 if not leads and agent in [name for name, _ in twin.queue]:
@@ -125,7 +135,7 @@ def test_terms_agree_with_a_naive_twin(happenings: list[tuple[str, str, int]], d
             case _:
                 group = Group("cranes", LEASE_MS, delay_ms, _kept(events))
                 group.resumed(now_ms)
-                twin.queue, twin.until_ms = [], now_ms + LATE_MS
+                twin.queue, twin.rests, twin.until_ms = [], [], now_ms + LATE_MS
                 twin.free_ms = now_ms + (late(twin.told_ms) if not twin.leader else 0)
         twin.settle(now_ms)
         assert (group.term.leader, group.term.epoch) == (twin.leader, twin.epoch)
@@ -158,6 +168,22 @@ def test_priority_then_standing_then_name_decides_and_the_reason_is_told() -> No
         LeaderElected("docks", "b", 1, "priority")
     ]
     assert (ended, ended_too) == (LeaderEnded("cranes", "zoe", 1, "left"), LeaderEnded("cranes", "anna", 2, "stepped_down"))
+
+
+def test_when_all_have_stepped_down_the_first_of_them_stands_again() -> None:
+    """A lease time later, by itself: work that waits for a leader would wait for ever. While others stand, it does not."""
+    group = Group("cranes", LEASE_MS)
+    group.step(Gathered((Joined("anna", 2), Joined("ben", 1))), 0)
+    (_, second) = group.step(SteppedDown("anna", 1), 100)
+    assert (second, group.due_ms()) == (LeaderElected("cranes", "ben", 2, "only"), 100 + LATE_MS)
+    group.step(SteppedDown("ben", 2), 200)
+    assert (group.term.leader, group.due_ms()) == ("", 100 + LATE_MS)
+    assert group.step(Tick(), 100 + LATE_MS - 1) == []
+    assert group.step(Tick(), 100 + LATE_MS) == [LeaderElected("cranes", "anna", 3, "only")]
+    group.step(Left("ben", False), 2_000)
+    group.step(Left("anna", False), 2_000)
+    assert group.due_ms() is None, "whoever has gone does not come back by itself"
+    assert group.members() == []
 
 
 def test_plans_of_before_do_not_count() -> None:

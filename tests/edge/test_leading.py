@@ -118,6 +118,23 @@ def test_a_leader_hands_over_and_steps_down() -> None:
     assert site.events(LeaderElected)[-1].agent == "anna"
 
 
+def test_work_that_waits_for_a_leader_gets_one_when_all_have_stepped_down() -> None:
+    """A lease time later the first of them leads again, and is asked; one that has gone for good meanwhile does not."""
+    site = led(otherwise="wait")
+    for name in NAMES:
+        question = asked(site.robots[name])[-1]
+        site.turn(LeaderSpoke(site.robots[name].session, name, "cranes", question.epoch, ""))
+    assert [event.agent for event in site.events(LeaderElected)] == list(NAMES)
+    assert site.core.leading.groups["cranes"].term.leader == ""
+    site.hang_up(site.robots["anna"], goodbye=True)
+    for _ in range(2 * LEASE_MS // 3_000):
+        if not site.core.leading.groups["cranes"].term.leader:
+            keep(site, 3_000)
+    assert [event.agent for event in site.events(LeaderElected)] == [*NAMES, "ben"]
+    plan(site, "ben", {"r1/0": "cleo"})
+    assert [award.agent for award in site.events(TaskAwarded)] == ["cleo"]
+
+
 def test_epochs_go_on_after_a_restart_and_the_leader_too() -> None:
     """Its lease is not believed: it has one lease time to come back, and leads on under its epoch; one that does not come is
     replaced under a higher one."""
