@@ -180,6 +180,8 @@ def test_what_a_site_sees_is_left_to_it() -> None:
     ]
     tiers.finish()
     pass_looks(tiers, 1)
+    tiers.runs += tiers.cloud.start(plan("plain", {"w": {"capability": "pick", "effect": "repeatable"}}))
+    tiers.finish()
     assert [key for _, key in tiers.cloud.log.disk.due if key.startswith("deadlocks/")] == []
     assert any(isinstance(part, FarCircles) for part in tiers.cloud.planner.parts._parts)
 

@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 AFTER_MS = 10_000
 """A wait may be looked at once it has lasted for so long; sites look after half of it."""
 
-WAITING = (TaskBlocked, TaskStarted, TaskHeld, ChildRequested, FragmentEnded, TaskSkipped, PointArrived)
+WAITING = (TaskBlocked, TaskStarted, TaskHeld, ChildRequested, PointArrived)
 """Something may wait since this."""
+
+CLOSING = (*HELPLESS, FragmentEnded, TaskSkipped)
+"""What waited before may be in a circle since this."""
 
 TIMER = "deadlocks"
 PERSON = "person"
@@ -49,15 +52,17 @@ class FarCircles(Part):
         self._suspected: set[Node] = set()
         self._told: dict[Node, str] = {}  # By which command a victim was told.
         self._is_set = False
+        self._is_waited = True  # For all that is known; a look tells.
 
     def hears(self) -> dict[type, Hear]:
-        return dict.fromkeys((*WAITING, *HELPLESS), self._hear)
+        return dict.fromkeys((*WAITING, *CLOSING), self._hear)
 
     def timers(self) -> dict[str, Elapse]:
         return {TIMER: self._elapse}
 
     def _hear(self, site: str, run: str, event: Event, time_ms: int, now: Now, out: list[object]) -> None:
-        if not self._is_set:
+        self._is_waited = self._is_waited or isinstance(event, WAITING)
+        if self._is_waited and not self._is_set:
             self._is_set = True
             out.append(SetTimer("", f"{TIMER}/look", now.wall_ms + AFTER_MS))
 
@@ -72,7 +77,8 @@ class FarCircles(Part):
     def _look(self, now: Now, out: list[object]) -> bool:
         """Is there anything that has to be looked at again?"""
         waits = CloudWaits(self._planner)
-        left = stuck(waits.roots(), waits.expand)
+        self._is_waited = bool(roots := waits.roots())
+        left = stuck(roots, waits.expand)
         suspected, self._suspected = self._suspected, set()
         self._told = {node: command for node, command in self._told.items() if node in left and self._is_pending(command)}
         found = [circle for circle in circles(left) if is_far(waits, circle)] if left else []
