@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from cloud.task_pictures import task_views
 from edge.points import ArriveHere
 from sync.points.events import PointArrived, PointBroken, PointReleased
 from sync.points.showing import PointView
@@ -117,6 +118,18 @@ def test_two_at_two_points_from_two_sites() -> None:
     (circle,) = found(tiers)
     (broken,) = tiers.wires[HOME].site.events(PointBroken)
     assert (circle.remedy, broken.code, circle.deadlock in broken.reason) == ("broken_point", "reset", True)
+
+
+def test_each_task_is_shown_to_wait_only_if_its_agent_waits_in_it() -> None:
+    """Of an agent with two tasks in its hands, at the point for one of them."""
+    tiers = Tiers(
+        [plan("two", {"x": work(HOME), "z": work(HOME), "y": work(FAR)}, sync_points={"p": {"parties": ["anna", "dora"]}})]
+    )
+    (run,) = tiers.runs
+    arrive(tiers, HOME, run, "z", robot_with(tiers, HOME, run, 1))
+    rows = [row for row in tiers.cloud.log.disk.rows if row.run == run]
+    shown, _ = task_views(tiers.known(run), rows, tiers.cloud.planner.fleet)
+    assert {each.id: each.waits_for for each in shown} == {"x": "", "y": "", "z": "sync point p for dora"}
 
 
 def test_who_may_still_come_from_another_site_is_waited_for() -> None:
