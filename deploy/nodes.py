@@ -37,7 +37,7 @@ class StartFailed(RuntimeError):
 @dataclass(frozen=True, slots=True)
 class Change:
     """A node that died: `pid` is its new process, 0 if it did not come back, and then `reason` says why. `again`: it had only
-    just come back, so what ended it may end it for ever."""
+    just come back, or ends before it answers (`pid` 0, without a reason), so what ended it may end it for ever."""
 
     node: str
     pid_before: int
@@ -55,6 +55,7 @@ class Node:
         self._handle = make()
         self._process: psutil.Process | None = None
         self._reason = ""
+        self._away_s = math.inf  # Since when it has been on its way back.
         self._back_s = -math.inf
 
     @property
@@ -83,11 +84,19 @@ class Node:
             # Ray restarts what dies, but not what refuses to begin; the reason (a full disk) may pass.
             reason, self._reason = self._reason, _cause(error)
             self._handle, self._process = self._make(), None
+            self._away_s = math.inf
             return Change(self.name, before, 0, self._reason) if self._reason != reason else None
         except (RayError, psutil.NoSuchProcess):
-            return None  # On its way: seen at the next call.
+            return self._on_its_way(before)
+        self._away_s = math.inf
         again, self._back_s = time.monotonic() - self._back_s < LIVED_S_MIN, time.monotonic()
         return Change(self.name, before, self.pid, again=again)
+
+    def _on_its_way(self, before: int) -> Change | None:
+        """Seen at the next call; one that is on its way for so long ends each time before it answers."""
+        now_s = time.monotonic()
+        self._away_s = min(self._away_s, now_s)
+        return Change(self.name, before, 0, again=True) if now_s - self._away_s >= LIVED_S_MIN else None
 
     def ask_to_stop(self, *arguments: float) -> Any:
         """The answer to come, for `stop`."""

@@ -142,9 +142,9 @@ def _start(system: "LocalSystem") -> None:
 
 
 def _watch(system: "LocalSystem") -> None:
-    grouped = {site.name for site in system.config.sites if site.nodes > 1}
+    grouped = {site.name: frozenset(box.node for box in site.boxes) for site in system.config.sites if site.nodes > 1}
     with Client(system.config.api_url) as client:
-        leaders, restarts = Leaders(), Restarts(system.data.logs)
+        leaders, restarts = Leaders(grouped), Restarts(system.data.logs)
         while True:
             time.sleep(POLL_S)
             for change in system.poll():

@@ -71,17 +71,29 @@ class Watcher:
 class Leaders:
     """Which box leads a site of several, as the cloud was told."""
 
-    def __init__(self) -> None:
+    def __init__(self, boxes: Mapping[str, frozenset[str]] | None = None) -> None:
+        """`boxes`: those that were started, by site."""
         self._terms: dict[str, int] = {}
+        self._boxes = dict(boxes or {})
+        self._gone: set[tuple[str, str]] = set()
 
     def news(self, groups: Mapping[str, SiteGroup | None]) -> list[str]:
-        """A line for each site with a later leader than at the last call."""
+        """A line for each site with a later leader than at the last call, and for each box that has been removed."""
         lines = []
         for site, group in groups.items():
             if group is not None and group["term"] > self._terms.get(site, 0):
                 self._terms[site] = group["term"]
                 lines.append(f"{site}: box {group['leader']} leads, in term {group['term']}")
+            if group is not None:
+                lines += self._removed(site, group)
         return lines
+
+    def _removed(self, site: str, group: SiteGroup) -> list[str]:
+        """Its process goes on, for only an operator knows what is to become of its disk."""
+        here = {member["node"] for member in group["members"]}
+        gone = [box for box in sorted(self._boxes.get(site, ())) if here and box not in here and (site, box) not in self._gone]
+        self._gone |= {(site, box) for box in gone}
+        return [f"{site}: box {box} is no member of its group any more: it decides nothing, and gets no work" for box in gone]
 
 
 class Restarts:
@@ -93,7 +105,7 @@ class Restarts:
 
     def words(self, change: "Change") -> str:
         """Empty if it has been said."""
-        if not change.pid:
+        if not change.pid and not change.again:
             return f"does not start: {change.reason}; trying again"
         if change.again:
             said = change.node in self._ailing

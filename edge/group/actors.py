@@ -34,12 +34,13 @@ class Lead:
 
 
 class MemberThread:
-    """One member. All methods but the thread's own are for the loop of `serve`."""
+    """One member. All but the thread's own is for the loop of `serve`."""
 
     def __init__(
         self, config: GroupConfig, event_log: EventLog, join: Callable[[grpc.aio.Server], None], held_back: Callable[[str], str]
     ) -> None:
         self.config = config
+        self.begun = asyncio.Event()  # Its disk has been read, and does not keep it from taking part.
         self._member = Member(config, event_log, join=join, held_back=held_back)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
@@ -116,6 +117,8 @@ class MemberThread:
 
     async def _watch(self, ready: asyncio.Event, outer: asyncio.AbstractEventLoop, leads: "asyncio.Queue[Lead]") -> None:
         await ready.wait()
+        with contextlib.suppress(RuntimeError):  # Nobody waits any more.
+            outer.call_soon_threadsafe(self.begun.set)
         async for leadership in self._member.leaderships():
             lead = Lead(leadership.term, leadership.log)
             outer.call_soon_threadsafe(leads.put_nowait, lead)

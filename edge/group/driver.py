@@ -109,15 +109,21 @@ class GroupNode:
             verify_slowly(self.log, self._damage),
             retention.keep(lambda: not self.damaged.done(), self._damage),
         )
-        errands = [asyncio.ensure_future(part) for part in parts]
+        errands: list[asyncio.Future[Any]] = [asyncio.ensure_future(part) for part in parts]
         member = asyncio.ensure_future(members.serve(leads))
         leading = asyncio.ensure_future(self._lead_again_and_again(leads))
         try:
             await sockets.start()
-            log.info("node serves", site=self.config.site, node=self.box.node, socket=str(self.config.socket))
-            if ready is not None:
-                ready.set()
-            await asyncio.wait((member, leading, self.damaged), return_when=asyncio.FIRST_COMPLETED)
+            begun = asyncio.ensure_future(members.begun.wait())
+            errands.append(begun)
+            await asyncio.wait((begun, member, leading, self.damaged), return_when=asyncio.FIRST_COMPLETED)
+            if (
+                begun.done()
+            ):  # Else its disk says that it must not take part: whoever waits for it hears that, and not that it serves.
+                log.info("node serves", site=self.config.site, node=self.box.node, socket=str(self.config.socket))
+                if ready is not None:
+                    ready.set()
+                await asyncio.wait((member, leading, self.damaged), return_when=asyncio.FIRST_COMPLETED)
             for ended in (self.damaged, member, leading):
                 if ended.done():
                     ended.result()

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from deploy.nodes import Change
+import pytest
+
+from deploy.nodes import Change, Node
 from deploy.watching import Leaders, Rate, Restarts, Share, shares
 from tests.deploy.runs import run_of
-from tiercel.answers import SiteGroup
+from tiercel.answers import SiteBox, SiteGroup
 
 
 def test_tasks_count_where_they_are_done() -> None:
@@ -42,6 +44,27 @@ def test_who_leads_is_told_once() -> None:
     assert leaders.news({"harbour": first, "airport": None}) == []
     assert leaders.news({"harbour": later}) == ["harbour: box c leads, in term 4"]
     assert leaders.news({"harbour": first}) == []
+
+
+def test_a_box_that_was_removed_is_told_of_once() -> None:
+    """Its process looks as ever; who belongs to the group, the group itself says."""
+    leaders = Leaders({"harbour": frozenset("abc")})
+    boxes: list[SiteBox] = [{"node": name, "voter": True, "here": True, "lag": 0} for name in "ab"]
+    removed: SiteGroup = {"leader": "a", "term": 1, "members": boxes}
+    said = leaders.news({"harbour": removed})
+    assert said[1:] == ["harbour: box c is no member of its group any more: it decides nothing, and gets no work"]
+    assert leaders.news({"harbour": removed}) == []
+
+
+def test_a_node_that_ends_before_it_answers_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at once, for a start takes its time; and once."""
+    node, restarts = Node("harbour-b", lambda: None), Restarts(Path("/data/logs"))
+    assert node._on_its_way(7) is None
+    monkeypatch.setattr("deploy.nodes.LIVED_S_MIN", 0.0)
+    change = node._on_its_way(7)
+    assert change == Change("harbour-b", 7, 0, again=True)
+    assert restarts.words(change).startswith("ends again and again")
+    assert restarts.words(change) == ""
 
 
 def test_a_node_that_cannot_live_is_told_of_once() -> None:

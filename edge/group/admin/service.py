@@ -108,7 +108,8 @@ class Admin:
             how = f"lacks {peer.lag} entries" if peer.match or peer.connected else _UNHEARD
             self.adding[name] = f"{name} {how}"
             if asyncio.get_running_loop().time() > deadline_s:
-                raise Refused(f"{name} is a learner of the group, and {how}. It becomes a voter when you ask again")
+                later = f"It becomes a voter when you ask again; group remove {name} undoes it"
+                raise Refused(f"{name} is a learner of the group, and {how}. {later}")
             await asyncio.sleep(CAUGHT_UP_LOOK_S)
 
     async def _whole(self, name: str, deadline_s: float) -> members_pb2.ValuesLacking:
@@ -195,7 +196,7 @@ class Admin:
         await asyncio.wait_for(self._node.member.ask(lambda member: member.transfer(target, ordered=ordered)), CHANGE_S_MAX)
 
 
-_UNHEARD = "has not been heard: is it started, with --join, and under a name that was never used with another disk?"
+_UNHEARD = "has not been heard: start it with --join, under a name that was never used with another disk"
 
 
 def _has_caught_up(peer: PeerStanding) -> bool:

@@ -75,7 +75,7 @@ async def test_a_fourth_box_is_added_and_the_leader_removed(tmp_path: Path) -> N
         at = ("--socket", socket(boxes, leader))
         early = await typed("edge", "group", "add", f"d={boxes.peers['d']}", "--wait", "0.2", *at)
         assert early.exit_code == 1
-        assert "has not been heard: is it started, with --join" in early.stderr
+        assert "has not been heard: start it with --join" in early.stderr
         await boxes.start("d", "abcd", joins=True)
         assert (await typed("edge", "group", "add", f"d={boxes.peers['d']}", *at)).stdout == "d is a voter of the site harbour\n"
         removed = await typed("edge", "group", "remove", leader, *at)

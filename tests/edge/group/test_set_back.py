@@ -8,11 +8,19 @@ from pathlib import Path
 import pytest
 
 from coordination.group.founding import SET_BACK, Refusal
+from coordination.group.storing import put_set_back
 from deploy.proxy import CuttingProxy
-from edge.group.driver import GroupNode
+from edge.driver import EdgeConfig
+from edge.group.driver import GroupNode, edge_node
+from edge.group.values import Box
+from sync.actors import NodeThread
+from sync.commit import Commit
+from sync.log import EventLog
+from sync.values import NodeId
 from tests.edge.group.boxes import Site, eventually, site
 from tests.edge.group.test_main import socket, typed
 from tests.free_ports import free_ports
+from tests.sync.chained import commit
 from tiercel.v1 import members_pb2
 
 ECHO = {"echo": {"capability": "echo", "with": {"text": "hello"}}}
@@ -77,6 +85,20 @@ async def test_a_box_that_is_set_back_is_refused_and_an_operator_sees_why(tmp_pa
         assert words in again.stderr
         assert "Traceback" not in again.stderr
         assert (await admin.change(members_pb2.MemberChange(what="remove", node=old))).problem == ""
+
+
+def test_a_box_with_a_verdict_does_not_say_that_it_serves(tmp_path: Path) -> None:
+    """What its disk says keeps it from taking part: its process does not come up, and says why."""
+    path = tmp_path / "a" / "edge.db"
+    event_log = EventLog.open(path, NodeId("harbour"), member="a")
+    event_log.work(lambda base: base.join_group()).result(30)
+    commit(event_log, Commit(beside=[put_set_back("member a of the group harbour holds less than it had")]))
+    event_log.close()
+    peers = dict(zip("abc", (f"127.0.0.1:{port}" for port in free_ports(3)), strict=True))
+    box = Box("a", peers, f"127.0.0.1:{free_ports(1)[0]}")
+    config = EdgeConfig("harbour", path.parent, tmp_path, "127.0.0.1:1", box.advertise, box=box)
+    with pytest.raises(Refusal, match="holds less than it had"):
+        NodeThread(lambda: edge_node(config), name="harbour")
 
 
 @pytest.fixture
