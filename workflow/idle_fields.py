@@ -42,6 +42,6 @@ def _idle(level: LevelPart, whole: CoordinationPart) -> Iterator[tuple[str, str,
         yield "otherwise", message, "`otherwise` beside `levels`, for what none of them can decide"
     if level.level != "site" or level.protocol != "auction" or all(each.level != "group" for each in whole.levels):
         return
-    for name in sorted(given - {"otherwise"}):
+    for name in sorted(given - {"otherwise", "group"}):
         message = f"a site above groups asks nobody for bids, so it has nothing to do with {aliases(LevelPart, {name})}"
-        yield name, message, "protocol, scope, budget, expires, on_loss; the rest at level group"
+        yield name, message, "protocol, group, scope, budget, expires, on_loss; the rest at level group"

@@ -266,7 +266,6 @@ def site_above_groups(**more: Any) -> dict[str, Any]:
                 ("window", "1s"),
                 ("wait", "1s"),
                 ("rounds", 3),
-                ("group", "lift"),
             )
         ],
     ],
@@ -300,7 +299,9 @@ def test_a_run_of_an_older_definition_grows() -> None:
 
 
 def test_a_site_above_no_groups_asks_its_agents_for_bids() -> None:
-    """There all that belongs to an auction counts."""
+    """There all that belongs to an auction counts; above groups, who takes part does."""
+    above = {"tasks": {"a": {"capability": "work"}}, "coordination": site_above_groups(group="lift")}
+    assert read_plan({"name": "s", "version": "1", **above})
     read_plan(
         {
             "name": "s",
