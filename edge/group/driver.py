@@ -77,6 +77,7 @@ class GroupNode:
         self.standing: Standing | None = None
         self.advertised = {box.node: box.advertise}
         self.values: dict[str, members_pb2.ValuesLacking] = {}
+        self.told: dict[str, dict[str, str]] = {}  # By box, whom it refuses, and why.
         self.member = MemberThread(group_config(config, box), self.log, self._join_peers, self._held_back)
         self._upkeep = Upkeep(config.tls, self._renewed if config.renews else None)
         self.look = self._upkeep.look
@@ -216,7 +217,7 @@ class GroupNode:
         stub = members_pb2_grpc.MemberServiceStub(self.channels.to(name, address))
         said = await stub.Describe(members_pb2.MemberQuery(node=self.box.node), timeout=DESCRIBE_S_MAX)
         if said.node == name:
-            self.advertised[name] = said.advertise
+            self.advertised[name], self.told[name] = said.advertise, dict(said.refused)
             if said.HasField("values"):
                 self.values[name] = said.values
 
@@ -231,7 +232,7 @@ class GroupNode:
 
     async def members(self) -> MembersView:
         """The group as this member sees it."""
-        return view_of(await self.member.status(), self.advertised, self.lacking(), self.admin.adding)
+        return view_of(await self.member.status(), self.advertised, self.lacking(), self.admin.adding, self.told)
 
     def lacking(self) -> dict[str, members_pb2.ValuesLacking]:
         """What each box lacks of large values, as it told last."""
@@ -281,7 +282,10 @@ class GroupNode:
         blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(self.blobs), server)
 
     def _description(self) -> members_pb2.MemberDescription:
-        return members_pb2.MemberDescription(node=self.box.node, advertise=self.box.advertise, values=self.repair.shown)
+        said = members_pb2.MemberDescription(node=self.box.node, advertise=self.box.advertise, values=self.repair.shown)
+        if (standing := self.standing) is not None:
+            said.refused.update({peer.name: peer.problem for peer in standing.peers if peer.problem})
+        return said
 
     async def _lack_for_peer(self, index: int) -> members_pb2.ValuesLacking:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.repair.lack(index), self._loop))

@@ -19,8 +19,10 @@ def view_of(
     advertised: Mapping[str, str],
     values: Mapping[str, members_pb2.ValuesLacking] = NOTHING,
     adding: Mapping[str, str] = NOTHING,
+    told: Mapping[str, Mapping[str, str]] = NOTHING,
 ) -> MembersView:
-    """For operators. What only the leader knows is left unknown at the others. `values`: as each box has told of late."""
+    """For operators. What only the leader knows is left unknown at the others. `values`: as each box has told of late, as whom it
+    refuses (`told`), which counts of boxes with which this one has no line."""
     leads = standing.role == "leader"
     found = [
         MemberView(
@@ -34,7 +36,7 @@ def view_of(
             peer.copying,
             *_values_of(values.get(peer.name)),
             adding.get(peer.name, ""),
-            peer.problem,
+            peer.problem or ("" if peer.connected else _refused(peer.name, told)),
             peer.priority,
         )
         for peer in standing.peers
@@ -53,6 +55,10 @@ def view_of(
         dict(standing.refused),
         standing.preferring,
     )
+
+
+def _refused(name: str, told: Mapping[str, Mapping[str, str]]) -> str:
+    return next((f"box {box} says: {said[name]}" for box, said in sorted(told.items()) if box != name and name in said), "")
 
 
 def _values_of(said: members_pb2.ValuesLacking | None) -> tuple[int, int, int, str]:

@@ -25,33 +25,37 @@ _sym_db = _symbol_database.Default()
 from tiercel.v1 import events_pb2 as tiercel_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tiercel/v1/members.proto\x12\ntiercel.v1\x1a\x17tiercel/v1/events.proto\"\x1b\n\x0bMemberQuery\x12\x0c\n\x04node\x18\x01 \x01(\t\"_\n\x11MemberDescription\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tadvertise\x18\x02 \x01(\t\x12)\n\x06values\x18\x03 \x01(\x0b\x32\x19.tiercel.v1.ValuesLacking\"\x1d\n\x0bValuesQuery\x12\x0e\n\x06sha256\x18\x01 \x03(\x0c\"/\n\nValuesHeld\x12!\n\x04held\x18\x01 \x03(\x0b\x32\x13.tiercel.v1.BlobRef\"\x1a\n\tLackQuery\x12\r\n\x05index\x18\x01 \x01(\x04\"\x92\x01\n\rValuesLacking\x12\x10\n\x08\x63ompared\x18\x01 \x01(\x04\x12\x0f\n\x07missing\x18\x02 \x01(\x04\x12\x15\n\rmissing_bytes\x18\x03 \x01(\x04\x12\x0e\n\x06unheld\x18\x04 \x01(\x04\x12\x15\n\runheld_sha256\x18\x05 \x03(\x0c\x12\x0f\n\x07unasked\x18\x06 \x03(\t\x12\x0f\n\x07problem\x18\x07 \x01(\t\"\x1c\n\x0cMembersReply\x12\x0c\n\x04json\x18\x01 \x01(\x0c\"[\n\x0cMemberChange\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\x12\x0f\n\x07wait_ms\x18\x05 \x01(\x04\".\n\rMemberChanged\x12\x0f\n\x07problem\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\t2\x85\x02\n\rMemberService\x12\x42\n\x08\x44\x65scribe\x12\x17.tiercel.v1.MemberQuery\x1a\x1d.tiercel.v1.MemberDescription\x12=\n\x06\x43hange\x12\x18.tiercel.v1.MemberChange\x1a\x19.tiercel.v1.MemberChanged\x12\x37\n\x04Hold\x12\x17.tiercel.v1.ValuesQuery\x1a\x16.tiercel.v1.ValuesHeld\x12\x38\n\x04Lack\x12\x15.tiercel.v1.LackQuery\x1a\x19.tiercel.v1.ValuesLacking2\x89\x01\n\nGroupAdmin\x12<\n\x07Members\x12\x17.tiercel.v1.MemberQuery\x1a\x18.tiercel.v1.MembersReply\x12=\n\x06\x43hange\x12\x18.tiercel.v1.MemberChange\x1a\x19.tiercel.v1.MemberChangedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18tiercel/v1/members.proto\x12\ntiercel.v1\x1a\x17tiercel/v1/events.proto\"\x1b\n\x0bMemberQuery\x12\x0c\n\x04node\x18\x01 \x01(\t\"\xcc\x01\n\x11MemberDescription\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tadvertise\x18\x02 \x01(\t\x12)\n\x06values\x18\x03 \x01(\x0b\x32\x19.tiercel.v1.ValuesLacking\x12;\n\x07refused\x18\x04 \x03(\x0b\x32*.tiercel.v1.MemberDescription.RefusedEntry\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1d\n\x0bValuesQuery\x12\x0e\n\x06sha256\x18\x01 \x03(\x0c\"/\n\nValuesHeld\x12!\n\x04held\x18\x01 \x03(\x0b\x32\x13.tiercel.v1.BlobRef\"\x1a\n\tLackQuery\x12\r\n\x05index\x18\x01 \x01(\x04\"\x92\x01\n\rValuesLacking\x12\x10\n\x08\x63ompared\x18\x01 \x01(\x04\x12\x0f\n\x07missing\x18\x02 \x01(\x04\x12\x15\n\rmissing_bytes\x18\x03 \x01(\x04\x12\x0e\n\x06unheld\x18\x04 \x01(\x04\x12\x15\n\runheld_sha256\x18\x05 \x03(\x0c\x12\x0f\n\x07unasked\x18\x06 \x03(\t\x12\x0f\n\x07problem\x18\x07 \x01(\t\"\x1c\n\x0cMembersReply\x12\x0c\n\x04json\x18\x01 \x01(\x0c\"[\n\x0cMemberChange\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\x12\x0f\n\x07wait_ms\x18\x05 \x01(\x04\".\n\rMemberChanged\x12\x0f\n\x07problem\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\t2\x85\x02\n\rMemberService\x12\x42\n\x08\x44\x65scribe\x12\x17.tiercel.v1.MemberQuery\x1a\x1d.tiercel.v1.MemberDescription\x12=\n\x06\x43hange\x12\x18.tiercel.v1.MemberChange\x1a\x19.tiercel.v1.MemberChanged\x12\x37\n\x04Hold\x12\x17.tiercel.v1.ValuesQuery\x1a\x16.tiercel.v1.ValuesHeld\x12\x38\n\x04Lack\x12\x15.tiercel.v1.LackQuery\x1a\x19.tiercel.v1.ValuesLacking2\x89\x01\n\nGroupAdmin\x12<\n\x07Members\x12\x17.tiercel.v1.MemberQuery\x1a\x18.tiercel.v1.MembersReply\x12=\n\x06\x43hange\x12\x18.tiercel.v1.MemberChange\x1a\x19.tiercel.v1.MemberChangedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tiercel.v1.members_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MEMBERDESCRIPTION_REFUSEDENTRY']._loaded_options = None
+  _globals['_MEMBERDESCRIPTION_REFUSEDENTRY']._serialized_options = b'8\001'
   _globals['_MEMBERQUERY']._serialized_start=65
   _globals['_MEMBERQUERY']._serialized_end=92
-  _globals['_MEMBERDESCRIPTION']._serialized_start=94
-  _globals['_MEMBERDESCRIPTION']._serialized_end=189
-  _globals['_VALUESQUERY']._serialized_start=191
-  _globals['_VALUESQUERY']._serialized_end=220
-  _globals['_VALUESHELD']._serialized_start=222
-  _globals['_VALUESHELD']._serialized_end=269
-  _globals['_LACKQUERY']._serialized_start=271
-  _globals['_LACKQUERY']._serialized_end=297
-  _globals['_VALUESLACKING']._serialized_start=300
-  _globals['_VALUESLACKING']._serialized_end=446
-  _globals['_MEMBERSREPLY']._serialized_start=448
-  _globals['_MEMBERSREPLY']._serialized_end=476
-  _globals['_MEMBERCHANGE']._serialized_start=478
-  _globals['_MEMBERCHANGE']._serialized_end=569
-  _globals['_MEMBERCHANGED']._serialized_start=571
-  _globals['_MEMBERCHANGED']._serialized_end=617
-  _globals['_MEMBERSERVICE']._serialized_start=620
-  _globals['_MEMBERSERVICE']._serialized_end=881
-  _globals['_GROUPADMIN']._serialized_start=884
-  _globals['_GROUPADMIN']._serialized_end=1021
+  _globals['_MEMBERDESCRIPTION']._serialized_start=95
+  _globals['_MEMBERDESCRIPTION']._serialized_end=299
+  _globals['_MEMBERDESCRIPTION_REFUSEDENTRY']._serialized_start=253
+  _globals['_MEMBERDESCRIPTION_REFUSEDENTRY']._serialized_end=299
+  _globals['_VALUESQUERY']._serialized_start=301
+  _globals['_VALUESQUERY']._serialized_end=330
+  _globals['_VALUESHELD']._serialized_start=332
+  _globals['_VALUESHELD']._serialized_end=379
+  _globals['_LACKQUERY']._serialized_start=381
+  _globals['_LACKQUERY']._serialized_end=407
+  _globals['_VALUESLACKING']._serialized_start=410
+  _globals['_VALUESLACKING']._serialized_end=556
+  _globals['_MEMBERSREPLY']._serialized_start=558
+  _globals['_MEMBERSREPLY']._serialized_end=586
+  _globals['_MEMBERCHANGE']._serialized_start=588
+  _globals['_MEMBERCHANGE']._serialized_end=679
+  _globals['_MEMBERCHANGED']._serialized_start=681
+  _globals['_MEMBERCHANGED']._serialized_end=727
+  _globals['_MEMBERSERVICE']._serialized_start=730
+  _globals['_MEMBERSERVICE']._serialized_end=991
+  _globals['_GROUPADMIN']._serialized_start=994
+  _globals['_GROUPADMIN']._serialized_end=1131
 # @@protoc_insertion_point(module_scope)

@@ -11,6 +11,7 @@ from coordination.group.founding import SET_BACK, Refusal
 from coordination.group.storing import put_set_back
 from deploy.proxy import CuttingProxy
 from edge.driver import EdgeConfig
+from edge.group import driver
 from edge.group.driver import GroupNode, edge_node
 from edge.group.values import Box
 from sync.actors import NodeThread
@@ -34,14 +35,27 @@ async def worked(boxes: Site, count: int = 1) -> list[str]:
     return runs
 
 
+async def all_show(boxes: Site, name: str, words: str) -> None:
+    """Wait until each box says so of another one: who met it, and who was told."""
+    async with asyncio.timeout(60):
+        while True:
+            views = [await running.node.members() for running in boxes.running.values()]
+            if all(words in seen.problem for view in views for seen in view.members if seen.node == name):
+                return
+            await asyncio.sleep(0.05)
+
+
 async def stopped(boxes: Site) -> None:
     await asyncio.gather(*(boxes.stop(name) for name in boxes.names))
 
 
 @pytest.mark.usefixtures("calm")
 @pytest.mark.asyncio
-async def test_a_box_that_is_set_back_is_refused_and_an_operator_sees_why(tmp_path: Path) -> None:
-    """The box ends with what has happened and what helps; the others go on, show it as refused, and take it out."""
+async def test_a_box_that_is_set_back_is_refused_and_an_operator_sees_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The box ends with what has happened and what helps; the others go on, all show it as refused, and they take it out."""
+    monkeypatch.setattr(driver, "DESCRIBE_EVERY_S", 0.5)
     async with site(tmp_path) as boxes:
         leader = (await boxes.leader()).box.node
         old = next(name for name in "abc" if name != leader)
@@ -63,6 +77,7 @@ async def test_a_box_that_is_set_back_is_refused_and_an_operator_sees_why(tmp_pa
         assert (refused.value.code, refused.value.is_ours) == (SET_BACK, True)
         del boxes.running[old]
         words = f"member {old} of the group harbour holds less than it has acknowledged or voted on"
+        await all_show(boxes, old, words)
         shown = await typed("edge", "group", "status", *at)
         assert words in shown.stderr
         assert "refused" in shown.stdout

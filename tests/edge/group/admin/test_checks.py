@@ -122,6 +122,16 @@ def test_what_each_box_lacks_of_large_values_is_shown() -> None:
     assert [m.values_missing if m.HasField("values_missing") else -1 for m in load] == [0, 2, -1]
 
 
+def test_whom_another_box_refuses_is_shown_unless_this_one_has_a_line_to_it() -> None:
+    """What a box has met itself goes before what another says of it; of a box that is here, nothing old is repeated."""
+    away, here = replace(peer("c"), connected=False), replace(peer("b"), connected=True)
+    told = {"b": {"c": "an old copy"}, "c": {"b": "of last year"}}
+    seen = view_of(replace(THREE, peers=(peer("a"), here, away)), {}, told=told).members
+    assert [member.problem for member in seen] == ["", "", "box b says: an old copy"]
+    met = view_of(replace(THREE, peers=(replace(away, problem="as it was met"),)), {}, told=told).members
+    assert [member.problem for member in met] == ["as it was met"]
+
+
 def test_who_is_preferred_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     """With why it does not lead yet, on a box and at the cloud; where nobody is, there is no such column."""
     preferred = replace(THREE, peers=(peer("a"), replace(peer("b"), priority=7)), preferring="b is preferred")
