@@ -49,7 +49,8 @@ def test_silent_is_not_unreachable_and_unreachable_is_not_left() -> None:
     assert (state(site), load(site).lease_ms) == ("offline.unreachable", 0)
     epoch = load(site).epoch
     site.join("anna")
-    assert (state(site), load(site).epoch) == ("online.idle", epoch + 1)
+    assert state(site) == "online.idle"
+    assert load(site).epoch > epoch
     site.hang_up(site.robots["anna"], goodbye=True)
     assert state(site) == "offline.left"
 
