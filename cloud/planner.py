@@ -265,8 +265,8 @@ class Planner:
         return self.reopening.asking()
 
     def wake_mono_ms(self) -> int | None:
-        """When the next run may be taken from a site that is not heard; at once, while a site is still to be given more."""
-        wakes = self.taking.wake_mono_ms(), self.reseeding.wake_mono_ms()
+        """When a run may be given or taken without a site that is not heard; at once, while a site is still to be given more."""
+        wakes = self.moving.wake_mono_ms(), self.taking.wake_mono_ms(), self.reseeding.wake_mono_ms()
         return min((wake for wake in wakes if wake is not None), default=None)
 
     # An event's payload and back; called for every event of a node.

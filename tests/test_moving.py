@@ -241,6 +241,32 @@ def test_a_run_that_no_other_site_can_take_any_more_goes_on_where_it_was() -> No
     assert epochs(world, run) == [(old, 2), (old, 3)]
 
 
+@pytest.mark.parametrize("is_named", [True, False])
+@pytest.mark.parametrize("comes", [True, False])
+def test_a_cloud_that_has_just_started_waits_for_the_next_home(comes: bool, is_named: bool) -> None:
+    """Its old home has linked first and gives the run up: the other site has ten seconds to come, then the run goes on where it
+    was."""
+    world = tiers()
+    run, old = begun(world)
+    move(world, run, other(old) if is_named else "")
+    world.drain()
+    for wire in world.wires.values():
+        wire.cut()
+    world._restart_cloud(is_saved=True)
+    world.wires[old].link()
+    assert finish_one(world, run) == (old, "a")
+    assert where(world, run) == old
+    assert "has not linked since the cloud has started" in world.cloud.planner.moving.words(run)
+    if comes:
+        world.wires[other(old)].link()
+        world.drain()
+    else:
+        world.pass_ms(11_000)
+        world.drain()
+    assert where(world, run) == (other(old) if comes else old)
+    assert epochs(world, run)[-1] == ((other(old) if comes else old), 3)
+
+
 def test_the_replica_proves_what_was_given_up() -> None:
     """The hash in FragmentYielded is that of the state which the next home begins with, but for its name and epoch."""
     world = tiers()

@@ -30,6 +30,8 @@ from workflow.saved import state_hash
 if TYPE_CHECKING:
     from cloud.planner import Planner
 
+GREETINGS_MS = 10_000
+"""So long after the cloud's start a run that was given up waits for the site it is meant for, which may be about to link."""
 DRAINED = "drained/"
 """Before a site's name: what whoever waits for its draining waits for."""
 
@@ -43,6 +45,8 @@ class Moving(Part):
         self._planner = planner
         self.moves: dict[str, Move] = {}
         self._yielded: dict[str, None] = {}
+        self._greeted_by_ms = 0  # Until then (monotonic) a site that has not linked since the cloud's start may be about to.
+        self._waits = False  # Does a run that was given up wait for that?
         self._looked = -1  # At which version of the fleet the sites that are drained were looked through.
 
     def steps(self) -> dict[type, Step]:
@@ -75,7 +79,15 @@ class Moving(Part):
         """Runs that were given to the site, and that it has not taken."""
         return [run for run, move in self.moves.items() if move.stage == "given" and move.to == site]
 
+    def restored(self, now: Now, out: list[object]) -> None:
+        self._greeted_by_ms = now.mono_ms + GREETINGS_MS
+
+    def wake_mono_ms(self) -> int | None:
+        """When a run that was given up goes on without the site that it waits for; None if none waits."""
+        return self._greeted_by_ms if self._waits else None
+
     def settle(self, now: Now, out: list[object]) -> None:
+        self._waits = False
         for run in list(self._yielded) if self._yielded else ():
             self._give(self._planner.runs[run], self.moves[run], now, out)
         version = self._planner.fleet.version
@@ -202,6 +214,9 @@ class Moving(Part):
         planner, fleet = self._planner, self._planner.fleet
         found = self.target(run, move.to)
         if isinstance(found, str):
+            if now.mono_ms < self._greeted_by_ms and (late := self._not_greeted(move)):
+                move.why, self._waits = f"site {late} has not linked since the cloud has started", True
+                return
             move.why, found = found, fleet.site(move.site)
         if move.why.startswith("its state") or not (found.greeted and found.linked):
             return
@@ -218,6 +233,11 @@ class Moving(Part):
         old.let_go(len(run.places))
         found.take_on(len(run.places))
         self.send_on(run, found.id, epoch, now, out)
+
+    def _not_greeted(self, move: Move) -> str:
+        """A site that the run may be meant for, and that has not linked since the cloud's start."""
+        meant = (site for site in self._planner.fleet.sites.values() if site.id != move.site and move.to in ("", site.id))
+        return next((str(site.id) for site in meant if not site.greeted), "")
 
     def moved(self, run: Run, command: str, site: str, epoch: int, body: bytes, taken_from: str = "") -> FragmentMoved:
         """What gives the run to its next home, with what it brings along."""
