@@ -211,6 +211,8 @@ async def test_an_agent_that_never_reads_is_cut_off(edge: EdgeNode) -> None:
     async with caller(edge) as anna:
         await anna.register("anna")
         await anna.hear("welcome")
+        assert core(edge).roster.slots["anna"].session
+        assert not core(edge).roster.slots["deaf"].session
 
 
 async def test_results_are_acknowledged_as_they_came(edge: EdgeNode) -> None:
