@@ -4,7 +4,7 @@ Every method that changes something returns only when the change is durable in t
 the API renders as problem+json.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Annotated, NamedTuple, Protocol
 
 import msgspec
@@ -29,6 +29,11 @@ class Problem(Exception):
     def __init__(self, status: int, code: str, detail: str, problems: list[str] | None = None) -> None:
         super().__init__(detail)
         self.status, self.code, self.detail, self.problems = status, code, detail, problems or []
+
+
+def site_unknown(site: str, known: Iterable[str]) -> Problem:
+    """404: nobody has linked or registered under this name."""
+    return Problem(404, "site_unknown", f"site {site} is not known (known: {', '.join(sorted(known)) or 'none'})")
 
 
 class RunRequest(msgspec.Struct, forbid_unknown_fields=True):

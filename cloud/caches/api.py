@@ -10,7 +10,7 @@ from cloud.api import answer
 from cloud.bodies.api import body_of
 from cloud.caches.core import ClearCache
 from cloud.caches.requests import clear_request
-from cloud.port import Problem
+from cloud.port import Problem, site_unknown
 from cloud.requests import wait_s
 from workflow.caching import digest_of
 
@@ -27,8 +27,7 @@ def cache_routes(node: "GlobalPlanner", runs: "PlannerService") -> APIRouter:
         asked = clear_request(await body_of(request))
         runs.refuse_while_recovering()
         if site not in node.planner.fleet.sites:
-            known = ", ".join(sorted(node.planner.fleet.sites)) or "none"
-            raise Problem(404, "site_unknown", f"site {site} is not known (known: {known})")
+            raise site_unknown(site, node.planner.fleet.sites)
         # A key never leaves the request: what is recorded is its digest, as in the caches.
         key = digest_of(asked.work, msgspec.json.encode(asked.key)) if asked.key else ""
         command = await node.loop.ask(lambda token: ClearCache(token, site, asked.work, key))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cloud.consistency.asked import Fresh
 from cloud.consistency.core import SiteAutonomyView, is_strong, site_autonomy
 from cloud.contracts import contract_now
-from cloud.port import Problem
+from cloud.port import Problem, site_unknown
 from cloud.requests import WAIT_S_MAX
 from cloud.runs import Run
 
@@ -125,9 +125,7 @@ class Consistency:
         """How a site stands. Raises Problem (404)."""
         planner = self._node.planner
         if site not in planner.fleet.sites:
-            raise Problem(
-                404, "site_unknown", f"site {site} is not known (known: {', '.join(sorted(planner.fleet.sites)) or 'none'})"
-            )
+            raise site_unknown(site, planner.fleet.sites)
         parts = [(run, f) for _, run in planner.runs.looks() if (f := run.fragment(site)) is not None and not f.outcome]
         now_ms = self._node.loop.clock.now().wall_ms
         return site_autonomy(site, self._node.link_view(site), self._node.freshness(site), parts, now_ms)

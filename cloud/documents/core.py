@@ -14,7 +14,7 @@ from cloud.fleet import Fleet
 from cloud.ids import Ids
 from cloud.merging.core import CloudMerging
 from cloud.part import Fold, Hear, Part, Step
-from cloud.port import Problem
+from cloud.port import Problem, site_unknown
 from sync.conflicts.events import ConflictRecorded
 from sync.documents.book import PENDING_MAX, Decision, Document, DocumentBook
 from sync.documents.events import (
@@ -196,8 +196,7 @@ class CloudDocuments(Part):
 
     def _unfit(self, home: str) -> Problem | None:
         if SiteId(home) not in self._planner.fleet.sites:
-            known = ", ".join(sorted(self._planner.fleet.sites)) or "none"
-            return Problem(404, "site_unknown", f"site {home} is not known (known: {known})")
+            return site_unknown(home, self._planner.fleet.sites)
         if len(self.book.pending) >= PENDING_MAX:
             detail = f"{PENDING_MAX:,} edits wait for sites already: ask again once those have answered some"
             return Problem(429, "too_many_pending", detail)

@@ -14,7 +14,7 @@ from cloud.intents import COMMANDS_KEPT, Intent, Intents
 from cloud.leading import events as _codec  # noqa: F401 (makes the events known)
 from cloud.leading.inputs import TransferTerm
 from cloud.part import Fold, Part, Step
-from cloud.port import Problem
+from cloud.port import Problem, site_unknown
 from coordination.leading import GROUPS_MAX, HeirNamed, LeaderElected, LeaderEnded, TransferRequested
 from sync.commit import Answer
 from sync.outputs import Remember, Reply
@@ -87,8 +87,7 @@ class SiteGroups(Part):
     def _transfer(self, input: TransferTerm, now: Now, out: list[object]) -> None:
         planner = self._planner
         if SiteId(input.site) not in planner.fleet.sites:
-            known = ", ".join(sorted(planner.fleet.sites)) or "none"
-            out.append(Reply(input.token, Problem(404, "site_unknown", f"site {input.site} is not known (known: {known})")))
+            out.append(Reply(input.token, site_unknown(input.site, planner.fleet.sites)))
             return
         if planner.intents.is_full():
             detail = f"{COMMANDS_KEPT:,} commands wait for their sites' answers: nothing was sent; try again when some have come"

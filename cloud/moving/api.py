@@ -10,7 +10,7 @@ from cloud.bodies.api import body_of
 from cloud.moving.core import DRAINED
 from cloud.moving.inputs import DrainSite, MoveRun
 from cloud.moving.views import drain_view, leaving_from, move_view
-from cloud.port import Problem
+from cloud.port import Problem, site_unknown
 from cloud.problems import of_shape
 from cloud.requests import wait_s
 
@@ -69,8 +69,7 @@ class Endpoints:
     async def show(self, site: str) -> Response:
         sites = self._node.planner.fleet.sites
         if site not in sites:
-            known = ", ".join(sorted(sites)) or "none"
-            raise Problem(404, "site_unknown", f"site {site} is not known (known: {known})")
+            raise site_unknown(site, sites)
         return self._drained(site)
 
     def _drained(self, site: str, status: int = 200) -> Response:

@@ -2,6 +2,7 @@
 
 from cloud.fleet import Fleet, Site
 from cloud.placement import capabilities
+from cloud.port import site_unknown
 from cloud.runs import Run
 from cloud.tendering.levels import level_in_force, sites_of
 
@@ -39,7 +40,7 @@ def bound_by(run: Run) -> str:
 def _named(run: Run, fleet: Fleet, to: str, needed: frozenset[str]) -> Site | str:
     site = next((known for known in fleet.sites.values() if known.id == to), None)
     if site is None:
-        return f"site {to} is not known (known: {', '.join(sorted(fleet.sites)) or 'none'})"
+        return site_unknown(to, fleet.sites).detail
     if to == run.sites[0]:
         return f"run {run.id} is at {to} already"
     if not _is_open(site):

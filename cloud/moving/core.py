@@ -16,7 +16,7 @@ from cloud.moving.inputs import DrainSite, MoveRun, MoveSettled
 from cloud.moving.records import Move, Saved
 from cloud.outcomes import Outcome
 from cloud.part import Fold, Hear, Part, Step
-from cloud.port import Problem
+from cloud.port import Problem, site_unknown
 from cloud.runs import Run
 from sync.outputs import Reply
 from sync.values import Now
@@ -164,8 +164,7 @@ class Moving(Part):
         known = {str(name): site for name, site in self._planner.fleet.sites.items()}
         for name in filter(None, (input.site, input.to)):
             if name not in known:
-                detail = f"site {name} is not known (known: {', '.join(sorted(known)) or 'none'})"
-                out.append(Reply(input.token, Problem(404, "site_unknown", detail)))
+                out.append(Reply(input.token, site_unknown(name, known)))
                 return
         if input.to == input.site:
             detail = f"site {input.site} cannot be drained to itself"

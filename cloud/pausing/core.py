@@ -10,7 +10,7 @@ from cloud.fleet import Fleet, SitePause
 from cloud.ids import Ids
 from cloud.part import Fold, Hear, Part, Step
 from cloud.pausing.inputs import OrderSitePause, SitePauseSettled
-from cloud.port import Problem
+from cloud.port import site_unknown
 from sync.outputs import Reply
 from sync.values import Now, SiteId
 from workflow.event import Event
@@ -65,9 +65,7 @@ class SitePauses(Part):
     def _order(self, input: OrderSitePause, now: Now, out: list[object]) -> None:
         site = self._planner.fleet.sites.get(SiteId(input.site))
         if site is None:
-            known = ", ".join(sorted(self._planner.fleet.sites)) or "none"
-            detail = f"site {input.site} is not known (known: {known})"
-            out.append(Reply(input.token, Problem(404, "site_unknown", detail)))
+            out.append(Reply(input.token, site_unknown(input.site, self._planner.fleet.sites)))
             return
         if (site.pause is not None and site.pause.paused) is input.paused:
             # Asked again: it is on its way, or so already.

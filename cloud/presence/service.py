@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cloud.fleet import FleetAgent, Site
-from cloud.port import Problem
+from cloud.port import Problem, site_unknown
 from cloud.presence.views import AgentDetail, ChangeView, HeldView, LeaseView, WorkflowOfAgent, WorkflowsOfAgent
 from cloud.reports import UNSAID, reports_of
 from cloud.runs import Run
@@ -75,7 +75,7 @@ class PresenceService:
         sites = self._node.planner.fleet.sites
         entry = next((entry for name, entry in sites.items() if name == site), None)
         if entry is None:
-            raise Problem(404, "site_unknown", f"site {site} is not known (known: {', '.join(sorted(sites)) or 'none'})")
+            raise site_unknown(site, sites)
         if (known := entry.agents.get(agent)) is None:
             here = ", ".join(sorted(entry.agents)[:20]) or "none"
             raise Problem(404, "agent_unknown", f"no agent {agent} has registered at {site}; there are: {here}")

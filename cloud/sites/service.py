@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from cloud.fleet import FleetAgent, Site
 from cloud.heard import present_of
 from cloud.pausing.views import pause_view
-from cloud.port import Problem
+from cloud.port import Problem, site_unknown
 from cloud.views import AgentView, ClockView, DiffView, SiteView
 from sync.documents.ids import home_of, owner_of
 from sync.values import stream_writer
@@ -87,8 +87,7 @@ class SiteService:
     async def diff(self, site: str) -> DiffView:
         """Ask the site for the hashes of its fragments and compare with the replicas here."""
         if site not in self._node.planner.fleet.sites:
-            known = ", ".join(sorted(self._node.planner.fleet.sites)) or "none"
-            raise Problem(404, "site_unknown", f"site {site} is not known (known: {known})")
+            raise site_unknown(site, self._node.planner.fleet.sites)
         compared = equal = behind = 0
         different: list[str] = []
         try:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from cloud.api import answer
 from cloud.bodies.api import body_of
 from cloud.conflicts.views import Filter
-from cloud.port import Problem
+from cloud.port import Problem, site_unknown
 from cloud.problems import of_shape
 from cloud.requests import wait_s
 from sync.link.service import Moved
@@ -59,8 +59,7 @@ class Endpoints:
     def _check(self, site: str) -> None:
         sites = self._node.planner.fleet.sites
         if site not in sites:
-            known = ", ".join(sorted(sites)) or "none"
-            raise Problem(404, "site_unknown", f"site {site} is not known (known: {known})")
+            raise site_unknown(site, sites)
 
     async def _standing(self, site: str) -> LinkStanding:
         ahead = self._node.loop.driver.clocks.writers.get(site)

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query, Response
 
 from cloud.api import answer
-from cloud.port import Problem
+from cloud.port import site_unknown
 from cloud.waiting.core import DEADLOCKS_KEPT
 from cloud.waiting.views import deadlocks_view
-from sync.values import SiteId
 
 if TYPE_CHECKING:
     from cloud.driver import GlobalPlanner
@@ -25,8 +24,7 @@ def waiting_routes(node: "GlobalPlanner", runs: "PlannerService") -> APIRouter:
         await node.loop.durable()
         known = node.planner.fleet.sites
         if site and site != node.planner.node and site not in known:
-            words = f"site {site} is not known (known: {', '.join(sorted([*known, SiteId(node.planner.node)]))})"
-            raise Problem(404, "site_unknown", words)
+            raise site_unknown(site, [*known, node.planner.node])
         if run:
             await runs.find(run)
         return answer(deadlocks_view(node.planner.waiting, run=run, site=site, limit=limit))
