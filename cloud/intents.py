@@ -2,11 +2,19 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from cloud.port import Problem
+from sync.values import Now
+from workflow.event import Event
 from workflow.events import CommandAnswered
 from workflow.steering_events import CommandRequested
+
+if TYPE_CHECKING:
+    from cloud.fleet import Fleet
+    from cloud.ids import Ids
 
 COMMANDS_KEPT = 10_000
 
@@ -113,3 +121,21 @@ class Intents:
     def restore(self, commands: Iterable[Intent]) -> None:
         """Begin from a snapshot."""
         self.commands = {command.id: command for command in commands}
+
+
+def commands_full() -> Problem:
+    """503: as many wait as are kept."""
+    detail = f"{COMMANDS_KEPT:,} commands wait for their sites' answers: nothing was sent; try again when some have come"
+    return Problem(503, "commands_full", detail)
+
+
+class Ordering(Protocol):
+    """What a Part that orders something of a site needs of the planner."""
+
+    @property
+    def fleet(self) -> "Fleet": ...
+    @property
+    def ids(self) -> "Ids": ...
+    @property
+    def intents(self) -> Intents: ...
+    def note(self, reader: str, event: Event, now: Now, out: list[object]) -> None: ...

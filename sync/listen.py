@@ -1,6 +1,6 @@
 """Where a node may listen. A listener that others can reach, and that asks nobody who he is, must be asked for by name."""
 
-from tiercel.places import is_loopback
+import ipaddress
 
 
 class ListenRefused(ValueError):
@@ -19,3 +19,13 @@ def check_address(address: str, *, insecure: bool) -> str:
             "or --insecure if the network is yours alone"
         )
     return address
+
+
+def is_loopback(host: str) -> bool:
+    """Is it an address of this machine only?"""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

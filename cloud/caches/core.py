@@ -1,15 +1,12 @@
 """A site is asked to keep results no more: an intent, recorded here, then in the site's stream once that may be written."""
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple
 
 import msgspec
 
-from cloud.fleet import Fleet
-from cloud.ids import Ids
-from cloud.intents import COMMANDS_KEPT, Intent, Intents
+from cloud.intents import Intent, Ordering, commands_full
 from cloud.part import Fold, Part, Step
-from cloud.port import Problem
 from sync.outputs import Reply
 from sync.values import Now
 from workflow.cache_events import CacheClearRequested
@@ -27,24 +24,12 @@ class ClearCache(NamedTuple):
     key: str
 
 
-class Planning(Protocol):
-    """What it needs of the planner."""
-
-    @property
-    def fleet(self) -> Fleet: ...
-    @property
-    def ids(self) -> Ids: ...
-    @property
-    def intents(self) -> Intents: ...
-    def note(self, reader: str, event: Event, now: Now, out: list[object]) -> None: ...
-
-
 @dataclass(slots=True)
 class Clearing(Part):
     """What is under way is kept with all other commands."""
 
     name: ClassVar[str] = "caches"
-    planner: Planning
+    planner: Ordering
 
     def steps(self) -> dict[type, Step]:
         """What people ask for."""
@@ -64,8 +49,7 @@ class Clearing(Part):
     def _clear(self, input: ClearCache, now: Now, out: list[object]) -> None:
         token, site, work, key = input
         if self.planner.intents.is_full():
-            detail = f"{COMMANDS_KEPT:,} commands wait for their sites' answers: nothing was sent; try again when some have come"
-            out.append(Reply(token, Problem(503, "commands_full", detail)))
+            out.append(Reply(token, commands_full()))
             return
         asked = CacheClearRequested(self.planner.ids.next("c"), work, key, site)
         self.planner.note("", asked, now, out)

@@ -17,7 +17,7 @@ from cloud.control.inputs import OrderRun
 from cloud.fleet import Fleet
 from cloud.ids import Ids
 from cloud.inputs import CancelRun
-from cloud.intents import COMMANDS_KEPT, Intents
+from cloud.intents import Intents, commands_full
 from cloud.outcomes import Outcome
 from cloud.port import Problem
 from cloud.reopening import Reopening
@@ -219,8 +219,7 @@ class RunOrders:
         """Record the intent here, then for every home that it is for and that may be written to."""
         homes = homes_for(run, order)
         if self.planner.intents.is_full():
-            detail = f"{COMMANDS_KEPT:,} commands wait for their sites' answers: nothing was sent; try again when some have come"
-            raise Problem(503, "commands_full", detail)
+            raise commands_full()
         if refused := crossing.refusal(run, order):
             raise Problem(409, "command_refused", refused)
         return self.send(run, order, homes, self.planner.ids.next("c"), now, out)

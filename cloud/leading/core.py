@@ -4,17 +4,15 @@ An order is an intent in the stream for the site, which alone decides; what is u
 """
 
 from collections.abc import Iterator
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import msgspec
 
-from cloud.fleet import Fleet
-from cloud.ids import Ids
-from cloud.intents import COMMANDS_KEPT, Intent, Intents
+from cloud.intents import Intent, Ordering, commands_full
 from cloud.leading import events as _codec  # noqa: F401 (makes the events known)
 from cloud.leading.inputs import TransferTerm
 from cloud.part import Fold, Part, Step
-from cloud.port import Problem, site_unknown
+from cloud.port import site_unknown
 from coordination.leading import GROUPS_MAX, HeirNamed, LeaderElected, LeaderEnded, TransferRequested
 from sync.commit import Answer
 from sync.outputs import Remember, Reply
@@ -23,18 +21,6 @@ from workflow.event import Event
 from workflow.reseed_events import SiteStreamBegun
 
 KIND = "transfer-leader"
-
-
-class Planning(Protocol):
-    """What it needs of the planner."""
-
-    @property
-    def fleet(self) -> Fleet: ...
-    @property
-    def ids(self) -> Ids: ...
-    @property
-    def intents(self) -> Intents: ...
-    def note(self, reader: str, event: Event, now: Now, out: list[object]) -> None: ...
 
 
 class GroupTerm(msgspec.Struct, array_like=True):
@@ -57,7 +43,7 @@ class SiteGroups(Part):
 
     name: ClassVar[str] = "groups"
 
-    def __init__(self, planner: Planning) -> None:
+    def __init__(self, planner: Ordering) -> None:
         self._planner = planner
         self.terms: dict[tuple[str, str], GroupTerm] = {}
 
@@ -90,8 +76,7 @@ class SiteGroups(Part):
             out.append(Reply(input.token, site_unknown(input.site, planner.fleet.sites)))
             return
         if planner.intents.is_full():
-            detail = f"{COMMANDS_KEPT:,} commands wait for their sites' answers: nothing was sent; try again when some have come"
-            out.append(Reply(input.token, Problem(503, "commands_full", detail)))
+            out.append(Reply(input.token, commands_full()))
             return
         asked = TransferRequested(planner.ids.next("c"), input.site, input.group, input.to, input.epoch)
         planner.note("", asked, now, out)

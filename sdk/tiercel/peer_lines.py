@@ -5,6 +5,7 @@ machine.
 """
 
 import contextlib
+import ipaddress
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,6 @@ import grpc
 
 from tiercel.channel import OPTIONS
 from tiercel.errors import PeersPortUnavailable, SessionLost
-from tiercel.places import is_loopback
 from tiercel.tls import Tls, agent_uri, peer_host
 from tiercel.v1 import peers_pb2, peers_pb2_grpc
 
@@ -34,12 +34,21 @@ def check_listen(listen: str, tls: Tls | None) -> None:
         raise ValueError(f"peers_listen {listen!r} is no host:port")
     if int(port) > PORT_MAX:
         raise ValueError(f"peers_listen {listen!r}: ports are 0 (one that is free) to {PORT_MAX}")
-    if tls is None and not is_loopback(host):
+    if tls is None and not _is_loopback(host):
         raise ValueError(
             f"peers_listen {listen!r}: without TLS only this machine may reach it: tls=Tls(ca=..., cert=..., key=...)"
         )
     if tls is not None and tls.cert is None:
         raise ValueError(f"peers_listen {listen!r}: peers know each other by certificates, not by tokens: tls=Tls(ca, cert, key)")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 class PeerLines(peers_pb2_grpc.PeerServiceServicer):

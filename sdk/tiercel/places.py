@@ -8,7 +8,6 @@ A node that does not lead says who does, if it knows. Its word is followed at on
 other for the leader must not have an agent run between them. Pure.
 """
 
-import ipaddress
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -79,13 +78,3 @@ class Places:
         self.current = leader
         if leader in self.known:
             self._at = self.known.index(leader)
-
-
-def is_loopback(host: str) -> bool:
-    """Is it an address of this machine only?"""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
